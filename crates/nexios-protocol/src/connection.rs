@@ -1,0 +1,228 @@
+//! A connection without I/O, either role: answers pings, closes in every order (RFC 6455 §7).
+
+use std::borrow::Cow;
+
+use crate::close::CloseFrame;
+use crate::deflate::{Agreed, Codec};
+use crate::error::ProtocolError;
+use crate::frame::{CONTROL_BYTES_MAX, write_frame};
+use crate::limits::Limits;
+use crate::message::{Decoder, Event};
+use crate::opcode::OpCode;
+use crate::role::Role;
+
+/// What the peer has sent, after the protocol's own answers were written.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Received<'a> {
+    /// A whole text message.
+    Text(Cow<'a, str>),
+    /// A whole binary message.
+    Binary(Cow<'a, [u8]>),
+    /// A ping; its pong is written.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong(&'a [u8]),
+    /// A Close frame; our own is written, unless it was sent before.
+    Close(Option<CloseFrame<'a>>),
+}
+
+/// How far the closing handshake is (RFC 6455 §7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseState {
+    /// Nobody has closed.
+    Open,
+    /// We have sent a Close frame and wait for the peer's.
+    Sent,
+    /// Both Close frames are through.
+    Closed,
+    /// The peer broke the protocol; our Close frame is sent, nothing more is read.
+    Failed,
+}
+
+/// A ping or pong over 125 bytes (RFC 6455 §5.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a control frame carries at most 125 bytes, not {0}")]
+pub struct ControlTooLong(pub usize);
+
+/// One side of an open WebSocket.
+///
+/// Feed what was read to [`receive`](Self::receive) until all of it is used; write what the
+/// `send_` methods append; hang up once [`is_closed`](Self::is_closed) and all is written.
+///
+/// ```
+/// use nexios_protocol::{Codec, Connection, Limits, Received, Role};
+/// let mut codec = Codec::new();
+/// let (mut client, mut server) = (
+///     Connection::new(Role::Client, Limits::default(), None),
+///     Connection::new(Role::Server, Limits::default(), None),
+/// );
+/// let mut wire = Vec::new();
+/// client.send_ping(&mut wire, b"hi").unwrap();
+/// let mut answer = Vec::new();
+/// let (used, event) = server.receive(&mut wire, &mut answer, &mut codec).unwrap();
+/// assert_eq!((used, event), (8, Some(Received::Ping(b"hi"))));
+/// assert_eq!(answer, b"\x8a\x02hi");
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    decoder: Decoder,
+    role: Role,
+    close: CloseState,
+}
+
+impl Connection {
+    /// A connection whose handshake is done.
+    pub fn new(role: Role, limits: Limits, deflate: Option<Agreed>) -> Self {
+        Connection { decoder: Decoder::new(role, limits, deflate.as_ref()), role, close: CloseState::Open }
+    }
+
+    /// Takes input from the front: how many bytes were used, and what was received.
+    /// Pongs and the answering Close frame are appended to `out`.
+    ///
+    /// Once we have sent a Close frame, the peer's data frames are thrown away; once both have,
+    /// all input is.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; the Close frame that tells the peer has been appended to `out`.
+    #[inline]
+    pub fn receive<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        out: &mut Vec<u8>,
+        codec: &mut Codec,
+    ) -> Result<(usize, Option<Received<'a>>), ProtocolError> {
+        let len = input.len();
+        if self.is_closed() {
+            return Ok((len, None));
+        }
+        let (close, role) = (&mut self.close, self.role);
+        let (used, event) = match self.decoder.decode(input, codec) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                if *close == CloseState::Open {
+                    write_close(out, role, Some(CloseFrame { code: error.close_code(), reason: "" }));
+                }
+                *close = CloseState::Failed;
+                return Err(error);
+            }
+        };
+        let sent = *close == CloseState::Sent;
+        let received = match event {
+            None => None,
+            Some(Event::Text(_) | Event::Binary(_)) if sent => None,
+            Some(Event::Text(text)) => Some(Received::Text(text)),
+            Some(Event::Binary(bytes)) => Some(Received::Binary(bytes)),
+            Some(Event::Ping(payload)) => {
+                if !sent {
+                    write_frame(out, OpCode::Pong, true, false, payload, key(role));
+                }
+                Some(Received::Ping(payload))
+            }
+            Some(Event::Pong(payload)) => Some(Received::Pong(payload)),
+            Some(Event::Close(frame)) => {
+                if !sent {
+                    write_close(out, role, frame.map(|frame| CloseFrame { code: frame.code, reason: "" }));
+                }
+                *close = CloseState::Closed;
+                Some(Received::Close(frame))
+            }
+        };
+        Ok((used, received))
+    }
+
+    /// Appends an uncompressed message in one frame; nothing once we have closed.
+    pub fn send_message(&mut self, out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+        self.send_fragment(out, opcode, true, payload);
+    }
+
+    /// Appends one fragment; the caller keeps the order of RFC 6455 §5.4.
+    pub fn send_fragment(&mut self, out: &mut Vec<u8>, opcode: OpCode, fin: bool, payload: &[u8]) {
+        self.send_raw(out, opcode, fin, false, payload);
+    }
+
+    /// Appends a message whose payload is compressed already (RFC 7692 §6).
+    pub fn send_compressed(&mut self, out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+        self.send_raw(out, opcode, true, true, payload);
+    }
+
+    fn send_raw(&mut self, out: &mut Vec<u8>, opcode: OpCode, fin: bool, rsv1: bool, payload: &[u8]) {
+        if self.close == CloseState::Open {
+            write_frame(out, opcode, fin, rsv1, payload, key(self.role));
+        }
+    }
+
+    /// Appends a ping.
+    ///
+    /// # Errors
+    /// [`ControlTooLong`]
+    pub fn send_ping(&mut self, out: &mut Vec<u8>, payload: &[u8]) -> Result<(), ControlTooLong> {
+        self.send_control(out, OpCode::Ping, payload)
+    }
+
+    /// Appends an unasked pong.
+    ///
+    /// # Errors
+    /// [`ControlTooLong`]
+    pub fn send_pong(&mut self, out: &mut Vec<u8>, payload: &[u8]) -> Result<(), ControlTooLong> {
+        self.send_control(out, OpCode::Pong, payload)
+    }
+
+    fn send_control(&mut self, out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) -> Result<(), ControlTooLong> {
+        if payload.len() > CONTROL_BYTES_MAX {
+            return Err(ControlTooLong(payload.len()));
+        }
+        self.send_raw(out, opcode, true, false, payload);
+        Ok(())
+    }
+
+    /// Appends our Close frame, once; later calls do nothing.
+    pub fn send_close(&mut self, out: &mut Vec<u8>, frame: Option<CloseFrame<'_>>) {
+        if self.close == CloseState::Open {
+            write_close(out, self.role, frame);
+            self.close = CloseState::Sent;
+        }
+    }
+
+    /// How far the closing handshake is.
+    pub fn close_state(&self) -> CloseState {
+        self.close
+    }
+
+    /// Whether nothing more is to be received.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.close, CloseState::Closed | CloseState::Failed)
+    }
+
+    /// Whether a message has begun and is not complete.
+    pub fn is_mid_message(&self) -> bool {
+        self.decoder.is_mid_message()
+    }
+
+    /// Whether a frame has begun and is not complete.
+    pub fn is_mid_frame(&self) -> bool {
+        self.decoder.is_mid_frame()
+    }
+}
+
+fn write_close(out: &mut Vec<u8>, role: Role, frame: Option<CloseFrame<'_>>) {
+    let mut payload = Vec::new();
+    if let Some(frame) = frame {
+        payload.extend_from_slice(&frame.code.get().to_be_bytes());
+        payload.extend_from_slice(crate::close::truncate_reason(frame.reason).as_bytes());
+    }
+    write_frame(out, OpCode::Close, true, false, &payload, key(role));
+}
+
+/// A fresh, unpredictable masking key for a client's frame (RFC 6455 §5.3).
+fn key(role: Role) -> Option<[u8; 4]> {
+    match role {
+        Role::Server => None,
+        Role::Client => {
+            let mut key = [0; 4];
+            // Without a random source the frame is still well-formed; proxies are not at risk
+            // on a machine that has none.
+            let _ = getrandom::fill(&mut key);
+            Some(key)
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The opening handshake (RFC 6455 §4), both roles.
+
+mod client;
+mod error;
+mod head;
+mod server;
+
+pub use client::{ClientHandshake, HandshakeResponse};
+pub use error::HandshakeError;
+pub use head::{HeadLimits, RequestHead, is_header_value, is_token};
+pub use server::{UpgradeRequest, accept_key, check_upgrade, write_accept};

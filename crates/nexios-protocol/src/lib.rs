@@ -1,0 +1,35 @@
+//! The WebSocket protocol without I/O and without a clock: RFC 6455 and RFC 7692, both roles.
+//!
+//! The order of calls: a server reads a [`RequestHead`], checks it with [`check_upgrade`],
+//! answers with [`write_accept`] (and [`negotiate`] for compression); a client uses
+//! [`ClientHandshake`]. From then on a [`Connection`] takes bytes in
+//! ([`Connection::receive`]) and appends bytes out (`send_…`), until
+//! [`Connection::is_closed`]. Whoever owns the sockets and the clock does the rest.
+
+mod close;
+mod connection;
+mod deflate;
+mod error;
+mod frame;
+mod handshake;
+mod limits;
+mod mask;
+mod message;
+mod opcode;
+mod role;
+mod utf8;
+
+pub use close::{ABNORMAL, CloseCode, CloseFrame, InvalidCloseCode, NO_STATUS, truncate_reason};
+pub use connection::{CloseState, Connection, ControlTooLong, Received};
+pub use deflate::{Agreed, Codec, ContextDeflater, DeflateConfig, DeflateOffer, negotiate, offer_header, parse_offers};
+pub use error::ProtocolError;
+pub use frame::{FrameHeader, write_frame};
+pub use handshake::{
+    ClientHandshake, HandshakeError, HandshakeResponse, HeadLimits, RequestHead, UpgradeRequest, accept_key,
+    check_upgrade, is_header_value, is_token, write_accept,
+};
+pub use limits::Limits;
+pub use mask::apply_mask;
+pub use message::{Decoder, Event};
+pub use opcode::OpCode;
+pub use role::Role;

@@ -1,0 +1,43 @@
+//! Masking (RFC 6455 §5.3), at memory speed without intrinsics.
+
+/// XORs `payload` with the key; `offset` is where in the frame's payload it begins.
+///
+/// ```
+/// use nexios_protocol::apply_mask;
+/// let mut payload = *b"Hello";
+/// apply_mask(&mut payload, [0x37, 0xfa, 0x21, 0x3d], 0);
+/// assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+/// ```
+#[inline]
+pub fn apply_mask(payload: &mut [u8], mut key: [u8; 4], offset: usize) {
+    key.rotate_left(offset & 3);
+    let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
+    // Eight bytes at a time: the compiler makes vector instructions of it.
+    let (chunks, rest) = payload.as_chunks_mut::<8>();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key.iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn agrees_with_one_byte_at_a_time(
+            bytes in proptest::collection::vec(any::<u8>(), 0..100),
+            key in any::<[u8; 4]>(),
+            offset in 0usize..9,
+        ) {
+            let naive: Vec<u8> = bytes.iter().enumerate().map(|(i, b)| b ^ key[(i + offset) % 4]).collect();
+            let mut fast = bytes;
+            apply_mask(&mut fast, key, offset);
+            prop_assert_eq!(fast, naive);
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Bytes to messages: the decoder of one direction (RFC 6455 §5, RFC 7692 §7.2.2).
+
+use std::borrow::Cow;
+
+use crate::close::{CloseCode, CloseFrame};
+use crate::deflate::{Agreed, Codec, Inflater};
+use crate::error::ProtocolError;
+use crate::frame::{CONTROL_BYTES_MAX, FrameHeader, HEADER_BYTES_MAX};
+use crate::limits::Limits;
+use crate::mask::apply_mask;
+use crate::opcode::OpCode;
+use crate::role::Role;
+use crate::utf8::Utf8Stream;
+
+/// What a peer has sent.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Event<'a> {
+    /// A whole text message.
+    Text(Cow<'a, str>),
+    /// A whole binary message.
+    Binary(Cow<'a, [u8]>),
+    /// A ping; RFC 6455 §5.5.3 asks for a pong with the same payload.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong(&'a [u8]),
+    /// A Close frame; `None` where it was empty.
+    Close(Option<CloseFrame<'a>>),
+}
+
+/// Turns the bytes of one peer into events, in place.
+///
+/// Call [`decode`](Self::decode) with what was read, and again with what it did not use.
+/// Whole messages are unmasked where they lie and borrowed from the input; only what comes
+/// in pieces is copied, as it arrives. Idle, a decoder holds no heap memory (but for an
+/// inflater, where the peer keeps its context).
+///
+/// ```
+/// use nexios_protocol::{Codec, Decoder, Event, Limits, Role};
+/// let mut decoder = Decoder::new(Role::Client, Limits::default(), None);
+/// let mut input = *b"\x81\x05Hello";
+/// let (used, event) = decoder.decode(&mut input, &mut Codec::new()).unwrap();
+/// assert_eq!((used, event), (7, Some(Event::Text("Hello".into()))));
+/// ```
+pub struct Decoder {
+    message_bytes_max: usize,
+    fragments_max: u32,
+    role: Role,
+    deflate: Deflate,
+    failed: Option<ProtocolError>,
+    progress: Option<Box<Progress>>,
+}
+
+/// How compressed messages are inflated.
+enum Deflate {
+    /// Not negotiated: RSV1 is an error.
+    Off,
+    /// Each message on its own.
+    PerMessage,
+    /// The peer's messages build on each other.
+    InContext(Box<Inflater>),
+}
+
+/// What is unfinished: part of a header, of a frame, of a message.
+#[derive(Default)]
+struct Progress {
+    header: [u8; HEADER_BYTES_MAX],
+    header_len: usize,
+    frame: Option<Frame>,
+    control: Vec<u8>,
+    message: Option<Message>,
+}
+
+struct Frame {
+    header: FrameHeader,
+    /// Payload bytes taken so far.
+    taken: u64,
+}
+
+struct Message {
+    text: bool,
+    compressed: bool,
+    fragments: u32,
+    /// The payload so far, inflated where it was compressed.
+    payload: Vec<u8>,
+    utf8: Utf8Stream,
+    /// The stream of a compressed message under way, without takeover.
+    inflater: Option<Box<Inflater>>,
+}
+
+type Decoded<'a> = Result<(usize, Option<Event<'a>>), ProtocolError>;
+
+impl Decoder {
+    /// A decoder for what our peer sends; `role` is our own.
+    pub fn new(role: Role, limits: Limits, deflate: Option<&Agreed>) -> Self {
+        let deflate = match (deflate, role) {
+            (None, _) => Deflate::Off,
+            (Some(agreed), Role::Server) if !agreed.client_no_context_takeover => Deflate::InContext(Box::default()),
+            (Some(agreed), Role::Client) if !agreed.server_no_context_takeover => Deflate::InContext(Box::default()),
+            _ => Deflate::PerMessage,
+        };
+        Decoder {
+            message_bytes_max: limits.message_bytes_max.unwrap_or(usize::MAX - 1),
+            fragments_max: limits.fragments_max.unwrap_or(u32::MAX),
+            role,
+            deflate,
+            failed: None,
+            progress: None,
+        }
+    }
+
+    /// Decodes from the front: how many bytes were used, and an event where one is complete.
+    /// Without an event all of the input is used; what is unfinished is kept inside.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; the decoder then stays failed.
+    #[inline]
+    pub fn decode<'a>(&'a mut self, input: &'a mut [u8], codec: &mut Codec) -> Decoded<'a> {
+        if self.progress.is_none()
+            && self.failed.is_none()
+            && let Some((header, header_len, end)) = self.whole_frame(input)
+        {
+            let payload = &mut input[header_len..end];
+            if let Some(key) = header.mask {
+                apply_mask(payload, key, 0);
+            }
+            let event = match header.opcode {
+                OpCode::Text => simdutf8::basic::from_utf8(payload)
+                    .map(|text| Event::Text(Cow::Borrowed(text)))
+                    .map_err(|_| ProtocolError::Utf8),
+                OpCode::Binary => Ok(Event::Binary(Cow::Borrowed(payload))),
+                opcode => control_event(opcode, payload),
+            };
+            return match event {
+                Ok(event) => Ok((end, Some(event))),
+                Err(error) => {
+                    self.failed = Some(error);
+                    Err(error)
+                }
+            };
+        }
+        self.decode_pieces(input, codec)
+    }
+
+    /// Whether a message has begun and is not complete.
+    pub fn is_mid_message(&self) -> bool {
+        self.progress.as_ref().is_some_and(|progress| progress.message.is_some())
+    }
+
+    /// Whether a frame has begun and is not complete.
+    pub fn is_mid_frame(&self) -> bool {
+        self.progress.as_ref().is_some_and(|progress| progress.frame.is_some() || progress.header_len > 0)
+    }
+
+    /// The hot path: an unfragmented, uncompressed frame that is all there and breaks no rule.
+    /// Anything else is judged, and refused, piece by piece.
+    #[inline]
+    fn whole_frame(&self, input: &[u8]) -> Option<(FrameHeader, usize, usize)> {
+        let (header, header_len) = FrameHeader::parse(input).ok()??;
+        let plain = header.fin && !header.rsv1 && header.opcode != OpCode::Continuation;
+        let masked = header.mask.is_some() == (self.role == Role::Server);
+        let len = usize::try_from(header.payload_len).ok()?;
+        let there = len <= input.len() - header_len;
+        let fits = len <= self.message_bytes_max || header.opcode.is_control();
+        (plain && masked && there && fits).then(|| (header, header_len, header_len + len))
+    }
+
+    fn decode_pieces<'a>(&'a mut self, input: &mut [u8], codec: &mut Codec) -> Decoded<'a> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let mut used = 0;
+        while used < input.len() || self.frame_is_complete() {
+            let step = self.step(&mut input[used..], codec);
+            match step {
+                Ok((taken, finished)) => {
+                    used += taken;
+                    if let Some(finished) = finished {
+                        return self.event_of(finished, used);
+                    }
+                }
+                Err(error) => {
+                    self.failed = Some(error);
+                    return Err(error);
+                }
+            }
+        }
+        if self.progress.as_ref().is_some_and(|progress| progress.is_empty()) {
+            self.progress = None;
+        }
+        Ok((used, None))
+    }
+
+    fn frame_is_complete(&self) -> bool {
+        let frame = self.progress.as_ref().and_then(|progress| progress.frame.as_ref());
+        frame.is_some_and(|frame| frame.taken == frame.header.payload_len)
+    }
+
+    /// One header, one piece of payload, or the end of a frame.
+    fn step(&mut self, input: &mut [u8], codec: &mut Codec) -> Result<(usize, Option<Finished>), ProtocolError> {
+        let mut progress = self.progress.take().unwrap_or_default();
+        let result = match &mut progress.frame {
+            None => progress.take_header(input).and_then(|(taken, header)| {
+                if let Some(header) = header {
+                    self.begin_frame(&mut progress, header, codec)?;
+                }
+                Ok((taken, None))
+            }),
+            Some(frame) if frame.taken < frame.header.payload_len => {
+                self.take_payload(&mut progress, input).map(|taken| (taken, None))
+            }
+            Some(_) => self.end_frame(&mut progress, codec).map(|finished| (0, finished)),
+        };
+        self.progress = Some(progress);
+        result
+    }
+
+    /// Judges a header by what came before it.
+    fn begin_frame(
+        &mut self,
+        progress: &mut Progress,
+        header: FrameHeader,
+        codec: &mut Codec,
+    ) -> Result<(), ProtocolError> {
+        if header.mask.is_some() != (self.role == Role::Server) {
+            return Err(ProtocolError::Masking);
+        }
+        if header.opcode.is_control() {
+            if header.rsv1 {
+                return Err(ProtocolError::ReservedBits);
+            }
+            progress.control.clear();
+        } else {
+            self.begin_fragment(progress, &header, codec)?;
+        }
+        progress.frame = Some(Frame { header, taken: 0 });
+        Ok(())
+    }
+
+    fn begin_fragment(
+        &mut self,
+        progress: &mut Progress,
+        header: &FrameHeader,
+        codec: &mut Codec,
+    ) -> Result<(), ProtocolError> {
+        match (&mut progress.message, header.opcode) {
+            (None, OpCode::Continuation) => return Err(ProtocolError::UnexpectedContinuation),
+            (Some(_), OpCode::Continuation) if header.rsv1 => return Err(ProtocolError::ReservedBits),
+            (Some(message), OpCode::Continuation) => {
+                message.fragments += 1;
+                if message.fragments > self.fragments_max {
+                    return Err(ProtocolError::TooManyFragments);
+                }
+            }
+            (Some(_), _) => return Err(ProtocolError::InterleavedMessage),
+            (None, opcode) => {
+                if header.rsv1 && matches!(self.deflate, Deflate::Off) {
+                    return Err(ProtocolError::ReservedBits);
+                }
+                let own_stream = header.rsv1 && matches!(self.deflate, Deflate::PerMessage);
+                progress.message = Some(Message {
+                    text: opcode == OpCode::Text,
+                    compressed: header.rsv1,
+                    fragments: 1,
+                    payload: Vec::new(),
+                    utf8: Utf8Stream::default(),
+                    inflater: own_stream.then(|| codec.take_inflater()),
+                });
+            }
+        }
+        // By the header alone, before anything is allocated. Compressed bytes may be a little
+        // more than what they inflate to; inflating is bounded in any case.
+        let so_far = progress.message.as_ref().map_or(0, |message| message.payload.len());
+        let compressed = progress.message.as_ref().is_some_and(|message| message.compressed);
+        let slack = if compressed { 64 + (self.message_bytes_max >> 10) } else { 0 };
+        let allowed = self.message_bytes_max.saturating_add(slack).saturating_sub(if compressed { 0 } else { so_far });
+        if header.payload_len > allowed as u64 {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        Ok(())
+    }
+
+    fn take_payload(&mut self, progress: &mut Progress, input: &mut [u8]) -> Result<usize, ProtocolError> {
+        let Some(frame) = &mut progress.frame else { return Ok(0) };
+        let left = frame.header.payload_len - frame.taken;
+        let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        let piece = &mut input[..taken];
+        if let Some(key) = frame.header.mask {
+            apply_mask(piece, key, (frame.taken & 3) as usize);
+        }
+        frame.taken += taken as u64;
+        if frame.header.opcode.is_control() {
+            progress.control.extend_from_slice(piece);
+        } else if let Some(message) = &mut progress.message {
+            message.add(piece, &mut self.deflate, self.message_bytes_max)?;
+        }
+        Ok(taken)
+    }
+
+    fn end_frame(&mut self, progress: &mut Progress, codec: &mut Codec) -> Result<Option<Finished>, ProtocolError> {
+        let Some(frame) = progress.frame.take() else { return Ok(None) };
+        if frame.header.opcode.is_control() {
+            return Ok(Some(Finished::Control(frame.header.opcode)));
+        }
+        if !frame.header.fin {
+            return Ok(None);
+        }
+        let Some(mut message) = progress.message.take() else { return Ok(None) };
+        message.finish(&mut self.deflate, self.message_bytes_max, codec)?;
+        if message.text {
+            let text = String::from_utf8(message.payload).map_err(|_| ProtocolError::Utf8)?;
+            return Ok(Some(Finished::Text(text)));
+        }
+        Ok(Some(Finished::Binary(message.payload)))
+    }
+
+    fn event_of<'a>(&'a mut self, finished: Finished, used: usize) -> Decoded<'a> {
+        let event = match finished {
+            Finished::Text(text) => Event::Text(Cow::Owned(text)),
+            Finished::Binary(bytes) => Event::Binary(Cow::Owned(bytes)),
+            Finished::Control(opcode) => {
+                let control = self.progress.as_ref().map_or(&[][..], |progress| &progress.control);
+                return match control_event(opcode, control) {
+                    Ok(event) => Ok((used, Some(event))),
+                    Err(error) => {
+                        self.failed = Some(error);
+                        Err(error)
+                    }
+                };
+            }
+        };
+        if self.progress.as_ref().is_some_and(|progress| progress.is_empty()) {
+            self.progress = None;
+        }
+        Ok((used, Some(event)))
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").field("role", &self.role).field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
+enum Finished {
+    Text(String),
+    Binary(Vec<u8>),
+    Control(OpCode),
+}
+
+impl Progress {
+    fn is_empty(&self) -> bool {
+        self.header_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    /// Completes a header, from here or from what was kept of it.
+    fn take_header(&mut self, input: &[u8]) -> Result<(usize, Option<FrameHeader>), ProtocolError> {
+        let room = (HEADER_BYTES_MAX - self.header_len).min(input.len());
+        let kept = self.header_len;
+        self.header[kept..kept + room].copy_from_slice(&input[..room]);
+        match FrameHeader::parse(&self.header[..kept + room])? {
+            Some((header, len)) => {
+                self.header_len = 0;
+                Ok((len - kept, Some(header)))
+            }
+            None => {
+                self.header_len = kept + room;
+                Ok((room, None))
+            }
+        }
+    }
+}
+
+impl Message {
+    fn add(&mut self, piece: &[u8], deflate: &mut Deflate, max: usize) -> Result<(), ProtocolError> {
+        let before = self.payload.len();
+        if self.compressed {
+            let inflater = match (&mut self.inflater, deflate) {
+                (Some(own), _) => own,
+                (None, Deflate::InContext(context)) => context,
+                (None, _) => return Err(ProtocolError::Deflate),
+            };
+            inflater.push(piece, &mut self.payload, max)?;
+        } else {
+            self.payload.extend_from_slice(piece);
+        }
+        self.check_text(before)
+    }
+
+    fn finish(&mut self, deflate: &mut Deflate, max: usize, codec: &mut Codec) -> Result<(), ProtocolError> {
+        let before = self.payload.len();
+        if self.compressed {
+            match (self.inflater.take(), deflate) {
+                (Some(mut own), _) => {
+                    own.finish(&mut self.payload, max)?;
+                    codec.give_back(own);
+                }
+                (None, Deflate::InContext(context)) => context.finish(&mut self.payload, max)?,
+                (None, _) => return Err(ProtocolError::Deflate),
+            }
+            self.check_text(before)?;
+        }
+        if self.text { self.utf8.finish() } else { Ok(()) }
+    }
+
+    fn check_text(&mut self, from: usize) -> Result<(), ProtocolError> {
+        if self.text { self.utf8.push(&self.payload[from..]) } else { Ok(()) }
+    }
+}
+
+fn control_event(opcode: OpCode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
+    debug_assert!(payload.len() <= CONTROL_BYTES_MAX);
+    match opcode {
+        OpCode::Ping => Ok(Event::Ping(payload)),
+        OpCode::Pong => Ok(Event::Pong(payload)),
+        _ => parse_close(payload).map(Event::Close),
+    }
+}
+
+/// RFC 6455 §5.5.1: nothing, or a code and a reason in UTF-8.
+fn parse_close(payload: &[u8]) -> Result<Option<CloseFrame<'_>>, ProtocolError> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let (code, reason) = payload.split_first_chunk::<2>().ok_or(ProtocolError::CloseFrame)?;
+    let code = CloseCode::new(u16::from_be_bytes(*code)).ok_or(ProtocolError::CloseFrame)?;
+    let reason = std::str::from_utf8(reason).map_err(|_| ProtocolError::Utf8)?;
+    Ok(Some(CloseFrame { code, reason }))
+}
