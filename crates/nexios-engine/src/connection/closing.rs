@@ -1,0 +1,119 @@
+//! The end: closing handshake in every order, cuts, and what is given back when.
+
+use std::rc::Rc;
+
+use nexios_protocol::{CloseCode, CloseFrame, truncate_reason};
+
+use super::{CloseInfo, Inner, OpenPhase, Phase, State};
+
+impl Inner {
+    /// Our Close frame (RFC 6455 §5.5.1); idempotent. The peer has the close timeout to answer.
+    pub(crate) fn start_close(self: &Rc<Self>, state: &mut State, code: CloseCode, reason: &str) {
+        if !state.is_connected() {
+            return;
+        }
+        self.settle(state);
+        let reason = truncate_reason(reason);
+        let mut frame = Vec::new();
+        if let Phase::Open(OpenPhase { protocol, .. }) = &mut state.phase {
+            protocol.send_close(&mut frame, Some(CloseFrame { code, reason }));
+        }
+        self.end_input(state, CloseInfo::new(code.get(), reason));
+        if let Some(inbox) = &mut state.inbox {
+            inbox.clear();
+        }
+        self.shard.outbox_of(&mut state.outbox).tail().extend_from_slice(&frame);
+        self.output_grew(state);
+        let timeout = self.settings().close_timeout;
+        self.arm_deadline(state, timeout);
+        // Reading goes on for the peer's Close, also where it was paused.
+        if state.flags.paused {
+            self.mark_ready(state);
+        }
+    }
+
+    /// The peer's Close frame, or our failing of the connection; `answer` is the frame to send.
+    pub(super) fn on_close_frame(self: &Rc<Self>, state: &mut State, info: CloseInfo, answer: &[u8]) {
+        self.settle(state);
+        if !answer.is_empty() {
+            self.shard.outbox_of(&mut state.outbox).tail().extend_from_slice(answer);
+        }
+        self.finish(state, info);
+        state.flags.hang_up_after_flush = true;
+        self.output_grew(state);
+        let timeout = self.settings().close_timeout;
+        self.arm_deadline(state, timeout);
+    }
+
+    /// The peer hung up while reading was paused: it is gone for everybody who waits or sends,
+    /// but what had arrived is still handed out.
+    pub(super) fn hang_up(self: &Rc<Self>, state: &mut State) {
+        if state.close.is_none() {
+            state.flags.hung_up = true;
+            state.close = Some(Box::new(CloseInfo::cut()));
+            self.drop_output(state);
+            state.flags.finished = true;
+            self.leave_groups(state);
+            state.wake_all();
+        }
+    }
+
+    /// No more input for the application, and no more broadcasts.
+    fn end_input(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
+        state.close.get_or_insert_with(|| Box::new(info));
+        state.flags.input_over = true;
+        self.leave_groups(state);
+        state.wake_all();
+    }
+
+    /// Both sides are done: `closed()` resolves.
+    pub(super) fn finish(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
+        state.flags.finished = true;
+        self.end_input(state, info);
+    }
+
+    /// No handshake any more: the connection broke, died of silence or refused to end.
+    pub(crate) fn cut(self: &Rc<Self>, state: &mut State) {
+        let reset = state.outbox_len() > 0;
+        self.finish(state, CloseInfo::cut());
+        self.release(state, reset);
+    }
+
+    /// Gives the descriptor back; what had arrived can still be received.
+    pub(crate) fn release(self: &Rc<Self>, state: &mut State, reset: bool) {
+        if matches!(state.phase, Phase::Gone) {
+            return;
+        }
+        if let Phase::Http(http) = &mut state.phase {
+            http.reader.take().into_iter().for_each(std::task::Waker::wake);
+            http.writer.take().into_iter().for_each(std::task::Waker::wake);
+        }
+        self.drop_output(state);
+        state.stream.close(&self.shard.registry, reset);
+        state.phase = Phase::Gone;
+        state.flags.hang_up_after_flush = false;
+        self.shard.gone.borrow_mut().push(self.token);
+    }
+
+    fn drop_output(self: &Rc<Self>, state: &mut State) {
+        if let Some(outbox) = state.outbox.take() {
+            self.shard.recycle_outbox(outbox);
+        }
+        self.mark_changed(state);
+    }
+
+    fn leave_groups(self: &Rc<Self>, state: &mut State) {
+        if state.flags.over_mark {
+            state.flags.over_mark = false;
+            self.membership.borrow().tell_over_mark(false);
+        }
+        if let Some(remote) = state.rare.as_ref().and_then(|rare| rare.remote.as_ref()) {
+            remote.disconnected(state.close.as_deref());
+        }
+        match self.shard.fanout.try_borrow_mut() {
+            Ok(mut fanout) => fanout.leave_all(self),
+            // A broadcast is walking the groups just now.
+            Err(_) => self.shard.leaving.borrow_mut().push(self.clone()),
+        }
+    }
+}

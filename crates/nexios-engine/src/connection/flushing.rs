@@ -1,0 +1,149 @@
+//! From the outbox to the socket: one write per connection and turn.
+
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use nexios_protocol::{CloseCode, FrameHeader, OpCode};
+
+use super::{Inner, Phase, State};
+use crate::metrics::Cause;
+use crate::outbox::Flushed;
+
+impl Inner {
+    /// Something was added to the outbox: it is flushed at the latest at the end of the turn.
+    pub(crate) fn output_grew(self: &Rc<Self>, state: &mut State) {
+        if !state.flags.dirty {
+            state.flags.dirty = true;
+            self.shard.dirty.borrow_mut().push(self.clone());
+            self.shard.notifier.notify();
+        }
+        self.mark_changed(state);
+    }
+
+    /// Writes what the socket takes.
+    pub(crate) fn flush(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.flags.dirty = false;
+        if state.flags.blocked {
+            return;
+        }
+        self.write_out(state);
+    }
+
+    pub(super) fn on_writable(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if let Phase::Http(http) = &mut state.phase {
+            http.writer.take().into_iter().for_each(std::task::Waker::wake);
+        }
+        if state.flags.blocked {
+            state.flags.blocked = false;
+            self.write_out(state);
+        }
+    }
+
+    fn write_out(self: &Rc<Self>, state: &mut State) {
+        let Some(outbox) = &mut state.outbox else {
+            return self.after_flush(state);
+        };
+        match outbox.flush(&mut state.stream) {
+            Ok(Flushed::All) => {
+                if let Some(outbox) = state.outbox.take() {
+                    self.shard.recycle_outbox(outbox);
+                }
+                state.clock.unblocked();
+                self.after_flush(state);
+            }
+            Ok(Flushed::Blocked { progress }) => self.block(state, progress),
+            Err(error) => {
+                tracing::debug!(id = %self.id, %error, "write failed");
+                return self.cut(state);
+            }
+        }
+        self.mark_changed(state);
+    }
+
+    /// The socket is full: the drain deadline runs from the last byte that went out.
+    pub(crate) fn block(self: &Rc<Self>, state: &mut State, progress: bool) {
+        state.flags.blocked = true;
+        if progress || !state.clock.is_blocked() {
+            state.clock.blocked_at(self.shard.tick());
+            self.arm(state);
+        }
+    }
+
+    fn after_flush(self: &Rc<Self>, state: &mut State) {
+        if state.flags.hang_up_after_flush {
+            state.flags.hang_up_after_flush = false;
+            state.stream.shutdown_write();
+            state.phase = Phase::Lingering;
+            let timeout = self.settings().close_timeout;
+            self.arm_deadline(state, timeout);
+            // The peer's FIN may have come before: no edge will tell again.
+            self.mark_ready(state);
+        }
+    }
+
+    /// A large payload goes out from where it lies, behind what is corked before it.
+    pub(super) fn write_direct(self: &Rc<Self>, state: &mut State, opcode: OpCode, payload: &[u8]) {
+        let header = FrameHeader { fin: true, rsv1: false, opcode, payload_len: payload.len() as u64, mask: None };
+        let (header, header_len) = header.encode();
+        self.write_own(state, |tail| tail.extend_from_slice(&header[..header_len]));
+        let outbox = self.shard.outbox_of(&mut state.outbox);
+        if state.flags.blocked || outbox.has_backlog() || state.stream.is_tls() {
+            outbox.tail().extend_from_slice(payload);
+        } else {
+            let corked = outbox.tail().len();
+            let written = {
+                let tail = outbox.tail();
+                state.stream.write_vectored(&[IoSlice::new(&tail), IoSlice::new(payload)])
+            };
+            match written {
+                Ok(n) if n >= corked => {
+                    outbox.tail().clear();
+                    if n - corked < payload.len() {
+                        outbox.push_rest(&payload[n - corked..]);
+                    }
+                }
+                Ok(n) => {
+                    outbox.tail().drain(..n);
+                    outbox.tail().extend_from_slice(payload);
+                }
+                // A real error comes again with the flush, and is handled there.
+                Err(_) => outbox.tail().extend_from_slice(payload),
+            }
+        }
+        self.mark_changed(state);
+    }
+
+    /// Keeps the groups' counts, waiting senders and remote handles in step with the outbox.
+    pub(crate) fn mark_changed(self: &Rc<Self>, state: &mut State) {
+        let len = state.outbox_len();
+        let over = len > self.settings().outbox_mark_bytes;
+        if over != state.flags.over_mark {
+            state.flags.over_mark = over;
+            self.membership.borrow().tell_over_mark(over);
+        }
+        if !over && std::mem::take(&mut state.flags.task_sends) {
+            state.wake_task();
+        }
+        let Some(rare) = &mut state.rare else { return };
+        if !over {
+            rare.send_waiters.drain(..).for_each(std::task::Waker::wake);
+        }
+        if let Some(remote) = &rare.remote {
+            remote.set_unsent(len);
+        }
+    }
+
+    /// The client has not taken a byte for the drain timeout, or its outbox is at the limit.
+    pub(crate) fn close_slow_client(self: &Rc<Self>, state: &mut State) {
+        self.shard.shared.metrics.closed(Cause::SlowClient);
+        tracing::debug!(id = %self.id, unsent = state.outbox_len(), "closing a slow client");
+        if let Some(outbox) = &mut state.outbox {
+            outbox.drop_unwritten();
+        }
+        self.start_close(state, CloseCode::TRY_AGAIN_LATER, "client too slow");
+    }
+}

@@ -1,0 +1,366 @@
+//! A connection: one enum of phases on one shard, from the first byte to the last.
+//!
+//! `opening` takes it from the request head to accept or refusal, `reading` turns bytes
+//! into messages, `receiving` hands them to the application, `sending` and `flushing`
+//! go the other way, `closing` ends it, `clock` watches its deadlines.
+
+mod clock;
+mod closing;
+mod flushing;
+mod opening;
+mod reading;
+mod receiving;
+mod sending;
+
+use std::cell::{OnceCell, RefCell};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use nexios_protocol::{Agreed, ContextDeflater, RequestHead};
+
+pub(crate) use clock::Clock;
+pub(crate) use opening::Opened;
+pub use opening::{Accept, AcceptError, Refusal};
+pub use receiving::{ReceiveError, ReceiveTicket};
+pub use sending::SendError;
+pub(crate) use sending::deflate_settings;
+
+use crate::fanout::Membership;
+use crate::id::ConnectionId;
+use crate::inbox::Inbox;
+use crate::mailbox::RemoteShared;
+use crate::outbox::Outbox;
+use crate::settings::Settings;
+use crate::shard::{Shard, ShardInner};
+use crate::stream::Stream;
+
+/// A handle to one connection; cheap to clone, stays on its shard's thread.
+///
+/// ```compile_fail
+/// fn needs_send<T: Send>() {}
+/// needs_send::<nexios_engine::Connection>(); // take `connection.remote()` to another thread
+/// ```
+#[derive(Clone)]
+pub struct Connection(pub(crate) Rc<Inner>);
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionState {
+    /// The handshake is not answered yet.
+    Connecting,
+    /// Messages flow.
+    Connected,
+    /// One side has sent a Close frame.
+    Closing,
+    /// Over.
+    Disconnected,
+}
+
+/// How a connection ended: the code and reason of whoever closed first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CloseInfo {
+    /// The close code (RFC 6455 §7.4); 1005 if the frame had none, 1006 if there was no frame.
+    pub code: u16,
+    /// The reason, possibly empty.
+    pub reason: Box<str>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) shard: Rc<ShardInner>,
+    pub(crate) id: ConnectionId,
+    pub(crate) token: u32,
+    /// Whether it holds a place in the server's limits.
+    pub(crate) counted: bool,
+    peer: Peer,
+    settings: OnceCell<Arc<Settings>>,
+    pub(crate) state: RefCell<State>,
+    pub(crate) membership: RefCell<Membership>,
+}
+
+/// A peer's address in 16 bytes.
+enum Peer {
+    Unnamed,
+    V4(std::net::SocketAddrV4),
+    V6(Box<std::net::SocketAddrV6>),
+}
+
+pub(crate) struct State {
+    pub(crate) stream: Stream,
+    pub(crate) phase: Phase,
+    pub(crate) clock: Clock,
+    head: Option<Rc<RequestHead>>,
+    pub(crate) inbox: Option<Box<Inbox>>,
+    pub(crate) outbox: Option<Box<Outbox>>,
+    /// The waker of the connection's own task.
+    pub(crate) task: Option<Waker>,
+    close: Option<Box<CloseInfo>>,
+    rare: Option<Box<Rare>>,
+    pub(crate) flags: Flags,
+}
+
+/// What a connection is doing with its bytes.
+pub(crate) enum Phase {
+    /// Reading the request head (and the TLS handshake before it).
+    Head(Vec<u8>),
+    /// A plain HTTP request: hyper has the stream.
+    Http(Box<HttpPhase>),
+    /// An upgrade request waits for the handler's answer.
+    Connecting(Box<ConnectingPhase>),
+    /// RFC 6455 rules, until both Close frames are through.
+    Open(OpenPhase),
+    /// All is said; what still arrives is thrown away until the peer hangs up.
+    Lingering,
+    /// The descriptor is given back.
+    Gone,
+}
+
+#[derive(Default)]
+pub(crate) struct HttpPhase {
+    /// Bytes read before hyper took over.
+    pub(crate) prefix: Vec<u8>,
+    pub(crate) reader: Option<Waker>,
+    pub(crate) writer: Option<Waker>,
+    pub(crate) driver: Option<Waker>,
+    /// The server is shutting down: no further request.
+    pub(crate) draining: bool,
+}
+
+pub(crate) struct ConnectingPhase {
+    accept_key: String,
+    pub(crate) subprotocols: Vec<String>,
+    offers: Vec<nexios_protocol::DeflateOffer>,
+    /// Bytes that came right behind the head.
+    early: Vec<u8>,
+}
+
+pub(crate) struct OpenPhase {
+    protocol: nexios_protocol::Connection,
+    pub(crate) compression: Option<NegotiatedCompression>,
+}
+
+pub(crate) struct NegotiatedCompression {
+    pub(crate) agreed: Agreed,
+    deflater: Option<Box<ContextDeflater>>,
+}
+
+/// One bit each, so that an idle connection stays small.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Flags {
+    /// On the shard's list of connections with output.
+    pub(crate) dirty: bool,
+    /// On the shard's list of connections with unread input.
+    pub(crate) ready: bool,
+    /// The last write met a full socket.
+    pub(crate) blocked: bool,
+    /// Reading is paused: the inbox is full.
+    paused: bool,
+    /// The peer hung up while reading was paused.
+    hung_up: bool,
+    /// No input will be added to the inbox any more.
+    input_over: bool,
+    /// A receive waits.
+    receiving: bool,
+    /// The connection's own task waits for a message, a free outbox, a message to listen to.
+    task_receives: bool,
+    task_sends: bool,
+    task_listens: bool,
+    /// Listeners look at each message before it is received.
+    observed: bool,
+    /// Received messages are thrown away.
+    discarding: bool,
+    /// Outbound compression was switched on.
+    pub(crate) compressing: bool,
+    /// The outbox is above its mark, and its groups know.
+    pub(crate) over_mark: bool,
+    /// The Close frame is in the outbox: hang up behind it.
+    hang_up_after_flush: bool,
+    /// Both sides are done, or the connection is cut: `closed()` resolves.
+    finished: bool,
+}
+
+/// What few connections need.
+#[derive(Default)]
+pub(crate) struct Rare {
+    /// The end of the connection, behind messages that were not handed out yet.
+    ending: Option<(CloseInfo, Vec<u8>)>,
+    /// Input that was read but not parsed, because the inbox was full.
+    unread: Vec<u8>,
+    pings: receiving::ControlQueue,
+    pongs: receiving::ControlQueue,
+    /// Wakers of others than the connection's own task.
+    receiver: Option<Waker>,
+    listener: Option<Waker>,
+    closed_waiters: Vec<Waker>,
+    send_waiters: Vec<Waker>,
+    round_trips: Vec<RoundTrip>,
+    remote: Option<Arc<RemoteShared>>,
+    /// Pings sent by the application whose pongs are expected.
+    asked_pongs: u32,
+    control_second: u32,
+    control_count: u32,
+}
+
+struct RoundTrip {
+    id: u64,
+    sent: Instant,
+    answered: Option<Instant>,
+    waker: Waker,
+}
+
+impl Connection {
+    /// Its id, not guessable, unique for ever.
+    pub fn id(&self) -> ConnectionId {
+        self.0.id
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> ConnectionState {
+        self.0.state.borrow().connection_state()
+    }
+
+    /// The shard that it lives on.
+    pub fn shard(&self) -> Shard {
+        Shard(self.0.shard.clone())
+    }
+
+    /// The request head; `None` once the `keep_head` setting has dropped it.
+    pub fn head(&self) -> Option<Rc<RequestHead>> {
+        self.0.state.borrow().head.clone()
+    }
+
+    /// The peer's address; `None` on a Unix socket or in memory.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer()
+    }
+
+    /// Whether TLS ends here.
+    pub fn is_tls(&self) -> bool {
+        self.0.state.borrow().stream.is_tls()
+    }
+
+    /// What holds for this connection: its route's settings, before that the server's.
+    pub fn settings(&self) -> &Arc<Settings> {
+        self.0.settings()
+    }
+
+    /// Sets the route's settings; the first call wins.
+    pub fn set_settings(&self, settings: Arc<Settings>) {
+        // A second route for one connection does not exist.
+        let _ = self.0.settings.set(settings);
+    }
+
+    /// How it ended, or is ending; `None` while it is open.
+    pub fn close_info(&self) -> Option<CloseInfo> {
+        self.0.state.borrow().close.as_deref().cloned()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("id", &self.0.id).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(
+        shard: Rc<ShardInner>,
+        token: u32,
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        clock: Clock,
+        counted: bool,
+    ) -> Self {
+        let peer = match peer {
+            None => Peer::Unnamed,
+            Some(SocketAddr::V4(address)) => Peer::V4(address),
+            Some(SocketAddr::V6(address)) => Peer::V6(Box::new(address)),
+        };
+        Inner {
+            id: ConnectionId::new(shard.index, token),
+            shard,
+            token,
+            counted,
+            peer,
+            settings: OnceCell::new(),
+            state: RefCell::new(State::new(stream, clock)),
+            membership: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        match &self.peer {
+            Peer::Unnamed => None,
+            Peer::V4(address) => Some((*address).into()),
+            Peer::V6(address) => Some((**address).into()),
+        }
+    }
+
+    pub(crate) fn peer_ip(&self) -> Option<IpAddr> {
+        self.peer().map(|address| address.ip())
+    }
+
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        self.settings.get().unwrap_or(&self.shard.shared.default_settings)
+    }
+}
+
+impl State {
+    fn new(stream: Stream, clock: Clock) -> Self {
+        State {
+            stream,
+            phase: Phase::Head(Vec::new()),
+            clock,
+            head: None,
+            inbox: None,
+            outbox: None,
+            task: None,
+            close: None,
+            rare: None,
+            flags: Flags::default(),
+        }
+    }
+
+    pub(crate) fn connection_state(&self) -> ConnectionState {
+        match &self.phase {
+            _ if self.flags.finished => ConnectionState::Disconnected,
+            Phase::Head(_) | Phase::Http(_) | Phase::Connecting(_) => ConnectionState::Connecting,
+            Phase::Open(_) if self.close.is_none() => ConnectionState::Connected,
+            Phase::Open(_) => ConnectionState::Closing,
+            Phase::Lingering | Phase::Gone => ConnectionState::Disconnected,
+        }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Open(_)) && self.close.is_none()
+    }
+
+    pub(crate) fn compression(&self) -> Option<&NegotiatedCompression> {
+        match &self.phase {
+            Phase::Open(open) => open.compression.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn outbox_len(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.len())
+    }
+}
+
+impl CloseInfo {
+    pub(crate) fn new(code: u16, reason: &str) -> Self {
+        CloseInfo { code, reason: reason.into() }
+    }
+
+    /// The connection was cut, or died of silence (RFC 6455 §7.1.5).
+    pub(crate) fn cut() -> Self {
+        CloseInfo::new(nexios_protocol::ABNORMAL, "")
+    }
+}

@@ -1,0 +1,344 @@
+//! From the first byte to the answer of the handshake.
+
+use std::io;
+use std::rc::Rc;
+
+use nexios_protocol::{
+    CloseCode, CloseFrame, HandshakeError, HeadLimits, RequestHead, Role, check_upgrade, is_header_value, is_token,
+    negotiate, write_accept,
+};
+
+use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Inner, NegotiatedCompression, OpenPhase, Phase};
+use crate::group::Group;
+use crate::http;
+use crate::metrics::Cause;
+use crate::settings::Settings;
+
+/// The answer 101 to an upgrade request.
+#[derive(Clone, Debug, Default)]
+pub struct Accept {
+    /// One of the offered subprotocols.
+    pub subprotocol: Option<String>,
+    /// More header fields of the answer.
+    pub headers: Vec<(String, String)>,
+    /// The group it joins with the answer: its router.
+    pub group: Option<Group>,
+}
+
+/// An HTTP answer instead of 101.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The status, 400 to 599 as a rule.
+    pub status: u16,
+    /// Header fields besides `Content-Length` and `Connection`.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Why the handshake could not be answered.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// It has been answered already.
+    #[error("the handshake is answered already: accept() and reject() work once, before anything is sent")]
+    NotConnecting,
+    /// A header or subprotocol that HTTP cannot carry (CR, LF, or no token).
+    #[error("{0:?} cannot stand in an HTTP header")]
+    InvalidHeader(String),
+    /// The client has left.
+    #[error("the client left before the handshake was answered")]
+    Gone(CloseInfo),
+}
+
+impl Refusal {
+    /// A refusal with a plain text body.
+    ///
+    /// ```
+    /// let refusal = nexios_engine::Refusal::new(403, "members only");
+    /// assert_eq!(refusal.body, b"members only");
+    /// ```
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Refusal { status, headers: Vec::new(), body: body.into() }
+    }
+
+    /// The same with one more header field.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}
+
+impl Connection {
+    /// The subprotocols that the client offered, in its order of preference.
+    pub fn offered_subprotocols(&self) -> Vec<String> {
+        match &self.0.state.borrow().phase {
+            Phase::Connecting(connecting) => connecting.subprotocols.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Completes the handshake (RFC 6455 §4.2.2): the connection is then connected.
+    ///
+    /// # Errors
+    /// [`AcceptError`]: answered already, a header that cannot be sent, or the client left.
+    pub fn accept(&self, accept: Accept) -> Result<(), AcceptError> {
+        self.0.switch_protocols(accept.subprotocol.as_deref(), &accept.headers)?;
+        if let Some(group) = &accept.group {
+            self.0.shard.fanout.borrow_mut().join_router(&self.0, group);
+        }
+        self.0.shard.shared.metrics.connected();
+        let mut state = self.0.state.borrow_mut();
+        if !self.0.settings().keep_head {
+            state.head = None;
+        }
+        self.0.arm_keepalive(&mut state);
+        self.0.mark_ready(&mut state);
+        Ok(())
+    }
+
+    /// Completes the handshake with a Close frame as the first and only frame, so that the
+    /// client sees the code. The connection never counts as connected.
+    ///
+    /// # Errors
+    /// [`AcceptError`], as for [`accept`](Self::accept).
+    pub fn accept_and_close(
+        &self,
+        subprotocol: Option<&str>,
+        code: CloseCode,
+        reason: &str,
+    ) -> Result<(), AcceptError> {
+        self.0.switch_protocols(subprotocol, &[])?;
+        let mut state = self.0.state.borrow_mut();
+        self.0.start_close(&mut state, code, reason);
+        Ok(())
+    }
+
+    /// Answers by HTTP instead of 101, then hangs up.
+    ///
+    /// # Errors
+    /// [`AcceptError`], as for [`accept`](Self::accept).
+    pub fn refuse(&self, refusal: Refusal) -> Result<(), AcceptError> {
+        let mut state = self.0.state.borrow_mut();
+        match state.phase {
+            Phase::Connecting(_) => {}
+            _ => return Err(AcceptError::not_connecting(state.close.as_deref())),
+        }
+        for (name, value) in &refusal.headers {
+            check_header(name, value)?;
+        }
+        self.0.shard.shared.metrics.refused(Cause::Handler);
+        self.0.answer_and_hang_up(&mut state, &refusal, CloseInfo::cut());
+        Ok(())
+    }
+}
+
+impl AcceptError {
+    fn not_connecting(close: Option<&CloseInfo>) -> Self {
+        close.map_or(AcceptError::NotConnecting, |info| AcceptError::Gone(info.clone()))
+    }
+}
+
+fn check_header(name: &str, value: &str) -> Result<(), AcceptError> {
+    match (is_token(name), is_header_value(value)) {
+        (true, true) => Ok(()),
+        (false, _) => Err(AcceptError::InvalidHeader(name.into())),
+        (true, false) => Err(AcceptError::InvalidHeader(value.into())),
+    }
+}
+
+impl Inner {
+    /// Reads on until the head is complete.
+    pub(super) fn read_head(self: &Rc<Self>, buffer: &mut [u8]) {
+        loop {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            let Phase::Head(collected) = &mut state.phase else { return };
+            let n = match state.stream.read(buffer) {
+                Ok(0) => return self.cut(state),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::debug!(id = %self.id, %error, "connection failed before its request");
+                    return self.cut(state);
+                }
+            };
+            collected.extend_from_slice(&buffer[..n]);
+            let limits = &self.shard.shared.settings;
+            let limits = HeadLimits { head_bytes_max: limits.head_bytes_max, headers_max: limits.headers_max };
+            match RequestHead::parse(collected, &limits) {
+                Ok(None) => {}
+                Ok(Some((head, consumed))) => {
+                    let bytes = std::mem::take(collected);
+                    return self.take_request(state, head, bytes, consumed);
+                }
+                Err(error) => return self.refuse_handshake(state, &error),
+            }
+        }
+    }
+
+    /// A whole head is there: an upgrade goes to the framework, anything else to hyper.
+    fn take_request(self: &Rc<Self>, state: &mut super::State, head: RequestHead, bytes: Vec<u8>, consumed: usize) {
+        state.clock.deadline(crate::timer::Tick::NEVER);
+        if head.is_upgrade() {
+            self.shard.opened.borrow_mut().push((self.token, Opened::Upgrade(head, bytes[consumed..].to_vec())));
+        } else {
+            state.phase = Phase::Http(Box::new(super::HttpPhase { prefix: bytes, ..Default::default() }));
+            self.shard.opened.borrow_mut().push((self.token, Opened::Http));
+        }
+    }
+
+    /// Starts the handler of an upgrade request; called with nothing borrowed.
+    pub(crate) fn open_upgrade(self: &Rc<Self>, head: RequestHead, early: Vec<u8>) {
+        let Some(service) = self.shard.service() else { return };
+        let upgrade = match check_upgrade(&head) {
+            Ok(upgrade) => ConnectingPhase {
+                accept_key: upgrade.accept_key,
+                subprotocols: upgrade.subprotocols.iter().map(|name| (*name).to_owned()).collect(),
+                offers: upgrade.deflate_offers,
+                early,
+            },
+            Err(error) if service.has_websocket(head.path()) => {
+                return self.refuse_handshake(&mut self.state.borrow_mut(), &error);
+            }
+            Err(_) => return http::serve_upgrade_request(self, head, early),
+        };
+        let head = Rc::new(head);
+        {
+            let mut state = self.state.borrow_mut();
+            if state.close.is_some() {
+                return;
+            }
+            state.head = Some(head.clone());
+            state.phase = Phase::Connecting(Box::new(upgrade));
+        }
+        match service.websocket(&Connection(self.clone())) {
+            Some(task) => {
+                self.arm_deadline(&mut self.state.borrow_mut(), self.settings().accept_timeout);
+                self.start_task(task);
+            }
+            None => {
+                let early = self.back_to_head();
+                http::serve_upgrade_request(self, Rc::unwrap_or_clone(head), early);
+            }
+        }
+    }
+
+    fn back_to_head(&self) -> Vec<u8> {
+        let mut state = self.state.borrow_mut();
+        state.head = None;
+        match std::mem::replace(&mut state.phase, Phase::Head(Vec::new())) {
+            Phase::Connecting(connecting) => connecting.early,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Writes the 101 and goes over to frames.
+    fn switch_protocols(
+        self: &Rc<Self>,
+        subprotocol: Option<&str>,
+        headers: &[(String, String)],
+    ) -> Result<(), AcceptError> {
+        for (name, value) in headers {
+            check_header(name, value)?;
+        }
+        if let Some(name) = subprotocol.filter(|name| !is_token(name)) {
+            return Err(AcceptError::InvalidHeader(name.into()));
+        }
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let Phase::Connecting(connecting) = &mut state.phase else {
+            return Err(AcceptError::not_connecting(state.close.as_deref()));
+        };
+        let settings = self.settings();
+        let agreed = agree_on_compression(settings, &connecting.offers);
+        let (agreed, extensions) = agreed.map_or((None, None), |(agreed, header)| (Some(agreed), Some(header)));
+        let mut answer = Vec::with_capacity(192);
+        write_accept(&mut answer, &connecting.accept_key, subprotocol, extensions.as_deref(), headers)
+            .map_err(|error| AcceptError::InvalidHeader(error.to_string()))?;
+        let early = std::mem::take(&mut connecting.early);
+        let limits = nexios_protocol::Limits {
+            message_bytes_max: settings.message_bytes_max,
+            fragments_max: settings.fragments_max,
+        };
+        state.phase = Phase::Open(OpenPhase {
+            protocol: nexios_protocol::Connection::new(Role::Server, limits, agreed),
+            compression: agreed.map(|agreed| NegotiatedCompression { agreed, deflater: None }),
+        });
+        if !early.is_empty() {
+            state.rare().unread = early;
+        }
+        state.clock.deadline(crate::timer::Tick::NEVER);
+        self.write_own(state, |tail| tail.extend_from_slice(&answer));
+        Ok(())
+    }
+
+    pub(crate) fn refuse_handshake(self: &Rc<Self>, state: &mut super::State, error: &HandshakeError) {
+        let mut refusal = Refusal::new(error.status(), format!("{error}\n"));
+        refusal.headers = error.response_headers().iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
+        self.shard.shared.metrics.refused(Cause::Handshake);
+        tracing::debug!(id = %self.id, status = refusal.status, %error, "handshake refused");
+        self.answer_and_hang_up(state, &refusal, CloseInfo::cut());
+    }
+
+    /// Sends one HTTP answer and nothing after it: what follows on the connection is never
+    /// parsed as a next request.
+    pub(crate) fn answer_and_hang_up(self: &Rc<Self>, state: &mut super::State, refusal: &Refusal, info: CloseInfo) {
+        let answer = http::write_refusal(refusal);
+        self.write_own(state, |tail| tail.extend_from_slice(&answer));
+        self.finish(state, info);
+        state.flags.hang_up_after_flush = true;
+    }
+
+    /// What became of a connection whose task ended: the last word if the framework had none.
+    pub(crate) fn task_ended(self: &Rc<Self>, panicked: bool) {
+        let mut state = self.state.borrow_mut();
+        match state.connection_state() {
+            ConnectionState::Connecting => {
+                self.shard.shared.metrics.refused(Cause::Handler);
+                self.answer_and_hang_up(
+                    &mut state,
+                    &Refusal::new(500, "the handler ended without an answer\n"),
+                    CloseInfo::cut(),
+                );
+            }
+            ConnectionState::Connected if panicked => self.start_close(&mut state, CloseCode::INTERNAL_ERROR, ""),
+            ConnectionState::Connected => self.start_close(&mut state, CloseCode::NORMAL, ""),
+            ConnectionState::Closing | ConnectionState::Disconnected => {
+                // Nobody will take what is left in the inbox of a peer that hung up.
+                if state.flags.hung_up {
+                    self.cut(&mut state);
+                }
+            }
+        }
+    }
+}
+
+fn agree_on_compression(
+    settings: &Settings,
+    offers: &[nexios_protocol::DeflateOffer],
+) -> Option<(nexios_protocol::Agreed, String)> {
+    let compression = settings.compression?;
+    let config = nexios_protocol::DeflateConfig {
+        takeover: compression.context_takeover,
+        window_bits: compression.window_bits,
+        level: compression.level,
+        ..Default::default()
+    };
+    negotiate(&config, offers)
+}
+
+/// A request whose head is complete, waiting for its turn with nothing borrowed.
+pub(crate) enum Opened {
+    Upgrade(RequestHead, Vec<u8>),
+    Http,
+}
+
+impl CloseInfo {
+    pub(super) fn of_frame(frame: Option<&CloseFrame<'_>>) -> Self {
+        frame.map_or_else(
+            || CloseInfo::new(nexios_protocol::NO_STATUS, ""),
+            |frame| CloseInfo::new(frame.code.get(), frame.reason),
+        )
+    }
+}

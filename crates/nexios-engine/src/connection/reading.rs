@@ -1,0 +1,281 @@
+//! Bytes in: from the shard's lent buffer through the protocol into the inbox.
+
+use std::io;
+use std::rc::Rc;
+
+use nexios_protocol::{CloseCode, Codec, Received};
+
+use super::{CloseInfo, Inner, OpenPhase, Phase, State};
+use crate::inbox::Inbox;
+use crate::message::Message;
+use crate::metrics::Cause;
+use crate::settings::Settings;
+use crate::shard::Readiness;
+
+/// Full reads of one connection before the others get their turn.
+const READS_PER_TURN: usize = 4;
+
+/// Whether parsing may go on.
+#[derive(PartialEq, Eq)]
+enum Parsed {
+    /// All input is consumed.
+    All,
+    /// The inbox is full; parsing stopped at this offset.
+    InboxFull(usize),
+    /// Nothing more is to be read here: closed, failed, or cut.
+    Over,
+}
+
+impl Inner {
+    /// The socket has news. `run` lets handlers take messages while the buffer is still lent.
+    pub(crate) fn on_readiness(self: &Rc<Self>, readiness: Readiness, buffer: &mut [u8], run: &dyn Fn()) {
+        if readiness.writable {
+            self.on_writable();
+        }
+        let hangs_up = readiness.read_closed || readiness.error;
+        let mut state = self.state.borrow_mut();
+        let paused = state.flags.paused;
+        match &mut state.phase {
+            Phase::Head(_) => {
+                drop(state);
+                self.read_head(buffer);
+            }
+            Phase::Http(http) => {
+                if readiness.readable || hangs_up {
+                    http.reader.take().into_iter().for_each(std::task::Waker::wake);
+                }
+            }
+            Phase::Connecting(_) => {
+                if hangs_up {
+                    self.cut(&mut state);
+                }
+            }
+            Phase::Open(_) if paused => {
+                if hangs_up {
+                    self.hang_up(&mut state);
+                }
+            }
+            Phase::Open(_) => {
+                drop(state);
+                if readiness.readable || hangs_up {
+                    self.read_open(buffer, hangs_up, run);
+                }
+            }
+            Phase::Lingering => self.discard_input(&mut state, buffer),
+            Phase::Gone => {}
+        }
+    }
+
+    /// Goes on with a connection from the shard's ready list: no edge will come for it.
+    pub(crate) fn read_again(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+        let mut state = self.state.borrow_mut();
+        state.flags.ready = false;
+        if !matches!(state.phase, Phase::Open(_)) {
+            drop(state);
+            return self.on_readiness(Readiness { readable: true, ..Readiness::default() }, buffer, run);
+        }
+        state.flags.paused = false;
+        let mut unread = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.unread)).unwrap_or_default();
+        drop(state);
+        if self.parse_and_run(&mut unread, run) == Parsed::All {
+            self.read_open(buffer, false, run);
+        }
+    }
+
+    /// Reads and parses until the socket is empty, the inbox full, or the turn is over.
+    ///
+    /// With `to_the_end` it reads to 0 or EAGAIN: data and FIN can share one edge, and
+    /// after a short read no other would tell of the FIN.
+    fn read_open(self: &Rc<Self>, buffer: &mut [u8], to_the_end: bool, run: &dyn Fn()) {
+        for _ in 0..READS_PER_TURN {
+            let read = {
+                let mut state = self.state.borrow_mut();
+                if !matches!(state.phase, Phase::Open(_)) || state.flags.paused {
+                    return;
+                }
+                let read = state.stream.read(buffer);
+                match read {
+                    Ok(n) if n > 0 => {
+                        state.clock.heard(self.shard.tick());
+                        (n, state.stream.may_hold_plaintext())
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    _ => return self.cut(&mut state),
+                }
+            };
+            let (n, hidden) = read;
+            if self.parse_and_run(&mut buffer[..n], run) != Parsed::All {
+                return;
+            }
+            if n < buffer.len() && !to_the_end && !hidden {
+                return;
+            }
+        }
+        self.mark_ready(&mut self.state.borrow_mut());
+    }
+
+    /// Parses; where the inbox fills up it lets the handlers run once and tries again.
+    fn parse_and_run(self: &Rc<Self>, input: &mut [u8], run: &dyn Fn()) -> Parsed {
+        let mut start = 0;
+        loop {
+            match self.parse(&mut input[start..]) {
+                Parsed::InboxFull(offset) => {
+                    start += offset;
+                    run();
+                    if self.inbox_is_full() {
+                        self.pause(&input[start..]);
+                        return Parsed::InboxFull(start);
+                    }
+                }
+                end => {
+                    let state = self.state.borrow();
+                    // The peer may have left, or we may have closed, while handlers ran.
+                    return if matches!(state.phase, Phase::Open(_)) { end } else { Parsed::Over };
+                }
+            }
+        }
+    }
+
+    fn inbox_is_full(&self) -> bool {
+        let state = self.state.borrow();
+        state.inbox.as_ref().is_some_and(|inbox| inbox.is_full(self.settings()))
+    }
+
+    /// Keeps what was read and reads no more until the handler has taken some.
+    fn pause(&self, unread: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        state.flags.paused = true;
+        state.rare().unread = unread.to_vec();
+    }
+
+    fn parse(self: &Rc<Self>, input: &mut [u8]) -> Parsed {
+        let mut state = self.state.borrow_mut();
+        let mut codec = self.shard.codec.borrow_mut();
+        let mut control = self.shard.control_out.borrow_mut();
+        let settings = self.settings();
+        let before = state.inbox.is_some();
+        let mut end = Parsed::All;
+        let mut pos = 0;
+        while pos < input.len() {
+            if state.inbox.as_ref().is_some_and(|inbox| inbox.is_full(settings)) {
+                end = Parsed::InboxFull(pos);
+                break;
+            }
+            match self.parse_one(&mut state, settings, &mut input[pos..], &mut codec, &mut control) {
+                Some(used) => pos += used,
+                None => {
+                    end = Parsed::Over;
+                    break;
+                }
+            }
+        }
+        self.watch_fragments(&mut state);
+        if before || state.inbox.is_some() {
+            self.wake_receiver(&mut state);
+        }
+        end
+    }
+
+    /// Feeds the protocol once; `None` where nothing more is to be parsed.
+    fn parse_one(
+        self: &Rc<Self>,
+        state: &mut State,
+        settings: &Settings,
+        input: &mut [u8],
+        codec: &mut Codec,
+        control: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let State { phase, inbox, .. } = state;
+        let Phase::Open(OpenPhase { protocol, .. }) = phase else { return None };
+        control.clear();
+        match protocol.receive(input, control, codec) {
+            Ok((used, None)) => Some(used),
+            Ok((used, Some(Received::Text(text)))) => {
+                self.shard.inbox_of(inbox).push(Message::Text(text.into()));
+                Some(used)
+            }
+            Ok((used, Some(Received::Binary(bytes)))) => {
+                self.shard.inbox_of(inbox).push(Message::Binary(bytes.into()));
+                Some(used)
+            }
+            Ok((used, Some(Received::Ping(payload)))) => {
+                let payload = payload.to_vec();
+                self.send_pong_frame(state, control);
+                self.on_ping(state, payload);
+                self.count_control(state, settings).then_some(used)
+            }
+            Ok((used, Some(Received::Pong(payload)))) => {
+                let payload = payload.to_vec();
+                let asked = self.on_pong(state, payload);
+                (asked || self.count_control(state, settings)).then_some(used)
+            }
+            Ok((_, Some(Received::Close(frame)))) => {
+                let info = CloseInfo::of_frame(frame.as_ref());
+                self.end_behind_messages(state, info, control);
+                None
+            }
+            Err(error) => {
+                tracing::debug!(id = %self.id, %error, "protocol error");
+                self.shard.shared.metrics.closed(Cause::Protocol);
+                let info = CloseInfo::new(error.close_code().get(), "");
+                self.end_behind_messages(state, info, control);
+                None
+            }
+        }
+    }
+
+    /// Messages that came right before the end are handed out first, so that their answers
+    /// still go out before our Close frame.
+    fn end_behind_messages(self: &Rc<Self>, state: &mut State, info: CloseInfo, answer: &[u8]) {
+        if state.inbox.is_none() || state.close.is_some() {
+            return self.on_close_frame(state, info, answer);
+        }
+        state.rare().ending = Some((info, answer.to_vec()));
+        self.shard.ending.borrow_mut().push(self.clone());
+    }
+
+    /// The handlers have run: now the end that came behind their messages.
+    pub(crate) fn end_now(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        let ending = state.rare.as_mut().and_then(|rare| rare.ending.take());
+        if let (Some((info, answer)), Phase::Open(_)) = (ending, &state.phase) {
+            self.on_close_frame(&mut state, info, &answer);
+        }
+    }
+
+    /// Counts an unasked control frame; closes 1008 where there are too many in a second.
+    fn count_control(self: &Rc<Self>, state: &mut State, settings: &Settings) -> bool {
+        let second = self.shard.tick().second();
+        let rare = state.rare();
+        if rare.control_second != second {
+            rare.control_second = second;
+            rare.control_count = 0;
+        }
+        rare.control_count += 1;
+        if rare.control_count <= settings.control_frames_per_second_max {
+            return true;
+        }
+        self.shard.shared.metrics.closed(Cause::ControlFlood);
+        self.start_close(state, CloseCode::POLICY_VIOLATION, "too many control frames");
+        false
+    }
+
+    /// After our last word: waits for the peer's FIN so that no RST overtakes the Close frame.
+    fn discard_input(self: &Rc<Self>, state: &mut State, buffer: &mut [u8]) {
+        for _ in 0..READS_PER_TURN {
+            match state.stream.read(buffer) {
+                Ok(n) if n > 0 => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                _ => return self.release(state, false),
+            }
+        }
+        self.mark_ready(state);
+    }
+}
+
+impl crate::shard::ShardInner {
+    /// The connection's inbox, from the shard's pool where it has none.
+    fn inbox_of<'a>(&self, inbox: &'a mut Option<Box<Inbox>>) -> &'a mut Inbox {
+        inbox.get_or_insert_with(|| self.inboxes.borrow_mut().pop().unwrap_or_default())
+    }
+}

@@ -1,0 +1,419 @@
+//! Messages and control frames, handed to the application.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::{CloseInfo, Connection, Inner, Phase, RoundTrip, SendError, State};
+use crate::message::{Message, MessageRef};
+
+/// Control frames kept for `receive_ping` and `receive_pong`; the oldest goes first.
+const CONTROL_QUEUE_MAX: usize = 16;
+
+/// A pending receive's claim on the connection; give it back with [`Connection::end_receive`].
+#[derive(Default, Debug)]
+pub struct ReceiveTicket {
+    held: Option<Kind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Data,
+    Ping,
+    Pong,
+}
+
+/// Why there is nothing to receive.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// Another receive of the same kind is waiting: messages would go to either by chance.
+    #[error("another receive is already waiting on this connection; await them one after another")]
+    Busy,
+    /// The connection is over and everything that had arrived is handed out.
+    #[error("the connection is closed ({})", .0.code)]
+    Closed(CloseInfo),
+    /// The handshake has not been accepted.
+    #[error("call accept() before receiving")]
+    NotAccepted,
+}
+
+/// Payloads of control frames that nobody has asked for yet.
+#[derive(Default)]
+pub(super) struct ControlQueue {
+    payloads: VecDeque<Vec<u8>>,
+    receiver: Option<Waker>,
+    receiving: bool,
+}
+
+impl ControlQueue {
+    fn push(&mut self, payload: Vec<u8>) {
+        if self.payloads.len() == CONTROL_QUEUE_MAX {
+            self.payloads.pop_front();
+        }
+        self.payloads.push_back(payload);
+        wake(&mut self.receiver);
+    }
+}
+
+impl Connection {
+    /// The next data message, in order; after the last one, how the connection ended, every time.
+    pub fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: &mut ReceiveTicket,
+    ) -> Poll<Result<Message, ReceiveError>> {
+        let mut state = self.0.state.borrow_mut();
+        let state = &mut *state;
+        if state.flags.receiving && ticket.held.is_none() {
+            return Poll::Ready(Err(ReceiveError::Busy));
+        }
+        if let Some(message) = self.0.take_message(state) {
+            release(state, ticket);
+            return Poll::Ready(Ok(message));
+        }
+        if let Some(error) = state.receive_error() {
+            release(state, ticket);
+            return Poll::Ready(Err(error));
+        }
+        state.flags.receiving = true;
+        ticket.held = Some(Kind::Data);
+        state.flags.task_receives = state.is_task(cx);
+        if !state.flags.task_receives {
+            store(&mut state.rare().receiver, cx);
+        }
+        Poll::Pending
+    }
+
+    /// As [`poll_receive`](Self::poll_receive), but lends the message to `f` instead of handing it over.
+    pub fn poll_receive_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: &mut ReceiveTicket,
+        f: impl FnOnce(MessageRef<'_>) -> R,
+    ) -> Poll<Result<R, ReceiveError>> {
+        self.poll_receive(cx, ticket).map(|result| result.map(|message| f(message.as_ref())))
+    }
+
+    /// The payload of the oldest ping not yet asked for; the engine has answered it already.
+    pub fn poll_ping(&self, cx: &mut Context<'_>, ticket: &mut ReceiveTicket) -> Poll<Result<Vec<u8>, ReceiveError>> {
+        self.poll_control(cx, ticket, Kind::Ping)
+    }
+
+    /// The payload of the oldest pong not yet asked for; those of the keepalive are not shown.
+    pub fn poll_pong(&self, cx: &mut Context<'_>, ticket: &mut ReceiveTicket) -> Poll<Result<Vec<u8>, ReceiveError>> {
+        self.poll_control(cx, ticket, Kind::Pong)
+    }
+
+    fn poll_control(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: &mut ReceiveTicket,
+        kind: Kind,
+    ) -> Poll<Result<Vec<u8>, ReceiveError>> {
+        let mut state = self.0.state.borrow_mut();
+        let over = state.control_error();
+        let queue = state.control_queue(kind);
+        if queue.receiving && ticket.held.is_none() {
+            return Poll::Ready(Err(ReceiveError::Busy));
+        }
+        let result = match (queue.payloads.pop_front(), over) {
+            (Some(payload), _) => Ok(payload),
+            (None, Some(error)) => Err(error),
+            (None, None) => {
+                queue.receiving = true;
+                ticket.held = Some(kind);
+                store(&mut queue.receiver, cx);
+                return Poll::Pending;
+            }
+        };
+        release(&mut state, ticket);
+        Poll::Ready(result)
+    }
+
+    /// Gives up a pending receive; nothing that arrives meanwhile is lost.
+    pub fn end_receive(&self, ticket: &mut ReceiveTicket) {
+        if ticket.held.is_some() {
+            release(&mut self.0.state.borrow_mut(), ticket);
+        }
+    }
+
+    /// Lets listeners see each message before it can be received: see
+    /// [`poll_unheard`](Self::poll_unheard).
+    pub fn observe(&self) {
+        self.0.state.borrow_mut().flags.observed = true;
+    }
+
+    /// The next message that no listener has seen; it stays queued. `None`: closed, and all are heard.
+    pub fn poll_unheard(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let mut state = self.0.state.borrow_mut();
+        if let Some(message) = state.inbox.as_ref().and_then(|inbox| inbox.unheard()) {
+            return Poll::Ready(Some(message.clone()));
+        }
+        if state.flags.input_over {
+            return Poll::Ready(None);
+        }
+        state.flags.task_listens = state.is_task(cx);
+        if !state.flags.task_listens {
+            store(&mut state.rare().listener, cx);
+        }
+        Poll::Pending
+    }
+
+    /// The message that [`poll_unheard`](Self::poll_unheard) showed may be received now.
+    pub fn mark_heard(&self) {
+        let mut state = self.0.state.borrow_mut();
+        if let Some(inbox) = &mut state.inbox {
+            inbox.mark_heard();
+        }
+        self.0.discard_heard(&mut state);
+        state.wake_receive();
+    }
+
+    /// Throws away the message that [`poll_unheard`](Self::poll_unheard) showed: it is neither
+    /// heard nor received.
+    pub fn discard_unheard(&self) {
+        let mut state = self.0.state.borrow_mut();
+        let state = &mut *state;
+        if let Some(inbox) = &mut state.inbox {
+            inbox.remove_unheard();
+            if state.flags.paused && inbox.has_room(self.0.settings()) {
+                self.0.mark_ready(state);
+            }
+        }
+        self.0.give_back_inbox(state);
+    }
+
+    /// From now on messages are thrown away once listeners, if any, have seen them.
+    pub fn discard_messages(&self, on: bool) {
+        let mut state = self.0.state.borrow_mut();
+        state.flags.discarding = on;
+        self.0.discard_heard(&mut state);
+    }
+
+    /// Resolves when the connection is over, to how it ended. Any number may wait.
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseInfo> {
+        let mut state = self.0.state.borrow_mut();
+        if state.flags.finished {
+            return Poll::Ready(state.close.as_deref().cloned().unwrap_or_else(CloseInfo::cut));
+        }
+        // The connection's own task is woken at the end in any case.
+        if !state.is_task(cx) {
+            add(&mut state.rare().closed_waiters, cx);
+        }
+        Poll::Pending
+    }
+
+    /// Sends a ping on the first poll, resolves to the time until its pong.
+    pub fn poll_round_trip(&self, cx: &mut Context<'_>, id: &mut Option<u64>) -> Poll<Result<Duration, SendError>> {
+        let Some(id) = *id else {
+            let fresh = fastrand::u64(..);
+            *id = Some(fresh);
+            self.0.write_ping(&round_trip_payload(fresh))?;
+            let sent = self.0.shard.now();
+            let trip = RoundTrip { id: fresh, sent, answered: None, waker: cx.waker().clone() };
+            self.0.state.borrow_mut().rare().round_trips.push(trip);
+            return Poll::Pending;
+        };
+        let mut state = self.0.state.borrow_mut();
+        let closed = state.close.as_deref().cloned();
+        let trips = &mut state.rare().round_trips;
+        let Some(index) = trips.iter().position(|trip| trip.id == id) else {
+            return Poll::Ready(Err(SendError::Closed(closed.unwrap_or_else(CloseInfo::cut))));
+        };
+        match (trips[index].answered, closed) {
+            (Some(answered), _) => {
+                let trip = trips.swap_remove(index);
+                Poll::Ready(Ok(answered.saturating_duration_since(trip.sent)))
+            }
+            (None, Some(info)) => {
+                trips.swap_remove(index);
+                Poll::Ready(Err(SendError::Closed(info)))
+            }
+            (None, None) => {
+                trips[index].waker.clone_from(cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Gives up a round trip.
+    pub fn end_round_trip(&self, id: Option<u64>) {
+        if let Some(rare) = &mut self.0.state.borrow_mut().rare {
+            rare.round_trips.retain(|trip| Some(trip.id) != id);
+        }
+    }
+}
+
+impl State {
+    fn receive_error(&self) -> Option<ReceiveError> {
+        if self.flags.input_over {
+            let inbox_empty = self.inbox.as_ref().is_none_or(|inbox| inbox.is_empty());
+            let info = || self.close.as_deref().cloned().unwrap_or_else(CloseInfo::cut);
+            return inbox_empty.then(|| ReceiveError::Closed(info()));
+        }
+        match self.phase {
+            Phase::Open(_) => None,
+            _ => Some(ReceiveError::NotAccepted),
+        }
+    }
+
+    fn control_error(&self) -> Option<ReceiveError> {
+        match (&self.close, &self.phase) {
+            (Some(info), _) => Some(ReceiveError::Closed((**info).clone())),
+            (None, Phase::Open(_)) => None,
+            (None, _) => Some(ReceiveError::NotAccepted),
+        }
+    }
+
+    fn control_queue(&mut self, kind: Kind) -> &mut ControlQueue {
+        match kind {
+            Kind::Ping => &mut self.rare().pings,
+            Kind::Pong | Kind::Data => &mut self.rare().pongs,
+        }
+    }
+
+    /// Whether it is the connection's own task that asks. Its waker is kept once, so that an
+    /// idle connection holds no other.
+    pub(super) fn is_task(&self, cx: &Context<'_>) -> bool {
+        self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()))
+    }
+
+    pub(super) fn wake_task(&self) {
+        if let Some(task) = &self.task {
+            task.wake_by_ref();
+        }
+    }
+
+    fn wake_receive(&mut self) {
+        if self.flags.task_receives {
+            self.wake_task();
+        } else if let Some(rare) = &mut self.rare {
+            wake(&mut rare.receiver);
+        }
+    }
+
+    fn wake_listener(&mut self) {
+        if self.flags.task_listens {
+            self.wake_task();
+        } else if let Some(rare) = &mut self.rare {
+            wake(&mut rare.listener);
+        }
+    }
+
+    /// Wakes everybody who waits for anything: the connection is ending.
+    pub(super) fn wake_all(&mut self) {
+        self.wake_task();
+        let Some(rare) = &mut self.rare else { return };
+        wake(&mut rare.receiver);
+        wake(&mut rare.pings.receiver);
+        wake(&mut rare.pongs.receiver);
+        wake(&mut rare.listener);
+        rare.send_waiters.drain(..).for_each(Waker::wake);
+        rare.round_trips.iter().for_each(|trip| trip.waker.wake_by_ref());
+        if self.flags.finished {
+            rare.closed_waiters.drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+impl Inner {
+    fn take_message(self: &std::rc::Rc<Self>, state: &mut State) -> Option<Message> {
+        let inbox = state.inbox.as_mut()?;
+        let message = inbox.pop(state.flags.observed)?;
+        if state.flags.paused && inbox.has_room(self.settings()) {
+            self.mark_ready(state);
+        }
+        self.give_back_inbox(state);
+        Some(message)
+    }
+
+    fn discard_heard(self: &std::rc::Rc<Self>, state: &mut State) {
+        while state.flags.discarding && self.take_message(state).is_some() {}
+    }
+
+    /// An empty inbox goes back to the shard's pool.
+    fn give_back_inbox(&self, state: &mut State) {
+        if state.inbox.as_ref().is_some_and(|inbox| inbox.is_empty())
+            && let Some(inbox) = state.inbox.take()
+        {
+            self.shard.recycle_inbox(inbox);
+        }
+    }
+
+    /// New messages are there.
+    pub(super) fn wake_receiver(self: &std::rc::Rc<Self>, state: &mut State) {
+        if state.flags.observed {
+            state.wake_listener();
+        } else {
+            self.discard_heard(state);
+            state.wake_receive();
+        }
+    }
+
+    pub(super) fn on_ping(&self, state: &mut State, payload: Vec<u8>) {
+        state.rare().pings.push(payload);
+    }
+
+    /// Whether somebody had asked for this pong.
+    pub(super) fn on_pong(self: &std::rc::Rc<Self>, state: &mut State, payload: Vec<u8>) -> bool {
+        if state.clock.keepalive_answered(&payload) {
+            self.arm_next_ping(state);
+            return true;
+        }
+        let now = self.shard.now();
+        let Some(rare) = &mut state.rare else {
+            state.rare().pongs.push(payload);
+            return false;
+        };
+        if let Some(trip) = rare.round_trips.iter_mut().find(|trip| round_trip_payload(trip.id)[..] == payload[..]) {
+            trip.answered = Some(now);
+            trip.waker.wake_by_ref();
+            return true;
+        }
+        let asked = rare.asked_pongs > 0;
+        rare.asked_pongs = rare.asked_pongs.saturating_sub(1);
+        rare.pongs.push(payload);
+        asked
+    }
+}
+
+fn round_trip_payload(id: u64) -> [u8; 12] {
+    let mut payload = *b"rtt:\0\0\0\0\0\0\0\0";
+    payload[4..].copy_from_slice(&id.to_be_bytes());
+    payload
+}
+
+fn release(state: &mut State, ticket: &mut ReceiveTicket) {
+    match ticket.held.take() {
+        None => {}
+        Some(Kind::Data) => {
+            state.flags.receiving = false;
+            state.flags.task_receives = false;
+        }
+        Some(kind) => {
+            let queue = state.control_queue(kind);
+            queue.receiving = false;
+            queue.receiver = None;
+        }
+    }
+}
+
+fn store(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        slot => *slot = Some(cx.waker().clone()),
+    }
+}
+
+pub(super) fn add(waiters: &mut Vec<Waker>, cx: &Context<'_>) {
+    if !waiters.iter().any(|waker| waker.will_wake(cx.waker())) {
+        waiters.push(cx.waker().clone());
+    }
+}
+
+fn wake(slot: &mut Option<Waker>) {
+    if let Some(waker) = slot.take() {
+        waker.wake();
+    }
+}

@@ -1,0 +1,222 @@
+//! What the application sends.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use nexios_protocol::{CloseCode, ContextDeflater, OpCode, write_frame};
+
+use super::receiving::add;
+use super::{CloseInfo, Connection, Inner, NegotiatedCompression, OpenPhase, Phase, State};
+use crate::group::{Audience, Group};
+use crate::mailbox::{RemoteConnection, RemoteShared};
+use crate::message::MessageRef;
+
+/// Payloads from here on are written straight from the caller's memory.
+const DIRECT_BYTES_MIN: usize = 16 << 10;
+/// Longest payload of a control frame (RFC 6455 §5.5).
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// Why a message was not queued.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The handshake has not been accepted.
+    #[error("call accept() before sending")]
+    NotAccepted,
+    /// The connection is closing or closed.
+    #[error("the connection is closed ({})", .0.code)]
+    Closed(CloseInfo),
+    /// The peer does not read, and the outbox is at its limit.
+    #[error("the outbox is full: the client reads too slowly")]
+    OutboxFull,
+    /// More than 125 bytes in a ping or pong (RFC 6455 §5.5).
+    #[error("a ping or pong carries at most 125 bytes, not {0}")]
+    ControlTooLong(usize),
+}
+
+impl Connection {
+    /// Queues a message; it goes out at the latest at the end of the turn.
+    /// `compress: Some(false)` leaves it uncompressed.
+    ///
+    /// # Errors
+    /// [`SendError`]; `OutboxFull` only above the limit, which awaiting
+    /// [`poll_send_ready`](Self::poll_send_ready) before each send never meets.
+    pub fn send(&self, message: MessageRef<'_>, compress: Option<bool>) -> Result<(), SendError> {
+        let mut state = self.0.state.borrow_mut();
+        let state = &mut *state;
+        state.check_open()?;
+        if state.outbox_len() > self.0.settings().outbox_bytes_max {
+            return Err(SendError::OutboxFull);
+        }
+        self.0.queue_message(state, message, compress);
+        Ok(())
+    }
+
+    /// Pending while the outbox is above its mark; ready at once where the connection is over.
+    pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.borrow_mut();
+        if !state.is_connected() || state.outbox_len() <= self.0.settings().outbox_mark_bytes {
+            return Poll::Ready(());
+        }
+        if state.is_task(cx) {
+            state.flags.task_sends = true;
+        } else {
+            add(&mut state.rare().send_waiters, cx);
+        }
+        Poll::Pending
+    }
+
+    /// Queues a ping (RFC 6455 §5.5.2).
+    ///
+    /// # Errors
+    /// [`SendError`]; a payload over 125 bytes is `ControlTooLong`.
+    pub fn send_ping(&self, payload: &[u8]) -> Result<(), SendError> {
+        self.0.write_ping(payload)?;
+        self.0.state.borrow_mut().rare().asked_pongs += 1;
+        Ok(())
+    }
+
+    /// Queues an unasked pong (RFC 6455 §5.5.3); pings are answered by the engine.
+    ///
+    /// # Errors
+    /// [`SendError`]; a payload over 125 bytes is `ControlTooLong`.
+    pub fn send_pong(&self, payload: &[u8]) -> Result<(), SendError> {
+        self.0.write_control(OpCode::Pong, payload)
+    }
+
+    /// Queues the Close frame. Does nothing where the connection is closing already.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.0.start_close(&mut self.0.state.borrow_mut(), code, reason);
+    }
+
+    /// Compresses messages from now on; says whether the client agreed to it in the handshake.
+    pub fn enable_compression(&self) -> bool {
+        let mut state = self.0.state.borrow_mut();
+        let agreed = matches!(&state.phase, Phase::Open(OpenPhase { compression: Some(_), .. }));
+        state.flags.compressing = agreed;
+        agreed
+    }
+
+    /// Makes it a member; `false` where it was one, or is not connected.
+    pub fn join(&self, group: &Group) -> bool {
+        self.0.settle(&mut self.0.state.borrow_mut());
+        self.0.state.borrow().is_connected() && self.0.shard.fanout.borrow_mut().join(&self.0, group)
+    }
+
+    /// Ends its membership; `false` where it was none.
+    pub fn leave(&self, group: &Group) -> bool {
+        self.0.settle(&mut self.0.state.borrow_mut());
+        self.0.shard.fanout.borrow_mut().leave(&self.0, group.id())
+    }
+
+    /// Whether it is connected and a member of one of these groups.
+    pub fn is_in(&self, audience: &Audience) -> bool {
+        self.0.state.borrow().is_connected() && self.0.membership.borrow().is_addressed(audience)
+    }
+
+    /// A handle that may leave the thread.
+    pub fn remote(&self) -> RemoteConnection {
+        let mut state = self.0.state.borrow_mut();
+        let connected = state.is_connected();
+        let unsent = state.outbox_len();
+        let limit = self.0.settings().outbox_bytes_max;
+        let rare = state.rare();
+        let shared = rare.remote.get_or_insert_with(|| {
+            Arc::new(RemoteShared::new(self.0.id, self.0.shard.handle(), limit, connected, unsent))
+        });
+        RemoteConnection(shared.clone())
+    }
+}
+
+impl State {
+    pub(super) fn check_open(&self) -> Result<(), SendError> {
+        match (&self.close, &self.phase) {
+            (Some(info), _) => Err(SendError::Closed((**info).clone())),
+            (None, Phase::Open(_)) => Ok(()),
+            (None, _) => Err(SendError::NotAccepted),
+        }
+    }
+}
+
+/// What tells two compressed forms of one broadcast apart: window bits and level.
+pub(crate) fn deflate_settings(compression: &NegotiatedCompression, level: u8) -> (u8, u8) {
+    (compression.agreed.server_max_window_bits, level)
+}
+
+impl Inner {
+    pub(crate) fn queue_message(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
+        let payload = message.as_bytes();
+        let opcode = match message {
+            MessageRef::Text(_) => OpCode::Text,
+            MessageRef::Binary(_) => OpCode::Binary,
+        };
+        if self.wants_compression(state, payload.len(), compress) {
+            let mut packed = self.shard.packed.take();
+            packed.clear();
+            self.compress(state, payload, &mut packed);
+            self.write_own(state, |tail| write_frame(tail, opcode, true, true, &packed, None));
+            self.shard.packed.replace(packed);
+        } else if payload.len() >= DIRECT_BYTES_MIN {
+            self.write_direct(state, opcode, payload);
+        } else {
+            self.write_own(state, |tail| write_frame(tail, opcode, true, false, payload, None));
+        }
+    }
+
+    pub(crate) fn wants_compression(&self, state: &State, len: usize, compress: Option<bool>) -> bool {
+        let min = self.settings().compression.map_or(usize::MAX, |compression| compression.message_bytes_min);
+        state.flags.compressing && compress != Some(false) && len >= min
+    }
+
+    pub(crate) fn compress(&self, state: &mut State, payload: &[u8], out: &mut Vec<u8>) {
+        let Phase::Open(OpenPhase { compression: Some(compression), .. }) = &mut state.phase else { return };
+        let configured = self.settings().compression.unwrap_or_default();
+        let bits = compression.agreed.server_max_window_bits;
+        if compression.keeps_context() {
+            compression
+                .deflater
+                .get_or_insert_with(|| Box::new(ContextDeflater::new(bits, configured.level, 8)))
+                .compress(payload, out);
+        } else {
+            self.shard.codec.borrow_mut().compress(bits, configured.level, payload, out);
+        }
+    }
+
+    /// Appends own bytes to the outbox, behind the broadcasts that came before them.
+    pub(super) fn write_own(self: &Rc<Self>, state: &mut State, write: impl FnOnce(&mut Vec<u8>)) {
+        self.settle(state);
+        let outbox = self.shard.outbox_of(&mut state.outbox);
+        write(&mut outbox.tail());
+        self.output_grew(state);
+    }
+
+    pub(super) fn write_ping(self: &Rc<Self>, payload: &[u8]) -> Result<(), SendError> {
+        self.write_control(OpCode::Ping, payload)
+    }
+
+    fn write_control(self: &Rc<Self>, opcode: OpCode, payload: &[u8]) -> Result<(), SendError> {
+        if payload.len() > CONTROL_BYTES_MAX {
+            return Err(SendError::ControlTooLong(payload.len()));
+        }
+        let mut state = self.state.borrow_mut();
+        state.check_open()?;
+        self.write_own(&mut state, |tail| write_frame(tail, opcode, true, false, payload, None));
+        Ok(())
+    }
+
+    /// The answer to a ping, made by the protocol.
+    pub(super) fn send_pong_frame(self: &Rc<Self>, state: &mut State, frame: &[u8]) {
+        if !frame.is_empty() {
+            self.shard.outbox_of(&mut state.outbox).push_pong(frame);
+            self.output_grew(state);
+        }
+    }
+}
+
+impl NegotiatedCompression {
+    /// Whether our messages build on earlier ones (RFC 7692 §7.1.1).
+    pub(crate) fn keeps_context(&self) -> bool {
+        !self.agreed.server_no_context_takeover
+    }
+}

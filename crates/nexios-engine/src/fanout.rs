@@ -1,0 +1,394 @@
+//! Broadcast: contiguous arrays of members, walked once at the end of the turn.
+//!
+//! No subscriber's task is woken. Broadcasts of one turn go to each member in one write.
+//! A member's own send takes along what was broadcast to it before ([`Inner::settle`]),
+//! so that both form one FIFO.
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use crate::connection::{Connection, Inner, State, deflate_settings};
+use crate::group::{Audience, Broadcast, Group};
+use crate::message::Message;
+use crate::outbox::Queued;
+use crate::settings::SlowClient;
+use crate::shard::{Shard, ShardInner};
+
+/// Broadcast bytes of one turn above which publishers wait for the flush.
+const PENDING_BYTES_MAX: usize = 256 << 10;
+
+/// The groups of one shard and the broadcasts of this turn.
+#[derive(Default)]
+pub(crate) struct Fanout {
+    groups: HashMap<u32, Vec<Rc<Inner>>>,
+    pending: Vec<Arc<Broadcast>>,
+    pending_bytes: usize,
+    /// The number that the next broadcast gets.
+    next: u64,
+    waiters: Vec<Waker>,
+}
+
+/// What a connection is a member of, with its places in the arrays.
+#[derive(Default)]
+pub(crate) struct Membership {
+    router: Option<(Group, u32)>,
+    #[allow(clippy::box_collection, reason = "8 bytes instead of 24 in every connection without rooms")]
+    rooms: Option<Box<Vec<(Group, u32)>>>,
+    /// Broadcasts before this number are dealt with.
+    seen: u64,
+}
+
+/// Told to the service: broadcasts that a slow client did not get.
+#[derive(Debug)]
+pub struct Dropped {
+    /// The messages, oldest first.
+    pub messages: Vec<Message>,
+}
+
+impl Shard {
+    /// Publishes to the members on this shard; it goes out at the end of the turn.
+    pub fn publish(&self, broadcast: &Arc<Broadcast>) {
+        self.0.publish(broadcast.clone());
+    }
+
+    /// Pending while more than 256 KiB of broadcasts wait for the end of the turn, so that a
+    /// loop of broadcasts cannot fill healthy clients' outboxes.
+    pub fn poll_broadcast_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut fanout = self.0.fanout.borrow_mut();
+        if fanout.pending_bytes <= PENDING_BYTES_MAX {
+            return Poll::Ready(());
+        }
+        if !fanout.waiters.iter().any(|waker| waker.will_wake(cx.waker())) {
+            fanout.waiters.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The connections of an audience on this shard.
+    pub fn members(&self, audience: &Audience) -> Vec<Connection> {
+        let fanout = self.0.fanout.borrow();
+        fanout.members(audience).map(|member| Connection(member.clone())).collect()
+    }
+}
+
+impl Fanout {
+    /// Makes a connection a member; `false` where it is one already.
+    pub(crate) fn join(&mut self, member: &Rc<Inner>, group: &Group) -> bool {
+        let mut membership = member.membership.borrow_mut();
+        if membership.place(group.id()).is_some() {
+            return false;
+        }
+        let place = self.add(member, group, &mut membership);
+        membership.rooms.get_or_insert_default().push((group.clone(), place));
+        true
+    }
+
+    /// The first membership: the router of the connection's route.
+    pub(crate) fn join_router(&mut self, member: &Rc<Inner>, group: &Group) {
+        let mut membership = member.membership.borrow_mut();
+        let place = self.add(member, group, &mut membership);
+        membership.router = Some((group.clone(), place));
+    }
+
+    fn add(&mut self, member: &Rc<Inner>, group: &Group, membership: &mut Membership) -> u32 {
+        // What is pending was published before it joined.
+        membership.seen = self.next;
+        group.joined();
+        let members = self.groups.entry(group.id()).or_default();
+        members.push(member.clone());
+        (members.len() - 1) as u32
+    }
+
+    /// Ends a membership; `false` where there was none.
+    pub(crate) fn leave(&mut self, member: &Rc<Inner>, id: u32) -> bool {
+        let taken = member.membership.borrow_mut().take(id);
+        let Some((group, place)) = taken else { return false };
+        self.remove(&group, place);
+        true
+    }
+
+    /// Ends all memberships.
+    pub(crate) fn leave_all(&mut self, member: &Rc<Inner>) {
+        let (router, rooms) = {
+            let mut membership = member.membership.borrow_mut();
+            (membership.router.take(), membership.rooms.take())
+        };
+        for (group, place) in router.into_iter().chain(rooms.into_iter().flat_map(|rooms| *rooms)) {
+            self.remove(&group, place);
+        }
+    }
+
+    fn remove(&mut self, group: &Group, place: u32) {
+        group.left();
+        let Some(members) = self.groups.get_mut(&group.id()) else { return };
+        members.swap_remove(place as usize);
+        if let Some(moved) = members.get(place as usize) {
+            moved.membership.borrow_mut().set_place(group.id(), place);
+        }
+        if members.is_empty() {
+            self.groups.remove(&group.id());
+        } else if members.capacity() > 64 && members.len() < members.capacity() / 4 {
+            members.shrink_to(members.len() * 2);
+        }
+    }
+
+    fn members<'a>(&'a self, audience: &'a Audience) -> impl Iterator<Item = &'a Rc<Inner>> {
+        let range = match audience {
+            Audience::Range(range) => range.clone(),
+            Audience::One(id) => *id..id.saturating_add(1),
+        };
+        range.filter_map(|id| self.groups.get(&id)).flatten()
+    }
+
+    fn first(&self) -> u64 {
+        self.next - self.pending.len() as u64
+    }
+}
+
+impl Membership {
+    fn place(&self, id: u32) -> Option<u32> {
+        self.all().find(|(group, _)| group.id() == id).map(|(_, place)| *place)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(Group, u32)> {
+        self.router.iter().chain(self.rooms.iter().flat_map(|rooms| rooms.iter()))
+    }
+
+    fn take(&mut self, id: u32) -> Option<(Group, u32)> {
+        let rooms = self.rooms.as_mut()?;
+        let index = rooms.iter().position(|(group, _)| group.id() == id)?;
+        let taken = rooms.swap_remove(index);
+        if rooms.is_empty() {
+            self.rooms = None;
+        }
+        Some(taken)
+    }
+
+    fn set_place(&mut self, id: u32, place: u32) {
+        let rooms = self.rooms.iter_mut().flat_map(|rooms| rooms.iter_mut());
+        if let Some((_, old)) = self.router.iter_mut().chain(rooms).find(|(group, _)| group.id() == id) {
+            *old = place;
+        }
+    }
+
+    pub(crate) fn is_addressed(&self, audience: &Audience) -> bool {
+        self.all().any(|(group, _)| audience.contains(group.id()))
+    }
+
+    pub(crate) fn tell_over_mark(&self, over: bool) {
+        for (group, _) in self.all() {
+            if over { group.rose_over_mark() } else { group.fell_under_mark() }
+        }
+    }
+}
+
+impl ShardInner {
+    pub(crate) fn publish(&self, broadcast: Arc<Broadcast>) {
+        let mut fanout = self.fanout.borrow_mut();
+        fanout.pending_bytes += broadcast.message.len();
+        fanout.next += 1;
+        fanout.pending.push(broadcast);
+        self.broadcasts_pending.set(true);
+        self.notifier.notify();
+    }
+
+    /// Writes the broadcasts of this turn to every member.
+    pub(crate) fn flush_broadcasts(self: &Rc<Self>) {
+        if !self.broadcasts_pending.replace(false) {
+            return;
+        }
+        let (pending, first, waiters) = {
+            let mut fanout = self.fanout.borrow_mut();
+            let first = fanout.first();
+            fanout.pending_bytes = 0;
+            (std::mem::take(&mut fanout.pending), first, std::mem::take(&mut fanout.waiters))
+        };
+        let mut round = Round::new(&pending, first);
+        let fanout = self.fanout.borrow();
+        let mut done: Vec<&Audience> = Vec::new();
+        for broadcast in &pending {
+            if done.contains(&&broadcast.audience) {
+                continue;
+            }
+            for member in fanout.members(&broadcast.audience) {
+                round.deliver(member);
+            }
+            done.push(&broadcast.audience);
+        }
+        drop(fanout);
+        waiters.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The broadcasts of one turn on their way through the members.
+struct Round<'a> {
+    pending: &'a [Arc<Broadcast>],
+    first: u64,
+    /// All broadcasts have the same audience and leave nobody out: members get the same bytes.
+    uniform: bool,
+    /// All frames in a row, for each deflate setting in use.
+    batches: Vec<(BatchKey, Bytes)>,
+}
+
+/// Window bits, level and smallest message that is compressed; `None`: no compression.
+type BatchKey = Option<((u8, u8), usize)>;
+
+impl<'a> Round<'a> {
+    fn new(pending: &'a [Arc<Broadcast>], first: u64) -> Self {
+        let uniform = pending.windows(2).all(|pair| pair[0].audience == pair[1].audience)
+            && pending.iter().all(|broadcast| broadcast.exclude.is_empty());
+        Round { pending, first, uniform, batches: Vec::new() }
+    }
+
+    fn deliver(&mut self, member: &Rc<Inner>) {
+        let end = self.first + self.pending.len() as u64;
+        let start = std::mem::replace(&mut member.membership.borrow_mut().seen, end).max(self.first);
+        if start >= end {
+            return;
+        }
+        let mut state = member.state.borrow_mut();
+        if !state.is_connected() {
+            return;
+        }
+        if self.uniform && start == self.first && member.takes_direct_writes(&state) {
+            let bytes = self.batch(member, &state);
+            return member.write_shared(&mut state, &bytes);
+        }
+        for broadcast in &self.pending[(start - self.first) as usize..] {
+            if member.is_reached_by(broadcast) {
+                member.queue_broadcast(&mut state, broadcast);
+            }
+        }
+    }
+
+    fn batch(&mut self, member: &Rc<Inner>, state: &State) -> Bytes {
+        let key = member.batch_key(state);
+        if let Some((_, bytes)) = self.batches.iter().find(|(other, _)| *other == key) {
+            return bytes.clone();
+        }
+        let frames = self.pending.iter().map(|broadcast| member.shared_frame(state, broadcast));
+        let bytes = match self.pending {
+            [one] => member.shared_frame(state, one),
+            _ => frames.collect::<Vec<Bytes>>().concat().into(),
+        };
+        self.batches.push((key, bytes.clone()));
+        bytes
+    }
+}
+
+impl Inner {
+    /// Queues the broadcasts that came before whatever this connection does next.
+    pub(crate) fn settle(self: &Rc<Self>, state: &mut State) {
+        if !self.shard.broadcasts_pending.get() {
+            return;
+        }
+        let mine: Vec<Arc<Broadcast>> = {
+            let fanout = self.shard.fanout.borrow();
+            let seen = std::mem::replace(&mut self.membership.borrow_mut().seen, fanout.next);
+            let skip = seen.saturating_sub(fanout.first()) as usize;
+            fanout.pending.iter().skip(skip).filter(|broadcast| self.is_reached_by(broadcast)).cloned().collect()
+        };
+        for broadcast in mine {
+            if state.is_connected() {
+                self.queue_broadcast(state, &broadcast);
+            }
+        }
+    }
+
+    fn is_reached_by(&self, broadcast: &Broadcast) -> bool {
+        !broadcast.exclude.contains(&self.id) && self.membership.borrow().is_addressed(&broadcast.audience)
+    }
+
+    /// Nothing waits before the broadcast, and everybody with the same settings gets the same bytes.
+    fn takes_direct_writes(&self, state: &State) -> bool {
+        state.outbox.is_none() && !state.flags.blocked && !state.stream.is_tls() && !self.compresses_in_context(state)
+    }
+
+    fn compresses_in_context(&self, state: &State) -> bool {
+        state.flags.compressing && state.compression().is_some_and(|compression| compression.keeps_context())
+    }
+
+    fn batch_key(&self, state: &State) -> BatchKey {
+        let configured = self.settings().compression?;
+        let negotiated = state.compression().filter(|_| state.flags.compressing)?;
+        Some((deflate_settings(negotiated, configured.level), configured.message_bytes_min))
+    }
+
+    /// The frame for this connection, shared with all that have the same settings.
+    fn shared_frame(&self, state: &State, broadcast: &Broadcast) -> Bytes {
+        let wanted = self.wants_compression(state, broadcast.message.len(), broadcast.compress);
+        let (Some(negotiated), true) = (state.compression(), wanted) else {
+            return broadcast.frame().clone();
+        };
+        let level = self.settings().compression.unwrap_or_default().level;
+        let (bits, level) = deflate_settings(negotiated, level);
+        broadcast.deflated((bits, level), |payload, out| {
+            self.shard.codec.borrow_mut().compress(bits, level, payload, out);
+        })
+    }
+
+    /// One direct write; what is left over waits in the outbox.
+    fn write_shared(self: &Rc<Self>, state: &mut State, bytes: &Bytes) {
+        let written = match state.stream.write_vectored(&[IoSlice::new(bytes)]) {
+            Ok(n) => n,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                tracing::debug!(id = %self.id, %error, "broadcast failed");
+                return self.cut(state);
+            }
+        };
+        if written < bytes.len() {
+            self.shard.outbox_of(&mut state.outbox).push_rest(&bytes[written..]);
+            self.block(state, true);
+            self.mark_changed(state);
+        }
+    }
+
+    /// Queues a broadcast behind what waits; under backpressure the slow-client policy decides.
+    fn queue_broadcast(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
+        let wanted = self.wants_compression(state, broadcast.message.len(), broadcast.compress);
+        if wanted && self.compresses_in_context(state) {
+            return self.queue_in_context(state, broadcast);
+        }
+        let frame = self.shared_frame(state, broadcast);
+        let blocked = state.flags.blocked;
+        let outbox = self.shard.outbox_of(&mut state.outbox);
+        let queued = if blocked || outbox.has_backlog() {
+            outbox.push_broadcast(self.settings(), frame, &broadcast.message, broadcast.key.as_ref())
+        } else {
+            outbox.tail().extend_from_slice(&frame);
+            Queued::Kept
+        };
+        match queued {
+            Queued::Kept => self.output_grew(state),
+            Queued::Overflow => self.close_slow_client(state),
+            Queued::Dropped(messages) => {
+                self.tell_dropped(messages);
+                self.output_grew(state);
+            }
+        }
+    }
+
+    /// With context takeover each message builds on the one before: it can neither be shared
+    /// nor dropped once it is compressed, so the policy acts before that.
+    fn queue_in_context(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
+        let settings = self.settings();
+        let over_mark = state.outbox_len() > settings.outbox_mark_bytes;
+        match settings.slow_client {
+            SlowClient::Close if state.outbox_len() > settings.outbox_bytes_max => self.close_slow_client(state),
+            SlowClient::Close => self.queue_message(state, broadcast.message.as_ref(), None),
+            _ if over_mark => self.tell_dropped(vec![broadcast.message.clone()]),
+            _ => self.queue_message(state, broadcast.message.as_ref(), None),
+        }
+    }
+
+    fn tell_dropped(self: &Rc<Self>, messages: Vec<Message>) {
+        self.shard.shared.metrics.dropped(messages.len());
+        self.shard.drops.borrow_mut().push((Connection(self.clone()), Dropped { messages }));
+    }
+}

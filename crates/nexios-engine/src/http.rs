@@ -1,0 +1,321 @@
+//! Plain HTTP on the same port, by hyper on the connection's own stream.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::rt::ReadBufCursor;
+use hyper::server::conn::http1;
+use nexios_protocol::{HeadLimits, RequestHead};
+
+use crate::connection::{HttpPhase, Inner, Phase, Refusal};
+use crate::service::{HttpPeer, RequestBody, ResponseBody, ResponseFuture, Service};
+use crate::timer::{Sleep, Sleeps};
+
+/// Bytes that one read hands to hyper at most.
+const READ_BYTES: usize = 8 << 10;
+
+/// Serves the plain request that a connection began with, and those that follow it.
+pub(crate) fn serve(inner: &Rc<Inner>) {
+    if let Some(service) = inner.shard.service() {
+        let task = drive(inner.clone(), service, true);
+        inner.shard.spawn(Box::pin(task));
+    }
+}
+
+/// Serves an upgrade request that no WebSocket route takes.
+pub(crate) fn serve_upgrade_request(inner: &Rc<Inner>, head: RequestHead, early: Vec<u8>) {
+    let Some(service) = inner.shard.service() else { return };
+    let mut prefix = write_head(&head);
+    prefix.extend_from_slice(&early);
+    inner.state.borrow_mut().phase = Phase::Http(Box::new(HttpPhase { prefix, ..HttpPhase::default() }));
+    inner.shard.spawn(Box::pin(drive(inner.clone(), service, false)));
+}
+
+/// An HTTP/1.1 answer after which the connection closes.
+pub(crate) fn write_refusal(refusal: &Refusal) -> Vec<u8> {
+    let reason = StatusCode::from_u16(refusal.status).ok().and_then(|status| status.canonical_reason());
+    let mut out = format!("HTTP/1.1 {} {}\r\n", refusal.status, reason.unwrap_or("Refused")).into_bytes();
+    for (name, value) in &refusal.headers {
+        out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    let has_type = refusal.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    if !has_type && !refusal.body.is_empty() {
+        out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
+    }
+    out.extend_from_slice(format!("Content-Length: {}\r\nConnection: close\r\n\r\n", refusal.body.len()).as_bytes());
+    out.extend_from_slice(&refusal.body);
+    out
+}
+
+/// An upgrade that came on a kept-alive connection, on its way out of hyper.
+type Takeover = Rc<RefCell<Option<RequestHead>>>;
+
+async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
+    let takeover = Takeover::default();
+    let limits = &inner.shard.shared.settings;
+    let head_limits = HeadLimits { head_bytes_max: limits.head_bytes_max, headers_max: limits.headers_max };
+    let answer = {
+        let (inner, takeover) = (inner.clone(), takeover.clone());
+        hyper::service::service_fn(move |request: Request<RequestBody>| {
+            let head =
+                upgrade_head(&request, &head_limits).filter(|head| may_upgrade && service.has_websocket(head.path()));
+            match head {
+                Some(head) => {
+                    *takeover.borrow_mut() = Some(head);
+                    Box::pin(std::future::pending()) as Answer
+                }
+                None => answer(&inner, &service, request),
+            }
+        })
+    };
+    let mut connection = http1::Builder::new()
+        .timer(EngineTimer(inner.shard.sleeps().clone()))
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.head_bytes_max.max(8 << 10))
+        .max_headers(limits.headers_max)
+        .serve_connection(HttpIo(inner.clone()), answer);
+    let upgrade = poll_fn(|cx| {
+        if inner.is_draining_http(cx.waker()) {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        match connection.poll_without_shutdown(cx) {
+            Poll::Pending => takeover.borrow_mut().take().map_or(Poll::Pending, |head| Poll::Ready(Some(head))),
+            Poll::Ready(result) => {
+                if let Err(error) = result {
+                    tracing::debug!(id = %inner.id, %error, "HTTP connection ended");
+                }
+                Poll::Ready(None)
+            }
+        }
+    })
+    .await;
+    match upgrade {
+        Some(head) => {
+            let early = connection.into_parts().read_buf.to_vec();
+            inner.state.borrow_mut().phase = Phase::Head(Vec::new());
+            inner.open_upgrade(head, early);
+        }
+        None => inner.end_http(),
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, std::convert::Infallible>>>>;
+
+/// The service's answer, or 426 for a path that speaks WebSocket only, or 404.
+fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, request: Request<RequestBody>) -> Answer {
+    let peer = HttpPeer { address: inner.peer(), tls: inner.state.borrow().stream.is_tls() };
+    let websocket = service.has_websocket(request.uri().path());
+    match service.clone().http(request, peer) {
+        Some(response) => Box::pin(caught(inner.clone(), response)),
+        None if websocket => Box::pin(std::future::ready(Ok(upgrade_required()))),
+        None => Box::pin(std::future::ready(Ok(not_found()))),
+    }
+}
+
+/// A panic in an HTTP handler is a 500, not the end of the shard.
+async fn caught(
+    inner: Rc<Inner>,
+    mut response: ResponseFuture,
+) -> Result<Response<ResponseBody>, std::convert::Infallible> {
+    let result = poll_fn(|cx| {
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| response.as_mut().poll(cx)));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
+            Err(_) => Poll::Ready(None),
+        }
+    });
+    Ok(result.await.unwrap_or_else(|| {
+        inner.shard.shared.metrics.closed(crate::metrics::Cause::Panic);
+        tracing::error!(id = %inner.id, "an HTTP handler panicked");
+        plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+    }))
+}
+
+/// The answer to a plain request on a path that speaks WebSocket only: 426 (RFC 9110 §15.5.22).
+pub fn upgrade_required() -> Response<ResponseBody> {
+    let mut response = plain(StatusCode::UPGRADE_REQUIRED, "this path speaks WebSocket\n");
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    response
+}
+
+/// The answer to a request for a path that nobody serves: 404.
+pub fn not_found() -> Response<ResponseBody> {
+    plain(StatusCode::NOT_FOUND, "nothing is at this path\n")
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
+    let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// The head of an upgrade request, from hyper's form back into ours.
+fn upgrade_head(request: &Request<RequestBody>, limits: &HeadLimits) -> Option<RequestHead> {
+    let upgrade = request.headers().get(header::UPGRADE)?.to_str().ok()?;
+    if !upgrade.to_ascii_lowercase().contains("websocket") {
+        return None;
+    }
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let mut bytes = format!("{} {} {:?}\r\n", request.method(), target, request.version()).into_bytes();
+    for (name, value) in request.headers() {
+        push_header(&mut bytes, name.as_str(), value.as_bytes());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    RequestHead::parse(&bytes, limits).ok().flatten().map(|(head, _)| head).filter(RequestHead::is_upgrade)
+}
+
+/// Our form of a head, back into bytes.
+fn write_head(head: &RequestHead) -> Vec<u8> {
+    let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method(), head.target()).into_bytes();
+    for (name, value) in head.headers() {
+        push_header(&mut bytes, name, value);
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+fn push_header(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+impl Inner {
+    /// Asks hyper to finish the answer under way and then stop.
+    pub(crate) fn close_idle_http(self: &Rc<Self>) {
+        if let Phase::Http(http) = &mut self.state.borrow_mut().phase {
+            http.draining = true;
+            http.driver.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn is_draining_http(&self, waker: &Waker) -> bool {
+        match &mut self.state.borrow_mut().phase {
+            Phase::Http(http) => {
+                http.driver = Some(waker.clone());
+                http.draining
+            }
+            _ => false,
+        }
+    }
+
+    fn end_http(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        if matches!(state.phase, Phase::Http(_)) {
+            state.stream.shutdown_write();
+            state.phase = Phase::Lingering;
+            let timeout = self.settings().close_timeout;
+            self.arm_deadline(&mut state, timeout);
+            self.mark_ready(&mut state);
+        }
+    }
+}
+
+/// The connection's stream, as hyper wants it.
+struct HttpIo(Rc<Inner>);
+
+impl hyper::rt::Read for HttpIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.state.borrow_mut();
+        let state = &mut *state;
+        let Phase::Http(http) = &mut state.phase else { return Poll::Ready(Ok(())) };
+        if !http.prefix.is_empty() {
+            let n = http.prefix.len().min(cursor.remaining());
+            cursor.put_slice(&http.prefix[..n]);
+            http.prefix.drain(..n);
+            return Poll::Ready(Ok(()));
+        }
+        let mut buffer = [0; READ_BYTES];
+        let max = READ_BYTES.min(cursor.remaining());
+        match state.stream.read(&mut buffer[..max]) {
+            Ok(n) => cursor.put_slice(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                http.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for HttpIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.with_stream(cx, |stream| stream.write_vectored(parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.with_stream(cx, crate::stream::Stream::flush)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.state.borrow_mut().stream.shutdown_write();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Inner {
+    fn with_stream<T>(
+        &self,
+        cx: &Context<'_>,
+        write: impl FnOnce(&mut crate::stream::Stream) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let Phase::Http(http) = &mut state.phase else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        match write(&mut state.stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                http.writer = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
+        }
+    }
+}
+
+/// The shard's clock, as hyper wants it.
+#[derive(Clone)]
+struct EngineTimer(Sleeps);
+
+impl hyper::rt::Timer for EngineTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.sleep_until(self.0.now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(self.0.until(deadline))
+    }
+
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+impl hyper::rt::Sleep for Sleep {}

@@ -1,0 +1,46 @@
+//! The event engine of nexios: one poller and one thread per shard, turned by a host.
+//!
+//! The engine never calls a runtime. A host (tokio in Rust, asyncio in Python, or a plain
+//! poll loop) watches [`Shard::fd`], calls [`Shard::turn`], and comes back at
+//! [`Shard::next_timeout`]. What connections mean is the [`Service`]'s affair.
+
+mod connection;
+mod fanout;
+mod group;
+mod http;
+mod id;
+mod inbox;
+mod listener;
+mod mailbox;
+mod memory;
+mod message;
+mod metrics;
+mod outbox;
+mod run_queue;
+mod server;
+mod service;
+mod settings;
+mod shard;
+mod shutdown;
+mod stream;
+mod timer;
+mod tls;
+
+pub use connection::{
+    Accept, AcceptError, CloseInfo, Connection, ConnectionState, ReceiveError, ReceiveTicket, Refusal, SendError,
+};
+pub use fanout::Dropped;
+pub use group::{Audience, Broadcast, Group};
+pub use http::{not_found, upgrade_required};
+pub use id::{ConnectionId, InvalidConnectionId};
+pub use listener::Listener;
+pub use mailbox::{MailboxFull, RemoteConnection, ShardHandle};
+pub use memory::MemoryClient;
+pub use message::{Binary, Message, MessageRef, Text};
+pub use metrics::{Cause, MetricsSnapshot};
+pub use nexios_protocol as protocol;
+pub use server::Server;
+pub use service::{HttpPeer, RequestBody, ResponseBody, ResponseFuture, Service};
+pub use settings::{Compression, ServerSettings, Settings, SlowClient};
+pub use shard::Shard;
+pub use timer::Sleep;

@@ -1,0 +1,306 @@
+//! Accepting connections, and what happens when there is no room for them.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, SockRef, Type};
+
+use crate::metrics::Cause;
+use crate::shard::{FIRST_LISTENER, Readiness, ShardInner};
+use crate::stream::{Socket, Stream};
+use crate::tls::TlsStream;
+
+/// Connections taken from one listener before the others get their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// Waiting connections that the kernel holds for us.
+const BACKLOG: i32 = 4096;
+/// Unsent bytes in the kernel beyond which a socket counts as blocked: otherwise a slow
+/// client hides in megabytes of kernel buffer.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+/// Longest time without an acknowledgement before the kernel gives a connection up.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// A listening socket, plain or for TLS. Cloning it lets several shards accept from it.
+pub struct Listener {
+    socket: OwnedFd,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// The listeners of one shard.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    list: Vec<Registered>,
+    /// Held back, so that even without descriptors a connection can be taken and refused.
+    reserve: Option<File>,
+    backoff: Option<(Instant, Duration)>,
+}
+
+struct Registered {
+    socket: Acceptor,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    /// More connections may be waiting than were taken.
+    delayed: bool,
+}
+
+enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Listens on an address; port 0 picks a free one.
+    ///
+    /// # Errors
+    /// What the operating system says: the address is in use, not ours, or needs privileges.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        Listener::bind_shared(address, false)
+    }
+
+    /// As [`bind`](Self::bind); with `reuse_port` several processes may share the port.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_shared(address: SocketAddr, reuse_port: bool) -> io::Result<Self> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Listener { socket: socket.into(), tls: None })
+    }
+
+    /// Listens on a Unix socket; a socket file that nobody listens on is replaced.
+    ///
+    /// # Errors
+    /// What the operating system says; `AddrInUse` where somebody listens there.
+    pub fn bind_unix(path: &std::path::Path) -> io::Result<Self> {
+        if let Err(error) = std::os::unix::net::UnixStream::connect(path)
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
+            std::fs::remove_file(path)?;
+        }
+        Ok(Listener { socket: std::os::unix::net::UnixListener::bind(path)?.into(), tls: None })
+    }
+
+    /// A socket that listens already, from a parent process or systemd.
+    pub fn from_fd(socket: OwnedFd) -> Self {
+        Listener { socket, tls: None }
+    }
+
+    /// The same for TLS.
+    pub fn with_tls(mut self, config: Arc<rustls::ServerConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// The address it listens on; `None` for a Unix socket.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        SockRef::from(&self.socket).local_addr().ok()?.as_socket()
+    }
+
+    /// Another handle to the same socket, for another shard.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Listener { socket: self.socket.try_clone()?, tls: self.tls.clone() })
+    }
+
+    fn prepare(self) -> io::Result<(Acceptor, Option<Arc<rustls::ServerConfig>>)> {
+        let socket = SockRef::from(&self.socket);
+        socket.set_nonblocking(true)?;
+        let domain = socket.local_addr()?.domain();
+        if domain == Domain::UNIX {
+            return Ok((Acceptor::Unix(UnixListener::from_std(self.socket.into())), self.tls));
+        }
+        // Accepted sockets inherit these from the listener on Linux.
+        tune(&self.socket);
+        Ok((Acceptor::Tcp(TcpListener::from_std(self.socket.into())), self.tls))
+    }
+}
+
+/// Options that make a socket better and that it works without.
+fn tune(socket: &impl AsFd) {
+    let socket = SockRef::from(socket);
+    let mut results = vec![socket.set_tcp_nodelay(true)];
+    #[cfg(target_os = "linux")]
+    {
+        results.push(socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX));
+        results.push(socket.set_tcp_user_timeout(Some(USER_TIMEOUT)));
+    }
+    if let Some(error) = results.into_iter().find_map(Result::err) {
+        tracing::debug!(%error, "a socket option was not taken");
+    }
+}
+
+impl Acceptor {
+    fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
+        match self {
+            Acceptor::Tcp(listener) => {
+                let (socket, peer) = listener.accept()?;
+                #[cfg(not(target_os = "linux"))]
+                tune(&socket);
+                Ok((Socket::Tcp(socket), Some(peer)))
+            }
+            Acceptor::Unix(listener) => Ok((Socket::Unix(listener.accept()?.0), None)),
+        }
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Acceptor::Tcp(listener) => listener,
+            Acceptor::Unix(listener) => listener,
+        }
+    }
+}
+
+impl Listeners {
+    pub(crate) fn add(&mut self, registry: &Registry, listener: Listener) -> io::Result<()> {
+        let (mut socket, tls) = listener.prepare()?;
+        let token = Token(FIRST_LISTENER + self.list.len());
+        registry.register(socket.source(), token, Interest::READABLE)?;
+        self.list.push(Registered { socket, tls, delayed: true });
+        if self.reserve.is_none() {
+            self.reserve = File::open("/dev/null").ok();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self, registry: &Registry) {
+        for mut registered in self.list.drain(..) {
+            // Closing the descriptor deregisters it anyway.
+            let _ = registry.deregister(registered.socket.source());
+        }
+        self.backoff = None;
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.backoff.map(|(until, _)| until)
+    }
+
+    fn is_delayed(&self) -> bool {
+        self.list.iter().any(|registered| registered.delayed)
+    }
+
+    /// No descriptor is left: gives up the reserve to take one connection and drop it, so that
+    /// its client is told, then waits a little longer each time.
+    fn on_exhausted(&mut self, index: usize, now: Instant) {
+        self.reserve = None;
+        if let Ok((socket, _)) = self.list[index].socket.accept() {
+            refuse(socket, self.list[index].tls.is_some());
+        }
+        self.reserve = File::open("/dev/null").ok();
+        let delay = self.backoff.map_or(BACKOFF_MIN, |(_, delay)| (delay * 2).min(BACKOFF_MAX));
+        self.backoff = Some((now + delay, delay));
+    }
+}
+
+impl ShardInner {
+    /// A listener has news.
+    pub(crate) fn accept_from(self: &Rc<Self>, token: usize) {
+        if let Some(registered) = self.listeners().borrow_mut().list.get_mut(token - FIRST_LISTENER) {
+            registered.delayed = true;
+        }
+    }
+
+    /// Takes waiting connections, a bounded number for each listener and turn.
+    pub(crate) fn accept_delayed(self: &Rc<Self>) {
+        let count = {
+            let mut listeners = self.listeners().borrow_mut();
+            match listeners.backoff {
+                Some((until, _)) if until > self.now() => return,
+                _ if !listeners.is_delayed() => return,
+                _ => {}
+            }
+            if let Some((until, _)) = &mut listeners.backoff {
+                // Due: the delay stays known until an accept succeeds.
+                *until = self.now();
+            }
+            listeners.list.len()
+        };
+        for index in 0..count {
+            self.accept_some(index);
+        }
+        if self.listeners().borrow().is_delayed() {
+            self.notify_again();
+        }
+    }
+
+    fn accept_some(self: &Rc<Self>, index: usize) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let mut listeners = self.listeners().borrow_mut();
+            let Some(registered) = listeners.list.get_mut(index) else { return };
+            if !registered.delayed {
+                return;
+            }
+            match registered.socket.accept() {
+                Ok((socket, peer)) => {
+                    let tls = registered.tls.clone();
+                    listeners.backoff = None;
+                    drop(listeners);
+                    self.take_in(socket, peer, tls);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => registered.delayed = false,
+                Err(error) if is_exhaustion(&error) => {
+                    self.shared.metrics.refused(Cause::Descriptors);
+                    tracing::warn!(%error, "no descriptor left for a new connection");
+                    return listeners.on_exhausted(index, self.now());
+                }
+                // The peer has left again (ECONNABORTED and its kin).
+                Err(error) => tracing::debug!(%error, "accept failed"),
+            }
+        }
+    }
+
+    fn take_in(self: &Rc<Self>, socket: Socket, peer: Option<SocketAddr>, tls: Option<Arc<rustls::ServerConfig>>) {
+        let ip: Option<IpAddr> = peer.map(|peer| peer.ip());
+        if let Err(cause) = self.shared.enter(ip, self.now()) {
+            self.shared.metrics.refused(cause);
+            tracing::warn!(cause = cause.name(), ?ip, "connection refused");
+            return refuse(socket, tls.is_some());
+        }
+        let stream = match tls {
+            None => Stream::Plain(socket),
+            Some(config) => match TlsStream::new(socket, config) {
+                Ok(stream) => Stream::Tls(Box::new(stream)),
+                Err(error) => {
+                    tracing::error!(%error, "TLS settings cannot serve");
+                    return self.shared.leave(ip);
+                }
+            },
+        };
+        let token = self.adopt(stream, peer, true);
+        if let Err(error) = self.register(token) {
+            tracing::error!(%error, "cannot watch a new connection");
+            self.inject(token, Readiness { error: true, readable: true, ..Readiness::default() });
+        }
+    }
+}
+
+/// 503 for a client over plain HTTP; one under TLS sees the connection close.
+fn refuse(mut socket: Socket, tls: bool) {
+    if !tls {
+        // Into an empty socket buffer; whether the client still listens is its affair.
+        let _ = socket.write(
+            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        );
+    }
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    let exhausted =
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOBUFS, rustix::io::Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| exhausted.iter().any(|errno| errno.raw_os_error() == code))
+}

@@ -1,0 +1,256 @@
+//! How other threads reach a shard: a bounded mailbox and the host's notifier.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use nexios_protocol::CloseCode;
+use parking_lot::Mutex;
+
+use crate::connection::{CloseInfo, SendError};
+use crate::group::Broadcast;
+use crate::id::ConnectionId;
+use crate::message::Message;
+use crate::run_queue::Notifier;
+use crate::shard::Shard;
+
+/// Commands that wait at most.
+const COMMANDS_MAX: usize = 64 << 10;
+/// Bytes of messages that wait at most.
+const BYTES_MAX: usize = 64 << 20;
+
+/// A handle to a shard for any thread.
+#[derive(Clone)]
+pub struct ShardHandle(Arc<Mailbox>);
+
+/// A handle to a connection for any thread; its calls return at once.
+///
+/// ```
+/// fn is_send<T: Send + Sync + Clone>() {}
+/// is_send::<nexios_engine::RemoteConnection>();
+/// ```
+#[derive(Clone)]
+pub struct RemoteConnection(pub(crate) Arc<RemoteShared>);
+
+/// The shard has more waiting for it than it may; try again, or shed load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the shard's mailbox is full or the server has stopped")]
+pub struct MailboxFull;
+
+pub(crate) struct Mailbox {
+    index: u16,
+    commands: Mutex<Commands>,
+    notifier: Arc<Notifier>,
+}
+
+#[derive(Default)]
+struct Commands {
+    list: Vec<Command>,
+    bytes: usize,
+    closed: bool,
+}
+
+pub(crate) enum Command {
+    Publish(Arc<Broadcast>),
+    Send { to: Arc<RemoteShared>, message: Message, compress: Option<bool> },
+    Ping { to: ConnectionId, payload: Vec<u8> },
+    Pong { to: ConnectionId, payload: Vec<u8> },
+    Close { to: ConnectionId, code: CloseCode, reason: Box<str> },
+    Run(Box<dyn FnOnce(&Shard) + Send>),
+}
+
+/// What both sides of a remote connection know.
+pub(crate) struct RemoteShared {
+    pub(crate) id: ConnectionId,
+    shard: ShardHandle,
+    limit: usize,
+    connected: AtomicBool,
+    close: Mutex<Option<CloseInfo>>,
+    /// Bytes in the connection's outbox.
+    unsent: AtomicUsize,
+    /// Bytes still in the mailbox.
+    queued: AtomicUsize,
+}
+
+impl ShardHandle {
+    /// The shard's index.
+    pub fn index(&self) -> usize {
+        usize::from(self.0.index)
+    }
+
+    pub(crate) fn is_of(&self, mailbox: &Arc<Mailbox>) -> bool {
+        Arc::ptr_eq(&self.0, mailbox)
+    }
+
+    /// Publishes to the members on that shard.
+    ///
+    /// # Errors
+    /// [`MailboxFull`]
+    pub fn publish(&self, broadcast: Arc<Broadcast>) -> Result<(), MailboxFull> {
+        self.0.push(Command::Publish(broadcast))
+    }
+
+    /// Runs a function on the shard's thread.
+    ///
+    /// # Errors
+    /// [`MailboxFull`]
+    pub fn run(&self, f: Box<dyn FnOnce(&Shard) + Send>) -> Result<(), MailboxFull> {
+        self.0.push(Command::Run(f))
+    }
+}
+
+impl std::fmt::Debug for ShardHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ShardHandle").field(&self.0.index).finish()
+    }
+}
+
+impl RemoteConnection {
+    /// The connection's id.
+    pub fn id(&self) -> ConnectionId {
+        self.0.id
+    }
+
+    /// Whether messages can still reach it.
+    pub fn is_connected(&self) -> bool {
+        self.0.connected.load(Ordering::Acquire)
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// [`SendError`]: closed, or what waits for this client is over its limit.
+    pub fn send(&self, message: Message, compress: Option<bool>) -> Result<(), SendError> {
+        self.0.check()?;
+        if self.0.queued.load(Ordering::Relaxed) + self.0.unsent.load(Ordering::Relaxed) > self.0.limit {
+            return Err(SendError::OutboxFull);
+        }
+        self.0.queued.fetch_add(message.len(), Ordering::Relaxed);
+        let len = message.len();
+        let sent = self.0.shard.0.push(Command::Send { to: self.0.clone(), message, compress });
+        sent.map_err(|MailboxFull| {
+            self.0.queued.fetch_sub(len, Ordering::Relaxed);
+            SendError::OutboxFull
+        })
+    }
+
+    /// Queues a ping.
+    ///
+    /// # Errors
+    /// [`SendError`]; a payload over 125 bytes is `ControlTooLong`.
+    pub fn send_ping(&self, payload: &[u8]) -> Result<(), SendError> {
+        self.control(payload, |to, payload| Command::Ping { to, payload })
+    }
+
+    /// Queues a pong.
+    ///
+    /// # Errors
+    /// [`SendError`]; a payload over 125 bytes is `ControlTooLong`.
+    pub fn send_pong(&self, payload: &[u8]) -> Result<(), SendError> {
+        self.control(payload, |to, payload| Command::Pong { to, payload })
+    }
+
+    /// Queues the Close frame; nothing happens where it is closed already.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        let command = Command::Close { to: self.0.id, code, reason: reason.into() };
+        if self.0.check().is_ok() && self.0.shard.0.push(command).is_err() {
+            tracing::warn!(id = %self.0.id, "close() lost: the shard's mailbox is full");
+        }
+    }
+
+    fn control(&self, payload: &[u8], command: impl FnOnce(ConnectionId, Vec<u8>) -> Command) -> Result<(), SendError> {
+        if payload.len() > 125 {
+            return Err(SendError::ControlTooLong(payload.len()));
+        }
+        self.0.check()?;
+        self.0.shard.0.push(command(self.0.id, payload.to_vec())).map_err(|MailboxFull| SendError::OutboxFull)
+    }
+}
+
+impl std::fmt::Debug for RemoteConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RemoteConnection").field(&self.0.id).finish()
+    }
+}
+
+impl RemoteShared {
+    pub(crate) fn new(id: ConnectionId, shard: ShardHandle, limit: usize, connected: bool, unsent: usize) -> Self {
+        RemoteShared {
+            id,
+            shard,
+            limit,
+            connected: AtomicBool::new(connected),
+            close: Mutex::new(None),
+            unsent: AtomicUsize::new(unsent),
+            queued: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn set_unsent(&self, bytes: usize) {
+        self.unsent.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn taken(&self, bytes: usize) {
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn disconnected(&self, info: Option<&CloseInfo>) {
+        *self.close.lock() = info.cloned();
+        self.connected.store(false, Ordering::Release);
+    }
+
+    fn check(&self) -> Result<(), SendError> {
+        if self.connected.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(self.close.lock().clone().map_or(SendError::NotAccepted, SendError::Closed))
+    }
+}
+
+impl Mailbox {
+    pub(crate) fn new(index: u16, notifier: Arc<Notifier>) -> Arc<Self> {
+        Arc::new(Mailbox { index, commands: Mutex::default(), notifier })
+    }
+
+    pub(crate) fn handle(self: &Arc<Self>) -> ShardHandle {
+        ShardHandle(self.clone())
+    }
+
+    fn push(&self, command: Command) -> Result<(), MailboxFull> {
+        let mut commands = self.commands.lock();
+        let bytes = command.bytes();
+        if commands.closed || commands.list.len() >= COMMANDS_MAX || commands.bytes + bytes > BYTES_MAX {
+            return Err(MailboxFull);
+        }
+        commands.bytes += bytes;
+        commands.list.push(command);
+        drop(commands);
+        self.notifier.notify();
+        Ok(())
+    }
+
+    pub(crate) fn take(&self) -> Vec<Command> {
+        let mut commands = self.commands.lock();
+        commands.bytes = 0;
+        std::mem::take(&mut commands.list)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.lock().list.is_empty()
+    }
+
+    /// Refuses whatever comes from now on.
+    pub(crate) fn close(&self) {
+        self.commands.lock().closed = true;
+    }
+}
+
+impl Command {
+    fn bytes(&self) -> usize {
+        match self {
+            Command::Publish(broadcast) => broadcast.message.len(),
+            Command::Send { message, .. } => message.len(),
+            Command::Ping { payload, .. } | Command::Pong { payload, .. } => payload.len(),
+            Command::Close { .. } | Command::Run(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! Bytes waiting to be written: a cork for one turn, a bounded backlog under backpressure.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::message::Message;
+use crate::settings::{Settings, SlowClient};
+use crate::stream::Stream;
+
+/// Frames gathered before a chunk of the backlog is closed.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Chunks that one system call writes.
+const SLICES_PER_WRITE: usize = 16;
+
+/// Exists only while a connection has output; idle connections hold none.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// Own frames of this turn.
+    cork: Vec<u8>,
+    /// What a write left over, in order. Each chunk ends at the end of a frame.
+    backlog: VecDeque<Chunk>,
+    backlog_bytes: usize,
+    /// Bytes of the first chunk that are written.
+    front_written: usize,
+    /// Under backpressure only the newest pong is kept (RFC 6455 §5.5.3).
+    pong: Option<Vec<u8>>,
+}
+
+enum Chunk {
+    Own(Vec<u8>),
+    Broadcast { frame: Bytes, message: Message, key: Option<Arc<str>> },
+}
+
+/// How a flush ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flushed {
+    /// Nothing is left.
+    All,
+    /// The socket would block; some bytes may have gone out.
+    Blocked {
+        /// Whether any byte went out.
+        progress: bool,
+    },
+}
+
+/// What became of a broadcast for a client under backpressure.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    /// It waits in the outbox.
+    Kept,
+    /// These were given up for it (or it was itself).
+    Dropped(Vec<Message>),
+    /// The outbox is at its limit: the client has to go.
+    Overflow,
+}
+
+impl Chunk {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Chunk::Own(bytes) => bytes,
+            Chunk::Broadcast { frame, .. } => frame,
+        }
+    }
+}
+
+impl Outbox {
+    /// Unsent bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.cork.len() + self.backlog_bytes - self.front_written + self.pong.as_ref().map_or(0, Vec::len)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether output waits for the socket, so that order asks the rest to queue up.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Where the next own frame goes.
+    pub(crate) fn tail(&mut self) -> OutboxTail<'_> {
+        if self.backlog.is_empty() {
+            return OutboxTail { bytes: &mut self.cork, before: None };
+        }
+        if !matches!(self.backlog.back(), Some(Chunk::Own(bytes)) if bytes.len() < CHUNK_BYTES) {
+            self.backlog.push_back(Chunk::Own(Vec::new()));
+        }
+        let backlog_bytes = &mut self.backlog_bytes;
+        match self.backlog.back_mut() {
+            Some(Chunk::Own(bytes)) => {
+                let before = bytes.len();
+                OutboxTail { bytes, before: Some((before, backlog_bytes)) }
+            }
+            // Unreachable by the two lines above; the cork keeps the bytes in any case.
+            _ => OutboxTail { bytes: &mut self.cork, before: None },
+        }
+    }
+
+    /// Queues a pong; where output is blocked it replaces one that still waits.
+    pub(crate) fn push_pong(&mut self, frame: &[u8]) {
+        if self.has_backlog() {
+            self.pong = Some(frame.to_vec());
+        } else {
+            self.cork.extend_from_slice(frame);
+        }
+    }
+
+    /// Queues a shared frame behind everything else, without a policy.
+    pub(crate) fn push_shared(&mut self, frame: Bytes, message: Message, key: Option<Arc<str>>) {
+        self.close_cork();
+        self.backlog_bytes += frame.len();
+        self.backlog.push_back(Chunk::Broadcast { frame, message, key });
+    }
+
+    /// Queues bytes that a direct write left over.
+    pub(crate) fn push_rest(&mut self, rest: &[u8]) {
+        self.close_cork();
+        self.backlog_bytes += rest.len();
+        self.backlog.push_back(Chunk::Own(rest.to_vec()));
+    }
+
+    /// Queues a broadcast for a client under backpressure, as its policy says.
+    pub(crate) fn push_broadcast(
+        &mut self,
+        settings: &Settings,
+        frame: Bytes,
+        message: &Message,
+        key: Option<&Arc<str>>,
+    ) -> Queued {
+        let fits = self.is_empty() || self.len() + frame.len() <= settings.outbox_mark_bytes;
+        let mut dropped = Vec::new();
+        match settings.slow_client {
+            SlowClient::Close if !self.is_empty() && self.len() + frame.len() > settings.outbox_bytes_max => {
+                return Queued::Overflow;
+            }
+            SlowClient::Close => {}
+            SlowClient::DropNewest if !fits => return Queued::Dropped(vec![message.clone()]),
+            SlowClient::DropNewest => {}
+            SlowClient::DropOldest => self.make_room(settings, frame.len(), &mut dropped),
+            SlowClient::Conflate => {
+                self.drop_where(&mut dropped, |other| other == key);
+                self.make_room(settings, frame.len(), &mut dropped);
+            }
+        }
+        self.push_shared(frame, message.clone(), key.cloned());
+        if dropped.is_empty() { Queued::Kept } else { Queued::Dropped(dropped) }
+    }
+
+    fn make_room(&mut self, settings: &Settings, len: usize, dropped: &mut Vec<Message>) {
+        while !self.is_empty() && self.len() + len > settings.outbox_mark_bytes {
+            let mut first = true;
+            let before = dropped.len();
+            self.drop_where(dropped, |_| std::mem::take(&mut first));
+            if dropped.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Drops queued broadcasts of which no byte is written yet.
+    fn drop_where(&mut self, dropped: &mut Vec<Message>, mut matches: impl FnMut(Option<&Arc<str>>) -> bool) {
+        let begun = self.front_written > 0;
+        let mut index = 0;
+        self.backlog.retain(|chunk| {
+            let partly_written = begun && index == 0;
+            index += 1;
+            match chunk {
+                Chunk::Broadcast { frame, message, key } if !partly_written && matches(key.as_ref()) => {
+                    self.backlog_bytes -= frame.len();
+                    dropped.push(message.clone());
+                    false
+                }
+                _ => true,
+            }
+        });
+    }
+
+    /// Gives up everything but a frame that is partly written, so that a Close can still follow.
+    pub(crate) fn drop_unwritten(&mut self) {
+        let partly_written = (self.front_written > 0).then(|| self.backlog.pop_front()).flatten();
+        self.backlog.clear();
+        self.cork.clear();
+        self.pong = None;
+        self.backlog_bytes = partly_written.as_ref().map_or(0, |chunk| chunk.as_slice().len());
+        self.backlog.extend(partly_written);
+    }
+
+    /// Writes as much as the stream takes.
+    pub(crate) fn flush(&mut self, stream: &mut Stream) -> io::Result<Flushed> {
+        if self.backlog.is_empty() && !self.cork.is_empty() {
+            match written(stream.write_vectored(&[IoSlice::new(&self.cork)]))? {
+                Some(n) if n == self.cork.len() => self.cork.clear(),
+                n => {
+                    self.close_cork();
+                    self.front_written = n.unwrap_or(0);
+                    return Ok(Flushed::Blocked { progress: n.is_some() });
+                }
+            }
+        }
+        let flushed = self.flush_backlog(stream)?;
+        match written(stream.flush().map(|()| 0))? {
+            Some(_) => Ok(flushed),
+            None => Ok(Flushed::Blocked { progress: flushed == Flushed::All }),
+        }
+    }
+
+    fn flush_backlog(&mut self, stream: &mut Stream) -> io::Result<Flushed> {
+        self.close_cork();
+        let mut progress = false;
+        loop {
+            self.insert_pong();
+            if self.backlog.is_empty() {
+                return Ok(Flushed::All);
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+            let mut count = 0;
+            for (slice, chunk) in slices.iter_mut().zip(&self.backlog) {
+                let skip = if count == 0 { self.front_written } else { 0 };
+                *slice = IoSlice::new(&chunk.as_slice()[skip..]);
+                count += 1;
+            }
+            match written(stream.write_vectored(&slices[..count]))? {
+                Some(n) => {
+                    progress = true;
+                    self.advance(n);
+                }
+                None => return Ok(Flushed::Blocked { progress }),
+            }
+        }
+    }
+
+    /// A pong may go between two frames: at the first boundary that is left.
+    fn insert_pong(&mut self) {
+        if let Some(pong) = self.pong.take() {
+            let boundary = usize::from(self.front_written > 0);
+            self.backlog_bytes += pong.len();
+            self.backlog.insert(boundary, Chunk::Own(pong));
+        }
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while let Some(front) = self.backlog.front() {
+            let len = front.as_slice().len();
+            let left = len - self.front_written;
+            if n < left {
+                self.front_written += n;
+                return;
+            }
+            n -= left;
+            self.front_written = 0;
+            self.backlog_bytes -= len;
+            self.backlog.pop_front();
+        }
+    }
+
+    /// Moves the cork into the backlog, behind what waits there.
+    fn close_cork(&mut self) {
+        if !self.cork.is_empty() {
+            self.backlog_bytes += self.cork.len();
+            self.backlog.push_back(Chunk::Own(std::mem::take(&mut self.cork)));
+        }
+    }
+
+    /// Makes an emptied outbox ready for its next connection; huge buffers are given back.
+    pub(crate) fn recycle(&mut self) {
+        self.cork.clear();
+        self.cork.shrink_to(CHUNK_BYTES);
+        self.backlog.clear();
+        self.backlog.shrink_to(SLICES_PER_WRITE);
+        self.backlog_bytes = 0;
+        self.front_written = 0;
+        self.pong = None;
+    }
+}
+
+/// The place for the next own frame; counts what was added when it is dropped.
+pub(crate) struct OutboxTail<'a> {
+    bytes: &'a mut Vec<u8>,
+    before: Option<(usize, &'a mut usize)>,
+}
+
+impl std::ops::Deref for OutboxTail<'_> {
+    type Target = Vec<u8>;
+    fn deref(&self) -> &Vec<u8> {
+        self.bytes
+    }
+}
+
+impl std::ops::DerefMut for OutboxTail<'_> {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Drop for OutboxTail<'_> {
+    fn drop(&mut self) {
+        if let Some((before, total)) = &mut self.before {
+            **total += self.bytes.len() - *before;
+        }
+    }
+}
+
+/// `None` where the stream would block.
+fn written(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(n) => Ok(Some(n)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocked() -> Outbox {
+        let mut outbox = Outbox::default();
+        outbox.push_rest(b"rest of a frame");
+        outbox
+    }
+
+    fn settings(slow_client: SlowClient) -> Settings {
+        Settings { slow_client, outbox_mark_bytes: 40, outbox_bytes_max: 60, ..Settings::default() }
+    }
+
+    fn push(outbox: &mut Outbox, settings: &Settings, text: &str, key: Option<&str>) -> Queued {
+        let key = key.map(Arc::from);
+        outbox.push_broadcast(settings, Bytes::copy_from_slice(text.as_bytes()), &Message::from(text), key.as_ref())
+    }
+
+    fn dropped(queued: Queued) -> Vec<Message> {
+        match queued {
+            Queued::Dropped(messages) => messages,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn under_close_the_limit_is_an_overflow() {
+        let (mut outbox, settings) = (blocked(), settings(SlowClient::Close));
+        assert!(matches!(push(&mut outbox, &settings, "0123456789012345678901234567890123456789", None), Queued::Kept));
+        assert!(matches!(push(&mut outbox, &settings, "0123456789", None), Queued::Overflow));
+    }
+
+    #[test]
+    fn drop_newest_leaves_out_what_does_not_fit_under_the_mark() {
+        let (mut outbox, settings) = (blocked(), settings(SlowClient::DropNewest));
+        assert!(matches!(push(&mut outbox, &settings, "0123456789", None), Queued::Kept));
+        assert!(matches!(push(&mut outbox, &settings, "0123456789", None), Queued::Kept));
+        assert_eq!(dropped(push(&mut outbox, &settings, "newest", None)), [Message::from("newest")]);
+    }
+
+    #[test]
+    fn drop_oldest_makes_room_for_the_new_one() {
+        let (mut outbox, settings) = (blocked(), settings(SlowClient::DropOldest));
+        push(&mut outbox, &settings, "oldest----", None);
+        push(&mut outbox, &settings, "older-----", None);
+        assert_eq!(dropped(push(&mut outbox, &settings, "newest", None)), [Message::from("oldest----")]);
+        assert_eq!(outbox.len(), 15 + 10 + 6);
+    }
+
+    #[test]
+    fn conflate_keeps_the_newest_of_each_key() {
+        let (mut outbox, settings) = (blocked(), settings(SlowClient::Conflate));
+        push(&mut outbox, &settings, "a1", Some("a"));
+        push(&mut outbox, &settings, "b1", Some("b"));
+        assert_eq!(dropped(push(&mut outbox, &settings, "a2", Some("a"))), [Message::from("a1")]);
+        assert!(matches!(push(&mut outbox, &settings, "c1", Some("c")), Queued::Kept));
+    }
+
+    #[test]
+    fn a_frame_that_is_partly_written_is_never_dropped() {
+        let settings = settings(SlowClient::DropOldest);
+        let mut outbox = Outbox::default();
+        push(&mut outbox, &settings, "partly written, 30 bytes long.", None);
+        outbox.front_written = 4;
+        assert!(matches!(push(&mut outbox, &settings, "0123456789012345", None), Queued::Kept));
+        outbox.drop_unwritten();
+        assert_eq!(outbox.len(), 26);
+    }
+
+    #[test]
+    fn only_the_newest_pong_waits_behind_a_blocked_socket() {
+        let mut outbox = blocked();
+        outbox.push_pong(b"old");
+        outbox.push_pong(b"newest");
+        assert_eq!(outbox.len(), 15 + 6);
+    }
+
+    #[test]
+    fn own_frames_behind_a_backlog_are_counted() {
+        let mut outbox = blocked();
+        outbox.tail().extend_from_slice(b"12345");
+        outbox.tail().extend_from_slice(b"678");
+        assert_eq!(outbox.len(), 15 + 8);
+    }
+}

@@ -1,0 +1,206 @@
+//! What the shards of one server share: settings, counters, and the places that are left.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::mailbox::ShardHandle;
+use crate::metrics::{Cause, Metrics, MetricsSnapshot};
+use crate::settings::{ServerSettings, Settings};
+use crate::shard::Shard;
+
+/// A server: some shards that act as one. Nothing is global; any number may live in a process.
+///
+/// ```
+/// use std::time::Instant;
+/// use nexios_engine::{Server, ServerSettings};
+/// let server = Server::new(ServerSettings::default());
+/// let shard = server.shard(Instant::now()).unwrap();
+/// assert!(shard.is_idle());
+/// ```
+#[derive(Clone)]
+pub struct Server(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) settings: ServerSettings,
+    pub(crate) default_settings: Arc<Settings>,
+    pub(crate) metrics: Metrics,
+    shards: RwLock<Vec<ShardHandle>>,
+    next_shard: AtomicUsize,
+    connections: AtomicUsize,
+    connections_max: usize,
+    hosts: Mutex<HashMap<IpAddr, usize>>,
+    accept_rate: Mutex<Bucket>,
+}
+
+/// Tokens for new connections: one second's worth at most.
+struct Bucket {
+    tokens: f64,
+    filled: Option<Instant>,
+}
+
+impl Server {
+    /// A server without shards yet.
+    pub fn new(settings: ServerSettings) -> Self {
+        let connections_max = settings.connections_max.unwrap_or_else(default_connections_max);
+        Server(Arc::new(Shared {
+            default_settings: Arc::new(settings.connection.clone()),
+            accept_rate: Mutex::new(Bucket { tokens: f64::from(settings.accept_rate_max.unwrap_or(0)), filled: None }),
+            settings,
+            metrics: Metrics::default(),
+            shards: RwLock::default(),
+            next_shard: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            connections_max,
+            hosts: Mutex::default(),
+        }))
+    }
+
+    /// Makes a shard, to be cranked by this thread.
+    ///
+    /// # Errors
+    /// What the operating system says to a new poller.
+    pub fn shard(&self, now: Instant) -> io::Result<Shard> {
+        let index = self.0.next_shard.fetch_add(1, Ordering::Relaxed);
+        let shard = Shard::new(self.0.clone(), index as u16, now)?;
+        let mut shards = self.0.shards.write();
+        shards.push(shard.handle());
+        shards.sort_by_key(ShardHandle::index);
+        Ok(shard)
+    }
+
+    /// Handles to all shards, by index.
+    pub fn shards(&self) -> Vec<ShardHandle> {
+        self.0.shards()
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &ServerSettings {
+        &self.0.settings
+    }
+
+    /// The counters at this moment.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.0.metrics.snapshot(self.0.connections.load(Ordering::Relaxed))
+    }
+}
+
+impl Shared {
+    pub(crate) fn shards(&self) -> Vec<ShardHandle> {
+        self.shards.read().clone()
+    }
+
+    /// Takes a place for a new connection, or says which limit is reached.
+    pub(crate) fn enter(&self, peer: Option<IpAddr>, now: Instant) -> Result<(), Cause> {
+        if let Some(rate) = self.settings.accept_rate_max
+            && !self.accept_rate.lock().take(f64::from(rate), now)
+        {
+            return Err(Cause::AcceptRate);
+        }
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(Cause::ConnectionLimit);
+        }
+        if let (Some(max), Some(peer)) = (self.settings.connections_per_host_max, peer) {
+            let mut hosts = self.hosts.lock();
+            let count = hosts.entry(host(peer)).or_default();
+            if *count >= max {
+                drop(hosts);
+                self.connections.fetch_sub(1, Ordering::Relaxed);
+                return Err(Cause::HostLimit);
+            }
+            *count += 1;
+        }
+        Ok(())
+    }
+
+    /// Gives the place back.
+    pub(crate) fn leave(&self, peer: Option<IpAddr>) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        if let (Some(_), Some(peer)) = (self.settings.connections_per_host_max, peer) {
+            let mut hosts = self.hosts.lock();
+            if let Some(count) = hosts.get_mut(&host(peer)) {
+                *count -= 1;
+                if *count == 0 {
+                    hosts.remove(&host(peer));
+                }
+            }
+        }
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, rate: f64, now: Instant) -> bool {
+        let passed = self.filled.map_or(Duration::ZERO, |filled| now.saturating_duration_since(filled));
+        self.filled = Some(now);
+        self.tokens = (self.tokens + passed.as_secs_f64() * rate).min(rate);
+        let some = self.tokens >= 1.0;
+        if some {
+            self.tokens -= 1.0;
+        }
+        some
+    }
+}
+
+/// What counts as one host: an IPv6 /64 is given to one subscriber as a rule.
+fn host(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.into(),
+        IpAddr::V6(v6) => {
+            let mut segments = v6.segments();
+            segments[4..].fill(0);
+            IpAddr::from(segments)
+        }
+    }
+}
+
+/// 80 % of the process's file descriptors.
+fn default_connections_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit / 10 * 8).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_are_one_host() {
+        let a: IpAddr = "2001:db8:1:2:3::1".parse().unwrap();
+        let b: IpAddr = "2001:db8:1:2:ffff::2".parse().unwrap();
+        let c: IpAddr = "2001:db8:1:3::1".parse().unwrap();
+        assert_eq!(host(a), host(b));
+        assert_ne!(host(a), host(c));
+        assert_eq!(host("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn a_place_that_is_left_is_free_again() {
+        let settings =
+            ServerSettings { connections_max: Some(2), connections_per_host_max: Some(1), ..Default::default() };
+        let Server(shared) = Server::new(settings);
+        let (a, b) = ("10.0.0.1".parse().ok(), "10.0.0.2".parse().ok());
+        let now = Instant::now();
+        assert_eq!(shared.enter(a, now), Ok(()));
+        assert_eq!(shared.enter(a, now), Err(Cause::HostLimit));
+        assert_eq!(shared.enter(b, now), Ok(()));
+        assert_eq!(shared.enter(None, now), Err(Cause::ConnectionLimit));
+        shared.leave(a);
+        assert_eq!(shared.enter(a, now), Ok(()));
+    }
+
+    #[test]
+    fn the_accept_rate_fills_up_again() {
+        let Server(shared) = Server::new(ServerSettings { accept_rate_max: Some(2), ..Default::default() });
+        let now = Instant::now();
+        assert_eq!(shared.enter(None, now), Ok(()));
+        assert_eq!(shared.enter(None, now), Ok(()));
+        assert_eq!(shared.enter(None, now), Err(Cause::AcceptRate));
+        assert_eq!(shared.enter(None, now + Duration::from_millis(500)), Ok(()));
+    }
+}

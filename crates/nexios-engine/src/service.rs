@@ -1,0 +1,51 @@
+//! What the engine asks its user: the framework, or any other front end.
+
+use std::any::Any;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+
+use crate::connection::Connection;
+use crate::fanout::Dropped;
+
+/// The body of a plain HTTP request, as hyper reads it.
+pub type RequestBody = hyper::body::Incoming;
+/// The body of a plain HTTP answer.
+pub type ResponseBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+/// An answer that is being worked on.
+pub type ResponseFuture = Pin<Box<dyn Future<Output = http::Response<ResponseBody>>>>;
+
+/// Where a plain HTTP request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpPeer {
+    /// `None` on a Unix socket or in memory.
+    pub address: Option<SocketAddr>,
+    /// Whether TLS ends here.
+    pub tls: bool,
+}
+
+/// Answers requests on one shard.
+pub trait Service: Any {
+    /// An upgrade request that follows RFC 6455, in state connecting. `None`: there is no such
+    /// WebSocket route. The future is the connection's task: it accepts or refuses; when it
+    /// ends, an open connection is closed with 1000, an unanswered one gets HTTP 500.
+    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<Pin<Box<dyn Future<Output = ()>>>>;
+
+    /// Whether a WebSocket route has this path; a plain request to it gets 426.
+    fn has_websocket(&self, path: &str) -> bool;
+
+    /// A request that is no WebSocket upgrade. `None`: nobody answers it; 426 or 404 follows.
+    fn http(self: Rc<Self>, request: http::Request<RequestBody>, peer: HttpPeer) -> Option<ResponseFuture> {
+        let _ = (request, peer);
+        None
+    }
+
+    /// Broadcasts were left out for a slow client.
+    fn dropped(self: Rc<Self>, connection: &Connection, dropped: Dropped) {
+        let _ = (connection, dropped);
+    }
+}

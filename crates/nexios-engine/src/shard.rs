@@ -1,0 +1,676 @@
+//! A shard: one poller and all that lives on one thread. The host turns its crank.
+//!
+//! A turn has three phases, callable apart: [`Shard::collect`] polls, reads and parses,
+//! [`Shard::deliver`] runs the handlers, [`Shard::flush`] writes. [`Shard::turn`] does all
+//! three, and lets handlers run while what they received is still in the cache.
+//! A host watches [`Shard::fd`] for input, calls `turn`, again at once as long as that returns
+//! `true`, and otherwise comes back at [`Shard::next_timeout`] or when the notifier calls.
+//! A host that watches by edges clears its edge before the turn, never after.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Registry, Token};
+use nexios_protocol::Codec;
+use slab::Slab;
+
+use crate::connection::{Clock, Connection, Inner, Opened, State};
+use crate::fanout::{Dropped, Fanout};
+use crate::id::ConnectionId;
+use crate::inbox::Inbox;
+use crate::listener::{Listener, Listeners};
+use crate::mailbox::{Command, Mailbox, ShardHandle};
+use crate::memory::{self, MemoryClient};
+use crate::metrics::Cause;
+use crate::outbox::Outbox;
+use crate::run_queue::{Notifier, RunQueue, TaskFuture, Tasks};
+use crate::server::Shared;
+use crate::service::Service;
+use crate::stream::{Socket, Stream};
+use crate::timer::{Sleep, Sleeps, Tick, Timers};
+
+/// Events taken from the poller at once.
+const EVENTS_PER_POLL: usize = 1024;
+/// Rounds of woken tasks before the sockets get their turn.
+const ROUNDS_PER_TURN: usize = 16;
+/// Empty inboxes and outboxes kept for reuse.
+const POOL_MAX: usize = 64;
+/// A handler that holds its thread for longer is named in a warning.
+const BLOCKING: Duration = Duration::from_millis(100);
+
+const WAKER: Token = Token(usize::MAX);
+pub(crate) const FIRST_LISTENER: usize = usize::MAX / 2;
+
+/// A handle to a shard; cheap to clone, stays on its thread.
+#[derive(Clone)]
+pub struct Shard(pub(crate) Rc<ShardInner>);
+
+/// What happened to a socket.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) read_closed: bool,
+    pub(crate) error: bool,
+}
+
+pub(crate) struct ShardInner {
+    pub(crate) index: u16,
+    pub(crate) shared: Arc<Shared>,
+    service: RefCell<Option<Rc<dyn Service>>>,
+    poll: RefCell<mio::Poll>,
+    events: RefCell<Events>,
+    pub(crate) registry: Registry,
+    pub(crate) notifier: Arc<Notifier>,
+    mailbox: Arc<Mailbox>,
+    run_queue: Arc<RunQueue>,
+    tasks: Tasks<Option<Rc<Inner>>>,
+    connections: RefCell<Slab<Rc<Inner>>>,
+    listeners: RefCell<Listeners>,
+    pub(crate) fanout: RefCell<Fanout>,
+    pub(crate) broadcasts_pending: Cell<bool>,
+    pub(crate) timers: RefCell<Timers>,
+    sleeps: Sleeps,
+    now: Cell<Instant>,
+    tick: Cell<Tick>,
+    read_buffer: RefCell<Vec<u8>>,
+    pub(crate) codec: RefCell<Codec>,
+    /// The protocol's answers to control frames, on their way to an outbox.
+    pub(crate) control_out: RefCell<Vec<u8>>,
+    /// A compressed payload, on its way to an outbox.
+    pub(crate) packed: RefCell<Vec<u8>>,
+    #[allow(clippy::vec_box, reason = "the boxes move between connections and the pool")]
+    pub(crate) inboxes: RefCell<Vec<Box<Inbox>>>,
+    #[allow(clippy::vec_box, reason = "the boxes move between connections and the pool")]
+    outboxes: RefCell<Vec<Box<Outbox>>>,
+    /// Connections with input that no event will tell of.
+    ready: RefCell<Vec<Rc<Inner>>>,
+    /// Connections with output.
+    pub(crate) dirty: RefCell<Vec<Rc<Inner>>>,
+    /// Connections that end while the groups are being walked.
+    pub(crate) leaving: RefCell<Vec<Rc<Inner>>>,
+    /// Connections that end once their last messages were handed out.
+    pub(crate) ending: RefCell<Vec<Rc<Inner>>>,
+    /// Requests whose heads are complete.
+    pub(crate) opened: RefCell<Vec<(u32, Opened)>>,
+    /// Readiness of in-memory connections.
+    injected: RefCell<Vec<(u32, Readiness)>>,
+    /// Broadcasts dropped in this turn.
+    pub(crate) drops: RefCell<Vec<(Connection, Dropped)>>,
+    /// Slots of ended connections; given back at the end of the turn, so that an event of
+    /// this turn cannot meet their successors.
+    pub(crate) gone: RefCell<Vec<u32>>,
+    /// The poller or a listener has more than one turn takes.
+    again: Cell<bool>,
+}
+
+thread_local! {
+    /// The shards of this thread, so that a handle knows when it is at home.
+    static LOCAL: RefCell<Vec<std::rc::Weak<ShardInner>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl ShardHandle {
+    /// The shard itself, where this is its thread and it still lives.
+    pub fn local(&self) -> Option<Shard> {
+        LOCAL.with_borrow_mut(|local| {
+            local.retain(|shard| shard.strong_count() > 0);
+            let mut shards = local.iter().filter_map(std::rc::Weak::upgrade);
+            shards.find(|shard| self.is_of(&shard.mailbox)).map(Shard)
+        })
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(shared: Arc<Shared>, index: u16, now: Instant) -> io::Result<Self> {
+        let poll = mio::Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let waker = mio::Waker::new(&registry, WAKER)?;
+        let notifier = Arc::new(Notifier::new(Arc::new(move || {
+            if let Err(error) = waker.wake() {
+                tracing::error!(%error, "cannot wake the poller");
+            }
+        })));
+        let run_queue = RunQueue::new(notifier.clone());
+        let timers = Timers::new(now);
+        let tick = timers.tick(now);
+        let read_buffer = vec![0; shared.settings.read_buffer_bytes.max(4096)];
+        let inner = Rc::new(ShardInner {
+            index,
+            service: RefCell::new(None),
+            poll: RefCell::new(poll),
+            events: RefCell::new(Events::with_capacity(EVENTS_PER_POLL)),
+            registry,
+            mailbox: Mailbox::new(index, notifier.clone()),
+            tasks: Tasks::new(run_queue.clone()),
+            run_queue,
+            connections: RefCell::default(),
+            listeners: RefCell::default(),
+            fanout: RefCell::default(),
+            broadcasts_pending: Cell::new(false),
+            timers: RefCell::new(timers),
+            sleeps: Sleeps::new(notifier.clone()),
+            notifier,
+            now: Cell::new(now),
+            tick: Cell::new(tick),
+            read_buffer: RefCell::new(read_buffer),
+            codec: RefCell::new(Codec::new()),
+            control_out: RefCell::default(),
+            packed: RefCell::default(),
+            inboxes: RefCell::default(),
+            outboxes: RefCell::default(),
+            ready: RefCell::default(),
+            dirty: RefCell::default(),
+            leaving: RefCell::default(),
+            ending: RefCell::default(),
+            opened: RefCell::default(),
+            injected: RefCell::default(),
+            drops: RefCell::default(),
+            gone: RefCell::default(),
+            again: Cell::new(false),
+            shared,
+        });
+        LOCAL.with_borrow_mut(|local| local.push(Rc::downgrade(&inner)));
+        Ok(Shard(inner))
+    }
+
+    /// Sets what answers requests; the first call wins.
+    pub fn set_service(&self, service: Rc<dyn Service>) {
+        self.0.service.borrow_mut().get_or_insert(service);
+    }
+
+    /// The service, if it is a `T`.
+    pub fn service<T: 'static>(&self) -> Option<Rc<T>> {
+        let service: Rc<dyn std::any::Any> = self.0.service()?;
+        service.downcast().ok()
+    }
+
+    /// Accepts connections from a listener.
+    ///
+    /// # Errors
+    /// What registering the listener with the poller returns.
+    pub fn listen(&self, listener: Listener) -> io::Result<()> {
+        self.0.listeners.borrow_mut().add(&self.0.registry, listener)
+    }
+
+    /// Opens an in-memory connection that holds `capacity` bytes on the way to the client.
+    pub fn connect_memory(&self, capacity: usize) -> MemoryClient {
+        let (end, client) = memory::pair(capacity);
+        let token = self.0.adopt(Stream::Plain(Socket::Memory(end)), None, false);
+        client(Rc::downgrade(&self.0), token)
+    }
+
+    /// Starts a task on this shard; a panic in it is caught and logged.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        self.0.tasks.spawn(Box::pin(future), None);
+    }
+
+    /// A handle for other threads.
+    pub fn handle(&self) -> ShardHandle {
+        self.0.handle()
+    }
+
+    /// Handles to all shards of the server, this one included.
+    pub fn shards(&self) -> Vec<ShardHandle> {
+        self.0.shared.shards()
+    }
+
+    /// This shard's index.
+    pub fn index(&self) -> usize {
+        usize::from(self.0.index)
+    }
+
+    /// The connection with this id, if it lives here and is not gone.
+    pub fn connection(&self, id: &ConnectionId) -> Option<Connection> {
+        let connections = self.0.connections.borrow();
+        let inner = connections.get(id.token() as usize).filter(|inner| inner.id == *id)?;
+        Some(Connection(inner.clone()))
+    }
+
+    /// How many sockets are open on this shard.
+    pub fn connection_count(&self) -> usize {
+        self.0.connections.borrow().len()
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    /// Resolves at an instant of the shard's clock.
+    pub fn sleep_until(&self, deadline: Instant) -> Sleep {
+        self.0.sleeps.until(deadline)
+    }
+
+    /// The poller's descriptor: readable when a turn is due.
+    pub fn fd(&self) -> RawFd {
+        self.0.poll.borrow().as_raw_fd()
+    }
+
+    /// Sets how the host is told, from any thread, that a turn is due for another reason
+    /// than the descriptor. Without it the descriptor becomes readable.
+    pub fn set_notifier(&self, notify: Arc<dyn Fn() + Send + Sync>) {
+        self.0.notifier.set(notify);
+    }
+
+    /// When the next turn is due at the latest.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let timers = self.0.timers.borrow().next();
+        let sleeps = self.0.sleeps.next();
+        let listeners = self.0.listeners.borrow().next_timeout();
+        [timers, sleeps, listeners].into_iter().flatten().min()
+    }
+
+    /// All three phases; handlers run right behind the read that wakes them.
+    /// Says whether more is to be done at once.
+    pub fn turn(&self, now: Instant) -> bool {
+        let inner = &self.0;
+        inner.collect(now, &|| {
+            inner.run_tasks_once();
+            inner.end_connections();
+            inner.flush_dirty();
+        });
+        self.deliver();
+        self.flush()
+    }
+
+    /// Phase 1: polls without waiting, reads and parses; handlers are woken, not run.
+    pub fn collect(&self, now: Instant) {
+        self.0.collect(now, &|| {});
+    }
+
+    /// Phase 2: runs the handlers that were woken.
+    pub fn deliver(&self) {
+        for _ in 0..ROUNDS_PER_TURN {
+            if !self.0.run_tasks_once() {
+                return;
+            }
+            self.0.flush_dirty();
+        }
+    }
+
+    /// Phase 3: writes what the turn has produced. Says whether more is to be done at once.
+    pub fn flush(&self) -> bool {
+        self.0.flush()
+    }
+
+    /// Stops accepting and closes connections with 1012, spread over `jitter`.
+    pub fn close_all(&self, jitter: Duration) {
+        crate::shutdown::close_all(&self.0, jitter);
+    }
+
+    /// Drops every task and cuts every connection.
+    pub fn cancel_all(&self) {
+        crate::shutdown::cancel_all(&self.0);
+    }
+
+    /// Whether anything still lives here.
+    pub fn is_idle(&self) -> bool {
+        self.0.connections.borrow().is_empty() && self.0.tasks.count() == 0
+    }
+}
+
+impl ShardInner {
+    pub(crate) fn handle(&self) -> ShardHandle {
+        self.mailbox.handle()
+    }
+
+    pub(crate) fn service(&self) -> Option<Rc<dyn Service>> {
+        self.service.borrow().clone()
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    pub(crate) fn tick(&self) -> Tick {
+        self.tick.get()
+    }
+
+    pub(crate) fn sleeps(&self) -> &Sleeps {
+        &self.sleeps
+    }
+
+    pub(crate) fn spawn(&self, future: TaskFuture) {
+        self.tasks.spawn(future, None);
+    }
+
+    pub(crate) fn spawn_for(&self, owner: &Rc<Inner>, future: TaskFuture) {
+        let waker = self.tasks.spawn(future, Some(owner.clone()));
+        owner.state.borrow_mut().task = Some(waker);
+    }
+
+    pub(crate) fn cancel_tasks(&self) {
+        self.tasks.cancel_all();
+    }
+
+    pub(crate) fn listeners(&self) -> &RefCell<Listeners> {
+        &self.listeners
+    }
+
+    /// Watches a new connection's socket.
+    pub(crate) fn register(&self, token: u32) -> io::Result<()> {
+        let inner = self.connections.borrow().get(token as usize).cloned();
+        let Some(inner) = inner else { return Ok(()) };
+        let mut state = inner.state.borrow_mut();
+        state.stream.register(&self.registry, Token(token as usize))
+    }
+
+    pub(crate) fn notify_again(&self) {
+        self.again.set(true);
+    }
+
+    pub(crate) fn begin_closing(&self) {
+        self.listeners.borrow_mut().close(&self.registry);
+    }
+
+    pub(crate) fn close_mailbox(&self) {
+        self.mailbox.close();
+    }
+
+    /// The connections at this moment.
+    pub(crate) fn all_connections(&self) -> Vec<Rc<Inner>> {
+        self.connections.borrow().iter().map(|(_, inner)| inner.clone()).collect()
+    }
+
+    /// Takes over a new stream; returns its slot. A counted one holds a place in the server's limits.
+    pub(crate) fn adopt(self: &Rc<Self>, stream: Stream, peer: Option<std::net::SocketAddr>, counted: bool) -> u32 {
+        let clock = Clock::new(self.tick(), self.shared.settings.head_timeout);
+        let mut connections = self.connections.borrow_mut();
+        let entry = connections.vacant_entry();
+        let token = entry.key() as u32;
+        let inner = Rc::new(Inner::new(self.clone(), token, stream, peer, clock, counted));
+        entry.insert(inner.clone());
+        drop(connections);
+        inner.arm_first();
+        token
+    }
+
+    pub(crate) fn inject(&self, token: u32, readiness: Readiness) {
+        self.injected.borrow_mut().push((token, readiness));
+        self.notifier.notify();
+    }
+
+    fn collect(self: &Rc<Self>, now: Instant, run: &dyn Fn()) {
+        self.begin_turn(now);
+        self.take_mail();
+        let mut buffer = std::mem::take(&mut *self.read_buffer.borrow_mut());
+        self.poll_sockets(&mut buffer, run);
+        self.accept_delayed();
+        self.take_injected(&mut buffer, run);
+        self.read_ready(&mut buffer, run);
+        *self.read_buffer.borrow_mut() = buffer;
+        self.fire_timers();
+    }
+
+    fn begin_turn(&self, now: Instant) {
+        self.notifier.turn_begins();
+        self.now.set(now);
+        self.tick.set(self.timers.borrow().tick(now));
+        self.sleeps.advance(now);
+    }
+
+    fn poll_sockets(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+        let mut events = self.events.replace(Events::with_capacity(0));
+        match self.poll.borrow_mut().poll(&mut events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => tracing::error!(%error, "polling failed"),
+            _ => {}
+        }
+        for event in &events {
+            let Token(token) = event.token();
+            if event.token() == WAKER {
+                continue;
+            }
+            if token >= FIRST_LISTENER {
+                self.accept_from(token);
+                continue;
+            }
+            let readiness = Readiness {
+                readable: event.is_readable(),
+                writable: event.is_writable(),
+                read_closed: event.is_read_closed(),
+                error: event.is_error(),
+            };
+            self.on_readiness(token, readiness, buffer, run);
+        }
+        // A full batch: the poller holds more, and its descriptor tells of it only once.
+        let full = events.iter().count() == EVENTS_PER_POLL;
+        self.events.replace(events);
+        if full {
+            self.notify_again();
+        }
+    }
+
+    fn on_readiness(self: &Rc<Self>, token: usize, readiness: Readiness, buffer: &mut [u8], run: &dyn Fn()) {
+        let inner = self.connections.borrow().get(token).cloned();
+        let Some(inner) = inner else { return };
+        inner.on_readiness(readiness, buffer, run);
+        drop(inner);
+        self.open_requests();
+        run();
+    }
+
+    fn take_injected(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+        for (token, readiness) in self.injected.take() {
+            self.on_readiness(token as usize, readiness, buffer, run);
+        }
+    }
+
+    fn read_ready(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+        for inner in self.ready.take() {
+            inner.read_again(buffer, run);
+            self.open_requests();
+            run();
+        }
+    }
+
+    /// Starts handlers of complete requests.
+    fn open_requests(self: &Rc<Self>) {
+        if self.opened.borrow().is_empty() {
+            return;
+        }
+        for (token, opened) in self.opened.take() {
+            let inner = self.connections.borrow().get(token as usize).cloned();
+            let Some(inner) = inner else { continue };
+            match opened {
+                Opened::Upgrade(head, early) => inner.open_upgrade(head, early),
+                Opened::Http => crate::http::serve(&inner),
+            }
+        }
+    }
+
+    fn fire_timers(self: &Rc<Self>) {
+        let now = self.tick();
+        loop {
+            let due = self.timers.borrow_mut().pop_due(now);
+            let Some((entry, tokens)) = due else { return };
+            for token in tokens {
+                let inner = self.connections.borrow().get(token as usize).cloned();
+                if let Some(inner) = inner {
+                    inner.on_tick(entry, now);
+                }
+            }
+        }
+    }
+
+    fn take_mail(self: &Rc<Self>) {
+        for command in self.mailbox.take() {
+            self.obey(command);
+        }
+    }
+
+    fn obey(self: &Rc<Self>, command: Command) {
+        let shard = Shard(self.clone());
+        // Whoever sent it may be too late: a connection that is gone needs nothing any more.
+        match command {
+            Command::Publish(broadcast) => self.publish(broadcast),
+            Command::Run(f) => f(&shard),
+            Command::Send { to, message, compress } => {
+                to.taken(message.len());
+                let sent = shard.connection(&to.id).map(|connection| connection.send(message.as_ref(), compress));
+                if !matches!(sent, Some(Ok(()))) {
+                    tracing::debug!(id = %to.id, "a message from another thread came too late");
+                }
+            }
+            Command::Ping { to, payload } => {
+                let _ = shard.connection(&to).map(|connection| connection.send_ping(&payload));
+            }
+            Command::Pong { to, payload } => {
+                let _ = shard.connection(&to).map(|connection| connection.send_pong(&payload));
+            }
+            Command::Close { to, code, reason } => {
+                if let Some(connection) = shard.connection(&to) {
+                    connection.close(code, &reason);
+                }
+            }
+        }
+    }
+
+    fn run_tasks_once(self: &Rc<Self>) -> bool {
+        let mut before = None;
+        self.tasks.run(|owner, future, cx| self.run_task(owner.as_ref(), future, cx, &mut before))
+    }
+
+    fn run_task(
+        self: &Rc<Self>,
+        owner: Option<&Rc<Inner>>,
+        future: Pin<&mut dyn Future<Output = ()>>,
+        cx: &mut Context<'_>,
+        before: &mut Option<Duration>,
+    ) -> Poll<()> {
+        let started = before.take().unwrap_or_else(coarse_now);
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
+        let ended = coarse_now();
+        *before = Some(ended);
+        if ended.saturating_sub(started) > BLOCKING {
+            let id = owner.map(|inner| inner.id);
+            tracing::warn!(?id, blocked = ?(ended - started), "a handler blocked its thread: move the work to spawn_blocking");
+        }
+        let panicked = polled.is_err();
+        if panicked {
+            self.shared.metrics.closed(Cause::Panic);
+            tracing::error!(id = ?owner.map(|inner| inner.id), "a handler panicked; only its connection ends");
+        }
+        let finished = panicked || matches!(polled, Ok(Poll::Ready(())));
+        match (finished, owner) {
+            (false, _) => return Poll::Pending,
+            (true, Some(inner)) => inner.task_ended(panicked),
+            (true, None) => {}
+        }
+        Poll::Ready(())
+    }
+
+    fn flush_dirty(&self) {
+        while !self.dirty.borrow().is_empty() {
+            for inner in self.dirty.take() {
+                inner.flush();
+            }
+        }
+    }
+
+    fn end_connections(&self) {
+        if !self.ending.borrow().is_empty() {
+            self.ending.take().iter().for_each(Inner::end_now);
+        }
+    }
+
+    fn flush(self: &Rc<Self>) -> bool {
+        self.end_connections();
+        self.flush_dirty();
+        self.flush_broadcasts();
+        self.flush_dirty();
+        for inner in self.leaving.take() {
+            self.fanout.borrow_mut().leave_all(&inner);
+        }
+        self.tell_drops();
+        self.reap();
+        self.notifier.turn_ends();
+        let more = !self.run_queue.is_empty() || !self.mailbox.is_empty() || self.has_work();
+        if more {
+            self.notifier.turn_begins();
+        }
+        more
+    }
+
+    fn has_work(&self) -> bool {
+        !self.ready.borrow().is_empty()
+            || !self.injected.borrow().is_empty()
+            || !self.dirty.borrow().is_empty()
+            || !self.gone.borrow().is_empty()
+            || self.broadcasts_pending.get()
+            || self.again.take()
+    }
+
+    fn tell_drops(&self) {
+        if self.drops.borrow().is_empty() {
+            return;
+        }
+        let Some(service) = self.service() else { return };
+        for (connection, dropped) in self.drops.take() {
+            service.clone().dropped(&connection, dropped);
+        }
+    }
+
+    /// Frees the slots of connections that ended in this turn.
+    fn reap(&self) {
+        for token in self.gone.take() {
+            let inner = self.connections.borrow_mut().try_remove(token as usize);
+            if let Some(inner) = inner.filter(|inner| inner.counted) {
+                self.shared.leave(inner.peer_ip());
+            }
+        }
+    }
+
+    /// The connection's outbox, from the pool where it has none.
+    pub(crate) fn outbox_of<'a>(&self, outbox: &'a mut Option<Box<Outbox>>) -> &'a mut Outbox {
+        outbox.get_or_insert_with(|| self.outboxes.borrow_mut().pop().unwrap_or_default())
+    }
+
+    pub(crate) fn recycle_outbox(&self, mut outbox: Box<Outbox>) {
+        let mut pool = self.outboxes.borrow_mut();
+        if pool.len() < POOL_MAX {
+            outbox.recycle();
+            pool.push(outbox);
+        }
+    }
+
+    pub(crate) fn recycle_inbox(&self, inbox: Box<Inbox>) {
+        let mut pool = self.inboxes.borrow_mut();
+        if pool.len() < POOL_MAX {
+            pool.push(inbox);
+        }
+    }
+}
+
+impl Inner {
+    /// Puts the connection on the list of those with input that no event will tell of.
+    pub(crate) fn mark_ready(self: &Rc<Self>, state: &mut State) {
+        if !state.flags.ready {
+            state.flags.ready = true;
+            self.shard.ready.borrow_mut().push(self.clone());
+            self.shard.notifier.notify();
+        }
+    }
+
+    /// Starts the handler's task.
+    pub(crate) fn start_task(self: &Rc<Self>, task: TaskFuture) {
+        self.shard.spawn_for(self, task);
+    }
+}
+
+/// A cheap clock for the warning about blocking handlers, good to some milliseconds.
+fn coarse_now() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::MonotonicCoarse;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let now = rustix::time::clock_gettime(clock);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}

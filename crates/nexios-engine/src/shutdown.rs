@@ -1,0 +1,40 @@
+//! Ending a shard: no new connections, 1012 with jitter, then whatever is left is cut.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use nexios_protocol::CloseCode;
+
+use crate::connection::{Connection, ConnectionState, Refusal};
+use crate::shard::ShardInner;
+
+/// Stops accepting and tells every client to come back, not all at the same moment.
+pub(crate) fn close_all(shard: &Rc<ShardInner>, jitter: Duration) {
+    shard.begin_closing();
+    for inner in shard.all_connections() {
+        let at = shard.now() + jitter.mul_f64(fastrand::f64());
+        let sleep = shard.sleeps().until(at);
+        let connection = Connection(inner.clone());
+        let task = async move {
+            sleep.await;
+            if connection.state() == ConnectionState::Connecting {
+                // An answer that nobody gave yet; an error says that somebody just did.
+                let _ = connection.refuse(Refusal::new(503, "server restarting\n").header("Retry-After", "1"));
+            }
+            connection.close(CloseCode::SERVICE_RESTART, "server restarting");
+            connection.0.close_idle_http();
+        };
+        // Not the connection's own task: its end says nothing about the handler.
+        shard.spawn(Box::pin(task));
+    }
+}
+
+/// Drops every task on its own thread, then every connection.
+pub(crate) fn cancel_all(shard: &Rc<ShardInner>) {
+    shard.begin_closing();
+    shard.close_mailbox();
+    shard.cancel_tasks();
+    for inner in shard.all_connections() {
+        inner.cut(&mut inner.state.borrow_mut());
+    }
+}
