@@ -1,0 +1,143 @@
+//! Accepting: the answer 101, then the connect listeners.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use crate::auth;
+use crate::error::Result;
+use crate::handler::LocalFuture;
+use crate::websocket::WebSocket;
+
+/// What goes into the answer to a handshake: [`WebSocket::accept_with`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Accept {
+    subprotocol: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+/// The application picked a subprotocol that the client did not offer (RFC 6455 §4.2.2).
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the client did not offer the subprotocol {0:?}")]
+pub struct SubprotocolNotOffered(pub String);
+
+/// Accepts when it is awaited: [`WebSocket::accept`].
+#[must_use = "the handshake is answered when this is awaited"]
+pub struct Accepting<'a> {
+    ws: &'a WebSocket,
+    stage: Stage,
+}
+
+enum Stage {
+    Unanswered(Option<Box<Accept>>),
+    Listeners(LocalFuture<Result>),
+    Done,
+}
+
+impl Accept {
+    /// The route's own answer.
+    pub fn new() -> Self {
+        Accept::default()
+    }
+
+    /// This subprotocol, instead of the first of the client's that the route speaks.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.subprotocol = Some(name.into());
+        self
+    }
+
+    /// One more header field.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}
+
+impl<'a> Accepting<'a> {
+    pub(crate) fn new(ws: &'a WebSocket, accept: Option<Box<Accept>>) -> Self {
+        Accepting { ws, stage: Stage::Unanswered(accept) }
+    }
+
+    fn answer(&mut self, accept: Option<Box<Accept>>) -> Result {
+        answer(self.ws, accept.map(|accept| *accept).unwrap_or_default())?;
+        self.stage = match self.ws.route().listeners.connect.is_empty() {
+            true => Stage::Done,
+            false => Stage::Listeners(Box::pin(run_listeners(self.ws.clone()))),
+        };
+        Ok(())
+    }
+
+    /// From now on messages and the end are told to their listeners.
+    fn opened(&mut self) {
+        self.stage = Stage::Done;
+        self.ws.mark(|marks| marks.opened = true);
+    }
+}
+
+impl Future for Accepting<'_> {
+    type Output = Result;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result> {
+        let this = &mut *self;
+        if let Stage::Unanswered(accept) = &mut this.stage {
+            let accept = accept.take();
+            this.answer(accept)?;
+        }
+        let heard = match &mut this.stage {
+            Stage::Listeners(listeners) => ready!(listeners.as_mut().poll(cx)),
+            _ => Ok(()),
+        };
+        this.opened();
+        Poll::Ready(heard)
+    }
+}
+
+/// Given up while the connect listeners ran: the connection is open all the same.
+impl Drop for Accepting<'_> {
+    fn drop(&mut self) {
+        if matches!(self.stage, Stage::Listeners(_)) {
+            self.opened();
+        }
+    }
+}
+
+fn answer(ws: &WebSocket, accept: Accept) -> Result {
+    let route = ws.route();
+    let offered = ws.subprotocols();
+    let subprotocol = match accept.subprotocol {
+        Some(name) if auth::without_token(&offered).any(|offer| offer == name) => Some(name),
+        Some(name) => return Err(SubprotocolNotOffered(name).into()),
+        None => auth::pick_subprotocol(&offered, &route.subprotocols),
+    };
+    if !route.settings.keep_head && route.pattern.has_params() {
+        ws.keep_params();
+    }
+    let group = Some(route.group.clone());
+    ws.connection().accept(nexios_engine::Accept {
+        subprotocol: subprotocol.clone(),
+        headers: accept.headers,
+        group,
+    })?;
+    match subprotocol {
+        Some(subprotocol) => ws.set_subprotocol(subprotocol),
+        None if !offered.is_empty() => {
+            tracing::warn!(id = %ws.id(), route = route.path, "the client offered subprotocols and got none");
+        }
+        None => {}
+    }
+    if route.observes() {
+        ws.observe();
+    }
+    if !route.listeners.dropped.is_empty() {
+        ws.mark(|marks| marks.registered = true);
+        ws.service().into_iter().for_each(|service| service.registry().borrow_mut().watch(ws.clone()));
+    }
+    Ok(())
+}
+
+async fn run_listeners(ws: WebSocket) -> Result {
+    for listener in &ws.route().listeners.connect {
+        listener(ws.clone()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! The app: the outermost router, and what the whole server shares.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nexios_engine::{Message, Server, ServerSettings, Settings, Shard, SlowClient};
+
+use crate::build::{self, ConfigError};
+use crate::exception::{Exception, ExceptionHandler};
+use crate::handler::{Handler, IntoResult};
+use crate::http::HttpRoutes;
+use crate::hub::{AppState, Hub};
+use crate::middleware::Middleware;
+use crate::path::PathTree;
+use crate::route::{BuiltRoute, Route};
+use crate::router::{RouterHandle, WsRouter};
+use crate::service::ShardService;
+use crate::websocket::WebSocket;
+
+/// The handle of an app is that of its outermost router: it reaches everybody.
+pub type AppHandle = RouterHandle;
+
+/// Everything that a server serves.
+///
+/// ```
+/// use nexios::{App, WebSocket, WsRouter};
+///
+/// struct Greeting(&'static str);
+///
+/// async fn hello(ws: WebSocket) -> nexios::Result {
+///     ws.accept().await?;
+///     let greeting = ws.app_state::<Greeting>()?;
+///     ws.send_text(greeting.0).await?;
+///     Ok(())
+/// }
+///
+/// let app = App::new().state(Greeting("Connected!")).ws("/hello", hello).mount(WsRouter::with_prefix("/chat"));
+/// ```
+#[must_use = "an app serves nobody until it runs"]
+pub struct App {
+    pub(crate) root: WsRouter,
+    pub(crate) state: AppState,
+    pub(crate) trusted_proxies: Vec<String>,
+    pub(crate) server: ServerSettings,
+    pub(crate) http: HttpRoutes,
+}
+
+/// An app whose parts are in their places: what a server of any host runs.
+pub struct BuiltApp {
+    pub(crate) routes: PathTree<Arc<BuiltRoute>>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) server: ServerSettings,
+    pub(crate) http: HttpRoutes,
+    pub(crate) handle: AppHandle,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        App::new()
+    }
+}
+
+impl App {
+    /// An app without routes.
+    pub fn new() -> Self {
+        App {
+            root: WsRouter::new(),
+            state: AppState::default(),
+            trusted_proxies: Vec::new(),
+            server: ServerSettings::default(),
+            http: HttpRoutes::default(),
+        }
+    }
+
+    /// Shares a value with all handlers, one of each type: [`WebSocket::app_state`].
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.state.insert(value);
+        self
+    }
+
+    /// A handle that broadcasts to everybody and finds rooms, also after the app runs.
+    pub fn handle(&self) -> AppHandle {
+        self.root.handle()
+    }
+
+    /// Changes what holds for the whole server.
+    ///
+    /// ```
+    /// let app = nexios::App::new().server(|server| server.connections_max = Some(10_000));
+    /// ```
+    pub fn server(mut self, change: impl FnOnce(&mut ServerSettings)) -> Self {
+        change(&mut self.server);
+        self
+    }
+
+    /// Believes the `X-Forwarded-*` fields of these proxies: addresses, networks such as
+    /// `10.0.0.0/8`, or `unix` for what comes over a Unix socket.
+    pub fn trusted_proxies<I: IntoIterator<Item: Into<String>>>(mut self, proxies: I) -> Self {
+        self.trusted_proxies.extend(proxies.into_iter().map(Into::into));
+        self
+    }
+
+    /// Mounts a router.
+    pub fn mount(self, router: WsRouter) -> Self {
+        self.on_root(|root| root.mount(router))
+    }
+
+    /// Mounts a router with another prefix than its own.
+    pub fn mount_at(self, prefix: impl Into<String>, router: WsRouter) -> Self {
+        self.on_root(|root| root.mount_at(prefix, router))
+    }
+
+    /// Adds a route with nothing but a path and a handler.
+    pub fn ws(self, path: impl Into<String>, handler: impl Handler) -> Self {
+        self.on_root(|root| root.ws(path, handler))
+    }
+
+    /// Adds a route.
+    pub fn route(self, route: Route) -> Self {
+        self.on_root(|root| root.route(route))
+    }
+
+    /// Adds a middleware around those of all routers.
+    pub fn middleware(self, middleware: impl Middleware) -> Self {
+        self.on_root(|root| root.middleware(middleware))
+    }
+
+    /// Runs when a client has connected: [`WsRouter::on_connect`].
+    pub fn on_connect<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_connect(function))
+    }
+
+    /// Runs when a client is gone: [`WsRouter::on_disconnect`].
+    pub fn on_disconnect<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_disconnect(function))
+    }
+
+    /// Sees every data message: [`WsRouter::on_message`].
+    pub fn on_message<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Message) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_message(function))
+    }
+
+    /// Runs when messages to a slow client were dropped: [`WsRouter::on_drop`].
+    pub fn on_drop<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Vec<Message>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_drop(function))
+    }
+
+    /// Takes errors that no router took: [`WsRouter::exception_handler`].
+    pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(self, handler: H) -> Self {
+        self.on_root(|root| root.exception_handler::<E, H>(handler))
+    }
+
+    /// Changes limits and timings of all routes.
+    pub fn settings(self, change: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
+        self.on_root(|root| root.settings(change))
+    }
+
+    /// What a broadcast does to clients that do not keep up.
+    pub fn slow_client(self, policy: SlowClient) -> Self {
+        self.on_root(|root| root.slow_client(policy))
+    }
+
+    /// The origins whose pages may connect beside the same origin; `["*"]` for all.
+    pub fn allowed_origins<I: IntoIterator<Item: Into<String>>>(self, origins: I) -> Self {
+        self.on_root(|root| root.allowed_origins(origins))
+    }
+
+    /// Whether `close()` before `accept()` answers HTTP 403 with the reason as body.
+    pub fn refuse_before_accept(self, on: bool) -> Self {
+        self.on_root(|root| root.refuse_before_accept(on))
+    }
+
+    /// Puts all parts into their places; `run` and `serve` do it by themselves.
+    ///
+    /// ```
+    /// # async fn chat(ws: nexios::WebSocket) -> nexios::Result { ws.accept().await }
+    /// let error = nexios::App::new().ws("/chat", chat).ws("//chat/", chat).build().err().unwrap();
+    /// assert_eq!(error.to_string(), "two routes are on one path: /chat and /chat");
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the part that cannot be.
+    pub fn build(self) -> Result<Arc<BuiltApp>, ConfigError> {
+        build::build(self)
+    }
+
+    fn on_root(mut self, change: impl FnOnce(WsRouter) -> WsRouter) -> Self {
+        self.root = change(self.root);
+        self
+    }
+}
+
+impl BuiltApp {
+    /// Makes a shard run this app: call it for each shard, before its first connection.
+    pub fn run_on(self: &Arc<Self>, server: &Server, shard: &Shard) {
+        shard.set_service(Rc::new(ShardService::new(self.clone())));
+        self.hub.attach(server.shards());
+    }
+
+    /// What holds for the whole server.
+    pub fn server_settings(&self) -> &ServerSettings {
+        &self.server
+    }
+
+    /// A handle that broadcasts to everybody.
+    pub fn handle(&self) -> AppHandle {
+        self.handle.clone()
+    }
+
+    /// The route of a path.
+    pub(crate) fn find(&self, path: &str) -> Option<&Arc<BuiltRoute>> {
+        self.routes.find(path)
+    }
+}

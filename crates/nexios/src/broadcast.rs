@@ -1,0 +1,310 @@
+//! Broadcasts: one message to all clients of a router or a room, or to named ones.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use nexios_engine::{Audience, Broadcast, Connection, ConnectionId, Message, Shard};
+
+use crate::error::SendError;
+use crate::hub::{Hub, Target};
+use crate::registry;
+use crate::websocket::WebSocket;
+
+/// What a broadcast earned, in this process, when it was sent.
+///
+/// ```
+/// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+/// let outcome = ws.router().broadcast("Hello, everyone!").await;
+/// println!("{} clients, {} too slow", outcome.count, outcome.dropped);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// How many clients it goes to.
+    pub count: usize,
+    /// How many were left out because they are too slow.
+    pub dropped: usize,
+    /// The ids that nobody has: only of `broadcast_to`.
+    pub unknown: Vec<String>,
+    /// The ids that are looked for on other nodes: only with a broker.
+    pub forwarded: Vec<String>,
+}
+
+impl PartialEq<usize> for Outcome {
+    fn eq(&self, count: &usize) -> bool {
+        self.count == *count
+    }
+}
+
+/// Names clients: a connection by its id, or all those that the application gave one client id.
+///
+/// It is made from a [`ConnectionId`], a [`WebSocket`], or a text, which is a connection's
+/// id if there is such a connection, else a client id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientRef {
+    id: Option<ConnectionId>,
+    name: Option<Arc<str>>,
+}
+
+/// A broadcast that is sent when it is awaited.
+///
+/// ```
+/// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+/// // to everybody else, and only the newest of its key to slow clients under `Conflate`
+/// ws.router().broadcast("price: 17").exclude([&ws]).key("price").await;
+/// # Ok(()) }
+/// ```
+#[must_use = "a broadcast is sent when it is awaited"]
+pub struct Broadcasting {
+    to: Option<(Arc<Hub>, Target)>,
+    message: Message,
+    exclude: Vec<ClientRef>,
+    key: Option<Arc<str>>,
+    compress: Option<bool>,
+}
+
+/// A message to named clients that is sent when it is awaited.
+#[must_use = "a broadcast is sent when it is awaited"]
+pub struct BroadcastingTo {
+    to: Option<(Arc<Hub>, Target)>,
+    message: Message,
+    clients: Vec<ClientRef>,
+    compress: Option<bool>,
+}
+
+impl Broadcasting {
+    pub(crate) fn new(to: Option<(Arc<Hub>, Target)>, message: Message) -> Self {
+        Broadcasting { to, message, exclude: Vec::new(), key: None, compress: None }
+    }
+
+    /// Leaves these clients out.
+    pub fn exclude<I: IntoIterator<Item: Into<ClientRef>>>(mut self, clients: I) -> Self {
+        self.exclude.extend(clients.into_iter().map(Into::into));
+        self
+    }
+
+    /// Under [`SlowClient::Conflate`](crate::SlowClient::Conflate) a slow client gets only the newest message of this key.
+    pub fn key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// `false` leaves this message uncompressed.
+    pub fn compress(mut self, on: bool) -> Self {
+        self.compress = Some(on);
+        self
+    }
+
+    async fn run(self) -> Outcome {
+        let Some((hub, target)) = self.to else { return Outcome::default() };
+        let audience = target.audience();
+        let exclude = find_all(&hub, &audience, self.exclude).await;
+        let (members, dropped) = hub.count(&target);
+        let excluded = exclude.iter().filter(|found| found.member).count();
+        let mut broadcast = Broadcast::new(audience, self.message);
+        broadcast.exclude = exclude.into_iter().map(|found| found.id).collect();
+        broadcast.key = self.key;
+        broadcast.compress = self.compress;
+        let missed = hub.publish(&Arc::new(broadcast)).await;
+        hub.room_to_broadcast().await;
+        let dropped = dropped + hub.share_of(members, missed);
+        Outcome { count: members.saturating_sub(excluded + dropped), dropped, ..Outcome::default() }
+    }
+}
+
+impl BroadcastingTo {
+    pub(crate) fn new(to: Option<(Arc<Hub>, Target)>, clients: Vec<ClientRef>, message: Message) -> Self {
+        BroadcastingTo { to, message, clients, compress: None }
+    }
+
+    /// `false` leaves this message uncompressed.
+    pub fn compress(mut self, on: bool) -> Self {
+        self.compress = Some(on);
+        self
+    }
+
+    async fn run(self) -> Outcome {
+        let clients: Arc<[ClientRef]> = self.clients.into();
+        let mut known = vec![false; clients.len()];
+        let mut outcome = Outcome::default();
+        if let Some((hub, target)) = self.to {
+            let (audience, message, compress) = (target.audience(), self.message, self.compress);
+            let asked = clients.clone();
+            let deliver = move |shard: &Shard| deliver(shard, &audience, &asked, &message, compress);
+            for delivered in hub.ask(Arc::new(deliver)).await {
+                outcome.count += delivered.sent;
+                outcome.dropped += delivered.dropped;
+                known.iter_mut().zip(delivered.known).for_each(|(all, here)| *all |= here);
+            }
+            hub.room_to_broadcast().await;
+        }
+        let unknown = clients.iter().zip(known).filter(|(_, known)| !known);
+        outcome.unknown = unknown.map(|(client, _)| client.to_string()).collect();
+        outcome
+    }
+}
+
+impl IntoFuture for Broadcasting {
+    type Output = Outcome;
+    type IntoFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl IntoFuture for BroadcastingTo {
+    type Output = Outcome;
+    type IntoFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// A connection that a broadcast leaves out.
+struct Found {
+    id: ConnectionId,
+    /// It would have got the message.
+    member: bool,
+}
+
+/// The connections behind the references. Without references this is done at once, and so
+/// it is where all are ids of connections on this thread.
+async fn find_all(hub: &Hub, audience: &Audience, clients: Vec<ClientRef>) -> Vec<Found> {
+    if clients.is_empty() {
+        return Vec::new();
+    }
+    let local = hub.on_local_shards(|shard| find(shard, audience, &clients));
+    let all_here =
+        clients.iter().all(|client| client.id.is_some() && local.iter().any(|found| Some(found.id) == client.id));
+    if all_here || !hub.has_remote_shards() {
+        return local;
+    }
+    let audience = audience.clone();
+    let answers = hub.ask(Arc::new(move |shard: &Shard| find(shard, &audience, &clients))).await;
+    answers.into_iter().flatten().collect()
+}
+
+fn find(shard: &Shard, audience: &Audience, clients: &[ClientRef]) -> Vec<Found> {
+    let mut all: Vec<Found> = Vec::new();
+    for connection in clients.iter().flat_map(|client| client.connections(shard)) {
+        let id = connection.id();
+        if all.iter().all(|found| found.id != id) {
+            all.push(Found { id, member: connection.is_in(audience) });
+        }
+    }
+    all
+}
+
+/// What one shard made of a message to named clients.
+struct Delivered {
+    /// For each reference whether somebody here has it.
+    known: Vec<bool>,
+    sent: usize,
+    dropped: usize,
+}
+
+fn deliver(
+    shard: &Shard,
+    audience: &Audience,
+    clients: &[ClientRef],
+    message: &Message,
+    compress: Option<bool>,
+) -> Delivered {
+    let mut delivered = Delivered { known: Vec::with_capacity(clients.len()), sent: 0, dropped: 0 };
+    let mut done = Vec::new();
+    for client in clients {
+        let mut known = false;
+        for connection in client.connections(shard).into_iter().filter(|connection| connection.is_in(audience)) {
+            known = true;
+            if done.contains(&connection.id()) {
+                continue;
+            }
+            done.push(connection.id());
+            match connection.send(message.as_ref(), compress).map_err(SendError::from) {
+                Ok(()) => delivered.sent += 1,
+                Err(_) => delivered.dropped += 1,
+            }
+        }
+        delivered.known.push(known);
+    }
+    delivered
+}
+
+impl ClientRef {
+    /// The connections on a shard that are meant.
+    fn connections(&self, shard: &Shard) -> Vec<Connection> {
+        if let Some(connection) = self.id.and_then(|id| shard.connection(&id)) {
+            return vec![connection];
+        }
+        self.name.as_ref().map_or_else(Vec::new, |name| registry::connections(shard, name))
+    }
+}
+
+impl std::fmt::Display for ClientRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.name, self.id) {
+            (Some(name), _) => f.write_str(name),
+            (None, Some(id)) => id.fmt(f),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl From<ConnectionId> for ClientRef {
+    fn from(id: ConnectionId) -> Self {
+        ClientRef { id: Some(id), name: None }
+    }
+}
+
+impl From<&WebSocket> for ClientRef {
+    fn from(ws: &WebSocket) -> Self {
+        ws.id().into()
+    }
+}
+
+impl From<&str> for ClientRef {
+    fn from(text: &str) -> Self {
+        ClientRef { id: text.parse().ok(), name: Some(text.into()) }
+    }
+}
+
+impl From<&String> for ClientRef {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<String> for ClientRef {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_may_be_either_kind_of_id() {
+        let id: ConnectionId = "000102030405060708090a0b0c0d0e0f".parse().unwrap();
+        let client = ClientRef::from(id.to_string());
+        assert_eq!(client.id, Some(id));
+        assert_eq!(client.to_string(), id.to_string());
+        let client = ClientRef::from("client1");
+        assert_eq!((client.id, client.name.as_deref()), (None, Some("client1")));
+    }
+
+    #[test]
+    fn a_broadcast_before_the_app_is_built_reaches_nobody() {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut future = Broadcasting::new(None, "x".into()).into_future();
+        assert_eq!(future.as_mut().poll(&mut context), std::task::Poll::Ready(Outcome::default()));
+        let mut future = BroadcastingTo::new(None, vec!["client1".into()], "x".into()).into_future();
+        let std::task::Poll::Ready(outcome) = future.as_mut().poll(&mut context) else { panic!("waits") };
+        assert_eq!(outcome.unknown, ["client1"]);
+    }
+}

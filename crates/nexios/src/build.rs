@@ -1,0 +1,253 @@
+//! From a tree of routers to what connections meet: one table of routes that need no other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nexios_engine::Group;
+
+use crate::app::{App, BuiltApp};
+use crate::event::Listeners;
+use crate::exception::ExceptionHandlers;
+use crate::hub::{Hub, Place, RouterGroup};
+use crate::middleware::{self, Middleware};
+use crate::options::Options;
+use crate::path::{PathError, PathTree, Pattern};
+use crate::proxy::{InvalidProxy, TrustedProxies};
+use crate::route::{BuiltRoute, Route};
+use crate::router::{RouterHandle, WsRouter};
+
+/// Why an app cannot be built.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A route's path or a router's prefix is no path.
+    #[error("{path:?} is no path: {error}")]
+    Path {
+        /// As it was written.
+        path: String,
+        /// What is wrong with it.
+        error: PathError,
+    },
+    /// Two routes match the same paths.
+    #[error("two routes are on one path: {0} and {1}")]
+    DuplicateRoute(String, String),
+    /// Two routers have one name.
+    #[error("two routers are called {0:?}")]
+    DuplicateName(String),
+    /// A trusted proxy that is none.
+    #[error(transparent)]
+    Proxy(#[from] InvalidProxy),
+}
+
+/// A router with all that it inherits.
+struct Level {
+    prefix: Pattern,
+    middleware: Vec<Arc<dyn Middleware>>,
+    listeners: Listeners,
+    exceptions: ExceptionHandlers,
+    options: Options,
+    handle: RouterHandle,
+    group: Group,
+    /// Its own id to that of the last router below it.
+    ids: std::ops::Range<u32>,
+}
+
+#[derive(Default)]
+struct Levels {
+    done: Vec<(Level, Vec<Route>)>,
+    names: HashMap<String, u32>,
+}
+
+pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
+    let handle = app.root.handle();
+    let mut levels = Levels::default();
+    levels.add(app.root, None)?;
+    let mut proxies = TrustedProxies::default();
+    app.trusted_proxies.iter().try_for_each(|proxy| proxies.add(proxy))?;
+    let groups = levels.done.iter().map(|(level, _)| level.router_group()).collect();
+    let hub = Arc::new(Hub::new(groups, app.state, proxies));
+    let mut routes = PathTree::default();
+    for (level, own) in levels.done {
+        level.handle.place(Place { hub: hub.clone(), ids: level.ids.clone() });
+        for route in own {
+            let route = Arc::new(level.build_route(route, &hub, &handle)?);
+            let inserted = routes.insert(&route.pattern, route.clone());
+            inserted.map_err(|other| ConfigError::DuplicateRoute(other.path.clone(), route.path.clone()))?;
+        }
+    }
+    Ok(Arc::new(BuiltApp { routes, hub, server: app.server, http: app.http, handle }))
+}
+
+impl Levels {
+    /// Adds a router and those below it: in preorder, so that a subtree is a range of ids.
+    fn add(&mut self, router: WsRouter, outer: Option<usize>) -> Result<(), ConfigError> {
+        let at = self.done.len();
+        let WsRouter { prefix, name, handle, routes, children, middleware, listeners, exceptions, options } = router;
+        if let Some(name) = name.filter(|name| self.names.insert(name.clone(), at as u32).is_some()) {
+            return Err(ConfigError::DuplicateName(name));
+        }
+        let prefix_of = |outer: &Pattern| Pattern::parse(&prefix).and_then(|own| own.under(outer));
+        let path_error = |error| ConfigError::Path { path: prefix.clone(), error };
+        let group = Group::new(at as u32);
+        let ids = at as u32..at as u32;
+        let level = match outer.and_then(|outer| self.done.get(outer)) {
+            None => Level {
+                prefix: prefix_of(&Pattern::default()).map_err(path_error)?,
+                middleware,
+                listeners,
+                exceptions: ExceptionHandlers::default().under(exceptions),
+                options,
+                handle,
+                group,
+                ids,
+            },
+            Some((outer, _)) => Level {
+                prefix: prefix_of(&outer.prefix).map_err(path_error)?,
+                middleware: outer.middleware.iter().cloned().chain(middleware).collect(),
+                listeners: listeners.under(&outer.listeners),
+                exceptions: outer.exceptions.under(exceptions),
+                options: options.under(&outer.options),
+                handle,
+                group,
+                ids,
+            },
+        };
+        self.done.push((level, routes));
+        children.into_iter().try_for_each(|child| self.add(child, Some(at)))?;
+        let end = self.done.len() as u32;
+        if let Some((level, _)) = self.done.get_mut(at) {
+            level.ids.end = end;
+        }
+        Ok(())
+    }
+}
+
+impl Level {
+    fn router_group(&self) -> RouterGroup {
+        RouterGroup { group: self.group.clone(), slow_client: self.options.settings().slow_client }
+    }
+
+    fn build_route(&self, route: Route, hub: &Arc<Hub>, app: &RouterHandle) -> Result<BuiltRoute, ConfigError> {
+        let pattern = Pattern::parse(&route.path).and_then(|own| own.under(&self.prefix));
+        let pattern = pattern.map_err(|error| ConfigError::Path { path: route.path.clone(), error })?;
+        let options = route.options.under(&self.options);
+        Ok(BuiltRoute {
+            path: pattern.to_string(),
+            pattern,
+            name: route.name,
+            handler: route.handler,
+            middleware: middleware::chain(self.middleware.iter().chain(&route.middleware)),
+            listeners: self.listeners.clone(),
+            exceptions: self.exceptions.clone(),
+            settings: Arc::new(options.settings()),
+            origins: options.origins.unwrap_or_default(),
+            refuse_before_accept: options.refuse_before_accept.unwrap_or(false),
+            subprotocols: options.subprotocols.unwrap_or_default(),
+            cancel_on_disconnect: options.cancel_on_disconnect.unwrap_or(false),
+            group: self.group.clone(),
+            router: self.handle.clone(),
+            app: app.clone(),
+            hub: hub.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+    use crate::middleware::Next;
+    use crate::websocket::WebSocket;
+
+    async fn handler(ws: WebSocket) -> Result {
+        ws.accept().await
+    }
+
+    async fn auth(ws: WebSocket, next: Next) -> Result {
+        next.run(ws).await
+    }
+
+    async fn log(ws: WebSocket, next: Next) -> Result {
+        next.run(ws).await
+    }
+
+    fn error(app: App) -> ConfigError {
+        app.build().err().unwrap()
+    }
+
+    #[test]
+    fn prefixes_concatenate_and_mount_at_replaces_the_routers_own() {
+        let inner = WsRouter::with_prefix("/inner").ws("/a", handler);
+        let outer = WsRouter::with_prefix("/outer/").ws("", handler).mount(inner);
+        let other = WsRouter::with_prefix("/own").ws("/b", handler);
+        let app = App::new().mount(outer).mount_at("/x/{id}", other).build().unwrap();
+        for (path, found) in [
+            ("/outer", Some("/outer")),
+            ("/outer/inner/a/", Some("/outer/inner/a")),
+            ("/x/7/b", Some("/x/{id}/b")),
+            ("/own/b", None),
+            ("/inner/a", None),
+        ] {
+            assert_eq!(app.find(path).map(|route| route.path.as_str()), found, "{path}");
+        }
+    }
+
+    #[test]
+    fn two_routes_on_one_path_are_an_error() {
+        let router = WsRouter::with_prefix("/chat").ws("/", handler);
+        let error = error(App::new().ws("/chat", handler).mount(router));
+        assert_eq!(error, ConfigError::DuplicateRoute("/chat".into(), "/chat".into()));
+    }
+
+    #[test]
+    fn two_routers_of_one_name_are_an_error() {
+        let app = App::new().mount(WsRouter::new().named("a")).mount(WsRouter::new().mount(WsRouter::new().named("a")));
+        assert_eq!(error(app), ConfigError::DuplicateName("a".into()));
+    }
+
+    #[test]
+    fn what_is_no_path_or_proxy_is_an_error() {
+        assert!(matches!(error(App::new().ws("/{a", handler)), ConfigError::Path { .. }));
+        assert!(matches!(error(App::new().mount(WsRouter::with_prefix("/{}"))), ConfigError::Path { .. }));
+        assert!(matches!(error(App::new().trusted_proxies(["x"])), ConfigError::Proxy(_)));
+    }
+
+    #[test]
+    fn a_function_registered_at_two_levels_is_once_in_the_chain() {
+        let router = WsRouter::new().middleware(auth).route(Route::new("/a", handler).middleware(log).middleware(auth));
+        let app = App::new().middleware(log).mount(router).build().unwrap();
+        assert_eq!(app.find("/a").unwrap().middleware.len(), 2);
+    }
+
+    #[test]
+    fn a_subtree_is_a_range_of_ids() {
+        let (a, b, c) = (WsRouter::new(), WsRouter::new(), WsRouter::new());
+        let (of_a, of_b) = (a.ws("/a", handler), b.ws("/b", handler));
+        let tree = App::new().mount(of_a.mount(of_b)).mount(c.ws("/c", handler)).ws("/", handler);
+        let mut levels = Levels::default();
+        levels.add(tree.root, None).unwrap();
+        let ids: Vec<_> = levels.done.iter().map(|(level, _)| level.ids.clone()).collect();
+        assert_eq!(ids, [0..4, 1..3, 2..3, 3..4]);
+    }
+
+    #[test]
+    fn listeners_and_settings_of_a_router_cover_what_is_below_it() {
+        let inner = WsRouter::new().ws("/in", handler).on_connect(async |_: WebSocket| ());
+        let outer = WsRouter::new().mount(inner).ws("/out", handler).on_connect(async |_: WebSocket| ());
+        let app = App::new().mount(outer).settings(|settings| settings.message_bytes_max = Some(7)).build().unwrap();
+        let listeners = |path| app.find(path).unwrap().listeners.connect.len();
+        assert_eq!((listeners("/in"), listeners("/out")), (2, 1));
+        assert_eq!(app.find("/in").unwrap().settings.message_bytes_max, Some(7));
+    }
+
+    #[test]
+    fn state_is_found_by_type_once_the_app_is_built() {
+        let app = App::new().state(7_u32);
+        let handle = app.handle();
+        assert!(handle.state::<u32>().is_none());
+        let _app = app.build().unwrap();
+        assert_eq!(handle.state::<u32>().as_deref(), Some(&7));
+        assert!(handle.state::<u64>().is_none());
+        assert_eq!(handle.count(), 0);
+    }
+}

@@ -1,0 +1,92 @@
+//! What runs beside a handler: message listeners and limits, then the disconnect listeners.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use nexios_engine::{Message, Shard};
+use nexios_protocol::CloseCode;
+
+use crate::connection_task::log_fault;
+use crate::error::{Error, WebSocketDisconnect};
+use crate::rate_limit::{Limiter, Verdict};
+use crate::websocket::WebSocket;
+
+/// Whether a connection has anything that runs beside its handler.
+pub(crate) fn is_needed(ws: &WebSocket) -> bool {
+    ws.marks().observed || !ws.route().listeners.disconnect.is_empty()
+}
+
+/// Runs from accept to the end of the connection.
+pub(crate) async fn run(ws: WebSocket, observing: bool) {
+    if observing {
+        observe(&ws).await;
+    }
+    ws.closed().await;
+    ws.mark(|marks| marks.departed = true);
+    for listener in &ws.route().listeners.disconnect {
+        if let Err(error) = listener(ws.clone()).await {
+            log_fault(&ws, &error, "a disconnect listener failed");
+        }
+    }
+}
+
+/// Shows each message to the limits, then to the listeners, then lets it be received.
+async fn observe(ws: &WebSocket) {
+    let shard = ws.connection().shard();
+    let mut over = false;
+    while let Some(message) = poll_fn(|cx| ws.connection().poll_unheard(cx)).await {
+        over = over || !admit(ws, &shard).await;
+        if over {
+            ws.connection().discard_unheard();
+            over = ws.close_code().is_some();
+            continue;
+        }
+        tell(ws, &message).await;
+        ws.connection().mark_heard();
+    }
+}
+
+/// Whether the limits let the next message through, perhaps after a while.
+async fn admit(ws: &WebSocket, shard: &Shard) -> bool {
+    for limiter in ws.limiters() {
+        if !pass(ws, shard, &limiter).await {
+            return false;
+        }
+    }
+    true
+}
+
+async fn pass(ws: &WebSocket, shard: &Shard, limiter: &Rc<Limiter>) -> bool {
+    loop {
+        match limiter.judge(shard.now()) {
+            Verdict::Pass => return true,
+            Verdict::Drop => return false,
+            Verdict::Wait(at) => shard.sleep_until(at).await,
+            Verdict::Close => {
+                tracing::info!(id = %ws.id(), route = ws.route_path(), "closed: rate limit exceeded");
+                ws.close_now(CloseCode::POLICY_VIOLATION, Limiter::REASON);
+                return false;
+            }
+        }
+    }
+}
+
+async fn tell(ws: &WebSocket, message: &Message) {
+    for listener in &ws.route().listeners.message {
+        if let Err(error) = listener(ws.clone(), message.clone()).await {
+            listener_failed(ws, error).await;
+        }
+    }
+}
+
+/// The connection lives on: an error in a listener is not the handler's.
+async fn listener_failed(ws: &WebSocket, error: Error) {
+    let unhandled = match ws.route().exceptions.find(&error) {
+        Some(handler) => handler.call(ws.clone(), error).await,
+        None => Err(error),
+    };
+    match unhandled {
+        Err(error) if !error.is::<WebSocketDisconnect>() => log_fault(ws, &error, "a message listener failed"),
+        _ => {}
+    }
+}

@@ -1,0 +1,267 @@
+//! What the shards of an app share: groups, rooms, and the way from one shard to all.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Poll;
+
+use nexios_engine::{Audience, Broadcast, Group, Shard, ShardHandle, SlowClient};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use crate::proxy::TrustedProxies;
+
+/// Room groups are numbered from here; below are the routers, in preorder.
+const ROOM_IDS: u32 = 1 << 31;
+
+/// Attempts to put something into a full mailbox; between two the caller's executor runs.
+const MAILBOX_ATTEMPTS: usize = 1000;
+
+/// One for each app, made by `App::build`.
+pub(crate) struct Hub {
+    /// By router id.
+    routers: Vec<RouterGroup>,
+    rooms: Mutex<Rooms>,
+    shards: RwLock<Arc<[ShardHandle]>>,
+    state: AppState,
+    pub(crate) proxies: TrustedProxies,
+}
+
+/// The app's own values, by type.
+#[derive(Default)]
+pub(crate) struct AppState(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+/// A router's connections, and what happens to its slow ones.
+pub(crate) struct RouterGroup {
+    pub(crate) group: Group,
+    pub(crate) slow_client: SlowClient,
+}
+
+/// Where a router is among the others: itself and those below it.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) ids: Range<u32>,
+}
+
+/// Whom a broadcast is for.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A router and those below it.
+    Routers(Range<u32>),
+    /// A room.
+    Room(Group),
+}
+
+#[derive(Default)]
+struct Rooms {
+    by_name: HashMap<Arc<str>, Group>,
+    created: u32,
+}
+
+/// A question that every shard answers.
+pub(crate) type Question<R> = Arc<dyn Fn(&Shard) -> R + Send + Sync>;
+
+impl Target {
+    pub(crate) fn audience(&self) -> Audience {
+        match self {
+            Target::Routers(ids) => Audience::Range(ids.clone()),
+            Target::Room(group) => Audience::One(group.id()),
+        }
+    }
+}
+
+impl AppState {
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(routers: Vec<RouterGroup>, state: AppState, proxies: TrustedProxies) -> Self {
+        Hub { routers, rooms: Mutex::default(), shards: RwLock::default(), state, proxies }
+    }
+
+    /// Makes the shards known. A shard calls it before its first connection, and shards may
+    /// start one after another, so the longest list counts.
+    pub(crate) fn attach(&self, shards: Vec<ShardHandle>) {
+        if self.shards.read().len() < shards.len() {
+            *self.shards.write() = shards.into();
+        }
+    }
+
+    pub(crate) fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.state.0.get(&TypeId::of::<T>())?.clone().downcast().ok()
+    }
+
+    fn shards(&self) -> Arc<[ShardHandle]> {
+        self.shards.read().clone()
+    }
+
+    /// Whether some shards are on other threads than this one.
+    pub(crate) fn has_remote_shards(&self) -> bool {
+        self.shards().iter().any(|shard| shard.local().is_none())
+    }
+
+    fn routers(&self, ids: &Range<u32>) -> &[RouterGroup] {
+        self.routers.get(ids.start as usize..ids.end as usize).unwrap_or(&[])
+    }
+
+    /// How many connections a broadcast would reach, and how many of them it would leave out now.
+    pub(crate) fn count(&self, target: &Target) -> (usize, usize) {
+        match target {
+            Target::Routers(ids) => self.routers(ids).iter().fold((0, 0), |(members, dropped), router| {
+                let drops = router.slow_client == SlowClient::DropNewest;
+                (members + router.group.members(), dropped + if drops { router.group.over_mark() } else { 0 })
+            }),
+            Target::Room(group) => (group.members(), 0),
+        }
+    }
+
+    /// The group of a room; a room without members has none.
+    pub(crate) fn room(&self, name: &str) -> Option<Group> {
+        self.rooms.lock().by_name.get(name).cloned()
+    }
+
+    /// Lets `join` enter the room's group; the room exists from the first member on.
+    pub(crate) fn join_room(&self, name: &str, join: impl FnOnce(&Group) -> bool) -> Option<(Arc<str>, Group)> {
+        let mut rooms = self.rooms.lock();
+        if let Some((name, group)) = rooms.by_name.get_key_value(name) {
+            return join(group).then(|| (name.clone(), group.clone()));
+        }
+        let group = Group::new(ROOM_IDS | rooms.created);
+        if !join(&group) {
+            return None;
+        }
+        rooms.created = rooms.created.wrapping_add(1) & !ROOM_IDS;
+        let name: Arc<str> = name.into();
+        rooms.by_name.insert(name.clone(), group.clone());
+        Some((name, group))
+    }
+
+    /// Forgets a room whose last member has left.
+    pub(crate) fn left_room(&self, name: &str) {
+        let mut rooms = self.rooms.lock();
+        if rooms.by_name.get(name).is_some_and(|group| group.members() == 0) {
+            rooms.by_name.remove(name);
+        }
+    }
+
+    /// Asks every shard: those of this thread at once, the others through their mailboxes.
+    /// A shard that has ended gives no answer.
+    pub(crate) async fn ask<R: Send + 'static>(&self, question: Question<R>) -> Vec<R> {
+        let shards = self.shards();
+        let mut answers = Vec::with_capacity(shards.len());
+        let mut waiting = Vec::new();
+        for handle in shards.iter() {
+            if let Some(shard) = handle.local() {
+                answers.push(question(&shard));
+                continue;
+            }
+            let (sender, receiver) = oneshot::channel();
+            let (question, mut sender) = (question.clone(), Some(sender));
+            let job = move |shard: &Shard| {
+                // Nobody waits any more: the asking task was dropped.
+                let _ = sender.take().map(|sender| sender.send(question(shard)));
+            };
+            match handle.run(Box::new(job)) {
+                Ok(()) => waiting.push(receiver),
+                Err(_) => tracing::warn!(shard = handle.index(), "a shard's mailbox is full: it was not asked"),
+            }
+        }
+        for receiver in waiting {
+            answers.extend(receiver.await);
+        }
+        answers
+    }
+
+    /// What the shards of this thread say.
+    pub(crate) fn on_local_shards<R>(&self, mut look: impl FnMut(&Shard) -> Vec<R>) -> Vec<R> {
+        self.shards().iter().filter_map(ShardHandle::local).flat_map(|shard| look(&shard)).collect()
+    }
+
+    /// About how many of all connections are on so many shards.
+    pub(crate) fn share_of(&self, connections: usize, shards: usize) -> usize {
+        connections * shards / self.shards().len().max(1)
+    }
+
+    /// Sends a broadcast to all shards; says how many it could not reach.
+    pub(crate) async fn publish(&self, broadcast: &Arc<Broadcast>) -> usize {
+        let mut missed = 0;
+        for handle in self.shards().iter() {
+            let published = handle.local().map(|shard| shard.publish(broadcast)).is_some();
+            if !published && !publish_to(handle, broadcast).await {
+                tracing::warn!(shard = handle.index(), "a shard's mailbox is full: a broadcast does not reach it");
+                missed += 1;
+            }
+        }
+        missed
+    }
+
+    /// Waits until this thread's shards have written enough of what was published.
+    pub(crate) async fn room_to_broadcast(&self) {
+        for handle in self.shards().iter() {
+            poll_fn(|cx| handle.local().map_or(Poll::Ready(()), |shard| shard.poll_broadcast_room(cx))).await;
+        }
+    }
+}
+
+async fn publish_to(handle: &ShardHandle, broadcast: &Arc<Broadcast>) -> bool {
+    for _ in 0..MAILBOX_ATTEMPTS {
+        if handle.publish(broadcast.clone()).is_ok() {
+            return true;
+        }
+        yield_now().await;
+    }
+    false
+}
+
+/// Lets the executor run something else once.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> Hub {
+        let group = |id| RouterGroup { group: Group::new(id), slow_client: SlowClient::default() };
+        Hub::new(vec![group(0), group(1)], AppState::default(), TrustedProxies::default())
+    }
+
+    #[test]
+    fn a_room_is_there_from_its_first_member_to_its_last() {
+        let hub = hub();
+        assert!(hub.room("lobby").is_none());
+        assert!(hub.join_room("lobby", |_| false).is_none());
+        assert!(hub.room("lobby").is_none());
+        let (_, first) = hub.join_room("lobby", |_| true).unwrap();
+        let (_, again) = hub.join_room("lobby", |_| true).unwrap();
+        assert_eq!(first.id(), again.id());
+        let (_, other) = hub.join_room("other", |_| true).unwrap();
+        assert_ne!(first.id(), other.id());
+        assert!(first.id() >= ROOM_IDS);
+        hub.left_room("lobby");
+        assert!(hub.room("lobby").is_none());
+    }
+
+    #[test]
+    fn an_audience_before_the_server_runs_is_empty() {
+        let hub = hub();
+        assert_eq!(hub.count(&Target::Routers(0..2)), (0, 0));
+        assert_eq!(hub.count(&Target::Routers(5..9)), (0, 0));
+        assert_eq!(hub.count(&Target::Room(Group::new(ROOM_IDS))), (0, 0));
+        assert!(!hub.has_remote_shards());
+    }
+}

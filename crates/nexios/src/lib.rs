@@ -1,0 +1,90 @@
+//! A WebSocket framework: routes, middleware, events, groups, broadcast.
+//!
+//! ```
+//! use nexios::{App, WebSocket, WsRouter};
+//!
+//! async fn endpoint(ws: WebSocket) -> nexios::Result {
+//!     ws.accept().await?;
+//!     ws.send_text("Connected!").await?;
+//!     loop {
+//!         let data = ws.receive_text().await?;
+//!         ws.send_text(format!("Echo: {data}")).await?;
+//!     }
+//! }
+//!
+//! let app = App::new().mount(WsRouter::new().ws("/ws", endpoint));
+//! ```
+//!
+//! - building: [`App`], [`WsRouter`], [`Route`], [`Handler`], [`Middleware`], [`RateLimit`]
+//! - a connection: [`WebSocket`], its [`Handle`] for other threads, its [`State`]
+//! - many connections: [`RouterHandle`], [`Room`], [`Outcome`]
+//! - what goes wrong: [`Error`], [`WebSocketException`], [`WebSocketDisconnect`], [`WebSocketTypeError`]
+//! - limits: [`Settings`], [`ServerSettings`]
+
+mod accept;
+mod app;
+mod auth;
+mod broadcast;
+mod build;
+mod companion;
+mod connection_task;
+mod error;
+mod event;
+mod exception;
+mod handle;
+mod handler;
+mod host;
+mod http;
+mod hub;
+mod middleware;
+mod options;
+mod origin;
+mod path;
+mod proxy;
+mod rate_limit;
+mod receive;
+mod registry;
+mod request;
+mod room;
+mod route;
+mod router;
+mod send;
+mod serve;
+mod service;
+mod state;
+pub mod testing;
+mod tls;
+mod websocket;
+
+pub use accept::{Accept, Accepting, SubprotocolNotOffered};
+pub use app::{App, AppHandle, BuiltApp};
+pub use broadcast::{Broadcasting, BroadcastingTo, ClientRef, Outcome};
+pub use build::ConfigError;
+pub use error::{
+    Error, IntoCloseCode, ReceiveError, Result, SendError, WebSocketDisconnect, WebSocketException, WebSocketTypeError,
+};
+pub use exception::{Exception, ExceptionHandler};
+pub use handle::Handle;
+pub use handler::{Handler, IntoResult, LocalFuture};
+pub use middleware::{Identity, Middleware, Next};
+pub use nexios_engine::{
+    AcceptError, Binary, Cause, Compression, ConnectionId, ConnectionState, Message, MessageRef, MetricsSnapshot,
+    Refusal, RequestBody, ServerSettings, Settings, SlowClient, Text,
+};
+pub use nexios_protocol::{CloseCode, InvalidCloseCode};
+pub use path::PathError;
+pub use proxy::InvalidProxy;
+pub use rate_limit::{OnExcess, RateLimit};
+pub use receive::{
+    AnyMessage, BinaryMessage, JsonMessage, MessageKind, Messages, Receive, ReceiveControl, ReceiveWith, TextMessage,
+};
+pub use request::{Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
+pub use room::Room;
+pub use route::Route;
+pub use router::{RouterHandle, WsRouter};
+pub use send::{AsBinary, AsJson, AsText, Payload, RoundTrip, Sending};
+pub use serve::{Running, Serve, StartError};
+pub use service::ShardService;
+pub use state::State;
+pub use tls::{Tls, TlsError};
+pub use websocket::WebSocket;

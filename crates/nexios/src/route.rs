@@ -1,0 +1,126 @@
+//! Routes: a path, a handler, and what holds for it alone.
+
+use std::sync::Arc;
+
+use nexios_engine::{Group, Settings};
+
+use crate::event::Listeners;
+use crate::exception::ExceptionHandlers;
+use crate::handler::{AnyHandler, Handler};
+use crate::hub::Hub;
+use crate::middleware::Middleware;
+use crate::options::Options;
+use crate::origin::Origins;
+use crate::path::Pattern;
+use crate::router::RouterHandle;
+
+/// A WebSocket route with more than a path and a handler.
+///
+/// ```
+/// use nexios::{Next, Route, WebSocket, WsRouter};
+/// # async fn auth(ws: WebSocket, next: Next) -> nexios::Result { next.run(ws).await }
+/// # async fn chat(ws: WebSocket) -> nexios::Result { ws.accept().await }
+///
+/// let chat = Route::new("/chat/{room}", chat)
+///     .name("chat")
+///     .middleware(auth)
+///     .subprotocols(["chat.v2", "chat.v1"])
+///     .settings(|settings| settings.message_bytes_max = Some(4096));
+/// let router = WsRouter::new().route(chat);
+/// ```
+#[must_use = "a route serves nobody until a router has it"]
+pub struct Route {
+    pub(crate) path: String,
+    pub(crate) name: Option<String>,
+    pub(crate) handler: Arc<dyn AnyHandler>,
+    pub(crate) middleware: Vec<Arc<dyn Middleware>>,
+    pub(crate) options: Options,
+}
+
+/// A route as connections meet it: all that its routers and the app add is in it.
+pub(crate) struct BuiltRoute {
+    pub(crate) pattern: Pattern,
+    /// The whole path, as people read it.
+    pub(crate) path: String,
+    pub(crate) name: Option<String>,
+    pub(crate) handler: Arc<dyn AnyHandler>,
+    pub(crate) middleware: Vec<Arc<dyn Middleware>>,
+    pub(crate) listeners: Listeners,
+    pub(crate) exceptions: ExceptionHandlers,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) origins: Origins,
+    pub(crate) refuse_before_accept: bool,
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) cancel_on_disconnect: bool,
+    /// The router's own connections.
+    pub(crate) group: Group,
+    pub(crate) router: RouterHandle,
+    pub(crate) app: RouterHandle,
+    pub(crate) hub: Arc<Hub>,
+}
+
+impl Route {
+    /// A route for this path, within its router's prefix.
+    ///
+    /// Parameters are whole segments: `{name}`, `{name:int}` for digits only, and
+    /// `{name:path}` for all the segments that are left.
+    pub fn new(path: impl Into<String>, handler: impl Handler) -> Self {
+        Route {
+            path: path.into(),
+            name: None,
+            handler: Arc::new(handler),
+            middleware: Vec::new(),
+            options: Options::default(),
+        }
+    }
+
+    /// Names the route.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Adds a middleware inside those of the routers and those added before.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// The subprotocols that it speaks; `accept()` takes the client's first among them.
+    pub fn subprotocols<I: IntoIterator<Item: Into<String>>>(mut self, subprotocols: I) -> Self {
+        self.options.subprotocols = Some(subprotocols.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Changes limits and timings for this route.
+    pub fn settings(mut self, change: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
+        self.options.change(change);
+        self
+    }
+
+    /// The origins whose pages may connect beside the same origin; `["*"]` for all.
+    pub fn allowed_origins<I: IntoIterator<Item: Into<String>>>(mut self, origins: I) -> Self {
+        self.options.origins = Some(Origins::of(origins));
+        self
+    }
+
+    /// Whether `close()` before `accept()` answers HTTP 403 with the reason as body, instead
+    /// of a handshake with a Close frame.
+    pub fn refuse_before_accept(mut self, on: bool) -> Self {
+        self.options.refuse_before_accept = Some(on);
+        self
+    }
+
+    /// Whether the handler is cancelled when the client is gone: it is dropped where it waits.
+    pub fn cancel_on_disconnect(mut self, on: bool) -> Self {
+        self.options.cancel_on_disconnect = Some(on);
+        self
+    }
+}
+
+impl BuiltRoute {
+    /// Whether listeners look at each message.
+    pub(crate) fn observes(&self) -> bool {
+        !self.listeners.message.is_empty()
+    }
+}

@@ -1,0 +1,305 @@
+//! Routers: routes under a prefix, with middleware, listeners and exception handlers.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use nexios_engine::{Message, Settings, Shard, SlowClient};
+use serde::Serialize;
+
+use crate::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
+use crate::event::{Listeners, listener, listener_with};
+use crate::exception::{AnyExceptionHandler, Exception, ExceptionHandler};
+use crate::handle::Handle;
+use crate::handler::{Handler, IntoResult};
+use crate::hub::{Hub, Place, Target};
+use crate::middleware::Middleware;
+use crate::options::Options;
+use crate::origin::Origins;
+use crate::room::Room;
+use crate::route::Route;
+use crate::service::ShardService;
+use crate::websocket::WebSocket;
+
+/// A group of routes; what is registered on it covers its own routes and those of the
+/// routers mounted below it.
+///
+/// A router is built, then mounted on an [`App`](crate::App) or another router. Mounting it
+/// twice does not compile, since mounting takes it by value.
+///
+/// ```
+/// use nexios::{App, WebSocket, WsRouter};
+///
+/// async fn general(ws: WebSocket) -> nexios::Result { ws.accept().await }
+/// async fn private(ws: WebSocket) -> nexios::Result { ws.accept().await }
+///
+/// let chat = WsRouter::with_prefix("/chat").ws("/general", general).ws("/private", private);
+/// let handle = chat.handle();
+/// let app = App::new().mount(chat);
+/// # async fn later(handle: nexios::RouterHandle) {
+/// handle.broadcast("Hello, chat!").await;
+/// # }
+/// ```
+#[must_use = "a router serves nobody until it is mounted"]
+pub struct WsRouter {
+    pub(crate) prefix: String,
+    pub(crate) name: Option<String>,
+    pub(crate) handle: RouterHandle,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) children: Vec<WsRouter>,
+    pub(crate) middleware: Vec<Arc<dyn Middleware>>,
+    pub(crate) listeners: Listeners,
+    pub(crate) exceptions: Vec<AnyExceptionHandler>,
+    pub(crate) options: Options,
+}
+
+/// Broadcasts to a router's clients, from handlers and from any thread: `Send + Sync + Clone`.
+///
+/// Before the app runs there is nobody to reach, and the count is 0.
+#[derive(Clone, Default)]
+pub struct RouterHandle(Arc<OnceLock<Place>>);
+
+impl Default for WsRouter {
+    fn default() -> Self {
+        WsRouter::new()
+    }
+}
+
+impl WsRouter {
+    /// A router without a prefix.
+    pub fn new() -> Self {
+        WsRouter::with_prefix("")
+    }
+
+    /// A router whose routes are below this path; prefixes of nested routers concatenate.
+    pub fn with_prefix(prefix: impl Into<String>) -> Self {
+        WsRouter {
+            prefix: prefix.into(),
+            name: None,
+            handle: RouterHandle::default(),
+            routes: Vec::new(),
+            children: Vec::new(),
+            middleware: Vec::new(),
+            listeners: Listeners::default(),
+            exceptions: Vec::new(),
+            options: Options::default(),
+        }
+    }
+
+    /// The name by which other nodes know it; without one its full prefix.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// A handle for broadcasts that works also after mounting.
+    pub fn handle(&self) -> RouterHandle {
+        self.handle.clone()
+    }
+
+    /// Adds a route with nothing but a path and a handler.
+    pub fn ws(self, path: impl Into<String>, handler: impl Handler) -> Self {
+        self.route(Route::new(path, handler))
+    }
+
+    /// Adds a route.
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Adds a router below this one.
+    pub fn mount(mut self, router: WsRouter) -> Self {
+        self.children.push(router);
+        self
+    }
+
+    /// Adds a router below this one, with another prefix than its own.
+    pub fn mount_at(self, prefix: impl Into<String>, mut router: WsRouter) -> Self {
+        router.prefix = prefix.into();
+        self.mount(router)
+    }
+
+    /// Adds a middleware inside those of the routers around and those added before.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Arc::new(middleware));
+        self
+    }
+
+    /// Runs when a client has connected, before `accept()` returns; it may send. Its error is
+    /// raised from `accept()`.
+    pub fn on_connect<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.listeners.connect.push(listener(function));
+        self
+    }
+
+    /// Runs once for each connect when the client is gone, with `ws.close_code()` set. Its
+    /// error is logged.
+    pub fn on_disconnect<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.listeners.disconnect.push(listener(function));
+        self
+    }
+
+    /// Sees every data message once, in order, before a receive hands it out; it consumes
+    /// nothing. Its error goes to the exception handlers; unhandled it is logged.
+    ///
+    /// ```
+    /// use nexios::{Message, WebSocket, WsRouter};
+    /// let router = WsRouter::new().on_message(async |ws: WebSocket, message: Message| {
+    ///     println!("{} sent {} bytes", ws.id(), message.len());
+    /// });
+    /// ```
+    pub fn on_message<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Message) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.listeners.message.push(listener_with(function));
+        self
+    }
+
+    /// Runs when broadcasts were dropped for a slow client, by its policy; gets the messages.
+    pub fn on_drop<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Vec<Message>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.listeners.dropped.push(listener_with(function));
+        self
+    }
+
+    /// Takes errors of type `E` from handlers, middleware and message listeners; the nearest
+    /// router's wins, there the most specific type. For [`Error`](crate::Error) it takes all.
+    pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(mut self, handler: H) -> Self {
+        self.exceptions.push(AnyExceptionHandler::new::<E>(handler));
+        self
+    }
+
+    /// Changes limits and timings of all routes below.
+    ///
+    /// ```
+    /// let router = nexios::WsRouter::new().settings(|settings| {
+    ///     settings.message_bytes_max = Some(64 * 1024);
+    ///     settings.ping_interval = None;
+    /// });
+    /// ```
+    pub fn settings(mut self, change: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
+        self.options.change(change);
+        self
+    }
+
+    /// What a broadcast does to clients that do not keep up.
+    pub fn slow_client(self, policy: SlowClient) -> Self {
+        self.settings(move |settings| settings.slow_client = policy)
+    }
+
+    /// The origins whose pages may connect beside the same origin; `["*"]` for all.
+    pub fn allowed_origins<I: IntoIterator<Item: Into<String>>>(mut self, origins: I) -> Self {
+        self.options.origins = Some(Origins::of(origins));
+        self
+    }
+
+    /// Whether `close()` before `accept()` answers HTTP 403 with the reason as body, instead
+    /// of a handshake with a Close frame.
+    pub fn refuse_before_accept(mut self, on: bool) -> Self {
+        self.options.refuse_before_accept = Some(on);
+        self
+    }
+}
+
+impl RouterHandle {
+    /// Puts the router into its place; the first call counts.
+    pub(crate) fn place(&self, place: Place) {
+        self.0.get_or_init(|| place);
+    }
+
+    pub(crate) fn hub(&self) -> Option<Arc<Hub>> {
+        self.0.get().map(|place| place.hub.clone())
+    }
+
+    fn target(&self) -> Option<(Arc<Hub>, Target)> {
+        let place = self.0.get()?;
+        Some((place.hub.clone(), Target::Routers(place.ids.clone())))
+    }
+
+    /// Sends a message to every connected client of this router and of those below it.
+    pub fn broadcast(&self, message: impl Into<Message>) -> Broadcasting {
+        Broadcasting::new(self.target(), message.into())
+    }
+
+    /// Sends a value as JSON, in a text message.
+    ///
+    /// ```
+    /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+    /// ws.router().broadcast_json(&["joined", "ann"])?.await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The value has no JSON form.
+    pub fn broadcast_json(&self, value: &impl Serialize) -> serde_json::Result<Broadcasting> {
+        Ok(self.broadcast(serde_json::to_string(value)?))
+    }
+
+    /// Sends a message to these clients, named by connection id or client id.
+    ///
+    /// ```
+    /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+    /// let outcome = ws.app().broadcast_to(["client1", "client2"], "Hello, specific clients!").await;
+    /// assert!(outcome.unknown.is_empty(), "not here: {:?}", outcome.unknown);
+    /// # Ok(()) }
+    /// ```
+    pub fn broadcast_to<I: IntoIterator<Item: Into<ClientRef>>>(
+        &self,
+        clients: I,
+        message: impl Into<Message>,
+    ) -> BroadcastingTo {
+        BroadcastingTo::new(self.target(), clients.into_iter().map(Into::into).collect(), message.into())
+    }
+
+    /// A room; the app's, whichever router it is asked of.
+    pub fn room(&self, name: impl AsRef<str>) -> Room {
+        Room::new(self.clone(), name.as_ref())
+    }
+
+    /// How many clients are connected.
+    pub fn count(&self) -> usize {
+        self.target().map_or(0, |(hub, target)| hub.count(&target).0)
+    }
+
+    /// The connected clients.
+    pub async fn connections(&self) -> Vec<Handle> {
+        members(self.target()).await
+    }
+
+    /// The app's own value of this type; [`App::state`](crate::App::state) sets it.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.get()?.hub.state()
+    }
+}
+
+impl std::fmt::Debug for RouterHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RouterHandle").field("count", &self.count()).finish_non_exhaustive()
+    }
+}
+
+/// Handles to all connections of an audience, on all shards.
+pub(crate) async fn members(target: Option<(Arc<Hub>, Target)>) -> Vec<Handle> {
+    let Some((hub, target)) = target else { return Vec::new() };
+    let audience = target.audience();
+    let list = move |shard: &Shard| {
+        let service = shard.service::<ShardService>();
+        let client_id = |id| service.as_ref().and_then(|service| service.registry().borrow().client_id(&id));
+        let members = shard.members(&audience).into_iter();
+        members.map(|connection| Handle::new(connection.remote(), client_id(connection.id()))).collect::<Vec<_>>()
+    };
+    hub.ask(Arc::new(list)).await.into_iter().flatten().collect()
+}

@@ -1,0 +1,112 @@
+//! What one shard runs: finds the route of a handshake and starts its task.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nexios_engine::{Connection, Dropped, HttpPeer, Refusal, RequestBody, ResponseFuture, Service};
+
+use crate::app::BuiltApp;
+use crate::connection_task;
+use crate::origin::Target;
+use crate::registry::Registry;
+use crate::request::Headers;
+use crate::route::BuiltRoute;
+use crate::websocket::WebSocket;
+
+/// The service of one shard: [`BuiltApp::run_on`].
+pub struct ShardService {
+    app: Arc<BuiltApp>,
+    registry: RefCell<Registry>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+impl ShardService {
+    pub(crate) fn new(app: Arc<BuiltApp>) -> Self {
+        ShardService { app, registry: RefCell::default() }
+    }
+
+    pub(crate) fn registry(&self) -> &RefCell<Registry> {
+        &self.registry
+    }
+
+    /// The app that is served.
+    pub fn app(&self) -> &Arc<BuiltApp> {
+        &self.app
+    }
+
+    fn start(&self, connection: &Connection, route: &Arc<BuiltRoute>) -> Task {
+        let ws = WebSocket::new(connection.clone(), route.clone());
+        // A handler may be a plain function that returns a future, and may panic before it does.
+        let started = catch_unwind(AssertUnwindSafe(|| connection_task::start(ws)));
+        started.unwrap_or_else(|_| {
+            tracing::error!(id = %connection.id(), route = route.path, "the handler panicked before it began");
+            refuse(connection, Refusal::new(500, ""))
+        })
+    }
+}
+
+impl Service for ShardService {
+    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<Task> {
+        let head = connection.head()?;
+        let route = self.app.find(head.path())?;
+        connection.set_settings(route.settings.clone());
+        if let Err(origin) = check_origin(connection, route, &Headers::new(Some(head.clone()))) {
+            tracing::warn!(
+                id = %connection.id(), route = route.path, origin,
+                "a page of another origin was refused; to let it connect, add it to allowed_origins"
+            );
+            return Some(refuse(connection, Refusal::new(403, "this origin may not connect\n")));
+        }
+        Some(self.start(connection, route))
+    }
+
+    fn has_websocket(&self, path: &str) -> bool {
+        self.app.find(path).is_some()
+    }
+
+    fn http(self: Rc<Self>, request: http::Request<RequestBody>, _peer: HttpPeer) -> Option<ResponseFuture> {
+        let websocket = self.has_websocket(request.uri().path());
+        self.app.http.answer(request, websocket)
+    }
+
+    fn dropped(self: Rc<Self>, connection: &Connection, dropped: Dropped) {
+        let Some(ws) = self.registry.borrow().watched(&connection.id()) else { return };
+        let shard = connection.shard();
+        shard.spawn(async move {
+            for listener in &ws.route().listeners.dropped {
+                if let Err(error) = listener(ws.clone(), dropped.messages.clone()).await {
+                    tracing::error!(id = %ws.id(), %error, "a drop listener failed");
+                }
+            }
+        });
+    }
+}
+
+/// Answers by HTTP; there is nothing left to do for the task.
+fn refuse(connection: &Connection, refusal: Refusal) -> Task {
+    if let Err(error) = connection.refuse(refusal) {
+        tracing::debug!(id = %connection.id(), %error, "the refusal was not sent");
+    }
+    Box::pin(std::future::ready(()))
+}
+
+/// Same origin, or one that the route allows; the origin where it is neither, cut and
+/// escaped for the log.
+fn check_origin(connection: &Connection, route: &BuiltRoute, headers: &Headers) -> Result<(), String> {
+    let peer = connection.peer().map(|address| address.ip());
+    let forwarded = route.hub.proxies.forwarded(peer, headers, "x-forwarded-host");
+    let target = Target { host: forwarded.or_else(|| headers.get("host")), tls: connection.is_tls() };
+    let fields: Vec<&str> = headers.get_all("origin").collect();
+    match fields.as_slice() {
+        // Not UTF-8: no browser's.
+        [] if headers.contains("origin") => Err("(not UTF-8)".into()),
+        [] => Ok(()),
+        [origin] if route.origins.allow(origin, &target) => Ok(()),
+        [origin, ..] => Err(origin.chars().take(256).flat_map(char::escape_default).collect()),
+    }
+}

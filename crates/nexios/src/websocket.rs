@@ -1,0 +1,497 @@
+//! The connection as handlers have it.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use nexios_engine::{CloseInfo, Connection, ConnectionId, ConnectionState, Group, Refusal};
+use nexios_protocol::{CloseCode, InvalidCloseCode};
+
+use crate::accept::{Accept, Accepting};
+use crate::auth;
+use crate::error::{Error, IntoCloseCode, Result};
+use crate::handle::Handle;
+use crate::rate_limit::Limiter;
+use crate::request::{self, Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
+use crate::route::BuiltRoute;
+use crate::router::RouterHandle;
+use crate::service::ShardService;
+use crate::state::State;
+
+/// One client's connection: what a handler gets.
+///
+/// All methods take `&self`; clones are the same connection. It stays on its thread:
+///
+/// ```compile_fail
+/// async fn handler(ws: nexios::WebSocket) {
+///     tokio::spawn(async move { ws.send_text("hi").await }); // `WebSocket` is not `Send`
+/// }
+/// ```
+///
+/// The way out: a [`handle`](Self::handle) may go anywhere, and [`spawn`](Self::spawn) runs
+/// a task on this connection's thread.
+///
+/// ```
+/// async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+///     ws.accept().await?;
+///     let handle = ws.handle();
+///     tokio::spawn(async move { handle.send_text("from anywhere") });
+///     let same = ws.clone();
+///     ws.spawn(async move {
+///         let _ = same.send_text("from a second task here").await;
+///     });
+///     ws.wait_closed().await;
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct WebSocket(Rc<Inner>);
+
+struct Inner {
+    connection: Connection,
+    route: Arc<BuiltRoute>,
+    rare: RefCell<Option<Box<Rare>>>,
+    marks: Cell<Marks>,
+}
+
+/// What few connections need.
+#[derive(Default)]
+struct Rare {
+    state: Option<State>,
+    client_id: Option<Arc<str>>,
+    rooms: Vec<(Arc<str>, Group)>,
+    limiters: Vec<Rc<Limiter>>,
+    /// Kept where the request head is dropped.
+    params: Option<PathParams>,
+    subprotocol: Option<String>,
+}
+
+/// What has happened to a connection so far.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Marks {
+    /// The middleware has let it through.
+    pub(crate) handler_started: bool,
+    /// `accept()` is over, connect listeners included: events may come.
+    pub(crate) opened: bool,
+    /// Listeners or limits look at each message.
+    pub(crate) observed: bool,
+    /// The connection is gone, and the disconnect listeners have been called.
+    pub(crate) departed: bool,
+    /// The registry of the shard knows it.
+    pub(crate) registered: bool,
+}
+
+impl WebSocket {
+    pub(crate) fn new(connection: Connection, route: Arc<BuiltRoute>) -> Self {
+        WebSocket(Rc::new(Inner { connection, route, rare: RefCell::default(), marks: Cell::default() }))
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.0.connection
+    }
+
+    pub(crate) fn route(&self) -> &Arc<BuiltRoute> {
+        &self.0.route
+    }
+
+    pub(crate) fn marks(&self) -> Marks {
+        self.0.marks.get()
+    }
+
+    pub(crate) fn mark(&self, change: impl FnOnce(&mut Marks)) {
+        let mut marks = self.0.marks.get();
+        change(&mut marks);
+        self.0.marks.set(marks);
+    }
+
+    pub(crate) fn handler_starts(&self) {
+        self.mark(|marks| marks.handler_started = true);
+    }
+
+    fn rare<R>(&self, look: impl FnOnce(&mut Rare) -> R) -> R {
+        look(self.0.rare.borrow_mut().get_or_insert_default())
+    }
+
+    fn rare_if_any<R>(&self, look: impl FnOnce(&mut Rare) -> Option<R>) -> Option<R> {
+        self.0.rare.borrow_mut().as_mut().and_then(|rare| look(rare))
+    }
+
+    // --- identity and state
+
+    /// The connection's id: assigned by the server, not guessable, 32 hexadecimal digits.
+    pub fn id(&self) -> ConnectionId {
+        self.connection().id()
+    }
+
+    /// The client id that the application has set.
+    pub fn client_id(&self) -> Option<Arc<str>> {
+        self.rare_if_any(|rare| rare.client_id.clone())
+    }
+
+    /// Names the client, for [`broadcast_to`](RouterHandle::broadcast_to); several
+    /// connections may share a name, as a user's tabs do.
+    pub fn set_client_id(&self, client_id: impl AsRef<str>) {
+        let client_id: Arc<str> = client_id.as_ref().into();
+        self.rare(|rare| rare.client_id = Some(client_id.clone()));
+        self.mark(|marks| marks.registered = true);
+        if let Some(service) = self.service() {
+            service.registry().borrow_mut().set_client_id(self.id(), Some(client_id));
+        }
+    }
+
+    /// The application's own values for this connection.
+    pub fn state(&self) -> State {
+        self.rare(|rare| rare.state.get_or_insert_default().clone())
+    }
+
+    /// Where the connection is in its life.
+    pub fn connection_state(&self) -> ConnectionState {
+        self.connection().state()
+    }
+
+    /// The code of whoever closed first; 1005 if the Close frame had none, 1006 if there was
+    /// no Close frame; `None` while the connection is open.
+    pub fn close_code(&self) -> Option<u16> {
+        self.connection().close_info().map(|info| info.code)
+    }
+
+    /// The reason of whoever closed first.
+    pub fn close_reason(&self) -> Option<Box<str>> {
+        self.connection().close_info().map(|info| info.reason)
+    }
+
+    // --- the request
+
+    /// The request's header fields.
+    pub fn headers(&self) -> Headers {
+        Headers::new(self.connection().head())
+    }
+
+    /// One header field.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers().get(name).map(str::to_owned)
+    }
+
+    /// The request's cookies.
+    pub fn cookies(&self) -> Cookies {
+        Cookies::of(&self.headers())
+    }
+
+    /// One cookie.
+    pub fn cookie(&self, name: &str) -> Option<String> {
+        self.cookies().get(name).map(str::to_owned)
+    }
+
+    /// The parameters of the request's query.
+    pub fn query_params(&self) -> QueryParams {
+        let head = self.connection().head();
+        head.map(|head| head.query().parse().unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// One parameter of the query.
+    pub fn query(&self, name: &str) -> Option<String> {
+        self.query_params().get(name).map(str::to_owned)
+    }
+
+    /// The values of the route's `{parameters}`.
+    pub fn path_params(&self) -> PathParams {
+        let kept = self.rare_if_any(|rare| rare.params.clone());
+        kept.unwrap_or_else(|| PathParams::new(self.route().pattern.captures(&self.path())))
+    }
+
+    /// One parameter of the path as a `T`.
+    ///
+    /// ```
+    /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+    /// let room: u32 = ws.path_param("room")?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PathParamError`]: the route has no such parameter, or it does not parse.
+    pub fn path_param<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, PathParamError> {
+        self.path_params().parse(name)
+    }
+
+    /// The request's path, as it was sent.
+    pub fn path(&self) -> String {
+        self.connection().head().map(|head| head.path().to_owned()).unwrap_or_default()
+    }
+
+    /// The whole URL that the client asked for, as far as it is known here.
+    pub fn url(&self) -> String {
+        let (headers, proxies, peer) = (self.headers(), &self.route().hub.proxies, self.peer());
+        let secure = match proxies.forwarded(peer, &headers, "x-forwarded-proto") {
+            Some(scheme) => ["https", "wss"].contains(&scheme),
+            None => self.connection().is_tls(),
+        };
+        let host = proxies.forwarded(peer, &headers, "x-forwarded-host").or_else(|| headers.get("host"));
+        let target = self.connection().head().map(|head| head.target().to_owned()).unwrap_or_default();
+        format!("{}://{}{target}", if secure { "wss" } else { "ws" }, host.unwrap_or("localhost"))
+    }
+
+    /// The subprotocols that the client offered.
+    pub fn subprotocols(&self) -> Vec<String> {
+        request::offered_subprotocols(&self.headers())
+    }
+
+    /// The subprotocol that was agreed on.
+    pub fn subprotocol(&self) -> Option<String> {
+        self.rare_if_any(|rare| rare.subprotocol.clone())
+    }
+
+    /// The token of `Authorization: Bearer <token>`, else of the subprotocols
+    /// `bearer, <token>`, which is how a browser can send one.
+    ///
+    /// ```
+    /// # fn user_of(token: &str) -> Option<String> { None }
+    /// async fn secure(ws: nexios::WebSocket) -> nexios::Result {
+    ///     let Some(user) = ws.bearer_token().and_then(|token| user_of(&token)) else {
+    ///         ws.close(1008, "Invalid token").await?;
+    ///         return Ok(());
+    ///     };
+    ///     ws.accept().await?;
+    ///     ws.send_text(format!("hello {user}")).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn bearer_token(&self) -> Option<String> {
+        auth::bearer_token(&self.headers())
+    }
+
+    /// Who is on the other side; `None` on a Unix socket.
+    pub fn client(&self) -> Option<Client> {
+        let port = self.connection().peer().map_or(0, |peer| peer.port());
+        let host = self.route().hub.proxies.client(self.peer(), &self.headers())?;
+        Some(Client { host, port })
+    }
+
+    fn peer(&self) -> Option<std::net::IpAddr> {
+        self.connection().peer().map(|address| address.ip())
+    }
+
+    /// The route's whole path, with its `{parameters}`.
+    pub fn route_path(&self) -> &str {
+        &self.route().path
+    }
+
+    /// The route's name.
+    pub fn route_name(&self) -> Option<&str> {
+        self.route().name.as_deref()
+    }
+
+    /// The router that the route stands on.
+    pub fn router(&self) -> RouterHandle {
+        self.route().router.clone()
+    }
+
+    /// The app: its broadcast reaches everybody.
+    pub fn app(&self) -> RouterHandle {
+        self.route().app.clone()
+    }
+
+    /// The app's value of this type, set by [`App::state`](crate::App::state).
+    ///
+    /// # Errors
+    /// The app has none.
+    pub fn app_state<T: Send + Sync + 'static>(&self) -> Result<Arc<T>> {
+        let missing = || Error::msg(format!("the app has no state of type {}", std::any::type_name::<T>()));
+        self.route().hub.state().ok_or_else(missing)
+    }
+
+    // --- the handshake and the end
+
+    /// Completes the handshake, then runs the connect listeners.
+    ///
+    /// # Errors
+    /// The client left, the handshake was answered already, or a listener failed.
+    pub fn accept(&self) -> Accepting<'_> {
+        Accepting::new(self, None)
+    }
+
+    /// Completes the handshake with a subprotocol or header fields of the application's choice.
+    ///
+    /// ```
+    /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+    /// use nexios::Accept;
+    /// ws.accept_with(Accept::new().subprotocol("chat.v1").header("X-Version", "1")).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`accept`](Self::accept), and a subprotocol that was not offered, or a header
+    /// that HTTP cannot carry.
+    pub fn accept_with(&self, accept: Accept) -> Accepting<'_> {
+        Accepting::new(self, Some(Box::new(accept)))
+    }
+
+    /// Answers with an HTTP status instead of a handshake.
+    ///
+    /// # Errors
+    /// The handshake was answered already, or the client left.
+    pub async fn reject(&self, status: u16) -> Result {
+        self.reject_with(Refusal::new(status, "")).await
+    }
+
+    /// Answers by HTTP, with header fields and a body, instead of a handshake.
+    ///
+    /// # Errors
+    /// The handshake was answered already, the client left, or a header that HTTP cannot carry.
+    pub async fn reject_with(&self, refusal: Refusal) -> Result {
+        Ok(self.connection().refuse(refusal)?)
+    }
+
+    /// Closes the connection; returns when the Close frame is queued. Nothing happens if it
+    /// is closed already. A reason over 123 bytes is cut.
+    ///
+    /// Before `accept()` the client gets the handshake with this Close frame as the first and
+    /// only frame, so that it sees the code, or HTTP 403 if `refuse_before_accept` is set.
+    ///
+    /// # Errors
+    /// A code that may not be sent.
+    pub async fn close(&self, code: impl IntoCloseCode, reason: impl AsRef<str>) -> Result<(), InvalidCloseCode> {
+        self.close_now(code.into_close_code()?, reason.as_ref());
+        Ok(())
+    }
+
+    pub(crate) fn close_now(&self, code: CloseCode, reason: &str) {
+        if self.connection_state() != ConnectionState::Connecting {
+            return self.connection().close(code, reason);
+        }
+        let closed = match self.route().refuse_before_accept {
+            true => self.connection().refuse(Refusal::new(403, reason)),
+            false => {
+                let subprotocol = auth::pick_for_close(&self.subprotocols(), &self.route().subprotocols);
+                self.connection().accept_and_close(subprotocol.as_deref(), code, reason)
+            }
+        };
+        if let Err(error) = closed {
+            tracing::debug!(id = %self.id(), %error, "closed before accept");
+        }
+    }
+
+    /// Waits until the connection is over; meanwhile messages go to the message listeners
+    /// and are then thrown away. For handlers that only want events.
+    pub async fn wait_closed(&self) {
+        struct Discarding<'a>(&'a Connection);
+        impl Drop for Discarding<'_> {
+            fn drop(&mut self) {
+                self.0.discard_messages(false);
+            }
+        }
+        self.connection().discard_messages(true);
+        let discarding = Discarding(self.connection());
+        poll_fn(|cx| discarding.0.poll_closed(cx)).await;
+    }
+
+    pub(crate) async fn closed(&self) -> CloseInfo {
+        poll_fn(|cx| self.connection().poll_closed(cx)).await
+    }
+
+    /// Compresses what is sent from now on, from the minimum size of the settings up.
+    ///
+    /// Returns whether it took effect: the client has to offer `permessage-deflate`.
+    pub fn enable_compression(&self) -> bool {
+        self.connection().enable_compression()
+    }
+
+    // --- other tasks and threads
+
+    /// A handle that may leave this thread: `Send + Sync + Clone`.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.connection().remote(), self.client_id())
+    }
+
+    /// Runs a task beside the handler, on this connection's thread; it is not ended with the
+    /// connection.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        self.connection().shard().spawn(future);
+    }
+
+    // --- rooms
+
+    /// Enters a room; returns whether the connection is in it now: only a connected one can be.
+    pub async fn join(&self, room: impl AsRef<str>) -> bool {
+        let room = room.as_ref();
+        if self.rare(|rare| rare.rooms.iter().any(|(name, _)| **name == *room)) {
+            return self.connection_state() == ConnectionState::Connected;
+        }
+        let joined = self.route().hub.join_room(room, |group| self.connection().join(group));
+        joined.is_some_and(|joined| {
+            self.rare(|rare| rare.rooms.push(joined));
+            true
+        })
+    }
+
+    /// Leaves a room; returns whether the connection was in it.
+    pub async fn leave(&self, room: impl AsRef<str>) -> bool {
+        let room = room.as_ref();
+        let left = self.rare_if_any(|rare| {
+            let at = rare.rooms.iter().position(|(name, _)| **name == *room)?;
+            Some(rare.rooms.swap_remove(at))
+        });
+        left.is_some_and(|(name, group)| {
+            let was_in = self.connection().leave(&group);
+            self.route().hub.left_room(&name);
+            was_in
+        })
+    }
+
+    /// The rooms that the connection has joined.
+    pub fn rooms(&self) -> Vec<Arc<str>> {
+        let names = |rare: &mut Rare| Some(rare.rooms.iter().map(|(name, _)| name.clone()).collect());
+        self.rare_if_any(names).unwrap_or_default()
+    }
+
+    // --- for the framework
+
+    pub(crate) fn service(&self) -> Option<Rc<ShardService>> {
+        self.connection().shard().service()
+    }
+
+    pub(crate) fn keep_params(&self) {
+        let params = self.path_params();
+        self.rare(|rare| rare.params = Some(params));
+    }
+
+    pub(crate) fn set_subprotocol(&self, subprotocol: String) {
+        self.rare(|rare| rare.subprotocol = Some(subprotocol));
+    }
+
+    /// Makes a rate limit see each message from now on.
+    pub(crate) fn limit_messages(&self, limiter: Limiter) {
+        self.rare(|rare| rare.limiters.push(Rc::new(limiter)));
+        self.observe();
+    }
+
+    pub(crate) fn limiters(&self) -> Vec<Rc<Limiter>> {
+        self.rare_if_any(|rare| Some(rare.limiters.clone())).unwrap_or_default()
+    }
+
+    pub(crate) fn observe(&self) {
+        self.mark(|marks| marks.observed = true);
+        self.connection().observe();
+    }
+
+    /// The connection's task has ended: nothing of the app remembers it.
+    pub(crate) fn forget(&self) {
+        let rooms = self.rare_if_any(|rare| Some(std::mem::take(&mut rare.rooms)));
+        for (name, group) in rooms.unwrap_or_default() {
+            self.connection().leave(&group);
+            self.route().hub.left_room(&name);
+        }
+        if self.marks().registered {
+            let watched = self.service().and_then(|service| service.registry().borrow_mut().remove(&self.id()));
+            drop(watched);
+        }
+    }
+}
+
+impl std::fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebSocket").field("id", &self.id()).field("route", &self.route_path()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,290 @@
+//! Sending and receiving: semantics, "Messages".
+
+use std::time::Duration;
+
+use nexios::{App, Message, ReceiveError, WebSocket, WebSocketTypeError};
+use nexios_protocol::OpCode;
+use serde::{Deserialize, Serialize};
+
+use crate::bench::{Bench, Log, Seen};
+
+#[test]
+fn all_kinds_are_sent() {
+    let app = App::new().ws("/", async |ws: WebSocket| {
+        ws.accept().await?;
+        ws.send_text("text").await?;
+        ws.send_bytes(b"bytes").await?;
+        ws.send_json(&[1, 2]).await?;
+        ws.send("value").await?;
+        ws.send(vec![7]).await?;
+        ws.send_ping(b"").await?;
+        ws.send_pong(b"p").await?;
+        assert!(ws.send_ping([0; 126]).await.is_err());
+        ws.wait_closed().await;
+        Ok(())
+    });
+    let seen = Bench::new(app).connect("/").seen();
+    let text = |text: &str| Seen::Text(text.into());
+    let expected = [
+        text("text"),
+        Seen::Binary(b"bytes".into()),
+        text("[1,2]"),
+        text("value"),
+        Seen::Binary(vec![7]),
+        Seen::Ping,
+        Seen::Pong(b"p".into()),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn the_wrong_kind_closes_1003_unless_it_is_caught() {
+    async fn strict(ws: WebSocket) -> nexios::Result {
+        ws.accept().await?;
+        ws.receive_text().await?;
+        Ok(())
+    }
+    async fn lenient(ws: WebSocket) -> nexios::Result {
+        ws.accept().await?;
+        loop {
+            match ws.receive_text().await {
+                Err(ReceiveError::WrongType(WebSocketTypeError { message, .. })) => ws.send(message).await?,
+                text => ws.send_text(text?).await?,
+            }
+        }
+    }
+    let bench = Bench::new(App::new().ws("/strict", strict).ws("/lenient", lenient));
+    let strict = bench.connect("/strict");
+    strict.send_binary(b"x");
+    assert_eq!(strict.closed().0, 1003);
+    let lenient = bench.connect("/lenient");
+    lenient.send_binary(b"x");
+    lenient.send("y");
+    assert_eq!(lenient.seen(), [Seen::Binary(b"x".into()), Seen::Text("y".into())]);
+}
+
+#[test]
+fn json_comes_in_both_kinds_and_malformed_json_closes_1007() {
+    #[derive(Serialize, Deserialize)]
+    struct Point {
+        x: i32,
+    }
+    async fn step(ws: WebSocket) -> nexios::Result {
+        ws.accept().await?;
+        loop {
+            let point: Point = ws.receive_json().await?;
+            ws.send_json(&Point { x: point.x + 1 }).await?;
+        }
+    }
+    let client = Bench::new(App::new().ws("/", step)).connect("/");
+    client.send(r#"{"x":1}"#);
+    client.send_binary(br#"{"x":2}"#);
+    assert_eq!(client.texts(), [r#"{"x":2}"#, r#"{"x":3}"#]);
+    client.send("{");
+    assert_eq!(client.closed().0, 1007);
+}
+
+#[test]
+fn iteration_ends_quietly() {
+    let log = Log::default();
+    let handler_log = log.clone();
+    let app = App::new().ws("/", move |ws: WebSocket| {
+        let log = handler_log.clone();
+        async move {
+            ws.accept().await?;
+            let mut texts = ws.iter_text();
+            while let Some(text) = texts.next().await {
+                log.add(&*text?);
+            }
+            log.add("over");
+            Ok(())
+        }
+    });
+    let client = Bench::new(app).connect("/");
+    client.send("a");
+    client.send("b");
+    client.close(1001, "");
+    assert_eq!(log.take(), ["a", "b", "over"]);
+}
+
+#[test]
+fn a_lent_message_is_not_copied_out() {
+    let app = App::new().ws("/", async |ws: WebSocket| {
+        ws.accept().await?;
+        let length = ws.receive_with(|message| message.as_bytes().len()).await?;
+        ws.send_text(length.to_string()).await?;
+        ws.wait_closed().await;
+        Ok(())
+    });
+    let client = Bench::new(app).connect("/");
+    client.send("hello");
+    assert_eq!(client.texts(), ["5"]);
+}
+
+#[test]
+fn a_second_receive_at_the_same_time_is_an_error_and_one_given_up_loses_nothing() {
+    let app = App::new().ws("/", async |ws: WebSocket| {
+        ws.accept().await?;
+        let mut first = Box::pin(ws.receive_text());
+        std::future::poll_fn(|cx| {
+            assert!(first.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        assert_eq!(ws.receive_text().await, Err(ReceiveError::Busy));
+        drop(first);
+        ws.send_text("ready").await?;
+        let text = ws.receive_text().await?;
+        ws.send_text(text).await?;
+        ws.wait_closed().await;
+        Ok(())
+    });
+    let client = Bench::new(app).connect("/");
+    client.send("kept");
+    assert_eq!(client.texts(), ["ready", "kept"]);
+}
+
+#[test]
+fn receiving_and_sending_before_accept_is_an_error() {
+    let app = App::new().ws("/", async |ws: WebSocket| {
+        assert_eq!(ws.receive().await, Err(ReceiveError::NotAccepted));
+        assert!(ws.send_text("x").await.is_err());
+        ws.accept().await?;
+        assert!(ws.accept().await.unwrap_err().is::<nexios::AcceptError>());
+        ws.wait_closed().await;
+        Ok(())
+    });
+    assert!(Bench::new(app).connect("/").texts().is_empty());
+}
+
+#[test]
+fn pings_are_answered_and_can_be_observed_while_data_stays_queued() {
+    let app = App::new().ws("/", async |ws: WebSocket| {
+        ws.accept().await?;
+        let ping = ws.receive_ping().await?;
+        let text = ws.receive_text().await?;
+        ws.send_text(format!("{} {text}", String::from_utf8_lossy(&ping))).await?;
+        let time = ws.ping().await?;
+        assert!(time < Duration::from_secs(1));
+        ws.send_text("pong").await?;
+        ws.wait_closed().await;
+        Ok(())
+    });
+    let client = Bench::new(app).connect("/");
+    client.send("data");
+    client.ping(b"p");
+    assert_eq!(client.seen(), [Seen::Pong(b"p".into()), Seen::Text("data".replace("data", "p data")), Seen::Ping]);
+    assert_eq!(client.texts(), ["pong"]);
+}
+
+#[test]
+fn a_send_waits_above_the_mark_and_all_arrives() {
+    let log = Log::default();
+    let handler_log = log.clone();
+    let app = App::new().settings(|settings| settings.outbox_mark_bytes = 1000).ws("/", move |ws: WebSocket| {
+        let log = handler_log.clone();
+        async move {
+            ws.accept().await?;
+            ws.receive().await?;
+            // More than the memory connection and the outbox hold together.
+            for n in 0..30 {
+                ws.send_bytes(vec![n; 100_000]).await?;
+                log.add(n.to_string());
+            }
+            Ok(())
+        }
+    });
+    let client = Bench::new(app).connect("/");
+    client.send("go");
+    let sent = log.take().len();
+    assert!((5..20).contains(&sent), "{sent} of 30 were sent to a client that does not read");
+    let mut arrived = 0;
+    while arrived < 30 {
+        let seen = client.seen();
+        assert!(!seen.is_empty());
+        arrived += seen.iter().filter(|seen| matches!(seen, Seen::Binary(bytes) if bytes.len() == 100_000)).count();
+    }
+}
+
+#[test]
+fn a_fragmented_message_is_one() {
+    let app = App::new().ws("/", async |ws: WebSocket| {
+        ws.accept().await?;
+        let message = ws.receive().await?;
+        assert_eq!(message, Message::from("hello"));
+        ws.send(message).await?;
+        ws.wait_closed().await;
+        Ok(())
+    });
+    let client = Bench::new(app).connect("/");
+    client.write(|protocol, out| protocol.send_fragment(out, OpCode::Text, false, b"he"));
+    client.write(|protocol, out| protocol.send_fragment(out, OpCode::Continuation, true, b"llo"));
+    assert_eq!(client.texts(), ["hello"]);
+}
+
+#[test]
+fn compression_takes_effect_only_when_it_is_asked_for_and_offered() {
+    use nexios_protocol::DeflateConfig;
+    let app = App::new().ws("/", async |ws: WebSocket| {
+        ws.accept().await?;
+        let on = ws.enable_compression();
+        ws.send_text(format!("{on}")).await?;
+        ws.send_text("x".repeat(5000)).await?;
+        ws.send_text("x".repeat(5000)).compress(false).await?;
+        ws.wait_closed().await;
+        Ok(())
+    });
+    let bench = Bench::new(app);
+    assert_eq!(bench.connect("/").texts()[0], "false");
+    let offer = crate::bench::handshake("/").deflate(DeflateConfig::default());
+    let client = bench.try_connect(offer).unwrap();
+    assert_eq!(client.texts(), ["true".into(), "x".repeat(5000), "x".repeat(5000)]);
+}
+
+#[test]
+fn a_handle_sends_and_closes_from_another_thread() {
+    let handles = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let slot = handles.clone();
+    let app = App::new().ws("/", move |ws: WebSocket| {
+        let slot = slot.clone();
+        async move {
+            ws.accept().await?;
+            ws.set_client_id("ann");
+            *slot.lock().unwrap() = Some(ws.handle());
+            ws.wait_closed().await;
+            Ok(())
+        }
+    });
+    let bench = Bench::new(app);
+    let client = bench.connect("/");
+    let handle = handles.lock().unwrap().take().unwrap();
+    assert_eq!(handle.client_id(), Some("ann"));
+    let handle = std::thread::spawn(move || {
+        assert!(handle.is_connected());
+        handle.send_text("from afar").unwrap();
+        handle.close(4000, "done").unwrap();
+        assert!(handle.close(1005, "").is_err());
+        handle
+    })
+    .join()
+    .unwrap();
+    let seen = client.seen();
+    assert_eq!(seen[..2], [Seen::Text("from afar".into()), Seen::Close(4000, "done".into())]);
+    bench.run();
+    assert!(!handle.is_connected());
+    assert!(handle.send_text("too late").is_err());
+}
+
+#[test]
+fn a_spawned_task_runs_beside_the_handler() {
+    let app = App::new().ws("/", async |ws: WebSocket| {
+        ws.accept().await?;
+        let same = ws.clone();
+        ws.spawn(async move {
+            let _ = same.send_text("beside").await;
+        });
+        ws.wait_closed().await;
+        Ok(())
+    });
+    assert_eq!(Bench::new(app).connect("/").texts(), ["beside"]);
+}
