@@ -1,0 +1,195 @@
+//! A chat: sign in with a name and a token, rooms, direct messages, typing, who is here.
+//!
+//! `cargo run --release --example chat`, then open http://127.0.0.1:8000 in two windows.
+//!
+//! Read from the top: `app` puts the parts together, each part stands below it. What travels
+//! over the wire is in `wire.rs`, who is where in `people.rs`, the page in `page/`.
+
+mod people;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Parser;
+use nexios::{
+    App, CloseCode, Error, Message, Next, RateLimit, ReceiveError, Route, Serve, WebSocket, WebSocketException,
+    WsRouter,
+};
+
+use people::People;
+use wire::{FromClient, Said, ToClient};
+
+const NAME_CHARS_MAX: usize = 24;
+const TEXT_CHARS_MAX: usize = 2000;
+/// Found from wherever the demo is started.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/chat/page");
+
+#[derive(Parser)]
+#[command(about = "A chat in the browser")]
+struct Args {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    listen: String,
+    /// The token that signs people in.
+    #[arg(long, default_value = "letmein")]
+    token: String,
+    /// The directory of the page.
+    #[arg(long, default_value = PAGE)]
+    page: String,
+}
+
+/// The token that signs people in.
+struct Token(String);
+
+/// Who a connection belongs to, and the room it is in.
+struct Visitor {
+    name: String,
+    room: String,
+}
+
+fn app(token: &str, page: &str) -> App {
+    let talking = RateLimit::messages(5).per(Duration::from_secs(1)).burst(20);
+    let chat = WsRouter::with_prefix("/chat")
+        .middleware(sign_in)
+        .on_connect(come_in)
+        .on_message(log_message)
+        .on_disconnect(go_out)
+        .exception_handler::<WebSocketException, _>(tell_and_close)
+        .route(Route::new("/{room}", chat).middleware(talking));
+    App::new()
+        .state(Token(token.to_owned()))
+        .state(People::default())
+        .mount(chat)
+        .health("/health")
+        .static_files("/", page)
+}
+
+/// A wrong token or name is refused before `accept()`: the browser sees 1008 and the reason.
+async fn sign_in(ws: WebSocket, next: Next) -> nexios::Result {
+    if ws.bearer_token().as_deref() != Some(&ws.app_state::<Token>()?.0) {
+        ws.close(1008, "Invalid token").await?;
+        return Ok(());
+    }
+    let name = ws.query("name").unwrap_or_default().trim().to_owned();
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        ws.close(1008, format!("A name has 1 to {NAME_CHARS_MAX} characters")).await?;
+        return Ok(());
+    }
+    ws.set_client_id(&name);
+    ws.state().insert(Visitor { name, room: ws.path_param("room")? });
+    next.run(ws).await
+}
+
+/// Runs inside `accept()`: the newcomer gets the picture, the others get the news.
+async fn come_in(ws: WebSocket) -> nexios::Result {
+    let (visitor, people) = (visitor(&ws)?, ws.app_state::<People>()?);
+    let Visitor { name, room } = &*visitor;
+    let first_tab = people.enter(room, name);
+    ws.join(room).await;
+    let (people, history) = people.picture(room);
+    ws.send_json(&ToClient::Welcome { you: name, room, people, history }).await?;
+    if first_tab {
+        ws.app().room(room).broadcast_json(&ToClient::Joined { name })?.exclude([&ws]).await;
+    }
+    Ok(())
+}
+
+/// The conversation: one message after the other, until the client is gone.
+async fn chat(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    ws.enable_compression();
+    let visitor = visitor(&ws)?;
+    loop {
+        match ws.receive_json().await? {
+            FromClient::Say { text } => say(&ws, &visitor, text.trim()).await?,
+            FromClient::Direct { to, text } => direct(&ws, &visitor, &to, text.trim()).await?,
+            FromClient::Typing => {
+                let typing = ToClient::Typing { from: &visitor.name };
+                ws.app().room(&visitor.room).broadcast_json(&typing)?.exclude([&ws]).await;
+            }
+        }
+    }
+}
+
+async fn say(ws: &WebSocket, Visitor { name, room }: &Visitor, text: &str) -> nexios::Result {
+    let text = checked(text)?;
+    if text == "/ping" {
+        let round_trip = ws.ping().await?;
+        return notice(ws, &format!("{:.1} ms there and back", round_trip.as_secs_f64() * 1000.0)).await;
+    }
+    if let Some(text) = text.strip_prefix("/all ") {
+        let text = format!("{name} to everybody: {text}");
+        ws.router().broadcast_json(&ToClient::Notice { text: &text })?.await;
+        return Ok(());
+    }
+    let said = Said { from: name.clone(), text: text.to_owned(), at: now() };
+    ws.app().room(room).broadcast_json(&ToClient::Said(&said))?.await;
+    ws.app_state::<People>()?.remember(room, said);
+    Ok(())
+}
+
+/// To every tab of the other, and to every tab of the sender.
+async fn direct(ws: &WebSocket, Visitor { name, .. }: &Visitor, to: &str, text: &str) -> nexios::Result {
+    let message = ToClient::Direct { from: name, to, text: checked(text)?, at: now() };
+    let outcome = ws.app().broadcast_to([to, name.as_str()], serde_json::to_string(&message)?).await;
+    if outcome.unknown.iter().any(|unknown| *unknown == *to) {
+        notice(ws, &format!("{to} is not here any more")).await?;
+    }
+    Ok(())
+}
+
+async fn log_message(ws: WebSocket, message: Message) {
+    tracing::debug!(client = ?ws.client(), bytes = message.len(), "message");
+}
+
+async fn go_out(ws: WebSocket) -> nexios::Result {
+    let visitor = visitor(&ws)?;
+    let Visitor { name, room } = &*visitor;
+    tracing::debug!(name, code = ws.close_code(), "gone");
+    if ws.app_state::<People>()?.leave(room, name) {
+        ws.app().room(room).broadcast_json(&ToClient::Left { name })?.await;
+    }
+    Ok(())
+}
+
+/// What is wrong with a client's message is told to that client.
+async fn tell_and_close(ws: WebSocket, error: WebSocketException) -> nexios::Result {
+    ws.close(error.code, &error.reason).await?;
+    Ok(())
+}
+
+async fn notice(ws: &WebSocket, text: &str) -> nexios::Result {
+    ws.send_json(&ToClient::Notice { text }).await?;
+    Ok(())
+}
+
+fn visitor(ws: &WebSocket) -> Result<std::rc::Rc<Visitor>, Error> {
+    ws.state()
+        .get::<Visitor>()
+        .ok_or_else(|| WebSocketException::new(CloseCode::POLICY_VIOLATION, "Sign in first").into())
+}
+
+fn checked(text: &str) -> Result<&str, ReceiveError> {
+    match text.chars().count() {
+        1..=TEXT_CHARS_MAX => Ok(text),
+        _ => {
+            let reason = format!("A message has 1 to {TEXT_CHARS_MAX} characters");
+            Err(WebSocketException::new(CloseCode::POLICY_VIOLATION, reason).into())
+        }
+    }
+}
+
+/// Milliseconds since 1970, as the browser counts them.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn main() -> Result<(), nexios::StartError> {
+    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
+    let args = Args::parse();
+    println!("The chat is at http://{} (any name; the token is {})", args.listen, args.token);
+    app(&args.token, &args.page).run(Serve::tcp(&args.listen))
+}
