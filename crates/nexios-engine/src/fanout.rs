@@ -260,7 +260,8 @@ impl<'a> Round<'a> {
             return member.write_shared(&mut state, &bytes);
         }
         for broadcast in &self.pending[(start - self.first) as usize..] {
-            if member.is_reached_by(broadcast) {
+            // One of them may be what closes a client that is too slow.
+            if state.is_connected() && member.is_reached_by(broadcast) {
                 member.queue_broadcast(&mut state, broadcast);
             }
         }

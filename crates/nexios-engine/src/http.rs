@@ -64,16 +64,13 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
     let head_limits = HeadLimits { head_bytes_max: limits.head_bytes_max, headers_max: limits.headers_max };
     let answer = {
         let (inner, takeover) = (inner.clone(), takeover.clone());
-        hyper::service::service_fn(move |request: Request<RequestBody>| {
-            let head =
-                upgrade_head(&request, &head_limits).filter(|head| may_upgrade && service.has_websocket(head.path()));
-            match head {
-                Some(head) => {
-                    *takeover.borrow_mut() = Some(head);
-                    Box::pin(std::future::pending()) as Answer
-                }
-                None => answer(&inner, &service, request),
+        hyper::service::service_fn(move |request: Request<RequestBody>| match upgrade_head(&request, &head_limits) {
+            Some(head) if may_upgrade && service.has_websocket(head.path()) => {
+                *takeover.borrow_mut() = Some(head);
+                Box::pin(std::future::pending()) as Answer
             }
+            Some(_) => last(answer(&inner, &service, request)),
+            None => answer(&inner, &service, request),
         })
     };
     let mut connection = http1::Builder::new()
@@ -118,6 +115,15 @@ fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, request: Request<Request
         None if websocket => Box::pin(std::future::ready(Ok(upgrade_required()))),
         None => Box::pin(std::future::ready(Ok(not_found()))),
     }
+}
+
+/// The answer to an upgrade that is not taken: what follows is never parsed as a next request.
+fn last(answer: Answer) -> Answer {
+    Box::pin(async move {
+        let mut response = answer.await?;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        Ok(response)
+    })
 }
 
 /// A panic in an HTTP handler is a 500, not the end of the shard.

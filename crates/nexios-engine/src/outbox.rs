@@ -20,11 +20,14 @@ const SLICES_PER_WRITE: usize = 16;
 pub(crate) struct Outbox {
     /// Own frames of this turn.
     cork: Vec<u8>,
-    /// What a write left over, in order. Each chunk ends at the end of a frame.
+    /// What a write left over, in order. Each chunk ends at the end of a frame, and all but the
+    /// first begin at the beginning of one.
     backlog: VecDeque<Chunk>,
     backlog_bytes: usize,
     /// Bytes of the first chunk that are written.
     front_written: usize,
+    /// The first waiting byte lies inside a frame: a direct write has sent what came before it.
+    front_is_rest: bool,
     /// Under backpressure only the newest pong is kept (RFC 6455 §5.5.3).
     pong: Option<Vec<u8>>,
 }
@@ -119,8 +122,20 @@ impl Outbox {
     /// Queues bytes that a direct write left over.
     pub(crate) fn push_rest(&mut self, rest: &[u8]) {
         self.close_cork();
+        self.front_is_rest |= self.backlog.is_empty();
         self.backlog_bytes += rest.len();
         self.backlog.push_back(Chunk::Own(rest.to_vec()));
+    }
+
+    /// Takes off what a direct write has sent of the cork.
+    pub(crate) fn cork_written(&mut self, n: usize) {
+        self.front_is_rest |= n > 0;
+        self.cork.drain(..n);
+    }
+
+    /// Whether a frame is sent in part, so that nothing else may go out before its rest.
+    fn is_mid_frame(&self) -> bool {
+        self.front_is_rest || self.front_written > 0
     }
 
     /// Queues a broadcast for a client under backpressure, as its policy says.
@@ -163,7 +178,7 @@ impl Outbox {
 
     /// Drops queued broadcasts of which no byte is written yet.
     fn drop_where(&mut self, dropped: &mut Vec<Message>, mut matches: impl FnMut(Option<&Arc<str>>) -> bool) {
-        let begun = self.front_written > 0;
+        let begun = self.is_mid_frame();
         let mut index = 0;
         self.backlog.retain(|chunk| {
             let partly_written = begun && index == 0;
@@ -181,9 +196,9 @@ impl Outbox {
 
     /// Gives up everything but a frame that is partly written, so that a Close can still follow.
     pub(crate) fn drop_unwritten(&mut self) {
-        let partly_written = (self.front_written > 0).then(|| self.backlog.pop_front()).flatten();
+        self.close_cork();
+        let partly_written = self.is_mid_frame().then(|| self.backlog.pop_front()).flatten();
         self.backlog.clear();
-        self.cork.clear();
         self.pong = None;
         self.backlog_bytes = partly_written.as_ref().map_or(0, |chunk| chunk.as_slice().len());
         self.backlog.extend(partly_written);
@@ -191,30 +206,39 @@ impl Outbox {
 
     /// Writes as much as the stream takes.
     pub(crate) fn flush(&mut self, stream: &mut Stream) -> io::Result<Flushed> {
+        let sent_before = stream.ciphertext_sent();
+        let (all, mut progress) = self.write_all(stream)?;
+        let flushed = written(stream.flush().map(|()| 0))?.is_some();
+        progress |= stream.ciphertext_sent() > sent_before;
+        Ok(if all && flushed { Flushed::All } else { Flushed::Blocked { progress } })
+    }
+
+    /// Whether everything was taken, and whether anything was.
+    fn write_all(&mut self, stream: &mut Stream) -> io::Result<(bool, bool)> {
+        let mut progress = false;
         if self.backlog.is_empty() && !self.cork.is_empty() {
             match written(stream.write_vectored(&[IoSlice::new(&self.cork)]))? {
-                Some(n) if n == self.cork.len() => self.cork.clear(),
-                n => {
+                Some(n) if n == self.cork.len() => {
+                    self.cork.clear();
+                    self.front_is_rest = false;
+                }
+                // TLS takes less than all also where its socket is not blocked.
+                Some(n) => {
                     self.close_cork();
-                    self.front_written = n.unwrap_or(0);
-                    return Ok(Flushed::Blocked { progress: n.is_some() });
+                    self.front_written = n;
+                    progress = true;
+                }
+                None => {
+                    self.close_cork();
+                    return Ok((false, false));
                 }
             }
         }
-        let flushed = self.flush_backlog(stream)?;
-        match written(stream.flush().map(|()| 0))? {
-            Some(_) => Ok(flushed),
-            None => Ok(Flushed::Blocked { progress: flushed == Flushed::All }),
-        }
-    }
-
-    fn flush_backlog(&mut self, stream: &mut Stream) -> io::Result<Flushed> {
         self.close_cork();
-        let mut progress = false;
         loop {
             self.insert_pong();
             if self.backlog.is_empty() {
-                return Ok(Flushed::All);
+                return Ok((true, progress));
             }
             let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
             let mut count = 0;
@@ -228,7 +252,7 @@ impl Outbox {
                     progress = true;
                     self.advance(n);
                 }
-                None => return Ok(Flushed::Blocked { progress }),
+                None => return Ok((false, progress)),
             }
         }
     }
@@ -236,7 +260,7 @@ impl Outbox {
     /// A pong may go between two frames: at the first boundary that is left.
     fn insert_pong(&mut self) {
         if let Some(pong) = self.pong.take() {
-            let boundary = usize::from(self.front_written > 0);
+            let boundary = usize::from(self.is_mid_frame());
             self.backlog_bytes += pong.len();
             self.backlog.insert(boundary, Chunk::Own(pong));
         }
@@ -252,6 +276,7 @@ impl Outbox {
             }
             n -= left;
             self.front_written = 0;
+            self.front_is_rest = false;
             self.backlog_bytes -= len;
             self.backlog.pop_front();
         }
@@ -273,6 +298,7 @@ impl Outbox {
         self.backlog.shrink_to(SLICES_PER_WRITE);
         self.backlog_bytes = 0;
         self.front_written = 0;
+        self.front_is_rest = false;
         self.pong = None;
     }
 }
@@ -389,6 +415,22 @@ mod tests {
         outbox.push_pong(b"old");
         outbox.push_pong(b"newest");
         assert_eq!(outbox.len(), 15 + 6);
+    }
+
+    #[test]
+    fn what_a_direct_write_left_over_is_neither_dropped_nor_split() {
+        let mut outbox = blocked();
+        outbox.push_pong(b"pong");
+        outbox.insert_pong();
+        assert_eq!(outbox.backlog[0].as_slice(), b"rest of a frame");
+        outbox.drop_unwritten();
+        assert_eq!(outbox.len(), 15);
+        outbox.advance(15);
+        assert!(outbox.is_empty() && !outbox.is_mid_frame());
+        outbox.tail().extend_from_slice(b"frame");
+        outbox.cork_written(2);
+        outbox.drop_unwritten();
+        assert_eq!(outbox.backlog[0].as_slice(), b"ame");
     }
 
     #[test]

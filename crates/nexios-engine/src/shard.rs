@@ -306,6 +306,11 @@ impl Shard {
         crate::shutdown::close_all(&self.0, jitter);
     }
 
+    /// Counts what the framework caught before the engine could see it.
+    pub fn count(&self, cause: Cause) {
+        self.0.shared.metrics.closed(cause);
+    }
+
     /// Drops every task and cuts every connection.
     pub fn cancel_all(&self) {
         crate::shutdown::cancel_all(&self.0);

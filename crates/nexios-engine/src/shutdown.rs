@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nexios_protocol::CloseCode;
 
-use crate::connection::{Connection, ConnectionState, Refusal};
+use crate::connection::{Connection, ConnectionState, Phase, Refusal};
 use crate::shard::ShardInner;
 
 /// Stops accepting and tells every client to come back, not all at the same moment.
@@ -17,6 +17,7 @@ pub(crate) fn close_all(shard: &Rc<ShardInner>, jitter: Duration) {
         let connection = Connection(inner.clone());
         let task = async move {
             sleep.await;
+            cut_without_request(&connection);
             if connection.state() == ConnectionState::Connecting {
                 // An answer that nobody gave yet; an error says that somebody just did.
                 let _ = connection.refuse(Refusal::new(503, "server restarting\n").header("Retry-After", "1"));
@@ -26,6 +27,14 @@ pub(crate) fn close_all(shard: &Rc<ShardInner>, jitter: Duration) {
         };
         // Not the connection's own task: its end says nothing about the handler.
         shard.spawn(Box::pin(task));
+    }
+}
+
+/// Nobody has asked anything yet: a browser's spare connection does not hold the server.
+fn cut_without_request(Connection(inner): &Connection) {
+    let mut state = inner.state.borrow_mut();
+    if matches!(state.phase, Phase::Head(_)) {
+        inner.cut(&mut state);
     }
 }
 

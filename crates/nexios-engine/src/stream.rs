@@ -146,6 +146,14 @@ impl Stream {
         }
     }
 
+    /// Bytes that TLS has handed to its socket so far: what was written to it may go out later.
+    pub(crate) fn ciphertext_sent(&self) -> u64 {
+        match self {
+            Stream::Tls(tls) => tls.sent,
+            Stream::Plain(_) | Stream::Closed => 0,
+        }
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) fn shutdown_write(&mut self) {
         match self {

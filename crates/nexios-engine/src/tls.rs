@@ -14,13 +14,15 @@ const CIPHERTEXT_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct TlsStream {
     pub(crate) socket: Socket,
     session: ServerConnection,
+    /// Ciphertext that the socket has taken.
+    pub(crate) sent: u64,
 }
 
 impl TlsStream {
     pub(crate) fn new(socket: Socket, config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         let mut session = ServerConnection::new(config)?;
         session.set_buffer_limit(Some(CIPHERTEXT_BYTES_MAX));
-        Ok(TlsStream { socket, session })
+        Ok(TlsStream { socket, session, sent: 0 })
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -57,7 +59,7 @@ impl TlsStream {
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         while self.session.wants_write() {
-            self.session.write_tls(&mut self.socket)?;
+            self.sent += self.session.write_tls(&mut self.socket)? as u64;
         }
         Ok(())
     }

@@ -185,7 +185,11 @@ impl Inner {
                 self.arm_deadline(state, self.settings().close_timeout);
             }
             Phase::Http(_) | Phase::Gone => {}
-            Phase::Open(_) | Phase::Lingering => self.cut(state),
+            // By RST: a peer that does not end its side leaves nothing behind in the kernel.
+            Phase::Open(_) | Phase::Lingering => {
+                self.finish(state, super::CloseInfo::cut());
+                self.release(state, true);
+            }
         }
     }
 

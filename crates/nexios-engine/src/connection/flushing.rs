@@ -107,7 +107,7 @@ impl Inner {
                     }
                 }
                 Ok(n) => {
-                    outbox.tail().drain(..n);
+                    outbox.cork_written(n);
                     outbox.tail().extend_from_slice(payload);
                 }
                 // A real error comes again with the flush, and is handled there.

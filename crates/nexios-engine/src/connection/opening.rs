@@ -121,7 +121,8 @@ impl Connection {
     pub fn refuse(&self, refusal: Refusal) -> Result<(), AcceptError> {
         let mut state = self.0.state.borrow_mut();
         match state.phase {
-            Phase::Connecting(_) => {}
+            // A refusal that is not flushed yet is an answer, too.
+            Phase::Connecting(_) if state.close.is_none() => {}
             _ => return Err(AcceptError::not_connecting(state.close.as_deref())),
         }
         for (name, value) in &refusal.headers {
@@ -247,7 +248,7 @@ impl Inner {
         }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let Phase::Connecting(connecting) = &mut state.phase else {
+        let (Phase::Connecting(connecting), None) = (&mut state.phase, &state.close) else {
             return Err(AcceptError::not_connecting(state.close.as_deref()));
         };
         let settings = self.settings();

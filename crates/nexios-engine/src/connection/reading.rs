@@ -100,6 +100,10 @@ impl Inner {
                         (n, state.stream.may_hold_plaintext())
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    // A FIN right behind messages: whoever sent them may still read the answers.
+                    Ok(_) if state.inbox.is_some() => {
+                        return self.end_behind_messages(&mut state, CloseInfo::cut(), &[]);
+                    }
                     _ => return self.cut(&mut state),
                 }
             };
