@@ -1,0 +1,84 @@
+//! Idle: many connections that are open and do nothing; what they cost in memory.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::connection::{Connection, Tape};
+use crate::opening;
+use crate::poller::{Poller, read_buffer};
+use crate::process::Process;
+use crate::report::{Memory, Report};
+use crate::target::Target;
+use crate::window::Window;
+
+/// Connections that make the server touch its code and its pools first.
+const WARM_UP_CONNECTIONS: usize = 32;
+
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+const SAMPLES_ALIKE: usize = 3;
+const SAMPLES_MAX: usize = 50;
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct Idle {
+    /// A route that echoes.
+    pub path: String,
+    /// How many connections to open.
+    pub connections: usize,
+    /// Bytes of the one message that each connection sends in the end.
+    pub size: usize,
+}
+
+/// Runs the workload; its unit is one open connection, and its window is the time
+/// in which none of them does anything.
+pub fn run(target: &Target, idle: &Idle) -> Result<Report> {
+    let mut warm_up = opening::open_many(target, &idle.path, WARM_UP_CONNECTIONS)?;
+    exchange(target, idle, &mut warm_up)?;
+    let before_bytes = settled_bytes(target.process)?;
+
+    let mut connections = opening::open_many(target, &idle.path, idle.connections)?;
+    let opened_bytes = settled_bytes(target.process)?;
+    let mut window = Window::open_now(target.process)?;
+    sleep(target.window);
+    let report = window.close(Instant::now(), idle.connections as u64)?;
+
+    exchange(target, idle, &mut connections)?;
+    let used_bytes = settled_bytes(target.process)?;
+    let memory = Memory { before_bytes, opened_bytes, used_bytes, connections: idle.connections as u64 };
+    Ok(Report { memory: Some(memory), ..report })
+}
+
+/// One message there and back on each connection.
+fn exchange(target: &Target, idle: &Idle, connections: &mut [Connection]) -> Result<()> {
+    let tape = Tape::new(target.kind(), idle.size, 1);
+    let mut poller = Poller::over(connections)?;
+    let mut buffer = read_buffer();
+    for connection in connections.iter_mut() {
+        connection.send(&tape, 1)?;
+    }
+    let mut missing = connections.len();
+    while missing > 0 {
+        for nth in 0..poller.wait_for_any(Duration::from_secs(10))? {
+            missing -= connections[poller.ready(nth)].receive(&mut buffer)?;
+        }
+    }
+    Ok(())
+}
+
+/// The resident memory, once it no longer moves.
+pub(crate) fn settled_bytes(server: Process) -> Result<u64> {
+    let mut last = server.resident_bytes()?;
+    let mut alike = 0;
+    for _ in 0..SAMPLES_MAX {
+        sleep(SAMPLE_EVERY);
+        let now = server.resident_bytes()?;
+        alike = if now == last { alike + 1 } else { 0 };
+        last = now;
+        if alike == SAMPLES_ALIKE {
+            break;
+        }
+    }
+    Ok(last)
+}

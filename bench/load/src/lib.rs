@@ -1,0 +1,29 @@
+//! A load generator for WebSocket servers, on one thread over raw epoll.
+//!
+//! It must never be the bottleneck: frames are encoded and masked once, answers
+//! are counted by their lengths, and nothing is allocated per message. What a
+//! message costs is read from the kernel's accounting of the *server's* process,
+//! so that the load's own speed does not enter the figure.
+//!
+//! The public interface is [`Target`], one module for each workload, and [`Report`].
+
+pub mod broadcast;
+pub mod echo;
+pub mod handshakes;
+pub mod idle;
+pub mod idle_broadcast;
+
+mod connection;
+mod descriptors;
+mod frame;
+mod opening;
+mod poller;
+mod process;
+mod report;
+mod target;
+mod window;
+
+pub use descriptors::raise_descriptor_limit;
+pub use process::Process;
+pub use report::{Latency, Memory, Report};
+pub use target::Target;

@@ -1,0 +1,138 @@
+//! `load`: one workload against one running server, the result as one line of JSON.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use load::broadcast::{self, Broadcast};
+use load::echo::{self, Echo};
+use load::handshakes::{self, Handshakes};
+use load::idle::{self, Idle};
+use load::{Process, Report, Target, idle_broadcast};
+
+/// The load answers no pings: servers that send some cut its connections after a while,
+/// ours after 36 seconds.
+const SECONDS_MAX: f64 = 30.0;
+
+/// Loads one WebSocket server and reports its CPU time per message.
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+#[derive(Args)]
+struct Server {
+    /// Where the server listens.
+    #[arg(long)]
+    connect: SocketAddrV4,
+    /// The server's process; its CPU time and memory are read from /proc.
+    #[arg(long)]
+    server_pid: u32,
+    /// Seconds of load before the measured window.
+    #[arg(long, default_value_t = 0.5)]
+    warm_up: f64,
+    /// Seconds of the measured window.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Send binary messages instead of text.
+    #[arg(long)]
+    binary: bool,
+}
+
+#[derive(Subcommand)]
+enum Workload {
+    /// Each connection keeps messages in flight and gets them back.
+    Echo {
+        #[arg(long, default_value = "/echo")]
+        path: String,
+        #[arg(long, default_value_t = 150)]
+        connections: usize,
+        #[arg(long, default_value_t = 1)]
+        in_flight: usize,
+        #[arg(long, default_value_t = 20)]
+        size: usize,
+    },
+    /// One publishes, all receive; the next message follows when all have it.
+    Broadcast(Audience),
+    /// Idle connections and what each costs in memory.
+    Idle {
+        #[arg(long, default_value = "/echo")]
+        path: String,
+        #[arg(long, default_value_t = 5000)]
+        connections: usize,
+        #[arg(long, default_value_t = 20)]
+        size: usize,
+    },
+    /// Idle connections and one broadcast that must reach each exactly once.
+    IdleBroadcast(Audience),
+    /// Connect, upgrade, cut, again.
+    Handshakes {
+        #[arg(long, default_value = "/echo")]
+        path: String,
+        #[arg(long, default_value_t = 64)]
+        in_flight: usize,
+    },
+}
+
+#[derive(Args)]
+struct Audience {
+    #[arg(long, default_value = "/bcast")]
+    path: String,
+    /// A route of its own for the publisher, who then does not receive.
+    #[arg(long)]
+    publisher_path: Option<String>,
+    #[arg(long, default_value_t = 1000)]
+    receivers: usize,
+    /// Messages published at once.
+    #[arg(long, default_value_t = 1)]
+    burst: usize,
+    #[arg(long, default_value_t = 256)]
+    size: usize,
+}
+
+fn main() -> Result<()> {
+    let Options { server, workload } = Options::parse();
+    ensure!(server.warm_up + server.seconds <= SECONDS_MAX, "warm-up and window take at most {SECONDS_MAX} s together");
+    load::raise_descriptor_limit()?;
+    let report = run(&server.into(), workload)?;
+    if report.load_saturated() {
+        eprintln!("The load was the bottleneck: its core was full and the server's was not.");
+    }
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}
+
+fn run(target: &Target, workload: Workload) -> Result<Report> {
+    match workload {
+        Workload::Echo { path, connections, in_flight, size } => {
+            echo::run(target, &Echo { path, connections, in_flight, size })
+        }
+        Workload::Broadcast(audience) => broadcast::run(target, &audience.into()),
+        Workload::Idle { path, connections, size } => idle::run(target, &Idle { path, connections, size }),
+        Workload::IdleBroadcast(audience) => idle_broadcast::run(target, &audience.into()),
+        Workload::Handshakes { path, in_flight } => handshakes::run(target, &Handshakes { path, in_flight }),
+    }
+}
+
+impl From<Server> for Target {
+    fn from(server: Server) -> Self {
+        Self {
+            address: server.connect,
+            process: Process::new(server.server_pid),
+            warm_up: Duration::from_secs_f64(server.warm_up),
+            window: Duration::from_secs_f64(server.seconds),
+            binary: server.binary,
+        }
+    }
+}
+
+impl From<Audience> for Broadcast {
+    fn from(audience: Audience) -> Self {
+        let Audience { path, publisher_path, receivers, burst, size } = audience;
+        Self { path, publisher_path, receivers, burst, size }
+    }
+}

@@ -1,0 +1,134 @@
+//! The table of servers, and building them.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+/// The last lines of a failed build that are shown.
+const BUILD_LOG_LINES: usize = 15;
+
+/// One line of `peers.toml`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Peer {
+    #[serde(skip)]
+    pub(crate) name: String,
+    pub(crate) language: String,
+    build: Option<String>,
+    run: String,
+    /// Families of workloads that the server cannot do.
+    #[serde(default)]
+    without: Vec<String>,
+}
+
+impl Peer {
+    pub(crate) fn offers(&self, family: &str) -> bool {
+        !self.without.iter().any(|missing| missing == family)
+    }
+
+    /// The program and its arguments.
+    pub(crate) fn command(&self, folder: &Path, address: &str) -> Result<Command> {
+        let run = self.run.replace("{address}", address);
+        command(folder, &run)
+    }
+
+    fn build(&self, folder: &Path) -> Result<()> {
+        let Some(build) = &self.build else { return Ok(()) };
+        let output = command(folder, build)?.output().with_context(|| format!("`{build}` cannot be started"))?;
+        if !output.status.success() {
+            let log = String::from_utf8_lossy(&output.stderr);
+            let lines: Vec<&str> = log.trim_end().lines().collect();
+            let tail = lines[lines.len().saturating_sub(BUILD_LOG_LINES)..].join("\n");
+            bail!("`{build}` failed:\n{tail}");
+        }
+        Ok(())
+    }
+}
+
+/// A server that is ready to start, or why not.
+pub(crate) struct Built {
+    pub(crate) peer: Peer,
+    pub(crate) failure: Option<String>,
+}
+
+/// Reads the table, in its order.
+pub(crate) fn read(file: &Path) -> Result<Vec<Peer>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    parse(&text)
+}
+
+fn parse(text: &str) -> Result<Vec<Peer>> {
+    let table: toml::Table = text.parse()?;
+    let in_order = text.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim());
+    let mut peers = Vec::new();
+    for name in in_order.filter(|name| !name.starts_with('#')) {
+        let entry = table.get(name).with_context(|| format!("{name} is not one line"))?.clone();
+        let peer: Peer = entry.try_into().with_context(|| format!("the line of {name}"))?;
+        peers.push(Peer { name: name.to_owned(), ..peer });
+    }
+    Ok(peers)
+}
+
+/// The named servers in the order of their names; all of them if none is named.
+pub(crate) fn choose(all: Vec<Peer>, names: &[String]) -> Result<Vec<Peer>> {
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let known: Vec<&str> = all.iter().map(|peer| peer.name.as_str()).collect();
+    let find = |name: &String| all.iter().find(|peer| peer.name == *name).cloned();
+    names
+        .iter()
+        .map(|name| find(name).with_context(|| format!("no peer {name}; there are {}", known.join(", "))))
+        .collect()
+}
+
+/// Builds one after another. A failure is told at once and kept for the table.
+pub(crate) fn build_all(folder: &Path, peers: Vec<Peer>) -> Vec<Built> {
+    peers
+        .into_iter()
+        .map(|peer| {
+            eprintln!("building {}", peer.name);
+            let failure = peer.build(folder).err().map(|error| format!("{error:#}"));
+            if let Some(failure) = &failure {
+                eprintln!("{} did not build and is left out: {failure}", peer.name);
+            }
+            Built { peer, failure }
+        })
+        .collect()
+}
+
+fn command(folder: &Path, line: &str) -> Result<Command> {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    let line = line.replace("{target}", &folder.join(target).to_string_lossy());
+    let mut words = line.split_whitespace();
+    let program = words.next();
+    ensure!(program.is_some(), "an empty command");
+    let mut command = Command::new(program.unwrap_or_default());
+    command.args(words).current_dir(folder);
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_keeps_its_order() {
+        let peers =
+            parse("# all\nz = { language = \"C++\", run = \"z\" }\na = { language = \"Rust\", run = \"a\" }").unwrap();
+        assert_eq!(peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>(), ["z", "a"]);
+    }
+
+    #[test]
+    fn an_unknown_peer_is_an_error() {
+        assert!(choose(Vec::new(), &["nobody".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_failed_build_is_kept_with_its_reason() {
+        let peers = parse("broken = { language = \"Rust\", build = \"false\", run = \"x\" }").unwrap();
+        let built = build_all(Path::new("."), peers);
+        assert!(built[0].failure.as_ref().unwrap().contains("`false` failed"));
+    }
+}
