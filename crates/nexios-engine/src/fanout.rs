@@ -20,7 +20,7 @@ use crate::settings::SlowClient;
 use crate::shard::{Shard, ShardInner};
 
 /// Broadcast bytes of one turn above which publishers wait for the flush.
-const PENDING_BYTES_MAX: usize = 256 << 10;
+pub(crate) const PENDING_BYTES_MAX: usize = 256 << 10;
 
 /// The groups of one shard and the broadcasts of this turn.
 #[derive(Default)]
@@ -208,10 +208,21 @@ impl ShardInner {
             fanout.pending_bytes = 0;
             (std::mem::take(&mut fanout.pending), first, std::mem::take(&mut fanout.waiters))
         };
-        let mut round = Round::new(&pending, first);
+        let mut done = 0;
+        while done < pending.len() {
+            let batch = &pending[done..][..batch_len(&pending[done..])];
+            self.deliver_batch(batch, first + done as u64);
+            done += batch.len();
+        }
+        self.mailbox.broadcasts_flushed();
+        waiters.into_iter().for_each(Waker::wake);
+    }
+
+    fn deliver_batch(&self, batch: &[Arc<Broadcast>], first: u64) {
+        let mut round = Round::new(batch, first);
         let fanout = self.fanout.borrow();
         let mut done: Vec<&Audience> = Vec::new();
-        for broadcast in &pending {
+        for broadcast in batch {
             if done.contains(&&broadcast.audience) {
                 continue;
             }
@@ -220,9 +231,17 @@ impl ShardInner {
             }
             done.push(&broadcast.audience);
         }
-        drop(fanout);
-        waiters.into_iter().for_each(Waker::wake);
     }
+}
+
+/// How many go out in one write: what a blocked client has to hold of it is bounded by this.
+fn batch_len(pending: &[Arc<Broadcast>]) -> usize {
+    let mut bytes = 0;
+    let fits = |broadcast: &&Arc<Broadcast>| {
+        bytes += broadcast.message.len();
+        bytes <= PENDING_BYTES_MAX
+    };
+    pending.iter().take_while(fits).count().max(1)
 }
 
 /// The broadcasts of one turn on their way through the members.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use nexios_protocol::CloseCode;
 use parking_lot::Mutex;
 
 use crate::connection::{CloseInfo, SendError};
+use crate::fanout::PENDING_BYTES_MAX;
 use crate::group::Broadcast;
 use crate::id::ConnectionId;
 use crate::message::Message;
@@ -47,6 +49,12 @@ struct Commands {
     list: Vec<Command>,
     bytes: usize,
     closed: bool,
+    /// Bytes of broadcasts that are not written yet, whether taken or not.
+    unflushed: usize,
+    /// Of these, taken by the shard.
+    taken: usize,
+    /// They wait until less is unflushed.
+    publishers: Vec<Waker>,
 }
 
 pub(crate) enum Command {
@@ -87,6 +95,19 @@ impl ShardHandle {
     /// [`MailboxFull`]
     pub fn publish(&self, broadcast: Arc<Broadcast>) -> Result<(), MailboxFull> {
         self.0.push(Command::Publish(broadcast))
+    }
+
+    /// Pending while more than 256 KiB of broadcasts from other threads wait for that shard,
+    /// so that a loop of broadcasts cannot fill healthy clients' outboxes.
+    pub fn poll_broadcast_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut commands = self.0.commands.lock();
+        if commands.closed || commands.unflushed <= PENDING_BYTES_MAX {
+            return Poll::Ready(());
+        }
+        if !commands.publishers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            commands.publishers.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Runs a function on the shard's thread.
@@ -222,6 +243,9 @@ impl Mailbox {
             return Err(MailboxFull);
         }
         commands.bytes += bytes;
+        if let Command::Publish(_) = command {
+            commands.unflushed += bytes;
+        }
         commands.list.push(command);
         drop(commands);
         self.notifier.notify();
@@ -231,7 +255,15 @@ impl Mailbox {
     pub(crate) fn take(&self) -> Vec<Command> {
         let mut commands = self.commands.lock();
         commands.bytes = 0;
+        commands.taken = commands.unflushed;
         std::mem::take(&mut commands.list)
+    }
+
+    /// What was taken has been written.
+    pub(crate) fn broadcasts_flushed(&self) {
+        let mut commands = self.commands.lock();
+        commands.unflushed -= std::mem::take(&mut commands.taken);
+        commands.wake_publishers();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -240,7 +272,15 @@ impl Mailbox {
 
     /// Refuses whatever comes from now on.
     pub(crate) fn close(&self) {
-        self.commands.lock().closed = true;
+        let mut commands = self.commands.lock();
+        commands.closed = true;
+        commands.wake_publishers();
+    }
+}
+
+impl Commands {
+    fn wake_publishers(&mut self) {
+        self.publishers.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -252,5 +292,35 @@ impl Command {
             Command::Ping { payload, .. } | Command::Pong { payload, .. } => payload.len(),
             Command::Close { .. } | Command::Run(_) => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::group::Audience;
+
+    #[test]
+    fn publishers_of_other_threads_wait_until_the_shard_has_written() {
+        let mailbox = Mailbox::new(0, Arc::new(Notifier::new(Arc::new(|| {}))));
+        let handle = mailbox.handle();
+        let mut context = Context::from_waker(Waker::noop());
+        let broadcast = || Arc::new(Broadcast::new(Audience::One(0), "x".repeat(PENDING_BYTES_MAX / 2).into()));
+        for _ in 0..2 {
+            handle.publish(broadcast()).unwrap();
+            assert!(handle.poll_broadcast_room(&mut context).is_ready());
+        }
+        handle.publish(broadcast()).unwrap();
+        assert!(handle.poll_broadcast_room(&mut context).is_pending());
+        assert_eq!(mailbox.take().len(), 3);
+        assert!(handle.poll_broadcast_room(&mut context).is_pending(), "taken is not written");
+        handle.publish(broadcast()).unwrap();
+        mailbox.broadcasts_flushed();
+        assert!(handle.poll_broadcast_room(&mut context).is_ready());
+        assert_eq!(mailbox.commands.lock().unflushed, PENDING_BYTES_MAX / 2);
+        mailbox.close();
+        assert!(handle.poll_broadcast_room(&mut context).is_ready(), "a shard that has ended holds nobody");
     }
 }

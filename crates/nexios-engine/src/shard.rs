@@ -70,7 +70,7 @@ pub(crate) struct ShardInner {
     events: RefCell<Events>,
     pub(crate) registry: Registry,
     pub(crate) notifier: Arc<Notifier>,
-    mailbox: Arc<Mailbox>,
+    pub(crate) mailbox: Arc<Mailbox>,
     run_queue: Arc<RunQueue>,
     tasks: Tasks<Option<Rc<Inner>>>,
     connections: RefCell<Slab<Rc<Inner>>>,

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use nexios_engine::{ConnectionState, Refusal};
+use nexios_engine::{Cause, ConnectionState, Refusal};
 use nexios_protocol::CloseCode;
 use pin_project_lite::pin_project;
 
@@ -114,7 +114,7 @@ fn poll_companion(ws: &WebSocket, companion: &mut Option<LocalFuture<()>>, cx: &
         Ok(Poll::Pending) => {}
         Ok(Poll::Ready(())) => *companion = None,
         Err(panic) => {
-            log_panic(ws, "a listener panicked", &*panic);
+            on_panic(ws, "a listener panicked", &*panic);
             ws.close_now(CloseCode::INTERNAL_ERROR, "");
             *companion = None;
         }
@@ -124,15 +124,16 @@ fn poll_companion(ws: &WebSocket, companion: &mut Option<LocalFuture<()>>, cx: &
 /// A panic of the handler ends this connection only.
 fn guarded(ws: &WebSocket, poll: impl FnOnce() -> Poll<Result>) -> Poll<Result> {
     catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| {
-        log_panic(ws, "the handler panicked", &*panic);
+        on_panic(ws, "the handler panicked", &*panic);
         fail(ws);
         Poll::Ready(Ok(()))
     })
 }
 
-fn log_panic(ws: &WebSocket, what: &str, panic: &(dyn Any + Send)) {
+fn on_panic(ws: &WebSocket, what: &str, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(id = %ws.id(), route = ws.route_path(), panic = text.unwrap_or("no text"), "{what}");
+    ws.connection().shard().count(Cause::Panic);
 }
 
 /// The client is gone, and the route does not want to go on without it.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use nexios_engine::{Audience, Broadcast, Group, Shard, ShardHandle, SlowClient};
 use parking_lot::{Mutex, RwLock};
@@ -200,10 +200,14 @@ impl Hub {
         missed
     }
 
-    /// Waits until this thread's shards have written enough of what was published.
+    /// Waits until the shards have written enough of what was published.
     pub(crate) async fn room_to_broadcast(&self) {
         for handle in self.shards().iter() {
-            poll_fn(|cx| handle.local().map_or(Poll::Ready(()), |shard| shard.poll_broadcast_room(cx))).await;
+            let room = |cx: &mut Context<'_>| match handle.local() {
+                Some(shard) => shard.poll_broadcast_room(cx),
+                None => handle.poll_broadcast_room(cx),
+            };
+            poll_fn(room).await;
         }
     }
 }

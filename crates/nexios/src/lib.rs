@@ -88,3 +88,8 @@ pub use service::ShardService;
 pub use state::State;
 pub use tls::{Tls, TlsError};
 pub use websocket::WebSocket;
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

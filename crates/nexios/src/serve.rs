@@ -212,9 +212,13 @@ impl App {
     /// [`StartError`]
     pub fn run(self, serve: impl Into<Serve>) -> Result<(), StartError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        // Before anybody can connect: whoever sees the port open may already send a signal.
+        let (mut interrupt, mut terminate) = {
+            let _entered = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        };
         let mut running = self.start(serve)?;
-        let drained = runtime.block_on(async {
-            let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        runtime.block_on(async {
             let mut signals = async || {
                 tokio::select! {
                     _ = interrupt.recv() => {}
@@ -228,9 +232,7 @@ impl App {
                 () = running.stopped() => {}
                 () = signals() => running.cancel(),
             }
-            Ok::<(), io::Error>(())
         });
-        drained?;
         running.join();
         Ok(())
     }
@@ -371,7 +373,7 @@ struct ShardThread {
 }
 
 impl ShardThread {
-    fn run(self, ready: &std::sync::mpsc::Sender<io::Result<()>>) {
+    fn run(mut self, ready: &std::sync::mpsc::Sender<io::Result<()>>) {
         let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
             Ok(runtime) => runtime,
             Err(error) => return send(ready, Err(error)),
@@ -388,11 +390,12 @@ impl ShardThread {
         drop(self.alive);
     }
 
-    fn open(&self) -> io::Result<Host> {
+    fn open(&mut self) -> io::Result<Host> {
         let shard = self.server.server.shard(Instant::now().into_std())?;
         self.built.run_on(&self.server.server, &shard);
-        for listener in &self.listeners {
-            shard.listen(listener.try_clone()?)?;
+        // Given away: a copy kept here would hold the port open while the server drains.
+        for listener in self.listeners.drain(..) {
+            shard.listen(listener)?;
         }
         Host::new(shard)
     }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use nexios_engine::{Connection, Dropped, HttpPeer, Refusal, RequestBody, ResponseFuture, Service};
+use nexios_engine::{Cause, Connection, Dropped, HttpPeer, Refusal, RequestBody, ResponseFuture, Service};
 
 use crate::app::BuiltApp;
 use crate::connection_task;
@@ -45,6 +45,7 @@ impl ShardService {
         let started = catch_unwind(AssertUnwindSafe(|| connection_task::start(ws)));
         started.unwrap_or_else(|_| {
             tracing::error!(id = %connection.id(), route = route.path, "the handler panicked before it began");
+            connection.shard().count(Cause::Panic);
             refuse(connection, Refusal::new(500, ""))
         })
     }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{HandshakeError, accept_key};
+use super::{HandshakeError, accept_key, is_header_value, is_token};
 use crate::deflate::{Agreed, DeflateConfig, accept_response, offer_header};
 
 /// Header fields that a server's answer may have.
@@ -15,7 +15,7 @@ const HEADERS_MAX: usize = 128;
 /// ```
 /// use nexios_protocol::ClientHandshake;
 /// let handshake = ClientHandshake::new("example.org", "/chat").subprotocol("v1");
-/// assert!(handshake.request().starts_with(b"GET /chat HTTP/1.1\r\nHost: example.org\r\n"));
+/// assert!(handshake.request().unwrap().starts_with(b"GET /chat HTTP/1.1\r\nHost: example.org\r\n"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct ClientHandshake {
@@ -75,7 +75,11 @@ impl ClientHandshake {
     }
 
     /// The request's bytes.
-    pub fn request(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`HandshakeError::InvalidHeader`] for a line break, or another character that would end a field.
+    pub fn request(&self) -> Result<Vec<u8>, HandshakeError> {
+        self.check_request()?;
         let mut text = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\n",
@@ -91,7 +95,19 @@ impl ClientHandshake {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("\r\n");
-        text.into_bytes()
+        Ok(text.into_bytes())
+    }
+
+    fn check_request(&self) -> Result<(), HandshakeError> {
+        let is_target = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let names = self.subprotocols.iter().chain(self.headers.iter().map(|(name, _)| name));
+        let bad_part = [&self.host, &self.target].into_iter().find(|part| !is_target(part));
+        let bad_name = names.into_iter().find(|name| !is_token(name));
+        let bad_value = self.headers.iter().map(|(_, value)| value).find(|value| !is_header_value(value));
+        match bad_part.or(bad_name).or(bad_value) {
+            Some(bad) => Err(HandshakeError::InvalidHeader(bad.as_str().into())),
+            None => Ok(()),
+        }
     }
 
     /// Reads the answer from the front; `None` where bytes are missing, else it and its length.
@@ -119,24 +135,31 @@ impl ClientHandshake {
     }
 
     fn check(&self, headers: Vec<(String, String)>) -> Result<HandshakeResponse, HandshakeError> {
-        let get = |name: &str| {
-            let mut values = headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-            values.next().map(|(_, value)| value.as_str())
+        let values = |name: &'static str| {
+            headers.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
         };
-        if !get("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+        // An answer has each of its own fields only once (RFC 6455 §11.3).
+        let once = |name, error| match (values(name).next(), values(name).nth(1)) {
+            (value, None) => Ok(value),
+            _ => Err(error),
+        };
+        let upgrade = once("upgrade", HandshakeError::UpgradeHeader)?;
+        if !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
             return Err(HandshakeError::UpgradeHeader);
         }
-        if !get("connection").is_some_and(|value| value.to_ascii_lowercase().contains("upgrade")) {
+        let mut tokens = values("connection").flat_map(|value| value.split(','));
+        if !tokens.any(|token| token.trim().eq_ignore_ascii_case("upgrade")) {
             return Err(HandshakeError::ConnectionHeader);
         }
-        if get("sec-websocket-accept") != Some(&accept_key(&self.key)) {
+        if once("sec-websocket-accept", HandshakeError::Accept)? != Some(&accept_key(&self.key)) {
             return Err(HandshakeError::Accept);
         }
-        let subprotocol = get("sec-websocket-protocol").map(str::to_owned);
+        let subprotocol = once("sec-websocket-protocol", HandshakeError::UnofferedSubprotocol)?.map(str::to_owned);
         if subprotocol.as_ref().is_some_and(|name| !self.subprotocols.contains(name)) {
             return Err(HandshakeError::UnofferedSubprotocol);
         }
-        let deflate = match (get("sec-websocket-extensions"), &self.deflate) {
+        let extensions = once("sec-websocket-extensions", HandshakeError::Extension)?;
+        let deflate = match (extensions, &self.deflate) {
             (None, _) => None,
             (Some(_), None) => return Err(HandshakeError::Extension),
             (Some(value), Some(config)) => accept_response(value, config)?,
@@ -153,7 +176,7 @@ mod tests {
     #[test]
     fn our_own_server_takes_our_own_client() {
         let client = ClientHandshake::new("a", "/").subprotocol("v1").deflate(DeflateConfig::default());
-        let (head, _) = RequestHead::parse(&client.request(), &HeadLimits::default()).unwrap().unwrap();
+        let (head, _) = RequestHead::parse(&client.request().unwrap(), &HeadLimits::default()).unwrap().unwrap();
         let upgrade = check_upgrade(&head).unwrap();
         let (agreed, header) = crate::negotiate(&DeflateConfig::default(), &upgrade.deflate_offers).unwrap();
         let mut answer = Vec::new();

@@ -40,6 +40,9 @@ pub enum HandshakeError {
     /// A header that we were asked to send cannot stand in HTTP.
     #[error("{0:?} cannot stand in an HTTP header")]
     InvalidHeader(String),
+    /// A header that the handshake writes itself, or that a 101 must not have (RFC 9110 §8.6).
+    #[error("the header {0} belongs to the handshake itself")]
+    ReservedHeader(String),
     /// Client role: the server did not answer 101.
     #[error("the server answered {status}")]
     Refused {

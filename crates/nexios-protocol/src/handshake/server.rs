@@ -32,7 +32,7 @@ pub fn check_upgrade(head: &RequestHead) -> Result<UpgradeRequest<'_>, Handshake
     if head.minor_version() < 1 {
         return Err(HandshakeError::HttpVersion);
     }
-    if head.header_values("host").count() != 1 {
+    if times(head, "host") != 1 {
         return Err(HandshakeError::Host);
     }
     if !head.is_upgrade() {
@@ -41,11 +41,11 @@ pub fn check_upgrade(head: &RequestHead) -> Result<UpgradeRequest<'_>, Handshake
     if !head.has_token("connection", "upgrade") {
         return Err(HandshakeError::ConnectionHeader);
     }
-    if head.header_values("sec-websocket-version").collect::<Vec<_>>() != ["13"] {
+    let version = head.header_values("sec-websocket-version").next();
+    if version != Some("13") || times(head, "sec-websocket-version") != 1 {
         return Err(HandshakeError::Version);
     }
-    let has_length = head.header_values("content-length").any(|length| length.trim() != "0");
-    if has_length || head.header_values("transfer-encoding").next().is_some() {
+    if head.headers().any(|(name, value)| announces_body(name, value)) {
         return Err(HandshakeError::Body);
     }
     Ok(UpgradeRequest {
@@ -55,9 +55,27 @@ pub fn check_upgrade(head: &RequestHead) -> Result<UpgradeRequest<'_>, Handshake
     })
 }
 
+/// What an application may not put on a 101.
+fn is_reserved(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let own = ["connection", "upgrade", "content-length", "transfer-encoding"];
+    own.contains(&name.as_str()) || name.starts_with("sec-websocket-")
+}
+
+/// How often a field comes, with values that are no text too: somebody else may read them otherwise.
+fn times(head: &RequestHead, field: &str) -> usize {
+    head.headers().filter(|(name, _)| name.eq_ignore_ascii_case(field)).count()
+}
+
+/// Values that are no text count as well: somebody else on the way may read them otherwise.
+fn announces_body(name: &str, value: &[u8]) -> bool {
+    name.eq_ignore_ascii_case("transfer-encoding")
+        || (name.eq_ignore_ascii_case("content-length") && value.trim_ascii() != b"0")
+}
+
 fn the_key(head: &RequestHead) -> Result<&str, HandshakeError> {
-    let mut keys = head.header_values("sec-websocket-key");
-    let (Some(key), None) = (keys.next(), keys.next()) else { return Err(HandshakeError::Key) };
+    let key = head.header_values("sec-websocket-key").next().filter(|_| times(head, "sec-websocket-key") == 1);
+    let key = key.ok_or(HandshakeError::Key)?;
     let decoded = STANDARD.decode(key).map_err(|_| HandshakeError::Key)?;
     if decoded.len() == 16 { Ok(key) } else { Err(HandshakeError::Key) }
 }
@@ -102,6 +120,9 @@ pub fn write_accept(
     let own = [("Sec-WebSocket-Protocol", subprotocol), ("Sec-WebSocket-Extensions", extensions)];
     let own = own.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
     let all: Vec<(&str, &str)> = own.chain(headers.iter().map(|(name, value)| (&**name, &**value))).collect();
+    if let Some((name, _)) = headers.iter().find(|(name, _)| is_reserved(name)) {
+        return Err(HandshakeError::ReservedHeader(name.clone()));
+    }
     for (name, value) in &all {
         if !is_token(name) {
             return Err(HandshakeError::InvalidHeader((*name).to_owned()));

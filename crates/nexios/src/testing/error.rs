@@ -22,8 +22,8 @@ pub enum TestError {
     /// The handshake was refused.
     #[error("the server refused the handshake: {}", .0.status)]
     Refused(Refused),
-    /// The answer to the handshake breaks RFC 6455.
-    #[error("the server's handshake is wrong: {0}")]
+    /// The request cannot be sent like this, or the answer breaks RFC 6455.
+    #[error("the handshake is wrong: {0}")]
     Handshake(HandshakeError),
     /// A frame that breaks RFC 6455.
     #[error("the server's frames are wrong: {0}")]

@@ -64,7 +64,7 @@ impl TestRequest {
     /// [`TestError::Refused`] with the status, headers and body of a refusal.
     pub async fn connect(self) -> Result<TestSocket, TestError> {
         let pipe = self.client.open(self.receive_buffer);
-        pipe.write(&self.handshake.request());
+        pipe.write(&self.handshake.request().map_err(TestError::Handshake)?);
         let mut bytes = Vec::new();
         loop {
             match self.handshake.parse_response(&bytes) {

@@ -124,7 +124,7 @@ impl Bench {
 
     pub(crate) fn try_connect(self: &Rc<Self>, handshake: ClientHandshake) -> Result<Client, Refused> {
         let end = self.shard.connect_memory(1 << 20);
-        end.write(&handshake.request());
+        end.write(&handshake.request().unwrap());
         self.run();
         let mut input = Vec::new();
         read_into(&end, &mut input);

@@ -153,7 +153,7 @@ fn two_shards_are_one_app() {
         let shard = other_server.shard(Instant::now()).unwrap();
         other_app.run_on(&other_server, &shard);
         let end = shard.connect_memory(1 << 16);
-        end.write(&crate::bench::handshake("/?id=ann").request());
+        end.write(&crate::bench::handshake("/?id=ann").request().unwrap());
         let mut sent = false;
         let mut answer = Vec::new();
         while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {

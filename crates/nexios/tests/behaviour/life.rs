@@ -97,7 +97,7 @@ fn an_unanswered_handshake_is_504_after_30_seconds() {
     let app = App::new().ws("/", async |_: WebSocket| std::future::pending::<()>().await);
     let bench = Bench::new(app);
     let end = bench.shard.connect_memory(1 << 16);
-    end.write(&handshake("/").request());
+    end.write(&handshake("/").request().unwrap());
     bench.advance(Duration::from_secs(31));
     let std::task::Poll::Ready(Ok(answer)) =
         end.poll_read(&mut std::task::Context::from_waker(std::task::Waker::noop()), 1000)

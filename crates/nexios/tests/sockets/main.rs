@@ -1,0 +1,13 @@
+//! The whole server over real sockets: what attackers send, every limit at its edge, every
+//! transport, and handles on other threads.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod answer;
+mod site;
+mod wire;
+
+mod hostile;
+mod limits;
+mod threads;
+mod transport;
