@@ -1,0 +1,81 @@
+"""The servers that the tests talk to."""
+
+import ssl
+
+import pytest
+import trustme
+
+from servers import Server
+
+
+@pytest.fixture(scope="session")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def certificate(authority, tmp_path_factory):
+    """PEM files of a certificate for localhost and its key."""
+    directory = tmp_path_factory.mktemp("certificate")
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    chain, key = directory / "chain.pem", directory / "key.pem"
+    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(key)
+    return str(chain), str(key)
+
+
+@pytest.fixture(scope="session")
+def trusting(authority):
+    """What a client needs to believe the certificate."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.fixture(scope="session")
+def echo(tmp_path_factory):
+    """The echo server over plain TCP, shared by all tests that leave it as it was."""
+    yield from _running(Server("echo", tmp_path_factory.mktemp("echo")))
+
+
+@pytest.fixture(scope="session")
+def echo_tls(tmp_path_factory, certificate):
+    directory = tmp_path_factory.mktemp("echo-tls")
+    yield from _running(Server("echo", directory, "--tls", *certificate, scheme="wss"))
+
+
+@pytest.fixture(scope="session")
+def echo_unix(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("echo-unix")
+    yield from _running(Server("echo", directory, uds=directory / "echo.sock"))
+
+
+@pytest.fixture(params=["tcp", "tls", "unix"])
+def echo_anywhere(request):
+    return request.getfixturevalue({"tcp": "echo", "tls": "echo_tls", "unix": "echo_unix"}[request.param])
+
+
+@pytest.fixture(scope="session")
+def chat(tmp_path_factory):
+    yield from _running(Server("chat", tmp_path_factory.mktemp("chat")))
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts servers of a test's own: `start("echo", "--compression", "off")`."""
+    started = []
+
+    def start(example, *options, **where):
+        started.append(Server(example, tmp_path, *options, **where))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+def _running(server):
+    yield server
+    alive = server.is_running()
+    server.kill()
+    assert alive, f"the server died on the way; its output:\n{server.output()}"
