@@ -151,6 +151,11 @@ impl Inner {
             self.on_deadline(state);
         }
         if state.is_connected() && due(self.drain_deadline(state)) {
+            // The kernel tells of room only once half of its queue has gone, so a client that
+            // has taken less than that is slow, but reads.
+            self.retry_write(state);
+        }
+        if state.is_connected() && due(self.drain_deadline(state)) {
             self.close_slow_client(state);
         }
         if state.is_connected() && due(self.fragment_deadline(state)) {

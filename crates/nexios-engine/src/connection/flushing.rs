@@ -43,6 +43,12 @@ impl Inner {
         }
     }
 
+    /// Tries to write although the socket was full when it was last asked.
+    pub(super) fn retry_write(self: &Rc<Self>, state: &mut State) {
+        state.flags.blocked = false;
+        self.write_out(state);
+    }
+
     fn write_out(self: &Rc<Self>, state: &mut State) {
         let Some(outbox) = &mut state.outbox else {
             return self.after_flush(state);

@@ -1,5 +1,6 @@
 //! Clients that do not read, do not answer, or do not finish.
 
+use std::io::Read;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,22 @@ fn a_slow_client_that_keeps_reading_is_not_given_up() {
     assert_eq!(slow.next_slowly(Duration::from_millis(10)), Seen::Binary(vec![7; 900 << 10]));
     assert!(begun.elapsed() > 4 * MOMENT, "too fast to prove anything: {:?}", begun.elapsed());
     site.assert_causes(&[]);
+}
+
+/// So slow that the kernel never sees half of its queue gone within the drain timeout.
+#[test]
+fn a_client_that_takes_a_little_at_a_time_is_not_given_up() {
+    let (site, everybody) = audience(|settings| settings.drain_timeout = 3 * MOMENT);
+    let mut slow = Wire::dial_narrow(site.address()).shake_hands("/");
+    broadcast(&everybody, vec![7; 900 << 10]);
+    let (begun, mut taken) = (Instant::now(), 0);
+    while begun.elapsed() < 12 * MOMENT {
+        taken += slow.take_some(1 << 10);
+        std::thread::sleep(MOMENT / 8);
+    }
+    assert!(taken < 400 << 10, "too fast to prove anything: {taken}");
+    site.assert_causes(&[]);
+    site.await_connections(2);
 }
 
 #[test]
@@ -224,6 +241,11 @@ fn a_client_that_does_not_take_its_refusal_holds_nothing_for_long() {
 }
 
 impl Wire {
+    /// Reads at most so many bytes and throws them away.
+    fn take_some(&mut self, bytes: usize) -> usize {
+        self.stream.read(&mut vec![0; bytes]).unwrap()
+    }
+
     /// The next frame, read in pieces with pauses between them.
     fn next_slowly(&mut self, pause: Duration) -> Seen {
         loop {
