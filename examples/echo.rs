@@ -85,6 +85,9 @@ fn main() -> Result<(), nexios::StartError> {
     if let Some(shards) = args.shards {
         serve = serve.shards(shards);
     }
-    println!("echo on {}", args.uds.map_or(args.listen, |path| path.display().to_string()));
-    app.run(serve)
+    app.run(serve.on_listen(move |addresses| {
+        let tcp = addresses.iter().map(ToString::to_string);
+        let unix = args.uds.iter().map(|path| path.display().to_string());
+        tcp.chain(unix).for_each(|address| println!("echo on {address}"));
+    }))
 }

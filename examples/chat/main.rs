@@ -190,6 +190,11 @@ fn now() -> u64 {
 fn main() -> Result<(), nexios::StartError> {
     tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
     let args = Args::parse();
-    println!("The chat is at http://{} (any name; the token is {})", args.listen, args.token);
-    app(&args.token, &args.page).run(Serve::tcp(&args.listen))
+    let token = args.token.clone();
+    let serve = Serve::tcp(&args.listen).on_listen(move |addresses| {
+        for address in addresses {
+            println!("The chat is at http://{address} (any name; the token is {token})");
+        }
+    });
+    app(&args.token, &args.page).run(serve)
 }

@@ -29,14 +29,16 @@ const CLOSES_PER_SECOND: u32 = 1000;
 /// use nexios::Serve;
 /// let serve = Serve::tcp("127.0.0.1:8000").and_unix("/run/chat.sock").shards(2);
 /// ```
-#[derive(Debug)]
 #[must_use]
 pub struct Serve {
     binds: Vec<Bind>,
     shards: Option<usize>,
     tls: Option<Tls>,
     reuse_port: bool,
+    on_listen: Option<OnListen>,
 }
+
+type OnListen = Box<dyn FnOnce(&[SocketAddr]) + Send>;
 
 #[derive(Debug)]
 enum Bind {
@@ -46,7 +48,9 @@ enum Bind {
 }
 
 /// Why an app does not start.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its `Display`: where `main` returns it, people read it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The app contradicts itself.
@@ -69,6 +73,12 @@ pub enum StartError {
     /// A thread, a runtime or a poller could not be made.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
+}
+
+impl std::fmt::Debug for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// A server that runs; [`shutdown`](Self::shutdown) ends it gracefully, dropping it at once.
@@ -96,6 +106,12 @@ impl std::fmt::Debug for ServerOfThreads {
 const SERVING: u8 = 0;
 const DRAINING: u8 = 1;
 const CANCELLED: u8 = 2;
+
+impl std::fmt::Debug for Serve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serve").field("binds", &self.binds).field("shards", &self.shards).finish_non_exhaustive()
+    }
+}
 
 impl From<&str> for Serve {
     fn from(address: &str) -> Self {
@@ -127,7 +143,7 @@ impl Serve {
     }
 
     fn on(bind: Bind) -> Self {
-        Serve { binds: vec![bind], shards: None, tls: None, reuse_port: false }
+        Serve { binds: vec![bind], shards: None, tls: None, reuse_port: false, on_listen: None }
     }
 
     /// Listens on one more address.
@@ -157,6 +173,17 @@ impl Serve {
     /// Lets other processes listen on the same ports (`SO_REUSEPORT`).
     pub fn reuse_port(mut self, on: bool) -> Self {
         self.reuse_port = on;
+        self
+    }
+
+    /// Called once, as soon as clients can connect: with the TCP addresses that are listened on.
+    ///
+    /// ```
+    /// use nexios::Serve;
+    /// let serve = Serve::tcp("127.0.0.1:0").on_listen(|addresses| println!("listening on {}", addresses[0]));
+    /// ```
+    pub fn on_listen(mut self, call: impl FnOnce(&[SocketAddr]) + Send + 'static) -> Self {
+        self.on_listen = Some(Box::new(call));
         self
     }
 
@@ -262,7 +289,8 @@ impl App {
     /// [`StartError`]
     pub fn start(self, serve: impl Into<Serve>) -> Result<Running, StartError> {
         let built = self.build()?;
-        let serve: Serve = serve.into();
+        let mut serve: Serve = serve.into();
+        let on_listen = serve.on_listen.take();
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let count = serve.shards.unwrap_or_else(cores).max(1);
         let listeners = serve.listeners()?;
@@ -282,6 +310,9 @@ impl App {
         // One answer from each; the threads live on, and with them the sending side.
         for result in started.iter().take(count) {
             result?;
+        }
+        if let Some(call) = on_listen {
+            call(&running.addresses);
         }
         for address in &running.addresses {
             tracing::info!(%address, shards = count, "listening");

@@ -108,6 +108,6 @@ fn check_origin(connection: &Connection, route: &BuiltRoute, headers: &Headers) 
         [] if headers.contains("origin") => Err("(not UTF-8)".into()),
         [] => Ok(()),
         [origin] if route.origins.allow(origin, &target) => Ok(()),
-        [origin, ..] => Err(origin.chars().take(256).flat_map(char::escape_default).collect()),
+        [origin, ..] => Err(origin.chars().flat_map(char::escape_default).take(256).collect()),
     }
 }

@@ -201,3 +201,22 @@ fn another_client_library_gets_its_echo() {
     assert!(matches!(client.read(), Ok(tungstenite::Message::Close(_))));
     assert!(matches!(client.read(), Err(tungstenite::Error::ConnectionClosed)));
 }
+
+#[test]
+fn who_starts_it_is_told_where_it_listens() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let serve = Serve::tcp("127.0.0.1:0").on_listen(move |addresses| tell.send(addresses.to_vec()).unwrap());
+    let running = App::new().start(serve).unwrap();
+    assert_eq!(told.try_recv().unwrap(), running.addresses());
+}
+
+#[test]
+fn a_start_error_says_in_words_what_was_wrong() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = App::new().start(address.as_str()).unwrap_err();
+    // `main` prints `Debug`.
+    assert!(format!("{error:?}").starts_with(&format!("cannot listen on {address}: ")), "{error:?}");
+    let error = App::new().start("localhost").unwrap_err();
+    assert_eq!(format!("{error:?}"), "\"localhost\" is no address to listen on: write host:port, as in 127.0.0.1:8000");
+}
