@@ -1,0 +1,66 @@
+# Everything that is run by hand or by CI. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint test-docs test-rust test-conformance test-interop conformance bench deny docs clean checked
+
+CARGO ?= cargo
+PYTHON ?= python3
+PORT ?= 8000
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: | has-cargo ## Build and serve the chat at http://127.0.0.1:8000 (PORT=… for another)
+	$(CARGO) build --release -p nexios --example chat
+	target/release/examples/chat --listen 127.0.0.1:$(PORT)
+
+test: ## All that CI runs: format, lints, docs, Rust tests, quick Autobahn, interop, browser
+	@scripts/test
+
+lint: | has-cargo ## Format and clippy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	cd bench && $(CARGO) fmt --all --check
+
+test-docs: | has-cargo ## Build the documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+test-rust: | has-cargo ## Unit, integration, example and documentation tests
+	$(CARGO) test --workspace --all-targets
+	$(CARGO) test --workspace --doc
+
+checked: | has-cargo
+	$(CARGO) build --profile checked -p nexios --example echo --example chat
+
+test-conformance: checked | has-python ## Autobahn, fewer sizes, plain and TLS: about a minute
+	$(PYTHON) conformance/run.py --quick
+
+test-interop: checked | has-python ## websockets, aiohttp, picows, npm ws, and Chromium on the chat
+	PYTHON=$(PYTHON) interop/run
+
+conformance: checked | has-python ## All 535 Autobahn cases, plain and TLS; writes docs/conformance.md
+	$(PYTHON) conformance/run.py --full
+
+bench: | has-cargo ## Measure against fastwebsockets and axum in one run
+	cd bench && $(CARGO) run --release -p runner
+
+deny: | has-cargo ## Licences and sources of all dependencies
+	@command -v cargo-deny >/dev/null || { echo "make: installing cargo-deny"; $(CARGO) install --locked cargo-deny; }
+	$(CARGO) deny check licenses sources bans
+
+docs: | has-cargo ## Build the documentation: target/doc/nexios/index.html
+	$(CARGO) doc --workspace --no-deps
+
+clean: ## Remove everything that was built or installed here
+	rm -rf target .cache artefacts interop/.venv interop/ws/node_modules bench/target
+
+.PHONY: has-cargo has-python
+has-cargo:
+	@command -v $(CARGO) >/dev/null || { echo "make: Rust is missing: install it from https://rustup.rs (1.91 or later)" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "make: a C compiler is missing (cryptography of TLS): apt-get install gcc" >&2; exit 1; }
+
+has-python:
+	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 9))' \
+		|| { echo "make: Python 3.9 or later with venv is missing: apt-get install python3-venv" >&2; exit 1; }
