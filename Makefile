@@ -16,7 +16,7 @@ demo: | has-cargo ## Build and serve the chat at http://127.0.0.1:8000 (PORT=…
 	$(CARGO) build --release -p nexios --example chat
 	target/release/examples/chat --listen 127.0.0.1:$(PORT)
 
-test: ## All that CI runs: format, lints, docs, Rust tests, quick Autobahn, interop, browser
+test: | has-cargo has-python ## All that CI runs: format, lints, docs, Rust tests, quick Autobahn, interop, browser
 	@scripts/test
 
 lint: | has-cargo ## Format and clippy
@@ -62,5 +62,5 @@ has-cargo:
 	@command -v cc >/dev/null || { echo "make: a C compiler is missing (cryptography of TLS): apt-get install gcc" >&2; exit 1; }
 
 has-python:
-	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 9))' \
-		|| { echo "make: Python 3.9 or later with venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+		|| { echo "make: Python 3.11 or 3.12 with venv is needed: apt-get install python3-venv, or PYTHON=python3.12" >&2; exit 1; }
