@@ -11,21 +11,25 @@ const STEP: usize = 16 << 10;
 /// A decompression stream; window bits of the peer do not matter, 15 takes them all.
 pub(crate) struct Inflater {
     inflate: Inflate,
+    /// Part of the message has come.
+    begun: bool,
 }
 
 impl Default for Inflater {
     fn default() -> Self {
-        Inflater { inflate: Inflate::new(false, 15) }
+        Inflater { inflate: Inflate::new(false, 15), begun: false }
     }
 }
 
 impl Inflater {
     pub(crate) fn reset(&mut self) {
         self.inflate.reset(false);
+        self.begun = false;
     }
 
     /// Inflates a piece of a message into `out`, which may grow to `max` bytes.
     pub(crate) fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), ProtocolError> {
+        self.begun |= !input.is_empty();
         loop {
             let start = out.len();
             if start > max {
@@ -43,6 +47,7 @@ impl Inflater {
                 // A block with BFINAL ends a stream, not the message (RFC 7692 §7.2.3.4).
                 Ok(Status::StreamEnd) => {
                     self.reset();
+                    self.begun = true;
                     if input.is_empty() {
                         break;
                     }
@@ -62,7 +67,15 @@ impl Inflater {
     }
 
     /// The message is complete: adds the tail that the sender left out (RFC 7692 §7.2.2).
+    ///
+    /// A message of no bytes at all has no tail either. It should be one byte 0x00 (§7.2.3.6),
+    /// but zlib gives nothing for a flush behind a flush, and senders pass that on.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>, max: usize) -> Result<(), ProtocolError> {
-        self.push(&TAIL, out, max)
+        if !self.begun {
+            return Ok(());
+        }
+        self.push(&TAIL, out, max)?;
+        self.begun = false;
+        Ok(())
     }
 }

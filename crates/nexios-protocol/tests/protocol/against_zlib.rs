@@ -103,6 +103,17 @@ proptest! {
     }
 }
 
+/// zlib has nothing to say for a flush behind a flush, so an empty message may come as no bytes.
+#[test]
+fn an_empty_message_of_no_bytes_leaves_the_context_alone() {
+    let mut deflater = Compress::new_with_window_bits(Compression::new(6), false, 15);
+    let messages = [&b"one and another"[..], b"", b"one and another"];
+    let coded = messages.map(|message| deflate(&mut deflater, message, FlushCompress::Sync));
+    assert!(coded[1].is_empty() && coded[2].len() < coded[0].len());
+    let read = read(&coded, TAKEOVER);
+    assert_eq!((read.seen, read.error), (messages.map(|message| Seen::Binary(message.to_vec())).to_vec(), None));
+}
+
 /// A server may ask a client for a window of 256 bytes. zlib's smallest has 512, of which it uses
 /// no more than the last 250: what repeats from further away is not found.
 #[test]
