@@ -12,6 +12,9 @@ struct Options {
     /// Threads.
     #[arg(long, default_value_t = 1)]
     shards: usize,
+    /// Keep no request heads after accept.
+    #[arg(long)]
+    drop_head: bool,
 }
 
 /// What `/pub` publishes to.
@@ -22,6 +25,7 @@ fn main() -> anyhow::Result<()> {
     raise_descriptor_limit()?;
     let subscribers = WsRouter::new().ws("/sub", subscribe);
     let app = App::new()
+        .settings(move |settings| settings.keep_head = !options.drop_head)
         .state(Subscribers(subscribers.handle()))
         .mount(WsRouter::new().ws("/echo", echo).ws("/pub", publish))
         .mount(WsRouter::new().ws("/bcast", broadcast))

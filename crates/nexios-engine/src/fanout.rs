@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use crate::connection::{Connection, Inner, State, deflate_settings};
+use crate::connection::{Connection, Flag, Inner, State, deflate_settings, keeps_context};
 use crate::group::{Audience, Broadcast, Group};
 use crate::message::Message;
 use crate::outbox::Queued;
@@ -326,16 +326,19 @@ impl Inner {
 
     /// Nothing waits before the broadcast, and everybody with the same settings gets the same bytes.
     fn takes_direct_writes(&self, state: &State) -> bool {
-        state.outbox.is_none() && !state.flags.blocked && !state.stream.is_tls() && !self.compresses_in_context(state)
+        state.outbox.is_none()
+            && !state.flags.has(Flag::Blocked)
+            && !state.stream.is_tls()
+            && !self.compresses_in_context(state)
     }
 
     fn compresses_in_context(&self, state: &State) -> bool {
-        state.flags.compressing && state.compression().is_some_and(|compression| compression.keeps_context())
+        state.flags.has(Flag::Compressing) && state.compression().is_some_and(keeps_context)
     }
 
     fn batch_key(&self, state: &State) -> BatchKey {
         let configured = self.settings().compression?;
-        let negotiated = state.compression().filter(|_| state.flags.compressing)?;
+        let negotiated = state.compression().filter(|_| state.flags.has(Flag::Compressing))?;
         Some((deflate_settings(negotiated, configured.level), configured.message_bytes_min))
     }
 
@@ -376,7 +379,7 @@ impl Inner {
             return self.queue_in_context(state, broadcast);
         }
         let frame = self.shared_frame(state, broadcast);
-        let blocked = state.flags.blocked;
+        let blocked = state.flags.has(Flag::Blocked);
         let outbox = self.shard.outbox_of(&mut state.outbox);
         let queued = if blocked || outbox.has_backlog() {
             outbox.push_broadcast(self.settings(), frame, &broadcast.message, broadcast.key.as_ref())

@@ -61,6 +61,7 @@ type Takeover = Rc<RefCell<Option<RequestHead>>>;
 async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
     let takeover = Takeover::default();
     let limits = &inner.shard.shared.settings;
+    let peer = http_peer(&inner);
     let head_limits = HeadLimits { head_bytes_max: limits.head_bytes_max, headers_max: limits.headers_max };
     let answer = {
         let (inner, takeover) = (inner.clone(), takeover.clone());
@@ -69,8 +70,8 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
                 *takeover.borrow_mut() = Some(head);
                 Box::pin(std::future::pending()) as Answer
             }
-            Some(_) => last(answer(&inner, &service, request)),
-            None => answer(&inner, &service, request),
+            Some(_) => last(answer(&inner, &service, peer, request)),
+            None => answer(&inner, &service, peer, request),
         })
     };
     let mut connection = http1::Builder::new()
@@ -107,14 +108,18 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
 type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, std::convert::Infallible>>>>;
 
 /// The service's answer, or 426 for a path that speaks WebSocket only, or 404.
-fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, request: Request<RequestBody>) -> Answer {
-    let peer = HttpPeer { address: inner.peer(), tls: inner.state.borrow().stream.is_tls() };
+fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, peer: HttpPeer, request: Request<RequestBody>) -> Answer {
     let websocket = service.has_websocket(request.uri().path());
     match service.clone().http(request, peer) {
         Some(response) => Box::pin(caught(inner.clone(), response)),
         None if websocket => Box::pin(std::future::ready(Ok(upgrade_required()))),
         None => Box::pin(std::future::ready(Ok(not_found()))),
     }
+}
+
+fn http_peer(inner: &Inner) -> HttpPeer {
+    let stream = &inner.state.borrow().stream;
+    HttpPeer { address: inner.peer(), local: stream.local_address(), tls: stream.is_tls() }
 }
 
 /// The answer to an upgrade that is not taken: what follows is never parsed as a next request.

@@ -14,7 +14,11 @@ use std::str::FromStr;
 /// assert_eq!(id.to_string().parse(), Ok(id));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(u128);
+pub struct ConnectionId {
+    /// Two halves: a `u128` would be aligned to 16 bytes.
+    high: u64,
+    low: u64,
+}
 
 /// The text is not a connection id: 32 hexadecimal digits are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -30,22 +34,26 @@ impl ConnectionId {
             bytes = fastrand::u128(..).to_ne_bytes();
         }
         let random = u128::from_ne_bytes(bytes) << 48;
-        ConnectionId(random | u128::from(token) << 16 | u128::from(shard))
+        ConnectionId::from_bits(random | u128::from(token) << 16 | u128::from(shard))
     }
 
     /// The index of the shard that it lives on.
     pub fn shard(self) -> usize {
-        usize::from(self.0 as u16)
+        usize::from(self.low as u16)
+    }
+
+    fn from_bits(bits: u128) -> Self {
+        ConnectionId { high: (bits >> 64) as u64, low: bits as u64 }
     }
 
     pub(crate) fn token(self) -> u32 {
-        (self.0 >> 16) as u32
+        (self.low >> 16) as u32
     }
 }
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:016x}{:016x}", self.high, self.low)
     }
 }
 
@@ -61,7 +69,7 @@ impl FromStr for ConnectionId {
     fn from_str(text: &str) -> Result<Self, InvalidConnectionId> {
         let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let value = if hex { u128::from_str_radix(text, 16).ok() } else { None };
-        value.map(ConnectionId).ok_or(InvalidConnectionId)
+        value.map(ConnectionId::from_bits).ok_or(InvalidConnectionId)
     }
 }
 

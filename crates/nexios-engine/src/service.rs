@@ -24,6 +24,8 @@ pub type ResponseFuture = Pin<Box<dyn Future<Output = http::Response<ResponseBod
 pub struct HttpPeer {
     /// `None` on a Unix socket or in memory.
     pub address: Option<SocketAddr>,
+    /// The server's own end of the connection; `None` where there is no address.
+    pub local: Option<SocketAddr>,
     /// Whether TLS ends here.
     pub tls: bool,
 }

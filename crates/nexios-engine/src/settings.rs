@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nexios_protocol::Limits;
+
 /// What holds for the connections of one route; shared by all of them.
 ///
 /// ```
@@ -94,6 +96,13 @@ pub struct ServerSettings {
     pub read_buffer_bytes: usize,
     /// What holds for a connection before its route is known.
     pub connection: Settings,
+}
+
+impl Settings {
+    /// What the protocol has to know.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { message_bytes_max: self.message_bytes_max, fragments_max: self.fragments_max }
+    }
 }
 
 impl Default for Settings {

@@ -22,7 +22,7 @@ use mio::{Events, Registry, Token};
 use nexios_protocol::Codec;
 use slab::Slab;
 
-use crate::connection::{Clock, Connection, Inner, Opened, State};
+use crate::connection::{Clock, Connection, Flag, Inner, Opened, State};
 use crate::fanout::{Dropped, Fanout};
 use crate::id::ConnectionId;
 use crate::inbox::Inbox;
@@ -72,7 +72,7 @@ pub(crate) struct ShardInner {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) mailbox: Arc<Mailbox>,
     run_queue: Arc<RunQueue>,
-    tasks: Tasks<Option<Rc<Inner>>>,
+    pub(crate) tasks: Tasks<Option<Rc<Inner>>>,
     connections: RefCell<Slab<Rc<Inner>>>,
     listeners: RefCell<Listeners>,
     pub(crate) fanout: RefCell<Fanout>,
@@ -348,8 +348,8 @@ impl ShardInner {
     }
 
     pub(crate) fn spawn_for(&self, owner: &Rc<Inner>, future: TaskFuture) {
-        let waker = self.tasks.spawn(future, Some(owner.clone()));
-        owner.state.borrow_mut().task = Some(waker);
+        let task = self.tasks.spawn(future, Some(owner.clone()));
+        owner.state.borrow_mut().task = Some(task);
     }
 
     pub(crate) fn cancel_tasks(&self) {
@@ -627,7 +627,7 @@ impl ShardInner {
     fn reap(&self) {
         for token in self.gone.take() {
             let inner = self.connections.borrow_mut().try_remove(token as usize);
-            if let Some(inner) = inner.filter(|inner| inner.counted) {
+            if let Some(inner) = inner.filter(|inner| inner.state.borrow().flags.has(Flag::Counted)) {
                 self.shared.leave(inner.peer_ip());
             }
         }
@@ -657,8 +657,8 @@ impl ShardInner {
 impl Inner {
     /// Puts the connection on the list of those with input that no event will tell of.
     pub(crate) fn mark_ready(self: &Rc<Self>, state: &mut State) {
-        if !state.flags.ready {
-            state.flags.ready = true;
+        if !state.flags.has(Flag::Ready) {
+            state.flags.set(Flag::Ready, true);
             self.shard.ready.borrow_mut().push(self.clone());
             self.shard.notifier.notify();
         }

@@ -1,7 +1,7 @@
 //! The byte stream under a connection: TCP, Unix or in memory, plain or under TLS.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -186,5 +186,18 @@ impl Stream {
 
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
+    }
+
+    /// `None` on a Unix socket or in memory.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        let socket = match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(tls) => &tls.socket,
+            Stream::Closed => return None,
+        };
+        match socket {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(_) | Socket::Memory(_) => None,
+        }
     }
 }

@@ -107,7 +107,7 @@ impl Client {
             read_into(&mut stream, &mut unread);
             if let Some((_, used)) = handshake.parse_response(&unread).unwrap() {
                 unread.drain(..used);
-                return Client { stream, protocol: Protocol::new(Role::Client, Limits::default(), None), unread };
+                return Client { stream, protocol: Protocol::new(Role::Client, None), unread };
             }
         }
     }
@@ -122,7 +122,8 @@ impl Client {
     fn next(&mut self) -> String {
         loop {
             let (mut out, mut codec) = (Vec::new(), Codec::new());
-            let (used, received) = self.protocol.receive(&mut self.unread, &mut out, &mut codec).unwrap();
+            let (used, received) =
+                self.protocol.receive(&mut self.unread, &mut out, &Limits::default(), &mut codec).unwrap();
             let received = received.map(|received| match received {
                 Received::Text(text) => text.into_owned(),
                 Received::Ping(_) => "ping".to_owned(),

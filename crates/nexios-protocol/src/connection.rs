@@ -53,13 +53,13 @@ pub struct ControlTooLong(pub usize);
 /// use nexios_protocol::{Codec, Connection, Limits, Received, Role};
 /// let mut codec = Codec::new();
 /// let (mut client, mut server) = (
-///     Connection::new(Role::Client, Limits::default(), None),
-///     Connection::new(Role::Server, Limits::default(), None),
+///     Connection::new(Role::Client, None),
+///     Connection::new(Role::Server, None),
 /// );
 /// let mut wire = Vec::new();
 /// client.send_ping(&mut wire, b"hi").unwrap();
 /// let mut answer = Vec::new();
-/// let (used, event) = server.receive(&mut wire, &mut answer, &mut codec).unwrap();
+/// let (used, event) = server.receive(&mut wire, &mut answer, &Limits::default(), &mut codec).unwrap();
 /// assert_eq!((used, event), (8, Some(Received::Ping(b"hi"))));
 /// assert_eq!(answer, b"\x8a\x02hi");
 /// ```
@@ -72,12 +72,13 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose handshake is done.
-    pub fn new(role: Role, limits: Limits, deflate: Option<Agreed>) -> Self {
-        Connection { decoder: Decoder::new(role, limits, deflate.as_ref()), role, close: CloseState::Open }
+    pub fn new(role: Role, deflate: Option<Agreed>) -> Self {
+        Connection { decoder: Decoder::new(role, deflate.as_ref()), role, close: CloseState::Open }
     }
 
     /// Takes input from the front: how many bytes were used, and what was received.
-    /// Pongs and the answering Close frame are appended to `out`.
+    /// Pongs and the answering Close frame are appended to `out`. The limits are the caller's to
+    /// keep, so that many connections can share them.
     ///
     /// Once we have sent a Close frame, the peer's data frames are thrown away; once both have,
     /// all input is.
@@ -89,6 +90,7 @@ impl Connection {
         &'a mut self,
         input: &'a mut [u8],
         out: &mut Vec<u8>,
+        limits: &Limits,
         codec: &mut Codec,
     ) -> Result<(usize, Option<Received<'a>>), ProtocolError> {
         let len = input.len();
@@ -96,7 +98,7 @@ impl Connection {
             return Ok((len, None));
         }
         let (close, role) = (&mut self.close, self.role);
-        let (used, event) = match self.decoder.decode(input, codec) {
+        let (used, event) = match self.decoder.decode(input, limits, codec) {
             Ok(decoded) => decoded,
             Err(error) => {
                 if *close == CloseState::Open {

@@ -14,3 +14,10 @@ impl Default for Limits {
         Limits { message_bytes_max: Some(1 << 20), fragments_max: Some(1024) }
     }
 }
+
+impl Limits {
+    /// Where there is no limit, the largest that can still be counted past.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.message_bytes_max.unwrap_or(usize::MAX - 1)
+    }
+}

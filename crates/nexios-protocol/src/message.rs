@@ -36,28 +36,19 @@ pub enum Event<'a> {
 ///
 /// ```
 /// use nexios_protocol::{Codec, Decoder, Event, Limits, Role};
-/// let mut decoder = Decoder::new(Role::Client, Limits::default(), None);
+/// let mut decoder = Decoder::new(Role::Client, None);
 /// let mut input = *b"\x81\x05Hello";
-/// let (used, event) = decoder.decode(&mut input, &mut Codec::new()).unwrap();
+/// let (used, event) = decoder.decode(&mut input, &Limits::default(), &mut Codec::new()).unwrap();
 /// assert_eq!((used, event), (7, Some(Event::Text("Hello".into()))));
 /// ```
 pub struct Decoder {
-    message_bytes_max: usize,
-    fragments_max: u32,
-    role: Role,
-    deflate: Deflate,
-    failed: Option<ProtocolError>,
     progress: Option<Box<Progress>>,
-}
-
-/// How compressed messages are inflated.
-enum Deflate {
-    /// Not negotiated: RSV1 is an error.
-    Off,
-    /// Each message on its own.
-    PerMessage,
-    /// The peer's messages build on each other.
-    InContext(Box<Inflater>),
+    /// The peer's compressed messages build on each other; without it each stands on its own.
+    context: Option<Box<Inflater>>,
+    /// Compression was negotiated; without it RSV1 is an error.
+    deflate: bool,
+    role: Role,
+    failed: Option<ProtocolError>,
 }
 
 /// What is unfinished: part of a header, of a frame, of a message.
@@ -91,20 +82,17 @@ type Decoded<'a> = Result<(usize, Option<Event<'a>>), ProtocolError>;
 
 impl Decoder {
     /// A decoder for what our peer sends; `role` is our own.
-    pub fn new(role: Role, limits: Limits, deflate: Option<&Agreed>) -> Self {
-        let deflate = match (deflate, role) {
-            (None, _) => Deflate::Off,
-            (Some(agreed), Role::Server) if !agreed.client_no_context_takeover => Deflate::InContext(Box::default()),
-            (Some(agreed), Role::Client) if !agreed.server_no_context_takeover => Deflate::InContext(Box::default()),
-            _ => Deflate::PerMessage,
-        };
+    pub fn new(role: Role, deflate: Option<&Agreed>) -> Self {
+        let in_context = deflate.is_some_and(|agreed| match role {
+            Role::Server => !agreed.client_no_context_takeover,
+            Role::Client => !agreed.server_no_context_takeover,
+        });
         Decoder {
-            message_bytes_max: limits.message_bytes_max.unwrap_or(usize::MAX - 1),
-            fragments_max: limits.fragments_max.unwrap_or(u32::MAX),
-            role,
-            deflate,
-            failed: None,
             progress: None,
+            context: in_context.then(Box::default),
+            deflate: deflate.is_some(),
+            role,
+            failed: None,
         }
     }
 
@@ -114,10 +102,10 @@ impl Decoder {
     /// # Errors
     /// [`ProtocolError`]; the decoder then stays failed.
     #[inline]
-    pub fn decode<'a>(&'a mut self, input: &'a mut [u8], codec: &mut Codec) -> Decoded<'a> {
+    pub fn decode<'a>(&'a mut self, input: &'a mut [u8], limits: &Limits, codec: &mut Codec) -> Decoded<'a> {
         if self.progress.is_none()
             && self.failed.is_none()
-            && let Some((header, header_len, end)) = self.whole_frame(input)
+            && let Some((header, header_len, end)) = self.whole_frame(input, limits)
         {
             let payload = &mut input[header_len..end];
             if let Some(key) = header.mask {
@@ -138,7 +126,7 @@ impl Decoder {
                 }
             };
         }
-        self.decode_pieces(input, codec)
+        self.decode_pieces(input, limits, codec)
     }
 
     /// Whether a message has begun and is not complete.
@@ -154,23 +142,23 @@ impl Decoder {
     /// The hot path: an unfragmented, uncompressed frame that is all there and breaks no rule.
     /// Anything else is judged, and refused, piece by piece.
     #[inline]
-    fn whole_frame(&self, input: &[u8]) -> Option<(FrameHeader, usize, usize)> {
+    fn whole_frame(&self, input: &[u8], limits: &Limits) -> Option<(FrameHeader, usize, usize)> {
         let (header, header_len) = FrameHeader::parse(input).ok()??;
         let plain = header.fin && !header.rsv1 && header.opcode != OpCode::Continuation;
         let masked = header.mask.is_some() == (self.role == Role::Server);
         let len = usize::try_from(header.payload_len).ok()?;
         let there = len <= input.len() - header_len;
-        let fits = len <= self.message_bytes_max || header.opcode.is_control();
+        let fits = limits.message_bytes_max.is_none_or(|max| len <= max) || header.opcode.is_control();
         (plain && masked && there && fits).then(|| (header, header_len, header_len + len))
     }
 
-    fn decode_pieces<'a>(&'a mut self, input: &mut [u8], codec: &mut Codec) -> Decoded<'a> {
+    fn decode_pieces<'a>(&'a mut self, input: &mut [u8], limits: &Limits, codec: &mut Codec) -> Decoded<'a> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         let mut used = 0;
         while used < input.len() || self.frame_is_complete() {
-            let step = self.step(&mut input[used..], codec);
+            let step = self.step(&mut input[used..], limits, codec);
             match step {
                 Ok((taken, finished)) => {
                     used += taken;
@@ -196,19 +184,24 @@ impl Decoder {
     }
 
     /// One header, one piece of payload, or the end of a frame.
-    fn step(&mut self, input: &mut [u8], codec: &mut Codec) -> Result<(usize, Option<Finished>), ProtocolError> {
+    fn step(
+        &mut self,
+        input: &mut [u8],
+        limits: &Limits,
+        codec: &mut Codec,
+    ) -> Result<(usize, Option<Finished>), ProtocolError> {
         let mut progress = self.progress.take().unwrap_or_default();
         let result = match &mut progress.frame {
             None => progress.take_header(input).and_then(|(taken, header)| {
                 if let Some(header) = header {
-                    self.begin_frame(&mut progress, header, codec)?;
+                    self.begin_frame(&mut progress, header, limits, codec)?;
                 }
                 Ok((taken, None))
             }),
             Some(frame) if frame.taken < frame.header.payload_len => {
-                self.take_payload(&mut progress, input).map(|taken| (taken, None))
+                self.take_payload(&mut progress, input, limits).map(|taken| (taken, None))
             }
-            Some(_) => self.end_frame(&mut progress, codec).map(|finished| (0, finished)),
+            Some(_) => self.end_frame(&mut progress, limits, codec).map(|finished| (0, finished)),
         };
         self.progress = Some(progress);
         result
@@ -219,6 +212,7 @@ impl Decoder {
         &mut self,
         progress: &mut Progress,
         header: FrameHeader,
+        limits: &Limits,
         codec: &mut Codec,
     ) -> Result<(), ProtocolError> {
         if header.mask.is_some() != (self.role == Role::Server) {
@@ -230,7 +224,7 @@ impl Decoder {
             }
             progress.control.clear();
         } else {
-            self.begin_fragment(progress, &header, codec)?;
+            self.begin_fragment(progress, &header, limits, codec)?;
         }
         progress.frame = Some(Frame { header, taken: 0 });
         Ok(())
@@ -240,6 +234,7 @@ impl Decoder {
         &mut self,
         progress: &mut Progress,
         header: &FrameHeader,
+        limits: &Limits,
         codec: &mut Codec,
     ) -> Result<(), ProtocolError> {
         match (&mut progress.message, header.opcode) {
@@ -247,16 +242,16 @@ impl Decoder {
             (Some(_), OpCode::Continuation) if header.rsv1 => return Err(ProtocolError::ReservedBits),
             (Some(message), OpCode::Continuation) => {
                 message.fragments += 1;
-                if message.fragments > self.fragments_max {
+                if limits.fragments_max.is_some_and(|max| message.fragments > max) {
                     return Err(ProtocolError::TooManyFragments);
                 }
             }
             (Some(_), _) => return Err(ProtocolError::InterleavedMessage),
             (None, opcode) => {
-                if header.rsv1 && matches!(self.deflate, Deflate::Off) {
+                if header.rsv1 && !self.deflate {
                     return Err(ProtocolError::ReservedBits);
                 }
-                let own_stream = header.rsv1 && matches!(self.deflate, Deflate::PerMessage);
+                let own_stream = header.rsv1 && self.context.is_none();
                 progress.message = Some(Message {
                     text: opcode == OpCode::Text,
                     compressed: header.rsv1,
@@ -272,15 +267,21 @@ impl Decoder {
         // Inflating is bounded in any case.
         let so_far = progress.message.as_ref().map_or(0, |message| message.payload.len());
         let compressed = progress.message.as_ref().is_some_and(|message| message.compressed);
-        let slack = if compressed { 64 + (self.message_bytes_max >> 2) } else { 0 };
-        let allowed = self.message_bytes_max.saturating_add(slack).saturating_sub(if compressed { 0 } else { so_far });
+        let max = limits.message_bytes();
+        let slack = if compressed { 64 + (max >> 2) } else { 0 };
+        let allowed = max.saturating_add(slack).saturating_sub(if compressed { 0 } else { so_far });
         if header.payload_len > allowed as u64 {
             return Err(ProtocolError::MessageTooBig);
         }
         Ok(())
     }
 
-    fn take_payload(&mut self, progress: &mut Progress, input: &mut [u8]) -> Result<usize, ProtocolError> {
+    fn take_payload(
+        &mut self,
+        progress: &mut Progress,
+        input: &mut [u8],
+        limits: &Limits,
+    ) -> Result<usize, ProtocolError> {
         let Some(frame) = &mut progress.frame else { return Ok(0) };
         let left = frame.header.payload_len - frame.taken;
         let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
@@ -292,12 +293,17 @@ impl Decoder {
         if frame.header.opcode.is_control() {
             progress.control.extend_from_slice(piece);
         } else if let Some(message) = &mut progress.message {
-            message.add(piece, &mut self.deflate, self.message_bytes_max)?;
+            message.add(piece, self.context.as_deref_mut(), limits.message_bytes())?;
         }
         Ok(taken)
     }
 
-    fn end_frame(&mut self, progress: &mut Progress, codec: &mut Codec) -> Result<Option<Finished>, ProtocolError> {
+    fn end_frame(
+        &mut self,
+        progress: &mut Progress,
+        limits: &Limits,
+        codec: &mut Codec,
+    ) -> Result<Option<Finished>, ProtocolError> {
         let Some(frame) = progress.frame.take() else { return Ok(None) };
         if frame.header.opcode.is_control() {
             return Ok(Some(Finished::Control(frame.header.opcode)));
@@ -306,7 +312,7 @@ impl Decoder {
             return Ok(None);
         }
         let Some(mut message) = progress.message.take() else { return Ok(None) };
-        message.finish(&mut self.deflate, self.message_bytes_max, codec)?;
+        message.finish(self.context.as_deref_mut(), limits.message_bytes(), codec)?;
         if message.text {
             let text = String::from_utf8(message.payload).map_err(|_| ProtocolError::Utf8)?;
             return Ok(Some(Finished::Text(text)));
@@ -372,14 +378,10 @@ impl Progress {
 }
 
 impl Message {
-    fn add(&mut self, piece: &[u8], deflate: &mut Deflate, max: usize) -> Result<(), ProtocolError> {
+    fn add(&mut self, piece: &[u8], context: Option<&mut Inflater>, max: usize) -> Result<(), ProtocolError> {
         let before = self.payload.len();
         if self.compressed {
-            let inflater = match (&mut self.inflater, deflate) {
-                (Some(own), _) => own,
-                (None, Deflate::InContext(context)) => context,
-                (None, _) => return Err(ProtocolError::Deflate),
-            };
+            let inflater = self.inflater.as_deref_mut().or(context).ok_or(ProtocolError::Deflate)?;
             inflater.push(piece, &mut self.payload, max)?;
         } else {
             self.payload.extend_from_slice(piece);
@@ -387,16 +389,16 @@ impl Message {
         self.check_text(before)
     }
 
-    fn finish(&mut self, deflate: &mut Deflate, max: usize, codec: &mut Codec) -> Result<(), ProtocolError> {
+    fn finish(&mut self, context: Option<&mut Inflater>, max: usize, codec: &mut Codec) -> Result<(), ProtocolError> {
         let before = self.payload.len();
         if self.compressed {
-            match (self.inflater.take(), deflate) {
+            match (self.inflater.take(), context) {
                 (Some(mut own), _) => {
                     own.finish(&mut self.payload, max)?;
                     codec.give_back(own);
                 }
-                (None, Deflate::InContext(context)) => context.finish(&mut self.payload, max)?,
-                (None, _) => return Err(ProtocolError::Deflate),
+                (None, Some(context)) => context.finish(&mut self.payload, max)?,
+                (None, None) => return Err(ProtocolError::Deflate),
             }
             self.check_text(before)?;
         }

@@ -101,7 +101,7 @@ impl Drop for Accepting<'_> {
     }
 }
 
-fn answer(ws: &WebSocket, accept: Accept) -> Result {
+pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
     let route = ws.route();
     let offered = ws.subprotocols();
     let subprotocol = match accept.subprotocol {

@@ -31,9 +31,8 @@ pin_project! {
     /// What an idle connection costs the framework: this, the handler's future, and `WebSocket`.
     pub(crate) struct ConnectionTask<F> {
         owner: Owner,
-        companion: Option<LocalFuture<()>>,
-        // The companion looks at each message.
-        observing: bool,
+        // Boxed once more: 8 bytes instead of 16 in every task without one.
+        companion: Option<Box<LocalFuture<()>>>,
         #[pin]
         stage: Stage<F>,
     }
@@ -62,7 +61,7 @@ impl Drop for Owner {
 
 impl<F: Future<Output = Result>> ConnectionTask<F> {
     pub(crate) fn new(ws: WebSocket, future: F) -> Self {
-        ConnectionTask { owner: Owner(ws), companion: None, observing: false, stage: Stage::Handler { future } }
+        ConnectionTask { owner: Owner(ws), companion: None, stage: Stage::Handler { future } }
     }
 }
 
@@ -86,13 +85,15 @@ impl<F: Future<Output = Result>> Future for ConnectionTask<F> {
                 this.stage.set(conclude(ws, result));
             } else if is_abandoned(ws, cx) {
                 this.stage.set(Stage::Over);
-            } else if !needs_companion(ws, this.companion.is_some(), *this.observing) {
+            } else if !needs_companion(ws, this.companion.is_some()) {
                 return Poll::Pending;
             }
-            if needs_companion(ws, this.companion.is_some(), *this.observing) {
+            if needs_companion(ws, this.companion.is_some()) {
                 // One that panicked while it looked at messages is followed by one that does not.
-                let observing = !std::mem::replace(this.observing, ws.marks().observed) && *this.observing;
-                *this.companion = Some(Box::pin(companion::run(ws.clone(), observing)));
+                let marks = ws.marks();
+                ws.mark(|marks| marks.observing = marks.observed);
+                let observing = marks.observed && !marks.observing;
+                *this.companion = Some(Box::new(Box::pin(companion::run(ws.clone(), observing))));
             }
             if matches!(this.stage.as_mut().project(), StageProjection::Over) {
                 settle(ws);
@@ -102,15 +103,15 @@ impl<F: Future<Output = Result>> Future for ConnectionTask<F> {
 }
 
 /// Whether there are listeners that nobody drives yet: only once `accept()` is over.
-fn needs_companion(ws: &WebSocket, has_one: bool, observing: bool) -> bool {
+fn needs_companion(ws: &WebSocket, has_one: bool) -> bool {
     let marks = ws.marks();
-    let listens = marks.observed && !observing;
+    let listens = marks.observed && !marks.observing;
     marks.opened && !marks.departed && (listens || (!has_one && companion::is_needed(ws)))
 }
 
-fn poll_companion(ws: &WebSocket, companion: &mut Option<LocalFuture<()>>, cx: &mut Context<'_>) {
+fn poll_companion(ws: &WebSocket, companion: &mut Option<Box<LocalFuture<()>>>, cx: &mut Context<'_>) {
     let Some(future) = companion else { return };
-    match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+    match catch_unwind(AssertUnwindSafe(|| Pin::as_mut(future).poll(cx))) {
         Ok(Poll::Pending) => {}
         Ok(Poll::Ready(())) => *companion = None,
         Err(panic) => {
@@ -212,5 +213,15 @@ fn settle(ws: &WebSocket) {
 fn refuse(ws: &WebSocket, status: u16) {
     if let Err(error) = ws.connection().refuse(Refusal::new(status, "")) {
         tracing::debug!(id = %ws.id(), %error, "the refusal was not sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_costs_24_bytes_besides_the_handler() {
+        assert_eq!(size_of::<ConnectionTask<[usize; 8]>>(), size_of::<[usize; 8]>() + 24);
     }
 }

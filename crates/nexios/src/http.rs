@@ -14,14 +14,16 @@ use tower_service::Service;
 use crate::app::App;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Fallback = Arc<dyn Fn(Request<RequestBody>) -> ResponseFuture + Send + Sync>;
+pub(crate) type Fallback = Arc<dyn Fn(Request<RequestBody>) -> ResponseFuture + Send + Sync>;
 
 /// What an app answers beside WebSockets, in the order in which it is asked.
 #[derive(Clone, Default)]
 pub(crate) struct HttpRoutes {
     health: Vec<String>,
     files: Vec<(String, ServeDir)>,
-    fallback: Option<Fallback>,
+    pub(crate) fallback: Option<Fallback>,
+    /// The fallback is asked for the paths of WebSocket routes, too.
+    pub(crate) fallback_takes_websocket_paths: bool,
 }
 
 impl App {
@@ -48,6 +50,8 @@ impl App {
 
     /// Hands every other HTTP request to a tower service, such as an axum `Router`.
     ///
+    /// Where it came from is an extension of the request: `nexios_engine::HttpPeer`.
+    ///
     /// ```
     /// use axum::{Router, routing::get};
     /// let pages = Router::new().route("/about", get(async || "A chat."));
@@ -59,6 +63,7 @@ impl App {
         S::Future: 'static,
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
+        self.http.fallback_takes_websocket_paths = true;
         self.http.fallback = Some(Arc::new(move |request| {
             let service = service.clone();
             Box::pin(async move { boxed(call(service, request).await) })
@@ -90,9 +95,9 @@ impl HttpRoutes {
             }
         }
         match self.fallback {
-            Some(fallback) => fallback(request).await,
-            None if websocket => upgrade_required(),
-            None => not_found(),
+            Some(fallback) if !websocket || self.fallback_takes_websocket_paths => fallback(request).await,
+            _ if websocket => upgrade_required(),
+            _ => not_found(),
         }
     }
 }

@@ -31,6 +31,7 @@ mod connection_task;
 mod error;
 mod event;
 mod exception;
+mod foreign;
 mod handle;
 mod handler;
 mod host;
@@ -82,6 +83,8 @@ pub use request::{Client, Cookies, Headers, PathParamError, PathParams, QueryPar
 pub use room::Room;
 pub use route::Route;
 pub use router::{RouterHandle, WsRouter};
+#[doc(hidden)]
+pub use rustls::ServerConfig as TlsConfig;
 pub use send::{AsBinary, AsJson, AsText, Payload, RoundTrip, Sending};
 pub use serve::{Running, Serve, StartError};
 pub use service::ShardService;

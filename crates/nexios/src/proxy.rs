@@ -1,7 +1,10 @@
 //! Which proxies are believed, and what they say about the client.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+
+use http::HeaderMap;
+use nexios_engine::HttpPeer;
 
 use crate::request::Headers;
 
@@ -46,10 +49,15 @@ impl TrustedProxies {
     /// The client's address: behind trusted proxies the last one in `X-Forwarded-For` that
     /// is none of them, since everything before it may be made up.
     pub(crate) fn client(&self, peer: Option<IpAddr>, headers: &Headers) -> Option<IpAddr> {
+        self.client_among(peer, headers.get_all("x-forwarded-for"))
+    }
+
+    /// The same, by the values of `X-Forwarded-For`.
+    fn client_among<'a>(&self, peer: Option<IpAddr>, values: impl Iterator<Item = &'a str>) -> Option<IpAddr> {
         if !self.trusts(peer) {
             return peer;
         }
-        let fields: Vec<&str> = headers.get_all("x-forwarded-for").flat_map(|field| field.split(',')).collect();
+        let fields: Vec<&str> = values.flat_map(|field| field.split(',')).collect();
         let mut client = peer;
         for field in fields.into_iter().rev() {
             let Some(address) = parse_forwarded(field.trim()) else { return client };
@@ -65,6 +73,25 @@ impl TrustedProxies {
     pub(crate) fn forwarded<'a>(&self, peer: Option<IpAddr>, headers: &'a Headers, name: &'a str) -> Option<&'a str> {
         let value = headers.get_all(name).last().filter(|_| self.trusts(peer))?;
         value.rsplit(',').next().map(str::trim)
+    }
+}
+
+/// The proxies' word about a plain HTTP request.
+impl TrustedProxies {
+    /// The peer as the nearest proxy describes it, if it is believed.
+    pub(crate) fn http_peer(&self, mut peer: HttpPeer, headers: &HeaderMap) -> HttpPeer {
+        let address = peer.address.map(|address| address.ip());
+        if !self.trusts(address) {
+            return peer;
+        }
+        let values = |name| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+        if let Some(client) = self.client_among(address, values("x-forwarded-for")) {
+            peer.address = Some(SocketAddr::new(client, peer.address.map_or(0, |address| address.port())));
+        }
+        if let Some(scheme) = values("x-forwarded-proto").next_back().and_then(|value| value.rsplit(',').next()) {
+            peer.tls = scheme.trim().eq_ignore_ascii_case("https");
+        }
+        peer
     }
 }
 
@@ -147,6 +174,18 @@ mod tests {
             Some("shop.example")
         );
         assert_eq!(proxies(&[]).forwarded(ip("10.0.0.1"), &headers, "x-forwarded-host"), None);
+    }
+
+    #[test]
+    fn a_plain_request_comes_from_whom_a_trusted_proxy_names() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "6.6.6.6, 1.2.3.4".parse().unwrap());
+        headers.append("x-forwarded-proto", "https".parse().unwrap());
+        let peer = HttpPeer { address: Some("10.0.0.1:80".parse().unwrap()), local: None, tls: false };
+        let seen = proxies(&["10.0.0.1"]).http_peer(peer, &headers);
+        assert_eq!((seen.address, seen.tls), (Some("1.2.3.4:80".parse().unwrap()), true));
+        let seen = proxies(&["10.0.0.2"]).http_peer(peer, &headers);
+        assert_eq!((seen.address, seen.tls), (peer.address, false));
     }
 
     #[test]

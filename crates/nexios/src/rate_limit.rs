@@ -84,7 +84,7 @@ struct Shared {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Key {
+pub(crate) enum Key {
     Host(Option<u128>),
     Named(String),
 }
@@ -206,16 +206,37 @@ impl RateLimit {
         }
     }
 
+    pub(crate) fn counts_messages(&self) -> bool {
+        self.scope == Scope::Messages
+    }
+
+    /// A key of the caller's making, else its own.
+    pub(crate) fn key_or_named(&self, ws: &WebSocket, name: Option<String>) -> Option<Key> {
+        name.map(Key::Named).or_else(|| self.key(ws))
+    }
+
     async fn admit(self, ws: WebSocket, next: Next) -> Result {
-        let key = self.key(&ws).unwrap_or_else(|| Key::Named(ws.id().to_string()));
+        match self.admit_handshake(&ws, None).await? {
+            true => next.run(ws).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the handshake may go on; where not, it has been answered.
+    pub(crate) async fn admit_handshake(&self, ws: &WebSocket, name: Option<String>) -> Result<bool> {
+        let key = self.key_or_named(ws, name).unwrap_or_else(|| Key::Named(ws.id().to_string()));
         loop {
             let shard = ws.connection().shard();
             match self.judge(self.take(&key, shard.now())) {
-                Verdict::Pass => return next.run(ws).await,
-                Verdict::Close => return Ok(ws.close(CloseCode::POLICY_VIOLATION, REASON).await?),
-                Verdict::Drop => return ws.reject(429).await,
-                Verdict::Wait(at) => shard.sleep_until(at).await,
+                Verdict::Pass => return Ok(true),
+                Verdict::Close => ws.close(CloseCode::POLICY_VIOLATION, REASON).await?,
+                Verdict::Drop => ws.reject(429).await?,
+                Verdict::Wait(at) => {
+                    shard.sleep_until(at).await;
+                    continue;
+                }
             }
+            return Ok(false);
         }
     }
 }
@@ -226,7 +247,7 @@ impl Middleware for RateLimit {
             Scope::Handshakes => Box::pin(self.clone().admit(ws, next)),
             Scope::Messages => {
                 let key = self.key(&ws);
-                ws.limit_messages(Limiter { limit: self.clone(), key, own: Cell::default() });
+                ws.limit_messages(Limiter::new(self.clone(), key));
                 next.run(ws)
             }
         }
@@ -245,6 +266,10 @@ impl fmt::Debug for RateLimit {
 }
 
 impl Limiter {
+    pub(crate) fn new(limit: RateLimit, key: Option<Key>) -> Self {
+        Limiter { limit, key, own: Cell::default() }
+    }
+
     /// What becomes of the next message.
     pub(crate) fn judge(&self, now: Instant) -> Verdict {
         let taken = match &self.key {

@@ -72,7 +72,7 @@ impl Room {
         BroadcastingTo::new(self.target(), clients.into_iter().map(Into::into).collect(), message.into())
     }
 
-    fn target(&self) -> Option<(Arc<Hub>, Target)> {
+    pub(crate) fn target(&self) -> Option<(Arc<Hub>, Target)> {
         let hub = self.app.hub()?;
         let group = hub.room(&self.name)?;
         Some((hub, Target::Room(group)))

@@ -224,7 +224,7 @@ impl RouterHandle {
         self.0.get().map(|place| place.hub.clone())
     }
 
-    fn target(&self) -> Option<(Arc<Hub>, Target)> {
+    pub(crate) fn target(&self) -> Option<(Arc<Hub>, Target)> {
         let place = self.0.get()?;
         Some((place.hub.clone(), Target::Routers(place.ids.clone())))
     }

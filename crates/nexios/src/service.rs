@@ -70,7 +70,9 @@ impl Service for ShardService {
         self.app.find(path).is_some()
     }
 
-    fn http(self: Rc<Self>, request: http::Request<RequestBody>, _peer: HttpPeer) -> Option<ResponseFuture> {
+    fn http(self: Rc<Self>, mut request: http::Request<RequestBody>, peer: HttpPeer) -> Option<ResponseFuture> {
+        let peer = self.app.hub.proxies.http_peer(peer, request.headers());
+        request.extensions_mut().insert(peer);
         let websocket = self.has_websocket(request.uri().path());
         self.app.http.answer(request, websocket)
     }

@@ -55,7 +55,12 @@ impl Tls {
         Tls(Source::Config(config))
     }
 
-    pub(crate) fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    /// What a listener needs.
+    ///
+    /// # Errors
+    /// [`TlsError`]
+    #[doc(hidden)]
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
         match &self.0 {
             Source::Config(config) => Ok(config.clone()),
             Source::Files { certificates, key } => from_files(certificates, key),

@@ -1,5 +1,6 @@
 //! The connection as handlers have it.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
@@ -67,6 +68,8 @@ struct Rare {
     /// Kept where the request head is dropped.
     params: Option<PathParams>,
     subprotocol: Option<String>,
+    /// What a front end in another language keeps for the connection.
+    front: Option<Rc<dyn Any>>,
 }
 
 /// What has happened to a connection so far.
@@ -78,6 +81,8 @@ pub(crate) struct Marks {
     pub(crate) opened: bool,
     /// Listeners or limits look at each message.
     pub(crate) observed: bool,
+    /// The companion has begun to show them each message.
+    pub(crate) observing: bool,
     /// The connection is gone, and the disconnect listeners have been called.
     pub(crate) departed: bool,
     /// The registry of the shard knows it.
@@ -461,6 +466,17 @@ impl WebSocket {
         self.rare(|rare| rare.subprotocol = Some(subprotocol));
     }
 
+    pub(crate) fn set_front(&self, front: Rc<dyn Any>) {
+        self.rare(|rare| rare.front = Some(front));
+    }
+
+    pub(crate) fn forget_client_id(&self) {
+        self.rare(|rare| rare.client_id = None);
+        if let Some(service) = self.service() {
+            service.registry().borrow_mut().set_client_id(self.id(), None);
+        }
+    }
+
     /// Makes a rate limit see each message from now on.
     pub(crate) fn limit_messages(&self, limiter: Limiter) {
         self.rare(|rare| rare.limiters.push(Rc::new(limiter)));
@@ -487,6 +503,8 @@ impl WebSocket {
             let watched = self.service().and_then(|service| service.registry().borrow_mut().remove(&self.id()));
             drop(watched);
         }
+        let front = self.rare_if_any(|rare| rare.front.take());
+        drop(front);
     }
 }
 

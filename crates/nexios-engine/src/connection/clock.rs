@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nexios_protocol::CloseCode;
 
-use super::{Inner, OpenPhase, Phase, Refusal, State};
+use super::{Flag, Inner, Phase, Refusal, State};
 use crate::metrics::Cause;
 use crate::settings::SlowClient;
 use crate::timer::Tick;
@@ -108,7 +108,7 @@ impl Inner {
         let clock = &mut state.clock;
         if next.is_set() && (!clock.armed.is_set() || next < clock.armed) {
             clock.armed = next;
-            self.shard.timers.borrow_mut().insert(next, self.token);
+            self.shard.timers.borrow_mut().insert(next, self.token());
             self.shard.notifier.notify();
         }
     }
@@ -130,7 +130,7 @@ impl Inner {
     }
 
     fn fragment_deadline(&self, state: &State) -> Tick {
-        if state.is_mid_message() && !state.flags.paused {
+        if state.is_mid_message() && !state.flags.has(Flag::Paused) {
             state.clock.heard.after(self.settings().fragment_timeout)
         } else {
             Tick::NEVER
@@ -203,7 +203,8 @@ impl Inner {
         if state.clock.waits_for_pong {
             // A paused connection cannot deliver its pong; bytes of a frame that is still
             // on its way prove life as well.
-            let alive = state.flags.paused || (state.is_mid_message() && state.clock.heard.after(timeout) > now);
+            let alive =
+                state.flags.has(Flag::Paused) || (state.is_mid_message() && state.clock.heard.after(timeout) > now);
             if alive {
                 state.clock.ping = now.after(timeout);
             } else {
@@ -225,7 +226,7 @@ impl Inner {
 impl State {
     fn is_mid_message(&self) -> bool {
         match &self.phase {
-            Phase::Open(OpenPhase { protocol, .. }) => protocol.is_mid_message() || protocol.is_mid_frame(),
+            Phase::Open(protocol) => protocol.is_mid_message() || protocol.is_mid_frame(),
             _ => false,
         }
     }

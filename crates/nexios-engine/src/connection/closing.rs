@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use nexios_protocol::{CloseCode, CloseFrame, truncate_reason};
 
-use super::{CloseInfo, Inner, OpenPhase, Phase, State};
+use super::{CloseInfo, Flag, Inner, Phase, State};
 
 impl Inner {
     /// Our Close frame (RFC 6455 §5.5.1); idempotent. The peer has the close timeout to answer.
@@ -15,7 +15,7 @@ impl Inner {
         self.settle(state);
         let reason = truncate_reason(reason);
         let mut frame = Vec::new();
-        if let Phase::Open(OpenPhase { protocol, .. }) = &mut state.phase {
+        if let Phase::Open(protocol) = &mut state.phase {
             protocol.send_close(&mut frame, Some(CloseFrame { code, reason }));
         }
         self.end_input(state, CloseInfo::new(code.get(), reason));
@@ -27,7 +27,7 @@ impl Inner {
         let timeout = self.settings().close_timeout;
         self.arm_deadline(state, timeout);
         // Reading goes on for the peer's Close, also where it was paused.
-        if state.flags.paused {
+        if state.flags.has(Flag::Paused) {
             self.mark_ready(state);
         }
     }
@@ -39,7 +39,7 @@ impl Inner {
             self.shard.outbox_of(&mut state.outbox).tail().extend_from_slice(answer);
         }
         self.finish(state, info);
-        state.flags.hang_up_after_flush = true;
+        state.flags.set(Flag::HangUpAfterFlush, true);
         self.output_grew(state);
         let timeout = self.settings().close_timeout;
         self.arm_deadline(state, timeout);
@@ -49,26 +49,26 @@ impl Inner {
     /// but what had arrived is still handed out.
     pub(super) fn hang_up(self: &Rc<Self>, state: &mut State) {
         if state.close.is_none() {
-            state.flags.hung_up = true;
+            state.flags.set(Flag::HungUp, true);
             state.close = Some(Box::new(CloseInfo::cut()));
             self.drop_output(state);
-            state.flags.finished = true;
+            state.flags.set(Flag::Finished, true);
             self.leave_groups(state);
-            state.wake_all();
+            self.wake_all(state);
         }
     }
 
     /// No more input for the application, and no more broadcasts.
     fn end_input(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
         state.close.get_or_insert_with(|| Box::new(info));
-        state.flags.input_over = true;
+        state.flags.set(Flag::InputOver, true);
         self.leave_groups(state);
-        state.wake_all();
+        self.wake_all(state);
     }
 
     /// Both sides are done: `closed()` resolves.
     pub(super) fn finish(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
-        state.flags.finished = true;
+        state.flags.set(Flag::Finished, true);
         self.end_input(state, info);
     }
 
@@ -90,9 +90,9 @@ impl Inner {
         }
         self.drop_output(state);
         state.stream.close(&self.shard.registry, reset);
-        state.phase = Phase::Gone;
-        state.flags.hang_up_after_flush = false;
-        self.shard.gone.borrow_mut().push(self.token);
+        state.end_frames(Phase::Gone);
+        state.flags.set(Flag::HangUpAfterFlush, false);
+        self.shard.gone.borrow_mut().push(self.token());
     }
 
     fn drop_output(self: &Rc<Self>, state: &mut State) {
@@ -103,8 +103,8 @@ impl Inner {
     }
 
     fn leave_groups(self: &Rc<Self>, state: &mut State) {
-        if state.flags.over_mark {
-            state.flags.over_mark = false;
+        if state.flags.has(Flag::OverMark) {
+            state.flags.set(Flag::OverMark, false);
             self.membership.borrow().tell_over_mark(false);
         }
         if let Some(remote) = state.rare.as_ref().and_then(|rare| rare.remote.as_ref()) {

@@ -5,15 +5,15 @@ use std::rc::Rc;
 
 use nexios_protocol::{CloseCode, FrameHeader, OpCode};
 
-use super::{Inner, Phase, State};
+use super::{Flag, Inner, Phase, State};
 use crate::metrics::Cause;
 use crate::outbox::Flushed;
 
 impl Inner {
     /// Something was added to the outbox: it is flushed at the latest at the end of the turn.
     pub(crate) fn output_grew(self: &Rc<Self>, state: &mut State) {
-        if !state.flags.dirty {
-            state.flags.dirty = true;
+        if !state.flags.has(Flag::Dirty) {
+            state.flags.set(Flag::Dirty, true);
             self.shard.dirty.borrow_mut().push(self.clone());
             self.shard.notifier.notify();
         }
@@ -24,8 +24,8 @@ impl Inner {
     pub(crate) fn flush(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        state.flags.dirty = false;
-        if state.flags.blocked {
+        state.flags.set(Flag::Dirty, false);
+        if state.flags.has(Flag::Blocked) {
             return;
         }
         self.write_out(state);
@@ -37,15 +37,15 @@ impl Inner {
         if let Phase::Http(http) = &mut state.phase {
             http.writer.take().into_iter().for_each(std::task::Waker::wake);
         }
-        if state.flags.blocked {
-            state.flags.blocked = false;
+        if state.flags.has(Flag::Blocked) {
+            state.flags.set(Flag::Blocked, false);
             self.write_out(state);
         }
     }
 
     /// Tries to write although the socket was full when it was last asked.
     pub(super) fn retry_write(self: &Rc<Self>, state: &mut State) {
-        state.flags.blocked = false;
+        state.flags.set(Flag::Blocked, false);
         self.write_out(state);
     }
 
@@ -72,7 +72,7 @@ impl Inner {
 
     /// The socket is full: the drain deadline runs from the last byte that went out.
     pub(crate) fn block(self: &Rc<Self>, state: &mut State, progress: bool) {
-        state.flags.blocked = true;
+        state.flags.set(Flag::Blocked, true);
         if progress || !state.clock.is_blocked() {
             state.clock.blocked_at(self.shard.tick());
             self.arm(state);
@@ -80,10 +80,10 @@ impl Inner {
     }
 
     fn after_flush(self: &Rc<Self>, state: &mut State) {
-        if state.flags.hang_up_after_flush {
-            state.flags.hang_up_after_flush = false;
+        if state.flags.has(Flag::HangUpAfterFlush) {
+            state.flags.set(Flag::HangUpAfterFlush, false);
             state.stream.shutdown_write();
-            state.phase = Phase::Lingering;
+            state.end_frames(Phase::Lingering);
             let timeout = self.settings().close_timeout;
             self.arm_deadline(state, timeout);
             // The peer's FIN may have come before: no edge will tell again.
@@ -97,7 +97,7 @@ impl Inner {
         let (header, header_len) = header.encode();
         self.write_own(state, |tail| tail.extend_from_slice(&header[..header_len]));
         let outbox = self.shard.outbox_of(&mut state.outbox);
-        if state.flags.blocked || outbox.has_backlog() || state.stream.is_tls() {
+        if state.flags.has(Flag::Blocked) || outbox.has_backlog() || state.stream.is_tls() {
             outbox.tail().extend_from_slice(payload);
         } else {
             let corked = outbox.tail().len();
@@ -127,12 +127,12 @@ impl Inner {
     pub(crate) fn mark_changed(self: &Rc<Self>, state: &mut State) {
         let len = state.outbox_len();
         let over = len > self.settings().outbox_mark_bytes;
-        if over != state.flags.over_mark {
-            state.flags.over_mark = over;
+        if over != state.flags.has(Flag::OverMark) {
+            state.flags.set(Flag::OverMark, over);
             self.membership.borrow().tell_over_mark(over);
         }
-        if !over && std::mem::take(&mut state.flags.task_sends) {
-            state.wake_task();
+        if !over && state.flags.take(Flag::TaskSends) {
+            self.wake_task(state);
         }
         let Some(rare) = &mut state.rare else { return };
         if !over {

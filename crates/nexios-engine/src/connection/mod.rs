@@ -6,6 +6,7 @@
 
 mod clock;
 mod closing;
+mod flags;
 mod flushing;
 mod opening;
 mod reading;
@@ -20,20 +21,22 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use nexios_protocol::{Agreed, ContextDeflater, RequestHead};
+use nexios_protocol::{self as protocol, Agreed, ContextDeflater, RequestHead};
 
 pub(crate) use clock::Clock;
+pub(crate) use flags::{Flag, Flags};
 pub(crate) use opening::Opened;
 pub use opening::{Accept, AcceptError, Refusal};
 pub use receiving::{ReceiveError, ReceiveTicket};
 pub use sending::SendError;
-pub(crate) use sending::deflate_settings;
+pub(crate) use sending::{deflate_settings, keeps_context};
 
 use crate::fanout::Membership;
 use crate::id::ConnectionId;
 use crate::inbox::Inbox;
 use crate::mailbox::RemoteShared;
 use crate::outbox::Outbox;
+use crate::run_queue::TaskKey;
 use crate::settings::Settings;
 use crate::shard::{Shard, ShardInner};
 use crate::stream::Stream;
@@ -72,9 +75,6 @@ pub struct CloseInfo {
 pub(crate) struct Inner {
     pub(crate) shard: Rc<ShardInner>,
     pub(crate) id: ConnectionId,
-    pub(crate) token: u32,
-    /// Whether it holds a place in the server's limits.
-    pub(crate) counted: bool,
     peer: Peer,
     settings: OnceCell<Arc<Settings>>,
     pub(crate) state: RefCell<State>,
@@ -95,10 +95,11 @@ pub(crate) struct State {
     head: Option<Rc<RequestHead>>,
     pub(crate) inbox: Option<Box<Inbox>>,
     pub(crate) outbox: Option<Box<Outbox>>,
-    /// The waker of the connection's own task.
-    pub(crate) task: Option<Waker>,
+    /// The connection's own task.
+    pub(crate) task: Option<TaskKey>,
     close: Option<Box<CloseInfo>>,
     rare: Option<Box<Rare>>,
+    compression: Option<Agreed>,
     pub(crate) flags: Flags,
 }
 
@@ -111,7 +112,7 @@ pub(crate) enum Phase {
     /// An upgrade request waits for the handler's answer.
     Connecting(Box<ConnectingPhase>),
     /// RFC 6455 rules, until both Close frames are through.
-    Open(OpenPhase),
+    Open(protocol::Connection),
     /// All is said; what still arrives is thrown away until the peer hangs up.
     Lingering,
     /// The descriptor is given back.
@@ -137,56 +138,13 @@ pub(crate) struct ConnectingPhase {
     early: Vec<u8>,
 }
 
-pub(crate) struct OpenPhase {
-    protocol: nexios_protocol::Connection,
-    pub(crate) compression: Option<NegotiatedCompression>,
-}
-
-pub(crate) struct NegotiatedCompression {
-    pub(crate) agreed: Agreed,
-    deflater: Option<Box<ContextDeflater>>,
-}
-
-/// One bit each, so that an idle connection stays small.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Flags {
-    /// On the shard's list of connections with output.
-    pub(crate) dirty: bool,
-    /// On the shard's list of connections with unread input.
-    pub(crate) ready: bool,
-    /// The last write met a full socket.
-    pub(crate) blocked: bool,
-    /// Reading is paused: the inbox is full.
-    paused: bool,
-    /// The peer hung up while reading was paused.
-    hung_up: bool,
-    /// No input will be added to the inbox any more.
-    input_over: bool,
-    /// A receive waits.
-    receiving: bool,
-    /// The connection's own task waits for a message, a free outbox, a message to listen to.
-    task_receives: bool,
-    task_sends: bool,
-    task_listens: bool,
-    /// Listeners look at each message before it is received.
-    observed: bool,
-    /// Received messages are thrown away.
-    discarding: bool,
-    /// Outbound compression was switched on.
-    pub(crate) compressing: bool,
-    /// The outbox is above its mark, and its groups know.
-    pub(crate) over_mark: bool,
-    /// The Close frame is in the outbox: hang up behind it.
-    hang_up_after_flush: bool,
-    /// Both sides are done, or the connection is cut: `closed()` resolves.
-    finished: bool,
-}
-
 /// What few connections need.
 #[derive(Default)]
 pub(crate) struct Rare {
     /// The end of the connection, behind messages that were not handed out yet.
     ending: Option<(CloseInfo, Vec<u8>)>,
+    /// The window of our compressed messages, where it is kept between them.
+    deflater: Option<Box<ContextDeflater>>,
     /// Input that was read but not parsed, because the inbox was full.
     unread: Vec<u8>,
     pings: receiving::ControlQueue,
@@ -282,13 +240,16 @@ impl Inner {
         Inner {
             id: ConnectionId::new(shard.index, token),
             shard,
-            token,
-            counted,
             peer,
             settings: OnceCell::new(),
-            state: RefCell::new(State::new(stream, clock)),
+            state: RefCell::new(State::new(stream, clock, counted)),
             membership: RefCell::default(),
         }
+    }
+
+    /// Its slot on the shard.
+    pub(crate) fn token(&self) -> u32 {
+        self.id.token()
     }
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
@@ -309,7 +270,9 @@ impl Inner {
 }
 
 impl State {
-    fn new(stream: Stream, clock: Clock) -> Self {
+    fn new(stream: Stream, clock: Clock, counted: bool) -> Self {
+        let mut flags = Flags::default();
+        flags.set(Flag::Counted, counted);
         State {
             stream,
             phase: Phase::Head(Vec::new()),
@@ -320,13 +283,14 @@ impl State {
             task: None,
             close: None,
             rare: None,
-            flags: Flags::default(),
+            compression: None,
+            flags,
         }
     }
 
     pub(crate) fn connection_state(&self) -> ConnectionState {
         match &self.phase {
-            _ if self.flags.finished => ConnectionState::Disconnected,
+            _ if self.flags.has(Flag::Finished) => ConnectionState::Disconnected,
             Phase::Head(_) | Phase::Http(_) | Phase::Connecting(_) => ConnectionState::Connecting,
             Phase::Open(_) if self.close.is_none() => ConnectionState::Connected,
             Phase::Open(_) => ConnectionState::Closing,
@@ -338,10 +302,16 @@ impl State {
         matches!(self.phase, Phase::Open(_)) && self.close.is_none()
     }
 
-    pub(crate) fn compression(&self) -> Option<&NegotiatedCompression> {
-        match &self.phase {
-            Phase::Open(open) => open.compression.as_ref(),
-            _ => None,
+    /// What was agreed about compression.
+    pub(crate) fn compression(&self) -> Option<&Agreed> {
+        self.compression.as_ref().filter(|_| matches!(self.phase, Phase::Open(_)))
+    }
+
+    /// No frames any more, neither in nor out.
+    fn end_frames(&mut self, phase: Phase) {
+        self.phase = phase;
+        if let Some(rare) = &mut self.rare {
+            rare.deflater = None;
         }
     }
 
@@ -362,5 +332,27 @@ impl CloseInfo {
     /// The connection was cut, or died of silence (RFC 6455 §7.1.5).
     pub(crate) fn cut() -> Self {
         CloseInfo::new(nexios_protocol::ABNORMAL, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::size_of;
+
+    /// What every idle connection pays for. Whoever has to raise a figure: `bench/README.md` says
+    /// how to measure what it costs.
+    #[test]
+    fn an_idle_connection_stays_small() {
+        // In debug builds mio notes in each socket which poller it belongs to.
+        let debug = if cfg!(debug_assertions) { 8 } else { 0 };
+        assert!(size_of::<Stream>() <= 16 + debug);
+        assert!(size_of::<protocol::Connection>() <= 32);
+        assert!(size_of::<Phase>() <= 32);
+        assert!(size_of::<Clock>() <= 24);
+        assert!(size_of::<State>() <= 128 + debug);
+        assert!(size_of::<Membership>() <= 32);
+        assert!(size_of::<Inner>() <= 224 + debug);
+        assert!(crate::run_queue::slot_bytes::<Option<Rc<Inner>>>() <= 40);
     }
 }

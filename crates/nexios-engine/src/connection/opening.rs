@@ -8,7 +8,7 @@ use nexios_protocol::{
     negotiate, write_accept,
 };
 
-use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Inner, NegotiatedCompression, OpenPhase, Phase};
+use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Flag, Inner, Phase};
 use crate::group::Group;
 use crate::http;
 use crate::metrics::Cause;
@@ -182,10 +182,10 @@ impl Inner {
     fn take_request(self: &Rc<Self>, state: &mut super::State, head: RequestHead, bytes: Vec<u8>, consumed: usize) {
         state.clock.deadline(crate::timer::Tick::NEVER);
         if head.is_upgrade() {
-            self.shard.opened.borrow_mut().push((self.token, Opened::Upgrade(head, bytes[consumed..].to_vec())));
+            self.shard.opened.borrow_mut().push((self.token(), Opened::Upgrade(head, bytes[consumed..].to_vec())));
         } else {
             state.phase = Phase::Http(Box::new(super::HttpPhase { prefix: bytes, ..Default::default() }));
-            self.shard.opened.borrow_mut().push((self.token, Opened::Http));
+            self.shard.opened.borrow_mut().push((self.token(), Opened::Http));
         }
     }
 
@@ -258,14 +258,8 @@ impl Inner {
         write_accept(&mut answer, &connecting.accept_key, subprotocol, extensions.as_deref(), headers)
             .map_err(|error| AcceptError::InvalidHeader(error.to_string()))?;
         let early = std::mem::take(&mut connecting.early);
-        let limits = nexios_protocol::Limits {
-            message_bytes_max: settings.message_bytes_max,
-            fragments_max: settings.fragments_max,
-        };
-        state.phase = Phase::Open(OpenPhase {
-            protocol: nexios_protocol::Connection::new(Role::Server, limits, agreed),
-            compression: agreed.map(|agreed| NegotiatedCompression { agreed, deflater: None }),
-        });
+        state.phase = Phase::Open(nexios_protocol::Connection::new(Role::Server, agreed));
+        state.compression = agreed;
         if !early.is_empty() {
             state.rare().unread = early;
         }
@@ -288,7 +282,7 @@ impl Inner {
         let answer = http::write_refusal(refusal);
         self.write_own(state, |tail| tail.extend_from_slice(&answer));
         self.finish(state, info);
-        state.flags.hang_up_after_flush = true;
+        state.flags.set(Flag::HangUpAfterFlush, true);
     }
 
     /// What became of a connection whose task ended: the last word if the framework had none.
@@ -307,7 +301,7 @@ impl Inner {
             ConnectionState::Connected => self.start_close(&mut state, CloseCode::NORMAL, ""),
             ConnectionState::Closing | ConnectionState::Disconnected => {
                 // Nobody will take what is left in the inbox of a peer that hung up.
-                if state.flags.hung_up {
+                if state.flags.has(Flag::HungUp) {
                     self.cut(&mut state);
                 }
             }

@@ -3,9 +3,9 @@
 use std::io;
 use std::rc::Rc;
 
-use nexios_protocol::{CloseCode, Codec, Received};
+use nexios_protocol::{CloseCode, Codec, Limits, Received};
 
-use super::{CloseInfo, Inner, OpenPhase, Phase, State};
+use super::{CloseInfo, Flag, Inner, Phase, State};
 use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::metrics::Cause;
@@ -34,7 +34,7 @@ impl Inner {
         }
         let hangs_up = readiness.read_closed || readiness.error;
         let mut state = self.state.borrow_mut();
-        let paused = state.flags.paused;
+        let paused = state.flags.has(Flag::Paused);
         match &mut state.phase {
             Phase::Head(_) => {
                 drop(state);
@@ -69,12 +69,12 @@ impl Inner {
     /// Goes on with a connection from the shard's ready list: no edge will come for it.
     pub(crate) fn read_again(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
         let mut state = self.state.borrow_mut();
-        state.flags.ready = false;
+        state.flags.set(Flag::Ready, false);
         if !matches!(state.phase, Phase::Open(_)) {
             drop(state);
             return self.on_readiness(Readiness { readable: true, ..Readiness::default() }, buffer, run);
         }
-        state.flags.paused = false;
+        state.flags.set(Flag::Paused, false);
         let mut unread = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.unread)).unwrap_or_default();
         drop(state);
         if self.parse_and_run(&mut unread, run) == Parsed::All {
@@ -90,7 +90,7 @@ impl Inner {
         for _ in 0..READS_PER_TURN {
             let read = {
                 let mut state = self.state.borrow_mut();
-                if !matches!(state.phase, Phase::Open(_)) || state.flags.paused {
+                if !matches!(state.phase, Phase::Open(_)) || state.flags.has(Flag::Paused) {
                     return;
                 }
                 let read = state.stream.read(buffer);
@@ -148,7 +148,7 @@ impl Inner {
     /// Keeps what was read and reads no more until the handler has taken some.
     fn pause(&self, unread: &[u8]) {
         let mut state = self.state.borrow_mut();
-        state.flags.paused = true;
+        state.flags.set(Flag::Paused, true);
         state.rare().unread = unread.to_vec();
     }
 
@@ -157,6 +157,7 @@ impl Inner {
         let mut codec = self.shard.codec.borrow_mut();
         let mut control = self.shard.control_out.borrow_mut();
         let settings = self.settings();
+        let limits = settings.limits();
         let before = state.inbox.is_some();
         let mut end = Parsed::All;
         let mut pos = 0;
@@ -165,7 +166,7 @@ impl Inner {
                 end = Parsed::InboxFull(pos);
                 break;
             }
-            match self.parse_one(&mut state, settings, &mut input[pos..], &mut codec, &mut control) {
+            match self.parse_one(&mut state, settings, &limits, &mut input[pos..], &mut codec, &mut control) {
                 Some(used) => pos += used,
                 None => {
                     end = Parsed::Over;
@@ -185,14 +186,15 @@ impl Inner {
         self: &Rc<Self>,
         state: &mut State,
         settings: &Settings,
+        limits: &Limits,
         input: &mut [u8],
         codec: &mut Codec,
         control: &mut Vec<u8>,
     ) -> Option<usize> {
         let State { phase, inbox, .. } = state;
-        let Phase::Open(OpenPhase { protocol, .. }) = phase else { return None };
+        let Phase::Open(protocol) = phase else { return None };
         control.clear();
-        match protocol.receive(input, control, codec) {
+        match protocol.receive(input, control, limits, codec) {
             Ok((used, None)) => Some(used),
             Ok((used, Some(Received::Text(text)))) => {
                 self.shard.inbox_of(inbox).push(Message::Text(text.into()));

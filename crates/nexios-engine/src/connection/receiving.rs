@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::{CloseInfo, Connection, Inner, Phase, RoundTrip, SendError, State};
+use super::{CloseInfo, Connection, Flag, Inner, Phase, RoundTrip, SendError, State};
 use crate::message::{Message, MessageRef};
 
 /// Control frames kept for `receive_ping` and `receive_pong`; the oldest goes first.
@@ -65,7 +65,7 @@ impl Connection {
     ) -> Poll<Result<Message, ReceiveError>> {
         let mut state = self.0.state.borrow_mut();
         let state = &mut *state;
-        if state.flags.receiving && ticket.held.is_none() {
+        if state.flags.has(Flag::Receiving) && ticket.held.is_none() {
             return Poll::Ready(Err(ReceiveError::Busy));
         }
         if let Some(message) = self.0.take_message(state) {
@@ -76,10 +76,10 @@ impl Connection {
             release(state, ticket);
             return Poll::Ready(Err(error));
         }
-        state.flags.receiving = true;
+        state.flags.set(Flag::Receiving, true);
         ticket.held = Some(Kind::Data);
-        state.flags.task_receives = state.is_task(cx);
-        if !state.flags.task_receives {
+        state.flags.set(Flag::TaskReceives, self.0.is_task(state, cx));
+        if !state.flags.has(Flag::TaskReceives) {
             store(&mut state.rare().receiver, cx);
         }
         Poll::Pending
@@ -141,7 +141,7 @@ impl Connection {
     /// Lets listeners see each message before it can be received: see
     /// [`poll_unheard`](Self::poll_unheard).
     pub fn observe(&self) {
-        self.0.state.borrow_mut().flags.observed = true;
+        self.0.state.borrow_mut().flags.set(Flag::Observed, true);
     }
 
     /// The next message that no listener has seen; it stays queued. `None`: closed, and all are heard.
@@ -150,11 +150,12 @@ impl Connection {
         if let Some(message) = state.inbox.as_ref().and_then(|inbox| inbox.unheard()) {
             return Poll::Ready(Some(message.clone()));
         }
-        if state.flags.input_over {
+        if state.flags.has(Flag::InputOver) {
             return Poll::Ready(None);
         }
-        state.flags.task_listens = state.is_task(cx);
-        if !state.flags.task_listens {
+        let is_task = self.0.is_task(&state, cx);
+        state.flags.set(Flag::TaskListens, is_task);
+        if !is_task {
             store(&mut state.rare().listener, cx);
         }
         Poll::Pending
@@ -167,7 +168,7 @@ impl Connection {
             inbox.mark_heard();
         }
         self.0.discard_heard(&mut state);
-        state.wake_receive();
+        self.0.wake_receive(&mut state);
     }
 
     /// Throws away the message that [`poll_unheard`](Self::poll_unheard) showed: it is neither
@@ -177,7 +178,7 @@ impl Connection {
         let state = &mut *state;
         if let Some(inbox) = &mut state.inbox {
             inbox.remove_unheard();
-            if state.flags.paused && inbox.has_room(self.0.settings()) {
+            if state.flags.has(Flag::Paused) && inbox.has_room(self.0.settings()) {
                 self.0.mark_ready(state);
             }
         }
@@ -187,18 +188,18 @@ impl Connection {
     /// From now on messages are thrown away once listeners, if any, have seen them.
     pub fn discard_messages(&self, on: bool) {
         let mut state = self.0.state.borrow_mut();
-        state.flags.discarding = on;
+        state.flags.set(Flag::Discarding, on);
         self.0.discard_heard(&mut state);
     }
 
     /// Resolves when the connection is over, to how it ended. Any number may wait.
     pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseInfo> {
         let mut state = self.0.state.borrow_mut();
-        if state.flags.finished {
+        if state.flags.has(Flag::Finished) {
             return Poll::Ready(state.close.as_deref().cloned().unwrap_or_else(CloseInfo::cut));
         }
         // The connection's own task is woken at the end in any case.
-        if !state.is_task(cx) {
+        if !self.0.is_task(&state, cx) {
             add(&mut state.rare().closed_waiters, cx);
         }
         Poll::Pending
@@ -247,7 +248,7 @@ impl Connection {
 
 impl State {
     fn receive_error(&self) -> Option<ReceiveError> {
-        if self.flags.input_over {
+        if self.flags.has(Flag::InputOver) {
             let inbox_empty = self.inbox.as_ref().is_none_or(|inbox| inbox.is_empty());
             let info = || self.close.as_deref().cloned().unwrap_or_else(CloseInfo::cut);
             return inbox_empty.then(|| ReceiveError::Closed(info()));
@@ -272,56 +273,56 @@ impl State {
             Kind::Pong | Kind::Data => &mut self.rare().pongs,
         }
     }
+}
 
-    /// Whether it is the connection's own task that asks. Its waker is kept once, so that an
-    /// idle connection holds no other.
-    pub(super) fn is_task(&self, cx: &Context<'_>) -> bool {
-        self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()))
+impl Inner {
+    /// Whether it is the connection's own task that asks. It is woken by its key, so that an
+    /// idle connection holds no waker.
+    pub(super) fn is_task(&self, state: &State, cx: &Context<'_>) -> bool {
+        state.task.is_some_and(|task| self.shard.tasks.is_polling(task, cx.waker()))
     }
 
-    pub(super) fn wake_task(&self) {
-        if let Some(task) = &self.task {
-            task.wake_by_ref();
+    pub(super) fn wake_task(&self, state: &State) {
+        if let Some(task) = state.task {
+            self.shard.tasks.wake(task);
         }
     }
 
-    fn wake_receive(&mut self) {
-        if self.flags.task_receives {
-            self.wake_task();
-        } else if let Some(rare) = &mut self.rare {
+    fn wake_receive(&self, state: &mut State) {
+        if state.flags.has(Flag::TaskReceives) {
+            self.wake_task(state);
+        } else if let Some(rare) = &mut state.rare {
             wake(&mut rare.receiver);
         }
     }
 
-    fn wake_listener(&mut self) {
-        if self.flags.task_listens {
-            self.wake_task();
-        } else if let Some(rare) = &mut self.rare {
+    fn wake_listener(&self, state: &mut State) {
+        if state.flags.has(Flag::TaskListens) {
+            self.wake_task(state);
+        } else if let Some(rare) = &mut state.rare {
             wake(&mut rare.listener);
         }
     }
 
     /// Wakes everybody who waits for anything: the connection is ending.
-    pub(super) fn wake_all(&mut self) {
-        self.wake_task();
-        let Some(rare) = &mut self.rare else { return };
+    pub(super) fn wake_all(&self, state: &mut State) {
+        self.wake_task(state);
+        let Some(rare) = &mut state.rare else { return };
         wake(&mut rare.receiver);
         wake(&mut rare.pings.receiver);
         wake(&mut rare.pongs.receiver);
         wake(&mut rare.listener);
         rare.send_waiters.drain(..).for_each(Waker::wake);
         rare.round_trips.iter().for_each(|trip| trip.waker.wake_by_ref());
-        if self.flags.finished {
+        if state.flags.has(Flag::Finished) {
             rare.closed_waiters.drain(..).for_each(Waker::wake);
         }
     }
-}
 
-impl Inner {
     fn take_message(self: &std::rc::Rc<Self>, state: &mut State) -> Option<Message> {
         let inbox = state.inbox.as_mut()?;
-        let message = inbox.pop(state.flags.observed)?;
-        if state.flags.paused && inbox.has_room(self.settings()) {
+        let message = inbox.pop(state.flags.has(Flag::Observed))?;
+        if state.flags.has(Flag::Paused) && inbox.has_room(self.settings()) {
             self.mark_ready(state);
         }
         self.give_back_inbox(state);
@@ -329,7 +330,7 @@ impl Inner {
     }
 
     fn discard_heard(self: &std::rc::Rc<Self>, state: &mut State) {
-        while state.flags.discarding && self.take_message(state).is_some() {}
+        while state.flags.has(Flag::Discarding) && self.take_message(state).is_some() {}
     }
 
     /// An empty inbox goes back to the shard's pool.
@@ -343,11 +344,11 @@ impl Inner {
 
     /// New messages are there.
     pub(super) fn wake_receiver(self: &std::rc::Rc<Self>, state: &mut State) {
-        if state.flags.observed {
-            state.wake_listener();
+        if state.flags.has(Flag::Observed) {
+            self.wake_listener(state);
         } else {
             self.discard_heard(state);
-            state.wake_receive();
+            self.wake_receive(state);
         }
     }
 
@@ -388,8 +389,8 @@ fn release(state: &mut State, ticket: &mut ReceiveTicket) {
     match ticket.held.take() {
         None => {}
         Some(Kind::Data) => {
-            state.flags.receiving = false;
-            state.flags.task_receives = false;
+            state.flags.set(Flag::Receiving, false);
+            state.flags.set(Flag::TaskReceives, false);
         }
         Some(kind) => {
             let queue = state.control_queue(kind);

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use nexios_protocol::{CloseCode, ContextDeflater, OpCode, write_frame};
+use nexios_protocol::{Agreed, CloseCode, ContextDeflater, OpCode, write_frame};
 
 use super::receiving::add;
-use super::{CloseInfo, Connection, Inner, NegotiatedCompression, OpenPhase, Phase, State};
+use super::{CloseInfo, Connection, Flag, Inner, Phase, State};
 use crate::group::{Audience, Group};
 use crate::mailbox::{RemoteConnection, RemoteShared};
 use crate::message::MessageRef;
@@ -59,8 +59,8 @@ impl Connection {
         if !state.is_connected() || state.outbox_len() <= self.0.settings().outbox_mark_bytes {
             return Poll::Ready(());
         }
-        if state.is_task(cx) {
-            state.flags.task_sends = true;
+        if self.0.is_task(&state, cx) {
+            state.flags.set(Flag::TaskSends, true);
         } else {
             add(&mut state.rare().send_waiters, cx);
         }
@@ -93,8 +93,8 @@ impl Connection {
     /// Compresses messages from now on; says whether the client agreed to it in the handshake.
     pub fn enable_compression(&self) -> bool {
         let mut state = self.0.state.borrow_mut();
-        let agreed = matches!(&state.phase, Phase::Open(OpenPhase { compression: Some(_), .. }));
-        state.flags.compressing = agreed;
+        let agreed = state.compression().is_some();
+        state.flags.set(Flag::Compressing, agreed);
         agreed
     }
 
@@ -140,8 +140,8 @@ impl State {
 }
 
 /// What tells two compressed forms of one broadcast apart: window bits and level.
-pub(crate) fn deflate_settings(compression: &NegotiatedCompression, level: u8) -> (u8, u8) {
-    (compression.agreed.server_max_window_bits, level)
+pub(crate) fn deflate_settings(agreed: &Agreed, level: u8) -> (u8, u8) {
+    (agreed.server_max_window_bits, level)
 }
 
 impl Inner {
@@ -166,15 +166,16 @@ impl Inner {
 
     pub(crate) fn wants_compression(&self, state: &State, len: usize, compress: Option<bool>) -> bool {
         let min = self.settings().compression.map_or(usize::MAX, |compression| compression.message_bytes_min);
-        state.flags.compressing && compress != Some(false) && len >= min
+        state.flags.has(Flag::Compressing) && compress != Some(false) && len >= min
     }
 
     pub(crate) fn compress(&self, state: &mut State, payload: &[u8], out: &mut Vec<u8>) {
-        let Phase::Open(OpenPhase { compression: Some(compression), .. }) = &mut state.phase else { return };
+        let Some(agreed) = state.compression().copied() else { return };
         let configured = self.settings().compression.unwrap_or_default();
-        let bits = compression.agreed.server_max_window_bits;
-        if compression.keeps_context() {
-            compression
+        let bits = agreed.server_max_window_bits;
+        if keeps_context(&agreed) {
+            state
+                .rare()
                 .deflater
                 .get_or_insert_with(|| Box::new(ContextDeflater::new(bits, configured.level, 8)))
                 .compress(payload, out);
@@ -214,9 +215,7 @@ impl Inner {
     }
 }
 
-impl NegotiatedCompression {
-    /// Whether our messages build on earlier ones (RFC 7692 §7.1.1).
-    pub(crate) fn keeps_context(&self) -> bool {
-        !self.agreed.server_no_context_takeover
-    }
+/// Whether our messages build on earlier ones (RFC 7692 §7.1.1).
+pub(crate) fn keeps_context(agreed: &Agreed) -> bool {
+    !agreed.server_no_context_takeover
 }

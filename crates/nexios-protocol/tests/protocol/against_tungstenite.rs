@@ -158,7 +158,7 @@ fn fragments_by_them(socket: &mut WebSocket<Memory>, first: Data, payload: &[u8]
 }
 
 fn write_by_us(role: Role, sent: &[Sent], close: &Option<(u16, String)>) -> Vec<u8> {
-    let (mut connection, mut out) = (Connection::new(role, limits(), None), Vec::new());
+    let (mut connection, mut out) = (Connection::new(role, None), Vec::new());
     for one in sent {
         match one {
             Sent::Text(text, sizes) => send_pieces(&mut connection, &mut out, OpCode::Text, text.as_bytes(), sizes),
@@ -209,8 +209,8 @@ proptest! {
     #[test]
     fn they_take_our_answers(role in roles(), sent in sent(), close in close()) {
         let bytes = write_by_them(other(role), &sent, &close);
-        let (mut ours, mut answers) = (Connection::new(role, limits(), None), Vec::new());
-        feed(&mut ours, &mut Default::default(), &bytes, &mut Vec::new(), &mut answers).unwrap();
+        let (mut ours, mut answers) = (Connection::new(role, None), Vec::new());
+        feed(&mut ours, &limits(), &mut Default::default(), &bytes, &mut Vec::new(), &mut answers).unwrap();
         let (seen, error) = read_by_them(other(role), &answers);
         prop_assert!(error.is_none(), "{:?}", error);
         let pings = sent.iter().filter_map(|one| match one {

@@ -22,7 +22,7 @@ struct Pair {
 
 impl Peer {
     fn new(role: Role) -> Self {
-        let connection = Connection::new(role, Limits::default(), Some(NO_TAKEOVER));
+        let connection = Connection::new(role, Some(NO_TAKEOVER));
         Peer { connection, seen: Vec::new(), wire: Vec::new(), error: None }
     }
 
@@ -36,7 +36,8 @@ impl Peer {
     }
 
     fn receive(&mut self, bytes: &[u8]) {
-        let fed = feed(&mut self.connection, &mut Codec::new(), bytes, &mut self.seen, &mut self.wire);
+        let fed =
+            feed(&mut self.connection, &Limits::default(), &mut Codec::new(), bytes, &mut self.seen, &mut self.wire);
         self.error = self.error.or(fed.err());
     }
 

@@ -12,10 +12,10 @@ fn at_most(bytes: usize) -> Limits {
 
 /// The error, and after how many bytes it comes when they arrive one by one.
 fn failure(role: Role, limits: Limits, deflate: Option<Agreed>, bytes: &[u8]) -> Option<(usize, ProtocolError)> {
-    let mut connection = nexios_protocol::Connection::new(role, limits, deflate);
+    let mut connection = nexios_protocol::Connection::new(role, deflate);
     let (mut codec, mut seen, mut out) = (Codec::new(), Vec::new(), Vec::new());
     for (index, byte) in bytes.iter().enumerate() {
-        if let Err(error) = feed(&mut connection, &mut codec, &[*byte], &mut seen, &mut out) {
+        if let Err(error) = feed(&mut connection, &limits, &mut codec, &[*byte], &mut seen, &mut out) {
             assert_eq!(connection.close_state(), CloseState::Failed);
             assert_eq!(frames(&out).last(), Some(&(OpCode::Close, error.close_code().get().to_be_bytes().to_vec())));
             return Some((index + 1, error));

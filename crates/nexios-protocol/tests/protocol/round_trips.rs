@@ -105,7 +105,7 @@ proptest! {
         let (Some(theirs), Some(ours)) = (theirs, ours) else { return Ok(()) };
         assert_compatible(&theirs, &ours);
         let mut sides = [(Role::Client, theirs, client), (Role::Server, ours, server)].map(|(role, agreed, config)| {
-            (Connection::new(role, Limits::default(), Some(agreed)), Compressor::new(role, &agreed, &config))
+            (Connection::new(role, Some(agreed)), Compressor::new(role, &agreed, &config))
         });
         let mut codec = Codec::new();
         for (from_client, compress, payload) in messages {
@@ -123,7 +123,7 @@ proptest! {
             } else {
                 from.0.send_message(&mut wire, opcode, &bytes);
             }
-            feed(&mut to.0, &mut codec, &wire, &mut seen, &mut Vec::new()).unwrap();
+            feed(&mut to.0, &Limits::default(), &mut codec, &wire, &mut seen, &mut Vec::new()).unwrap();
             prop_assert_eq!(seen, [payload.seen()]);
         }
     }
@@ -133,7 +133,7 @@ proptest! {
         from_client: bool, payload in vec(any::<u8>(), 0..500), sizes in vec(0usize..100, 0..8), pings: bool,
     ) {
         let role = if from_client { Role::Client } else { Role::Server };
-        let (mut from, mut wire) = (Connection::new(role, Limits::default(), None), Vec::new());
+        let (mut from, mut wire) = (Connection::new(role, None), Vec::new());
         let (mut rest, mut opcode) = (&payload[..], OpCode::Binary);
         let mut expected = Vec::new();
         for size in sizes {

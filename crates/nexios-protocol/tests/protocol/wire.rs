@@ -80,11 +80,11 @@ pub(crate) fn outcome<'a>(
     deflate: Option<Agreed>,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Outcome {
-    let mut connection = Connection::new(role, limits, deflate);
+    let mut connection = Connection::new(role, deflate);
     let (mut seen, mut out, mut codec) = (Vec::new(), Vec::new(), Codec::new());
     let mut error = None;
     for piece in pieces {
-        if let Err(failed) = feed(&mut connection, &mut codec, piece, &mut seen, &mut out) {
+        if let Err(failed) = feed(&mut connection, &limits, &mut codec, piece, &mut seen, &mut out) {
             error = Some(failed);
             break;
         }
@@ -95,6 +95,7 @@ pub(crate) fn outcome<'a>(
 /// Feeds one piece until all of it is used, as an owner of sockets does.
 pub(crate) fn feed(
     connection: &mut Connection,
+    limits: &Limits,
     codec: &mut Codec,
     piece: &[u8],
     seen: &mut Vec<Seen>,
@@ -104,7 +105,7 @@ pub(crate) fn feed(
     let mut rest = &mut input[..];
     loop {
         let len = rest.len();
-        let (used, received) = connection.receive(rest, out, codec)?;
+        let (used, received) = connection.receive(rest, out, limits, codec)?;
         assert!(used <= len);
         let got_nothing = received.is_none();
         seen.extend(received.map(detach));

@@ -45,8 +45,7 @@ pub struct TestSocket {
 
 impl TestSocket {
     pub(super) fn new(client: TestClient, pipe: MemoryClient, response: HandshakeResponse, unread: Vec<u8>) -> Self {
-        let limits = Limits { message_bytes_max: None, fragments_max: None };
-        let protocol = Connection::new(Role::Client, limits, response.deflate);
+        let protocol = Connection::new(Role::Client, response.deflate);
         TestSocket { client, pipe, response, protocol, codec: Codec::new(), unread, answers: true }
     }
 
@@ -245,7 +244,8 @@ impl TestSocket {
 
     fn decode(&mut self) -> Result<Option<Received>, TestError> {
         let mut out = Vec::new();
-        let (used, received) = self.protocol.receive(&mut self.unread, &mut out, &mut self.codec)?;
+        let limits = Limits { message_bytes_max: None, fragments_max: None };
+        let (used, received) = self.protocol.receive(&mut self.unread, &mut out, &limits, &mut self.codec)?;
         let received = received.map(owned);
         self.unread.drain(..used);
         if self.answers {

@@ -135,7 +135,7 @@ impl Bench {
             Err(error) => panic!("{error}: {:?}", String::from_utf8_lossy(&input)),
         };
         input.drain(..used);
-        let protocol = Connection::new(Role::Client, Limits::default(), response.deflate);
+        let protocol = Connection::new(Role::Client, response.deflate);
         let client =
             Client { bench: self.clone(), end, protocol: RefCell::new(protocol), input: RefCell::new(input), response };
         Ok(client)
@@ -207,7 +207,7 @@ impl Client {
             let mut protocol = self.protocol.borrow_mut();
             // Decoding needs the bytes to itself, so it works on a copy of what is left.
             let mut copy = rest.to_vec();
-            let (used, event) = protocol.receive(&mut copy, &mut out, &mut codec).unwrap();
+            let (used, event) = protocol.receive(&mut copy, &mut out, &Limits::default(), &mut codec).unwrap();
             seen.extend(event.map(Seen::from));
             rest = &mut rest[used..];
         }

@@ -1,0 +1,81 @@
+//! What is so or not so with a connection.
+
+/// One thing that is so or not so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flag {
+    /// It holds a place in the server's limits.
+    Counted,
+    /// On the shard's list of connections with output.
+    Dirty,
+    /// On the shard's list of connections with unread input.
+    Ready,
+    /// The last write met a full socket.
+    Blocked,
+    /// Reading is paused: the inbox is full.
+    Paused,
+    /// The peer hung up while reading was paused.
+    HungUp,
+    /// No input will be added to the inbox any more.
+    InputOver,
+    /// A receive waits.
+    Receiving,
+    /// The connection's own task waits for a message,
+    TaskReceives,
+    /// for a free outbox,
+    TaskSends,
+    /// for a message to listen to.
+    TaskListens,
+    /// Listeners look at each message before it is received.
+    Observed,
+    /// Received messages are thrown away.
+    Discarding,
+    /// Outbound compression was switched on.
+    Compressing,
+    /// The outbox is above its mark, and its groups know.
+    OverMark,
+    /// The Close frame is in the outbox: hang up behind it.
+    HangUpAfterFlush,
+    /// Both sides are done, or the connection is cut: `closed()` resolves.
+    Finished,
+}
+
+/// The flags that are set; one bit each, so that an idle connection stays small.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    pub(crate) fn has(self, flag: Flag) -> bool {
+        self.0 & bit(flag) != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: Flag, on: bool) {
+        self.0 = if on { self.0 | bit(flag) } else { self.0 & !bit(flag) };
+    }
+
+    /// Clears the flag; says whether it was set.
+    pub(crate) fn take(&mut self, flag: Flag) -> bool {
+        let was_set = self.has(flag);
+        self.set(flag, false);
+        was_set
+    }
+}
+
+fn bit(flag: Flag) -> u32 {
+    1 << flag as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_changes_no_other() {
+        let mut flags = Flags::default();
+        flags.set(Flag::Counted, true);
+        flags.set(Flag::Finished, true);
+        flags.set(Flag::Paused, false);
+        assert!(flags.has(Flag::Counted) && flags.has(Flag::Finished) && !flags.has(Flag::Paused));
+        assert!(flags.take(Flag::Counted));
+        assert!(!flags.take(Flag::Counted) && flags.has(Flag::Finished));
+    }
+}

@@ -1,0 +1,62 @@
+//! The app on its way to an engine.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::asgi::Asgi;
+use crate::router::WsRouter;
+use crate::settings;
+
+/// An app that is being put together.
+#[pyclass(unsendable, module = "nexios._nexios")]
+pub(crate) struct App {
+    app: RefCell<Option<nexios::App>>,
+    /// Files are read in threads of a runtime.
+    pub(crate) files: bool,
+}
+
+impl App {
+    pub(crate) fn take(&self) -> PyResult<nexios::App> {
+        self.app.take().ok_or_else(|| PyRuntimeError::new_err("this app is built already"))
+    }
+}
+
+#[pymethods]
+impl App {
+    #[new]
+    #[pyo3(signature = (router, server, trusted_proxies, files, health, http = None))]
+    fn new(
+        router: &WsRouter,
+        server: &Bound<'_, PyDict>,
+        trusted_proxies: Vec<String>,
+        files: Vec<(String, std::path::PathBuf)>,
+        health: Option<String>,
+        http: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let mut settings = nexios::ServerSettings::default();
+        settings::server(server, &mut settings)?;
+        let mut app = nexios::App::new().mount(router.take()?).trusted_proxies(trusted_proxies);
+        app = app.server(|server| *server = settings);
+        let has_files = !files.is_empty();
+        for (path, directory) in files {
+            app = app.static_files(path, directory);
+        }
+        if let Some(path) = health {
+            app = app.health(path);
+        }
+        if let Some(http) = http {
+            let asgi = Arc::new(Asgi::new(http)?);
+            app = app.front_http(move |request| asgi.answer(request));
+        }
+        Ok(App { app: RefCell::new(Some(app)), files: has_files })
+    }
+
+    /// Raises `ValueError` where the app contradicts itself.
+    fn check(&self) -> PyResult<()> {
+        self.take()?.build().map(drop).map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+}

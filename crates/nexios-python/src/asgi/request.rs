@@ -1,0 +1,100 @@
+//! What an application's task holds of its request: `receive` and `send`.
+
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use send_wrapper::SendWrapper;
+
+use super::exchange::{Event, Exchange, Undone};
+use super::receive::{Receive, Room, to_python};
+use super::response::Message;
+use crate::future::{Completed, Waiting};
+use crate::host::Host;
+
+/// A request that the application answers. Frameworks run parts of it in threads, so that any
+/// thread may drop it; its methods belong to the loop's.
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct AsgiRequest {
+    exchange: Arc<Exchange>,
+    home: Home,
+    /// The place of its task.
+    key: usize,
+}
+
+/// The host, for its own thread. Elsewhere nothing but a drop happens, and that leaks a counter.
+struct Home(Option<SendWrapper<Weak<Host>>>);
+
+impl Home {
+    fn host(&self) -> PyResult<Rc<Host>> {
+        let home = self.0.as_ref().filter(|home| home.valid());
+        let home = home.ok_or_else(|| PyRuntimeError::new_err("called from another thread than the event loop's"))?;
+        home.upgrade().ok_or_else(|| PyRuntimeError::new_err("the server has ended"))
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Some(home) = self.0.take().filter(|home| !home.valid()) {
+            std::mem::forget(home);
+        }
+    }
+}
+
+impl AsgiRequest {
+    pub(super) fn new(exchange: Arc<Exchange>, host: &Rc<Host>, key: usize) -> Self {
+        AsgiRequest { exchange, home: Home(Some(SendWrapper::new(Rc::downgrade(host)))), key }
+    }
+}
+
+/// A task that was cancelled before it began.
+impl Drop for AsgiRequest {
+    fn drop(&mut self) {
+        self.exchange.end();
+    }
+}
+
+#[pymethods]
+impl AsgiRequest {
+    /// The next message: a part of the body, or that the client has gone.
+    fn receive(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let host = self.home.host()?;
+        if self.exchange.is_over() {
+            return Completed::with(py, to_python(py, &Event::Disconnect)?);
+        }
+        Waiting::lazy(py, &host, Receive::new(self.exchange.clone()))
+    }
+
+    /// Takes a message; waits as long as the client is behind.
+    fn send(&self, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = message.py();
+        let host = self.home.host()?;
+        if self.exchange.is_client_gone() {
+            return Completed::nothing(py);
+        }
+        match Message::of(message)? {
+            Message::Start(head) => self.exchange.start(head)?,
+            Message::Body { part, more } => {
+                let has_room = self.exchange.push(part, more)?;
+                host.settle(py);
+                if !has_room {
+                    return Waiting::lazy(py, &host, Room::new(self.exchange.clone()));
+                }
+            }
+        }
+        Completed::nothing(py)
+    }
+
+    /// The application has returned or raised; says what it left undone.
+    fn end(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        let host = self.home.host()?;
+        host.request_tasks.borrow_mut().try_remove(self.key);
+        let undone = self.exchange.end();
+        host.settle(py);
+        Ok(undone.map(|undone| match undone {
+            Undone::Nothing => "without a response",
+            Undone::Half => "in the middle of its response",
+        }))
+    }
+}

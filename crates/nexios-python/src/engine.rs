@@ -1,0 +1,170 @@
+//! A served app on one event loop.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nexios_engine::{Listener, Server};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::app::App;
+use crate::host::Host;
+
+/// Drives connections on the thread of an event loop, which calls `turn`.
+#[pyclass(unsendable, module = "nexios._nexios")]
+pub(crate) struct Engine {
+    host: Rc<Host>,
+    server: Server,
+}
+
+impl Engine {
+    pub(crate) fn host(&self) -> Rc<Host> {
+        self.host.clone()
+    }
+
+    fn shard(&self) -> PyResult<nexios_engine::Shard> {
+        self.host.shard().ok_or_else(|| PyRuntimeError::new_err("the server has ended"))
+    }
+
+    fn listen(&self, listener: Listener) -> PyResult<()> {
+        Ok(self.shard()?.listen(listener)?)
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(app: &App, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let built = app.take()?.build().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let server = Server::new(built.server_settings().clone());
+        let shard = server.shard(Instant::now())?;
+        built.run_on(&server, &shard);
+        Ok(Engine { host: Host::new(event_loop, shard, app.files)?, server })
+    }
+
+    /// The descriptors that the loop watches: the poller's, and the one on which other threads ring.
+    fn fds(&self) -> PyResult<(i32, i32)> {
+        Ok((self.shard()?.fd(), self.host.alarm_fd()))
+    }
+
+    /// Lets the loop call for turns, until `close()`.
+    fn begin(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (turn, ring) = (slf.getattr("turn")?, slf.getattr("ring")?);
+        slf.borrow().host.set_turn(turn.unbind(), ring.unbind());
+        Ok(())
+    }
+
+    /// A turn that the timer calls for.
+    fn ring(&self, py: Python<'_>) -> PyResult<()> {
+        let host = self.host.clone();
+        host.ring(py)
+    }
+
+    /// Polls, resumes handlers, writes.
+    fn turn(&self, py: Python<'_>) -> PyResult<()> {
+        let host = self.host.clone();
+        host.turn(py)
+    }
+
+    /// Listens on a host and port; returns the addresses.
+    #[pyo3(signature = (host, port, *, reuse_port = false, tls = None))]
+    fn listen_tcp(
+        &self,
+        host: &str,
+        port: u16,
+        reuse_port: bool,
+        tls: Option<(PathBuf, PathBuf)>,
+    ) -> PyResult<Vec<(String, u16)>> {
+        let config = tls_config(tls)?;
+        let resolved: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+        // Port 0 would pick a different one for each address.
+        let count = if port == 0 { 1 } else { usize::MAX };
+        let mut addresses = Vec::new();
+        for address in resolved.into_iter().take(count) {
+            let bound = Listener::bind_shared(address, reuse_port);
+            let mut listener = bound.map_err(|error| cannot_listen(&address.to_string(), &error))?;
+            addresses.extend(listener.local_address().map(|address| (address.ip().to_string(), address.port())));
+            if let Some(config) = &config {
+                listener = listener.with_tls(config.clone());
+            }
+            self.listen(listener)?;
+        }
+        Ok(addresses)
+    }
+
+    /// Listens on a Unix socket.
+    fn listen_unix(&self, path: PathBuf) -> PyResult<()> {
+        let bound = Listener::bind_unix(&path);
+        self.listen(bound.map_err(|error| cannot_listen(&path.display().to_string(), &error))?)
+    }
+
+    /// Accepts from a descriptor that listens already, and owns it from now on.
+    #[pyo3(signature = (fd, *, tls = None))]
+    fn listen_fd(&self, fd: i32, tls: Option<(PathBuf, PathBuf)>) -> PyResult<()> {
+        if fd < 0 {
+            return Err(PyValueError::new_err("a descriptor is not negative"));
+        }
+        let config = tls_config(tls)?;
+        // SAFETY: the package gives away a descriptor that it has just duplicated.
+        #[allow(unsafe_code, reason = "descriptors from Python are plain numbers")]
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let listener = Listener::from_fd(fd);
+        self.listen(match config {
+            Some(config) => listener.with_tls(config),
+            None => listener,
+        })
+    }
+
+    /// Stops accepting and closes all connections with 1012, spread over some time.
+    fn shutdown(&self, py: Python<'_>, jitter: f64) -> PyResult<()> {
+        self.shard()?.close_all(Duration::try_from_secs_f64(jitter).unwrap_or_default());
+        self.host.settle(py);
+        Ok(())
+    }
+
+    #[getter]
+    fn connection_count(&self) -> usize {
+        self.host.shard().map_or(0, |shard| shard.connection_count())
+    }
+
+    /// Whether nothing lives here any more.
+    #[getter]
+    fn is_idle(&self) -> bool {
+        self.host.request_tasks.borrow().is_empty() && self.host.shard().is_none_or(|shard| shard.is_idle())
+    }
+
+    /// Seconds that handlers get to end.
+    #[getter]
+    fn shutdown_grace(&self) -> f64 {
+        self.server.settings().shutdown_grace.as_secs_f64()
+    }
+
+    /// The counters at this moment.
+    fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let metrics = self.server.metrics();
+        let counters = PyDict::new(py);
+        counters.set_item("open", metrics.connections)?;
+        Ok(counters)
+    }
+
+    /// Cuts what is left and cancels its handlers; returns their tasks.
+    fn close(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        let host = self.host.clone();
+        host.close(py)
+    }
+}
+
+fn tls_config(tls: Option<(PathBuf, PathBuf)>) -> PyResult<Option<Arc<nexios::TlsConfig>>> {
+    let Some((certificates, key)) = tls else { return Ok(None) };
+    let config = nexios::Tls::files(certificates, key).server_config();
+    config.map(Some).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn cannot_listen(address: &str, error: &std::io::Error) -> PyErr {
+    PyOSError::new_err((error.raw_os_error(), format!("cannot listen on {address}: {error}")))
+}

@@ -1,0 +1,135 @@
+//! Errors on their way between the two languages.
+
+use nexios::{
+    CloseCode, Error, InvalidCloseCode, ReceiveError, SendError, WebSocketDisconnect, WebSocketException,
+    WebSocketTypeError,
+};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use crate::convert::message_to_python;
+
+/// The exception classes of `nexios.exceptions`.
+struct Classes {
+    disconnect: Py<PyType>,
+    exception: Py<PyType>,
+    type_error: Py<PyType>,
+    outbox_full: Py<PyType>,
+}
+
+static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
+
+fn classes(py: Python<'_>) -> PyResult<&Classes> {
+    CLASSES.get_or_try_init(py, || {
+        let module = py.import("nexios.exceptions")?;
+        let class = |name: &str| Ok::<_, PyErr>(module.getattr(name)?.cast_into::<PyType>()?.unbind());
+        Ok(Classes {
+            disconnect: class("WebSocketDisconnect")?,
+            exception: class("WebSocketException")?,
+            type_error: class("WebSocketTypeError")?,
+            outbox_full: class("OutboxFull")?,
+        })
+    })
+}
+
+fn raised<'py, A: pyo3::call::PyCallArgs<'py>>(py: Python<'py>, class: &Py<PyType>, args: A) -> PyErr {
+    match class.bind(py).call1(args) {
+        Ok(instance) => PyErr::from_value(instance),
+        Err(error) => error,
+    }
+}
+
+pub(crate) fn disconnect(py: Python<'_>, error: &WebSocketDisconnect) -> PyErr {
+    match classes(py) {
+        Ok(classes) => raised(py, &classes.disconnect, (error.code, &*error.reason)),
+        Err(error) => error,
+    }
+}
+
+pub(crate) fn type_error(py: Python<'_>, error: &WebSocketTypeError) -> PyErr {
+    match classes(py) {
+        Ok(classes) => raised(py, &classes.type_error, (message_to_python(py, &error.message), error.to_string())),
+        Err(error) => error,
+    }
+}
+
+pub(crate) fn exception(py: Python<'_>, code: u16, reason: &str) -> PyErr {
+    match classes(py) {
+        Ok(classes) => raised(py, &classes.exception, (code, reason)),
+        Err(error) => error,
+    }
+}
+
+pub(crate) fn invalid_close_code(error: &InvalidCloseCode) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+pub(crate) fn receive_error(py: Python<'_>, error: ReceiveError) -> PyErr {
+    match error {
+        ReceiveError::Disconnected(error) => disconnect(py, &error),
+        ReceiveError::WrongType(error) => type_error(py, &error),
+        ReceiveError::Invalid(error) => exception(py, error.code.get(), &error.reason),
+        other => PyRuntimeError::new_err(other.to_string()),
+    }
+}
+
+pub(crate) fn send_error(py: Python<'_>, error: SendError) -> PyErr {
+    match error {
+        SendError::Disconnected(error) => disconnect(py, &error),
+        SendError::ControlTooLong => PyValueError::new_err(error.to_string()),
+        SendError::OutboxFull => match classes(py) {
+            Ok(classes) => raised(py, &classes.outbox_full, (error.to_string(),)),
+            Err(error) => error,
+        },
+        other => PyRuntimeError::new_err(other.to_string()),
+    }
+}
+
+/// Whatever the framework raised, as a Python exception.
+pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
+    if let Some(error) = error.downcast_ref::<WebSocketDisconnect>() {
+        return disconnect(py, error);
+    }
+    if let Some(error) = error.downcast_ref::<WebSocketTypeError>() {
+        return type_error(py, error);
+    }
+    if let Some(error) = error.downcast_ref::<WebSocketException>() {
+        return exception(py, error.code.get(), &error.reason);
+    }
+    if error.is::<nexios::SubprotocolNotOffered>() || error.is::<InvalidCloseCode>() {
+        return PyValueError::new_err(error.to_string());
+    }
+    match error.downcast_ref::<nexios::AcceptError>() {
+        Some(nexios::AcceptError::InvalidHeader(_)) => PyValueError::new_err(error.to_string()),
+        _ => PyRuntimeError::new_err(error.to_string()),
+    }
+}
+
+/// What a Python exception means for its connection; `None`: it is a fault, to be logged.
+pub(crate) fn to_rust(py: Python<'_>, error: &PyErr) -> PyResult<Option<Error>> {
+    let classes = classes(py)?;
+    let value = error.value(py);
+    if value.is_instance(classes.disconnect.bind(py))? {
+        let code = value.getattr("code")?.extract()?;
+        let reason: String = value.getattr("reason")?.extract()?;
+        return Ok(Some(WebSocketDisconnect { code, reason: reason.into() }.into()));
+    }
+    if value.is_instance(classes.exception.bind(py))? {
+        let code: u16 = value.getattr("code")?.extract()?;
+        let code = CloseCode::try_from(code).unwrap_or(CloseCode::INTERNAL_ERROR);
+        let reason: String = value.getattr("reason")?.extract()?;
+        return Ok(Some(WebSocketException::new(code, reason).into()));
+    }
+    Ok(None)
+}
+
+/// The exception that `throw(type, value, traceback)` or `throw(value)` asks for.
+pub(crate) fn thrown(kind: &Bound<'_, PyAny>, value: Option<&Bound<'_, PyAny>>) -> PyErr {
+    match value.filter(|value| !value.is_none()) {
+        Some(value) => PyErr::from_value(value.clone()),
+        // A class is instantiated when it is raised.
+        None => PyErr::from_value(kind.clone()),
+    }
+}

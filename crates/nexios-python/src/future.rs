@@ -1,0 +1,209 @@
+//! Awaitables for everything but receiving: done at the call, or a future of the framework.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::errors;
+use crate::host::Host;
+use crate::waiter::{Waiter, Withdraw};
+
+type BoxedFuture = Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>>>>;
+
+/// What is done already; awaiting it costs nothing.
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct Completed {
+    value: Option<Py<PyAny>>,
+}
+
+static NOTHING: PyOnceLock<Py<Completed>> = PyOnceLock::new();
+
+impl Completed {
+    /// The one that gives `None`.
+    pub(crate) fn nothing(py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let one = NOTHING.get_or_try_init(py, || Py::new(py, Completed { value: None }))?;
+        Ok(one.clone_ref(py).into_any())
+    }
+
+    pub(crate) fn with(py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        Ok(Py::new(py, Completed { value: Some(value) })?.into_any())
+    }
+}
+
+#[pymethods]
+impl Completed {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        match &self.value {
+            None => Ok(None),
+            Some(value) => Err(PyStopIteration::new_err((value.clone_ref(py),))),
+        }
+    }
+
+    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = self.value.as_ref().map(|value| value.clone_ref(py));
+        Err(PyStopIteration::new_err((value,)))
+    }
+
+    #[pyo3(signature = (kind, value = None, _traceback = None))]
+    fn throw(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Err(errors::thrown(kind, value))
+    }
+
+    fn close(&self) {}
+}
+
+/// A future of the framework, as a coroutine to asyncio.
+#[pyclass(unsendable, module = "nexios._nexios")]
+pub(crate) struct Waiting {
+    future: Rc<Slot>,
+    waiter: RefCell<Option<Py<Waiter>>>,
+}
+
+struct Slot {
+    host: Rc<Host>,
+    future: RefCell<Option<BoxedFuture>>,
+    parked: Cell<Option<usize>>,
+}
+
+impl Withdraw for Slot {
+    fn withdraw(&self) {
+        if let Some(key) = self.parked.take() {
+            self.host.unpark(key);
+        }
+        let future = self.future.take();
+        drop(future);
+    }
+}
+
+impl Waiting {
+    /// Polls the future once: what is done by then needs no waiting.
+    pub(crate) fn begin(
+        py: Python<'_>,
+        host: &Rc<Host>,
+        future: impl Future<Output = PyResult<Py<PyAny>>> + 'static,
+    ) -> PyResult<Py<PyAny>> {
+        let slot = Slot { host: host.clone(), future: RefCell::new(Some(Box::pin(future))), parked: Cell::default() };
+        let waiting = Waiting { future: Rc::new(slot), waiter: RefCell::default() };
+        let polled = waiting.poll(py);
+        host.settle(py);
+        match polled? {
+            Poll::Ready(value) => Completed::with(py, value),
+            Poll::Pending => Ok(Py::new(py, waiting)?.into_any()),
+        }
+    }
+
+    /// One that does nothing before it is awaited.
+    pub(crate) fn lazy(
+        py: Python<'_>,
+        host: &Rc<Host>,
+        future: impl Future<Output = PyResult<Py<PyAny>>> + 'static,
+    ) -> PyResult<Py<PyAny>> {
+        let slot = Slot { host: host.clone(), future: RefCell::new(Some(Box::pin(future))), parked: Cell::default() };
+        Ok(Py::new(py, Waiting { future: Rc::new(slot), waiter: RefCell::default() })?.into_any())
+    }
+
+    fn poll(&self, py: Python<'_>) -> PyResult<Poll<Py<PyAny>>> {
+        let slot = &self.future;
+        let waiter = Py::new(py, Waiter::new(slot.host.clone(), slot.clone()))?;
+        waiter.borrow(py).arm();
+        if let Some(key) = slot.parked.take() {
+            slot.host.unpark(key);
+        }
+        let taken = slot.future.borrow_mut().take();
+        let Some(mut future) = taken else {
+            return Err(PyRuntimeError::new_err("cannot await the same call twice"));
+        };
+        let (key, waker) = slot.host.park(waiter.clone_ref(py));
+        let polled = slot.host.entered(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
+        match polled {
+            Poll::Ready(result) => {
+                slot.host.unpark(key);
+                result.map(Poll::Ready)
+            }
+            Poll::Pending => {
+                slot.parked.set(Some(key));
+                slot.future.replace(Some(future));
+                self.waiter.replace(Some(waiter));
+                Ok(Poll::Pending)
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.future.withdraw();
+    }
+}
+
+#[pymethods]
+impl Waiting {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Waiter>>> {
+        let polled = self.poll(py);
+        self.future.host.settle(py);
+        match polled? {
+            Poll::Ready(value) => Err(PyStopIteration::new_err((value,))),
+            Poll::Pending => Ok(self.waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py))),
+        }
+    }
+
+    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Option<Py<Waiter>>> {
+        self.__next__(py)
+    }
+
+    #[pyo3(signature = (kind, value = None, _traceback = None))]
+    fn throw(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.close();
+        Err(errors::thrown(kind, value))
+    }
+
+    fn close(&self) {
+        self.future.withdraw();
+        let waiter = self.waiter.take();
+        drop(waiter);
+    }
+
+    fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        match self.waiter.try_borrow() {
+            Ok(waiter) => visit.call(&*waiter),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        let waiter = self.waiter.take();
+        drop(waiter);
+    }
+}

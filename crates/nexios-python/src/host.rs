@@ -1,0 +1,395 @@
+//! asyncio turns the crank: what one event loop's thread has of a served app.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use nexios::ConnectionId;
+use nexios_engine::Shard;
+use parking_lot::Mutex;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use send_wrapper::SendWrapper;
+use slab::Slab;
+
+use crate::asgi;
+use crate::log::Log;
+use crate::run::Start;
+use crate::waiter::Waiter;
+use crate::websocket::WebSocket;
+
+/// Rounds of resumed handlers before the sockets are written.
+const ROUNDS_PER_TURN: usize = 16;
+/// How early a loop's timer may be.
+const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
+/// A handler that holds its thread for longer is named in a warning.
+const BLOCKING: Duration = Duration::from_millis(100);
+
+pub(crate) struct Host {
+    shard: RefCell<Option<Shard>>,
+    python: Python_,
+    /// A turn is under way.
+    turning: Cell<bool>,
+    /// The loop will call `turn` in this tick.
+    scheduled: Cell<bool>,
+    timer: RefCell<Option<(Instant, Py<PyAny>)>>,
+    signal: Arc<Signal>,
+    /// The reading end of what other threads write to.
+    alarm: UnixStream,
+    /// Waits that are woken by a number, because anything may wake them.
+    parked: RefCell<Slab<Py<Waiter>>>,
+    pub(crate) starts: RefCell<Vec<Start>>,
+    pub(crate) requests: RefCell<Vec<asgi::Start>>,
+    /// Tasks that answer HTTP requests; they may outlast their connection.
+    pub(crate) request_tasks: RefCell<Slab<Option<Py<PyAny>>>>,
+    pub(crate) cancels: RefCell<Vec<Py<PyAny>>>,
+    pub(crate) woken: RefCell<Vec<Py<Waiter>>>,
+    pub(crate) sockets: RefCell<HashMap<ConnectionId, Py<WebSocket>>>,
+    log: Rc<Log>,
+    /// Runs blocking work for static files.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+/// What is called on the event loop.
+struct Python_ {
+    event_loop: Py<PyAny>,
+    call_soon: Py<PyAny>,
+    create_task: Py<PyAny>,
+    turn: RefCell<Option<Py<PyAny>>>,
+    ring: RefCell<Option<Py<PyAny>>>,
+    warn_blocked: Py<PyAny>,
+    log: Py<PyAny>,
+}
+
+/// How anybody tells that a turn is due.
+struct Signal {
+    home: ThreadId,
+    due: AtomicBool,
+    rung: AtomicBool,
+    bell: UnixStream,
+    woken: Mutex<Vec<usize>>,
+}
+
+/// Wakes one parked wait.
+struct ParkedWaker {
+    signal: Arc<Signal>,
+    key: usize,
+}
+
+thread_local! {
+    /// The host whose turn it is, for tasks that run in it.
+    static CURRENT: RefCell<Option<Rc<Host>>> = const { RefCell::new(None) };
+}
+
+impl Signal {
+    /// On the loop's own thread a mark is enough, for whoever called into the engine looks at it.
+    fn raise(&self) {
+        self.due.store(true, Ordering::Release);
+        if std::thread::current().id() != self.home && !self.rung.swap(true, Ordering::AcqRel) {
+            // A full pipe rings as well.
+            let _ = (&self.bell).write(&[1]);
+        }
+    }
+}
+
+impl Wake for ParkedWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.signal.woken.lock().push(self.key);
+        self.signal.raise();
+    }
+}
+
+impl Host {
+    pub(crate) fn new(event_loop: &Bound<'_, PyAny>, shard: Shard, files: bool) -> PyResult<Rc<Self>> {
+        let py = event_loop.py();
+        let (bell, alarm) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        alarm.set_nonblocking(true)?;
+        let signal = Arc::new(Signal {
+            home: std::thread::current().id(),
+            due: AtomicBool::new(false),
+            rung: AtomicBool::new(false),
+            bell,
+            woken: Mutex::default(),
+        });
+        let notified = signal.clone();
+        shard.set_notifier(Arc::new(move || notified.raise()));
+        let runtime = files.then(|| tokio::runtime::Builder::new_current_thread().build()).transpose()?;
+        Ok(Rc::new(Host {
+            shard: RefCell::new(Some(shard)),
+            python: Python_ {
+                event_loop: event_loop.clone().unbind(),
+                call_soon: event_loop.getattr("call_soon")?.unbind(),
+                create_task: event_loop.getattr("create_task")?.unbind(),
+                turn: RefCell::new(None),
+                ring: RefCell::new(None),
+                warn_blocked: py.import("nexios._log")?.getattr("blocked")?.unbind(),
+                log: py.import("nexios._log")?.getattr("tell")?.unbind(),
+            },
+            turning: Cell::new(false),
+            scheduled: Cell::new(false),
+            timer: RefCell::new(None),
+            signal,
+            alarm,
+            parked: RefCell::default(),
+            starts: RefCell::default(),
+            requests: RefCell::default(),
+            request_tasks: RefCell::default(),
+            cancels: RefCell::default(),
+            woken: RefCell::default(),
+            sockets: RefCell::default(),
+            log: Log::here(),
+            runtime,
+        }))
+    }
+
+    /// The host whose turn it is.
+    pub(crate) fn current() -> Option<Rc<Host>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    pub(crate) fn shard(&self) -> Option<Shard> {
+        self.shard.borrow().clone()
+    }
+
+    pub(crate) fn event_loop(&self, py: Python<'_>) -> Py<PyAny> {
+        self.python.event_loop.clone_ref(py)
+    }
+
+    /// Where other threads ring.
+    pub(crate) fn alarm_fd(&self) -> i32 {
+        self.alarm.as_raw_fd()
+    }
+
+    pub(crate) fn call_soon(
+        &self,
+        py: Python<'_>,
+        function: &Py<PyAny>,
+        argument: &Bound<'_, PyAny>,
+        context: Option<&Py<PyAny>>,
+    ) -> PyResult<()> {
+        let kwargs = context.map(|context| {
+            let kwargs = PyDict::new(py);
+            kwargs.set_item(intern!(py, "context"), context).map(|()| kwargs)
+        });
+        self.python.call_soon.bind(py).call((function, argument), kwargs.transpose()?.as_ref())?;
+        Ok(())
+    }
+
+    pub(crate) fn create_task(&self, py: Python<'_>, coroutine: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.python.create_task.call1(py, (coroutine,))
+    }
+
+    /// Parks a wait until the waker is called.
+    pub(crate) fn park(&self, waiter: Py<Waiter>) -> (usize, Waker) {
+        let key = self.parked.borrow_mut().insert(waiter);
+        (key, Arc::new(ParkedWaker { signal: self.signal.clone(), key }).into())
+    }
+
+    pub(crate) fn unpark(&self, key: usize) -> Option<Py<Waiter>> {
+        self.parked.borrow_mut().try_remove(key)
+    }
+
+    /// After whatever may have made a turn due: has the loop call it in this tick.
+    pub(crate) fn settle(&self, py: Python<'_>) {
+        self.tell_log(py);
+        if self.turning.get() || !self.signal.due.load(Ordering::Acquire) || self.scheduled.replace(true) {
+            return;
+        }
+        if let Err(error) = self.schedule(py) {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    fn schedule(&self, py: Python<'_>) -> PyResult<()> {
+        let turn = self.python.turn.borrow().as_ref().map(|turn| turn.clone_ref(py));
+        if let Some(turn) = turn {
+            self.scheduled.set(true);
+            self.python.call_soon.call1(py, (turn,))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_turn(&self, turn: Py<PyAny>, ring: Py<PyAny>) {
+        self.python.turn.replace(Some(turn));
+        self.python.ring.replace(Some(ring));
+    }
+
+    /// The timer has rung, perhaps a little early: from now on there is none.
+    pub(crate) fn ring(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
+        let rung = self.timer.take();
+        drop(rung);
+        self.turn(py)
+    }
+
+    /// Polls, resumes handlers, writes. An error is a `KeyboardInterrupt` or the like from a handler.
+    pub(crate) fn turn(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
+        self.scheduled.set(false);
+        let Some(shard) = self.shard() else { return Ok(()) };
+        if self.turning.replace(true) {
+            return Ok(());
+        }
+        let before = CURRENT.replace(Some(self.clone()));
+        self.signal.due.store(false, Ordering::Release);
+        self.hear_alarm();
+        let entered = self.runtime.as_ref().map(tokio::runtime::Runtime::enter);
+        detached(py, &shard, |shard| {
+            shard.collect(Instant::now());
+            shard.deliver();
+        });
+        let mut result = Ok(());
+        for _ in 0..ROUNDS_PER_TURN {
+            if !self.has_work() {
+                break;
+            }
+            result = result.and(self.work(py));
+            shard.deliver();
+        }
+        let more = detached(py, &shard, |shard| shard.flush());
+        drop(entered);
+        CURRENT.replace(before);
+        self.turning.set(false);
+        if more || self.has_work() {
+            self.schedule(py)?;
+        } else {
+            self.settle(py);
+        }
+        self.arm_timer(py, &shard)?;
+        self.tell_log(py);
+        result
+    }
+
+    /// Runs something that may poll futures of this host, outside of a turn.
+    pub(crate) fn entered<R>(self: &Rc<Self>, f: impl FnOnce() -> R) -> R {
+        let before = CURRENT.replace(Some(self.clone()));
+        let result = f();
+        CURRENT.replace(before);
+        result
+    }
+
+    fn hear_alarm(&self) {
+        if self.signal.rung.swap(false, Ordering::AcqRel) {
+            let mut buffer = [0; 64];
+            // Nothing to read: it was heard already.
+            let _ = (&self.alarm).read(&mut buffer);
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.woken.borrow().is_empty()
+            || !self.starts.borrow().is_empty()
+            || !self.requests.borrow().is_empty()
+            || !self.cancels.borrow().is_empty()
+            || !self.signal.woken.lock().is_empty()
+    }
+
+    /// What has to be done in Python; the first error of all.
+    fn work(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
+        let mut result = Ok(());
+        for start in self.starts.take() {
+            start.run(py, self);
+        }
+        for start in self.requests.take() {
+            start.run(py, self);
+        }
+        for task in self.cancels.take() {
+            result = result.and(task.call_method0(py, intern!(py, "cancel")).map(drop));
+        }
+        let mut started = Instant::now();
+        for waiter in self.woken.take() {
+            result = result.and(Waiter::fire(waiter.bind(py)));
+            started = self.warn_if_blocked(py, started);
+        }
+        let keys = std::mem::take(&mut *self.signal.woken.lock());
+        for key in keys {
+            if let Some(waiter) = self.unpark(key) {
+                result = result.and(Waiter::fire(waiter.bind(py)));
+                started = self.warn_if_blocked(py, started);
+            }
+        }
+        result
+    }
+
+    fn warn_if_blocked(&self, py: Python<'_>, started: Instant) -> Instant {
+        let now = Instant::now();
+        let taken = now - started;
+        if taken > BLOCKING
+            && let Err(error) = self.python.warn_blocked.call1(py, (taken.as_secs_f64(),))
+        {
+            error.write_unraisable(py, None);
+        }
+        now
+    }
+
+    /// Hands on what the framework said.
+    pub(crate) fn tell_log(&self, py: Python<'_>) {
+        if let Err(error) = self.log.tell(py, &self.python.log) {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    fn arm_timer(&self, py: Python<'_>, shard: &Shard) -> PyResult<()> {
+        let Some(deadline) = shard.next_timeout() else { return Ok(()) };
+        let now = Instant::now();
+        let set = self.timer.borrow().as_ref().map(|(at, _)| *at);
+        // One that comes earlier than needed does no harm.
+        if set.is_some_and(|at| at > now && at <= deadline) {
+            return Ok(());
+        }
+        let ring = self.python.ring.borrow().as_ref().map(|ring| ring.clone_ref(py));
+        let Some(ring) = ring else { return Ok(()) };
+        // Loops count in milliseconds, and may be early by one.
+        let delay = deadline.saturating_duration_since(now) + TIMER_RESOLUTION;
+        let handle = self.python.event_loop.call_method1(py, intern!(py, "call_later"), (delay.as_secs_f64(), ring))?;
+        let old = self.timer.replace(Some((deadline.max(now), handle)));
+        if let Some((_, old)) = old {
+            old.call_method0(py, intern!(py, "cancel"))?;
+        }
+        Ok(())
+    }
+
+    /// Drops all that lives here; futures go on their own thread.
+    /// Returns the tasks of handlers that were still running; they are cancelled.
+    pub(crate) fn close(self: &Rc<Self>, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        let shard = self.shard.take();
+        if let Some(shard) = shard {
+            self.entered(|| shard.cancel_all());
+        }
+        self.tell_log(py);
+        if let Some((_, timer)) = self.timer.take() {
+            timer.call_method0(py, intern!(py, "cancel"))?;
+        }
+        let mut tasks = self.cancels.take();
+        tasks.extend(self.request_tasks.take().into_iter().filter_map(|(_, task)| task));
+        for task in &tasks {
+            task.call_method0(py, intern!(py, "cancel"))?;
+        }
+        let called = (self.python.turn.take(), self.python.ring.take());
+        drop(called);
+        let sockets = self.sockets.take();
+        drop(sockets);
+        Ok(tasks)
+    }
+}
+
+/// Without the GIL: nothing in here touches Python.
+fn detached<R: Send>(py: Python<'_>, shard: &Shard, run: impl FnOnce(&Shard) -> R) -> R {
+    let job = SendWrapper::new((shard, run));
+    py.detach(move || {
+        let (shard, run) = job.take();
+        run(shard)
+    })
+}

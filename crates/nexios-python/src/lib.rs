@@ -1,0 +1,49 @@
+//! The crossing from nexios to Python's asyncio, and nothing else.
+//!
+//! The engine runs inline on the thread of the event loop: `loop.add_reader(fd, turn)`. A turn
+//! releases the GIL to poll, read and parse, takes it to resume the handlers whose messages
+//! have come, and releases it again to write. Handlers are ordinary asyncio tasks; what they
+//! await are the objects of [`receive`] and [`future`].
+
+mod app;
+mod asgi;
+mod convert;
+mod engine;
+mod errors;
+mod future;
+mod handle;
+mod host;
+mod log;
+mod rate_limit;
+mod receive;
+mod route;
+mod router;
+mod run;
+mod settings;
+mod waiter;
+mod websocket;
+
+use pyo3::prelude::*;
+
+/// The part of the package `nexios` that is written in Rust.
+#[pymodule(name = "_nexios")]
+mod module {
+    #[pymodule_export]
+    use crate::app::App;
+    #[pymodule_export]
+    use crate::asgi::AsgiRequest;
+    #[pymodule_export]
+    use crate::engine::Engine;
+    #[pymodule_export]
+    use crate::future::{Completed, Waiting};
+    #[pymodule_export]
+    use crate::handle::Handle;
+    #[pymodule_export]
+    use crate::rate_limit::RateLimit;
+    #[pymodule_export]
+    use crate::receive::Receive;
+    #[pymodule_export]
+    use crate::router::{RouterHandle, WsRouter};
+    #[pymodule_export]
+    use crate::websocket::WebSocket;
+}

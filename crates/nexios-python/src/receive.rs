@@ -1,0 +1,168 @@
+//! `await ws.receive_text()` and its siblings: objects that hand out a message when the task
+//! resumes, and not before, so that a cancelled receive loses nothing.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use nexios::{Message, ReceiveError, WebSocketTypeError};
+use nexios_engine::ReceiveTicket;
+use pyo3::exceptions::PyStopIteration;
+use pyo3::prelude::*;
+
+use crate::convert::{from_json, message_to_python};
+use crate::errors;
+use crate::waiter::{Waiter, Withdraw};
+use crate::websocket::Core;
+
+/// What a receive makes of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Any,
+    Text,
+    Bytes,
+    Json,
+}
+
+/// Waits for a message; a coroutine to asyncio.
+#[pyclass(unsendable, module = "nexios._nexios")]
+pub(crate) struct Receive {
+    kind: Kind,
+    slot: Rc<Slot>,
+    waiter: RefCell<Option<Py<Waiter>>>,
+}
+
+/// The place in the engine's line of receivers.
+struct Slot {
+    core: Rc<Core>,
+    ticket: RefCell<ReceiveTicket>,
+    /// Where it is parked, when it is not the connection's own task that is woken.
+    parked: Cell<Option<usize>>,
+}
+
+impl Withdraw for Slot {
+    fn withdraw(&self) {
+        self.core.ws.engine().end_receive(&mut self.ticket.borrow_mut());
+        if let Some(key) = self.parked.take() {
+            self.core.host.unpark(key);
+        }
+    }
+}
+
+impl Receive {
+    pub(crate) fn new(core: Rc<Core>, kind: Kind) -> Self {
+        let slot = Slot { core, ticket: RefCell::default(), parked: Cell::default() };
+        Receive { kind, slot: Rc::new(slot), waiter: RefCell::default() }
+    }
+
+    fn poll(&self) -> Poll<Result<Message, nexios_engine::ReceiveError>> {
+        let slot = &self.slot;
+        let (engine, mut ticket) = (slot.core.ws.engine(), slot.ticket.borrow_mut());
+        slot.core.with_task(|task| match task {
+            Some(waker) => engine.poll_receive(&mut Context::from_waker(waker), &mut ticket),
+            // The waker that counts comes once there is something to wake.
+            None => engine.poll_receive(&mut Context::from_waker(std::task::Waker::noop()), &mut ticket),
+        })
+    }
+
+    fn wait(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
+        let waiter = self.armed(py)?;
+        let core = &self.slot.core;
+        if core.has_task() {
+            core.await_message(waiter.clone_ref(py));
+            return Ok(waiter);
+        }
+        let (key, waker) = core.host.park(waiter.clone_ref(py));
+        self.slot.parked.set(Some(key));
+        let polled =
+            core.ws.engine().poll_receive(&mut Context::from_waker(&waker), &mut self.slot.ticket.borrow_mut());
+        debug_assert!(polled.is_pending(), "nothing came between two polls");
+        Ok(waiter)
+    }
+
+    fn armed(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
+        let mut own = self.waiter.borrow_mut();
+        if let Some(waiter) = own.as_ref().filter(|waiter| waiter.borrow(py).arm()) {
+            return Ok(waiter.clone_ref(py));
+        }
+        let waiter = Py::new(py, Waiter::new(self.slot.core.host.clone(), self.slot.clone()))?;
+        waiter.borrow(py).arm();
+        *own = Some(waiter.clone_ref(py));
+        Ok(waiter)
+    }
+
+    fn convert(&self, py: Python<'_>, message: &Message) -> PyResult<Py<PyAny>> {
+        match (self.kind, message) {
+            (Kind::Text, Message::Binary(_)) | (Kind::Bytes, Message::Text(_)) => {
+                Err(errors::type_error(py, &WebSocketTypeError { message: message.clone() }))
+            }
+            (Kind::Json, message) => from_json(py, message),
+            (_, message) => Ok(message_to_python(py, message)),
+        }
+    }
+}
+
+impl Drop for Receive {
+    fn drop(&mut self) {
+        self.slot.withdraw();
+    }
+}
+
+#[pymethods]
+impl Receive {
+    fn __await__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
+        let polled = self.poll();
+        let result = match polled {
+            Poll::Pending => return self.wait(py),
+            Poll::Ready(Ok(message)) => {
+                Err(self.convert(py, &message).map_or_else(|error| error, |value| PyStopIteration::new_err((value,))))
+            }
+            Poll::Ready(Err(error)) => Err(errors::receive_error(py, ReceiveError::from(error))),
+        };
+        // A full inbox may have got room, and then the socket is to be read.
+        self.slot.core.host.settle(py);
+        result
+    }
+
+    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<Waiter>> {
+        self.__next__(py)
+    }
+
+    #[pyo3(signature = (kind, value = None, _traceback = None))]
+    fn throw(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        _traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.close();
+        Err(errors::thrown(kind, value))
+    }
+
+    fn close(&self) {
+        self.slot.withdraw();
+        if let Some(waiter) = self.waiter.take() {
+            self.slot.core.forget_message(&waiter);
+        }
+    }
+
+    fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        match self.waiter.try_borrow() {
+            Ok(waiter) => visit.call(&*waiter),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        let waiter = self.waiter.take();
+        drop(waiter);
+    }
+}

@@ -1,0 +1,38 @@
+//! Routes, as Python has registered them.
+
+use std::sync::Arc;
+
+use nexios::{Handler, LocalFuture, Middleware, Next, Result, WebSocket};
+use pyo3::prelude::*;
+
+use crate::run::{Call, Run};
+
+/// What a connection needs of its route in Python.
+pub(crate) struct PyRoute {
+    /// Makes the coroutine that serves a connection, middleware included.
+    pub(crate) start: Py<PyAny>,
+    /// `ws.route`
+    pub(crate) info: Py<PyAny>,
+    /// Makes the coroutine of `accept()`, where listeners wait for connects.
+    pub(crate) accept: Option<Py<PyAny>>,
+}
+
+/// A route whose coroutine reaches its handler at once.
+pub(crate) struct Direct(pub(crate) Arc<PyRoute>);
+
+/// A route with middleware in Python; the coroutine says when it reaches the handler.
+pub(crate) struct Guarded(pub(crate) Arc<PyRoute>);
+
+impl Handler for Direct {
+    type Future = Run;
+
+    fn call(&self, ws: WebSocket) -> Run {
+        Run::new(ws, Call::Handler(self.0.clone()))
+    }
+}
+
+impl Middleware for Guarded {
+    fn call(&self, ws: WebSocket, _next: Next) -> LocalFuture<Result> {
+        Box::pin(Run::new(ws, Call::Handler(self.0.clone())))
+    }
+}

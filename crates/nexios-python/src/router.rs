@@ -1,0 +1,273 @@
+//! Routers while they are built, and the handles by which they broadcast.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nexios::{ClientRef, Message, Outcome, Route};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use crate::convert::with_message;
+use crate::future::{Completed, Waiting};
+use crate::handle::Handle;
+use crate::host::Host;
+use crate::route::{Direct, Guarded, PyRoute};
+use crate::run::{Call, Run};
+use crate::settings::Level;
+use crate::websocket::WebSocket;
+
+/// A router on its way into an app.
+#[pyclass(unsendable, module = "nexios._nexios")]
+pub(crate) struct WsRouter(RefCell<Option<nexios::WsRouter>>);
+
+impl WsRouter {
+    fn change(&self, change: impl FnOnce(nexios::WsRouter) -> nexios::WsRouter) -> PyResult<()> {
+        let router = self.take()?;
+        self.0.replace(Some(change(router)));
+        Ok(())
+    }
+
+    pub(crate) fn take(&self) -> PyResult<nexios::WsRouter> {
+        self.0.take().ok_or_else(|| PyRuntimeError::new_err("this router is mounted already"))
+    }
+}
+
+#[pymethods]
+impl WsRouter {
+    #[new]
+    fn new(prefix: &str, name: Option<String>, settings: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let mut router = nexios::WsRouter::with_prefix(prefix);
+        if let Some(name) = name {
+            router = router.named(name);
+        }
+        let level = Level::of(settings)?;
+        for change in level.changes {
+            router = router.settings(change);
+        }
+        if let Some(origins) = level.allowed_origins {
+            router = router.allowed_origins(origins);
+        }
+        if let Some(on) = level.refuse_before_accept {
+            router = router.refuse_before_accept(on);
+        }
+        Ok(WsRouter(RefCell::new(Some(router))))
+    }
+
+    #[pyo3(signature = (path, *, name, start, info, accept, guarded, settings))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn route(
+        &self,
+        path: &str,
+        name: Option<String>,
+        start: Py<PyAny>,
+        info: Py<PyAny>,
+        accept: Option<Py<PyAny>>,
+        guarded: bool,
+        settings: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
+        let python = Arc::new(PyRoute { start, info, accept });
+        let mut route = Route::new(path, Direct(python.clone()));
+        if guarded {
+            route = route.middleware(Guarded(python));
+        }
+        if let Some(name) = name {
+            route = route.name(name);
+        }
+        let level = Level::of(settings)?;
+        for change in level.changes {
+            route = route.settings(change);
+        }
+        if let Some(origins) = level.allowed_origins {
+            route = route.allowed_origins(origins);
+        }
+        if let Some(on) = level.refuse_before_accept {
+            route = route.refuse_before_accept(on);
+        }
+        if let Some(subprotocols) = level.subprotocols {
+            route = route.subprotocols(subprotocols);
+        }
+        if let Some(on) = level.cancel_on_disconnect {
+            route = route.cancel_on_disconnect(on);
+        }
+        self.change(|router| router.route(route))
+    }
+
+    fn on_disconnect(&self, listener: Py<PyAny>) -> PyResult<()> {
+        let listener = Arc::new(listener);
+        self.change(|router| router.on_disconnect(move |ws| Run::new(ws, Call::Listener(listener.clone()))))
+    }
+
+    fn on_message(&self, listener: Py<PyAny>) -> PyResult<()> {
+        let listener = Arc::new(listener);
+        let call = move |ws, message: Message| Run::new(ws, Call::Message(listener.clone(), message));
+        self.change(|router| router.on_message(call))
+    }
+
+    fn on_drop(&self, listener: Py<PyAny>) -> PyResult<()> {
+        let listener = Arc::new(listener);
+        let call = move |ws, messages: Vec<Message>| Run::new(ws, Call::Dropped(listener.clone(), messages));
+        self.change(|router| router.on_drop(call))
+    }
+
+    fn mount(&self, router: &WsRouter) -> PyResult<()> {
+        let child = router.take()?;
+        self.change(|router| router.mount(child))
+    }
+
+    fn handle(&self) -> PyResult<RouterHandle> {
+        match &*self.0.borrow() {
+            Some(router) => Ok(RouterHandle { handle: router.handle(), room: None }),
+            None => Err(PyRuntimeError::new_err("this router is mounted already")),
+        }
+    }
+}
+
+/// Broadcasts to a router's clients, or to those of a room.
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct RouterHandle {
+    handle: nexios::RouterHandle,
+    room: Option<String>,
+}
+
+impl RouterHandle {
+    fn broadcasting(&self, message: Message) -> nexios::Broadcasting {
+        match &self.room {
+            Some(room) => self.handle.room(room).broadcast(message),
+            None => self.handle.broadcast(message),
+        }
+    }
+
+    fn broadcasting_to(&self, clients: Vec<ClientRef>, message: Message) -> nexios::BroadcastingTo {
+        match &self.room {
+            Some(room) => self.handle.room(room).broadcast_to(clients, message),
+            None => self.handle.broadcast_to(clients, message),
+        }
+    }
+}
+
+#[pymethods]
+impl RouterHandle {
+    fn room(&self, name: String) -> RouterHandle {
+        RouterHandle { handle: self.handle.clone(), room: Some(name) }
+    }
+
+    fn count(&self) -> usize {
+        match &self.room {
+            Some(room) => self.handle.room(room).count(),
+            None => self.handle.count(),
+        }
+    }
+
+    /// Of the engine on this thread.
+    fn connections<'py>(
+        &self,
+        py: Python<'py>,
+        engine: Option<&crate::engine::Engine>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let found = PyList::empty(py);
+        let Some(host) = engine.map(crate::engine::Engine::host) else { return Ok(found) };
+        let connections = match &self.room {
+            Some(room) => self.handle.room(room).local_members(),
+            None => self.handle.local_connections(),
+        };
+        for connection in connections {
+            let socket = host.sockets.borrow().get(&connection.id()).map(|socket| socket.clone_ref(py));
+            if let Some(socket) = socket {
+                found.append(socket)?;
+            }
+        }
+        Ok(found)
+    }
+
+    #[pyo3(signature = (engine, outcome, message, exclude, key, compress))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn broadcast(
+        &self,
+        py: Python<'_>,
+        engine: Option<&crate::engine::Engine>,
+        outcome: Py<PyAny>,
+        message: &Bound<'_, PyAny>,
+        exclude: Option<&Bound<'_, PyAny>>,
+        key: Option<String>,
+        compress: Option<bool>,
+    ) -> PyResult<Py<PyAny>> {
+        let message = with_message(message, |message| message.to_message())?;
+        let mut broadcasting = self.broadcasting(message);
+        if let Some(exclude) = exclude {
+            broadcasting = broadcasting.exclude(client_refs(exclude)?);
+        }
+        if let Some(key) = key {
+            broadcasting = broadcasting.key(key);
+        }
+        if let Some(on) = compress {
+            broadcasting = broadcasting.compress(on);
+        }
+        begin(py, engine, outcome, async move { broadcasting.await })
+    }
+
+    fn broadcast_to(
+        &self,
+        py: Python<'_>,
+        engine: Option<&crate::engine::Engine>,
+        outcome: Py<PyAny>,
+        clients: &Bound<'_, PyAny>,
+        message: &Bound<'_, PyAny>,
+        compress: Option<bool>,
+    ) -> PyResult<Py<PyAny>> {
+        let message = with_message(message, |message| message.to_message())?;
+        let mut broadcasting = self.broadcasting_to(client_refs(clients)?, message);
+        if let Some(on) = compress {
+            broadcasting = broadcasting.compress(on);
+        }
+        begin(py, engine, outcome, async move { broadcasting.await })
+    }
+}
+
+fn begin(
+    py: Python<'_>,
+    engine: Option<&crate::engine::Engine>,
+    outcome: Py<PyAny>,
+    broadcast: impl Future<Output = Outcome> + 'static,
+) -> PyResult<Py<PyAny>> {
+    let to_python = move |py: Python<'_>, found: Outcome| {
+        outcome.call1(py, (found.count, found.dropped, found.unknown, found.forwarded))
+    };
+    let Some(engine) = engine else {
+        // Nobody is served: there is nobody to wait for.
+        let mut broadcast = Box::pin(broadcast);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        return match broadcast.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(found) => Completed::with(py, to_python(py, found)?),
+            std::task::Poll::Pending => Err(PyRuntimeError::new_err("the server has ended")),
+        };
+    };
+    let host: Rc<Host> = engine.host();
+    Waiting::begin(py, &host, async move {
+        let found = broadcast.await;
+        Python::attach(|py| to_python(py, found))
+    })
+}
+
+/// Connections, handles, or ids; one of them or several.
+fn client_refs(clients: &Bound<'_, PyAny>) -> PyResult<Vec<ClientRef>> {
+    if let Some(client) = client_ref(clients)? {
+        return Ok(vec![client]);
+    }
+    let refs = clients.try_iter()?.map(|client| {
+        let client = client?;
+        client_ref(&client)?.ok_or_else(|| pyo3::exceptions::PyTypeError::new_err("expected ids or connections"))
+    });
+    refs.collect()
+}
+
+fn client_ref(client: &Bound<'_, PyAny>) -> PyResult<Option<ClientRef>> {
+    if let Ok(text) = client.cast::<PyString>() {
+        return Ok(Some(text.to_str()?.into()));
+    }
+    if let Ok(socket) = client.cast::<WebSocket>() {
+        return Ok(Some((&socket.borrow().core.ws).into()));
+    }
+    Ok(client.cast::<Handle>().ok().map(|handle| (&handle.get().0).into()))
+}

@@ -1,0 +1,210 @@
+//! A Python coroutine in a task of its own, and the future in the engine that waits for its end.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use nexios::{CloseCode, ConnectionState, Message, Refusal, Result};
+use pyo3::exceptions::asyncio::CancelledError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::convert::message_to_python;
+use crate::errors;
+use crate::host::Host;
+use crate::route::PyRoute;
+use crate::websocket::{Core, WebSocket};
+
+/// What a connection's task, or a listener, has Python run.
+pub(crate) enum Call {
+    /// Middleware and handler of a route.
+    Handler(Arc<PyRoute>),
+    /// `listener(ws)`
+    Listener(Arc<Py<PyAny>>),
+    /// `listener(ws, message)`
+    Message(Arc<Py<PyAny>>, Message),
+    /// `listener(ws, messages)`
+    Dropped(Arc<Py<PyAny>>, Vec<Message>),
+}
+
+/// The future of the engine's side.
+pub(crate) struct Run {
+    ws: nexios::WebSocket,
+    call: Option<Call>,
+    progress: Option<(Rc<Host>, Rc<Progress>)>,
+}
+
+/// What both sides know of a run.
+#[derive(Default)]
+pub(crate) struct Progress {
+    result: RefCell<Option<Result>>,
+    waker: RefCell<Option<Waker>>,
+    task: RefCell<Option<Py<PyAny>>>,
+    /// The connection whose handler this is.
+    core: RefCell<Option<Rc<Core>>>,
+}
+
+/// A run that Python has yet to begin.
+pub(crate) struct Start {
+    ws: nexios::WebSocket,
+    call: Call,
+    progress: Rc<Progress>,
+}
+
+/// Told by the task that it is done.
+#[pyclass(unsendable, module = "nexios._nexios")]
+struct Done(Rc<Progress>, Rc<Host>, Py<WebSocket>);
+
+impl Run {
+    pub(crate) fn new(ws: nexios::WebSocket, call: Call) -> Self {
+        Run { ws, call: Some(call), progress: None }
+    }
+
+    fn begin(&mut self, cx: &Context<'_>) {
+        let (Some(host), Some(call)) = (Host::current(), self.call.take()) else { return };
+        let progress = Rc::new(Progress::default());
+        progress.waker.replace(Some(cx.waker().clone()));
+        if let Call::Handler(route) = &call {
+            let core = Core::new(self.ws.clone(), host.clone(), route.clone(), cx.waker().clone());
+            progress.core.replace(Some(core));
+        }
+        host.starts.borrow_mut().push(Start { ws: self.ws.clone(), call, progress: progress.clone() });
+        self.progress = Some((host, progress));
+    }
+}
+
+impl Future for Run {
+    type Output = Result;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result> {
+        let this = &mut *self;
+        let Some((_, progress)) = &this.progress else {
+            this.begin(cx);
+            return Poll::Pending;
+        };
+        let core = progress.core.borrow();
+        if let Some(core) = &*core {
+            core.resume_receiver();
+        }
+        let result = progress.result.borrow_mut().take();
+        match result {
+            Some(result) => {
+                if let Some(core) = &*core {
+                    core.lose_task();
+                }
+                progress.task.replace(None);
+                Poll::Ready(result)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Given up, because the client is gone or the server ends: so is the task in Python.
+impl Drop for Run {
+    fn drop(&mut self) {
+        let Some((host, progress)) = self.progress.take() else { return };
+        if let Some(core) = progress.core.take() {
+            core.lose_task();
+        }
+        if let Some(task) = progress.task.take() {
+            host.cancels.borrow_mut().push(task);
+        }
+    }
+}
+
+impl Start {
+    pub(crate) fn run(self, py: Python<'_>, host: &Rc<Host>) {
+        let Start { ws, call, progress } = self;
+        // Dropped before it began.
+        if Rc::strong_count(&progress) == 1 {
+            return;
+        }
+        if let Err(error) = begin(py, host, &ws, call, &progress) {
+            let socket = host.sockets.borrow().get(&ws.id()).map(|socket| socket.clone_ref(py));
+            progress.finish(outcome(py, &ws, socket.as_ref(), &error));
+        }
+    }
+}
+
+fn begin(py: Python<'_>, host: &Rc<Host>, ws: &nexios::WebSocket, call: Call, progress: &Rc<Progress>) -> PyResult<()> {
+    let core = progress.core.borrow().clone();
+    let socket = match core {
+        Some(core) => WebSocket::introduce(py, host, core)?,
+        None => {
+            let known = host.sockets.borrow().get(&ws.id()).map(|socket| socket.clone_ref(py));
+            let Some(known) = known else {
+                progress.finish(Ok(()));
+                return Ok(());
+            };
+            known
+        }
+    };
+    let coroutine = match call {
+        Call::Handler(route) => route.start.bind(py).call1((&socket,))?,
+        Call::Listener(listener) => listener.bind(py).call1((&socket,))?,
+        Call::Message(listener, message) => listener.bind(py).call1((&socket, message_to_python(py, &message)))?,
+        Call::Dropped(listener, messages) => {
+            let messages = PyList::new(py, messages.iter().map(|message| message_to_python(py, message)))?;
+            listener.bind(py).call1((&socket, messages))?
+        }
+    };
+    let task = host.create_task(py, coroutine)?;
+    let done = Bound::new(py, Done(progress.clone(), host.clone(), socket))?;
+    task.call_method1(py, intern!(py, "add_done_callback"), (done,))?;
+    progress.task.replace(Some(task));
+    Ok(())
+}
+
+impl Progress {
+    fn finish(&self, result: Result) {
+        self.result.replace(Some(result));
+        let waker = self.waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+#[pymethods]
+impl Done {
+    fn __call__(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = task.py();
+        let Done(progress, host, socket) = self;
+        let ws = socket.borrow(py).core.ws.clone();
+        let result = match task.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+            true => outcome(py, &ws, Some(socket), &CancelledError::new_err("cancelled")),
+            false => match task.call_method0(intern!(py, "exception"))? {
+                none if none.is_none() => Ok(()),
+                error => outcome(py, &ws, Some(socket), &PyErr::from_value(error)),
+            },
+        };
+        progress.finish(result);
+        host.settle(py);
+        Ok(())
+    }
+}
+
+/// What a Python exception that nobody took is to the framework; a fault is logged here, whole,
+/// and ends the connection: 1011 without a reason, before accept HTTP 500.
+fn outcome(py: Python<'_>, ws: &nexios::WebSocket, socket: Option<&Py<WebSocket>>, error: &PyErr) -> Result {
+    match errors::to_rust(py, error) {
+        Ok(Some(known)) => return Err(known),
+        Ok(None) => {}
+        Err(error) => error.write_unraisable(py, None),
+    }
+    let logged = py.import("nexios._log").and_then(|log| log.call_method1("fault", (socket, error.value(py))));
+    if let Err(error) = logged {
+        error.write_unraisable(py, None);
+    }
+    match ws.connection_state() {
+        // An error says that somebody has just answered.
+        ConnectionState::Connecting => drop(ws.engine().refuse(Refusal::new(500, ""))),
+        _ => ws.close_at_once(CloseCode::INTERNAL_ERROR, ""),
+    }
+    Ok(())
+}

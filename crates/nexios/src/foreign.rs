@@ -1,0 +1,123 @@
+//! What a front end in another language needs of a connection, beside what handlers use.
+//!
+//! Hidden from the documentation: it follows the front ends of this repository and nobody else.
+
+use std::any::Any;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::Request;
+use nexios_engine::{CloseInfo, Connection, RequestBody, ResponseFuture, Shard};
+use nexios_protocol::CloseCode;
+
+use crate::accept::{self, Accept};
+use crate::app::App;
+use crate::error::Result;
+use crate::hub::Target;
+use crate::rate_limit::{Limiter, RateLimit};
+use crate::room::Room;
+use crate::router::RouterHandle;
+use crate::websocket::WebSocket;
+
+#[doc(hidden)]
+impl WebSocket {
+    /// The engine's connection: polls and commands without `async`.
+    pub fn engine(&self) -> &Connection {
+        self.connection()
+    }
+
+    /// Middleware that ran elsewhere has let the connection through to its handler.
+    pub fn reached_handler(&self) {
+        self.handler_starts();
+    }
+
+    /// Answers the handshake; the connect listeners and [`opened`](Self::opened) are the caller's.
+    ///
+    /// # Errors
+    /// As for [`accept_with`](Self::accept_with).
+    pub fn answer(&self, accept: Accept) -> Result {
+        accept::answer(self, accept)
+    }
+
+    /// `accept()` is over: from now on messages and the end are told to their listeners.
+    pub fn opened(&self) {
+        self.mark(|marks| marks.opened = true);
+    }
+
+    /// [`close`](Self::close), for a code that may be sent.
+    pub fn close_at_once(&self, code: CloseCode, reason: &str) {
+        self.close_now(code, reason);
+    }
+
+    /// How it ended, or is ending.
+    pub fn close_info(&self) -> Option<CloseInfo> {
+        self.connection().close_info()
+    }
+
+    /// Clears the client id, too.
+    pub fn clear_client_id(&self) {
+        self.forget_client_id();
+    }
+
+    /// Keeps a front end's own part of the connection until its task has ended.
+    pub fn attach(&self, front: Rc<dyn Any>) {
+        self.set_front(front);
+    }
+}
+
+#[doc(hidden)]
+impl RateLimit {
+    /// Whether messages are counted, not handshakes.
+    pub fn is_for_messages(&self) -> bool {
+        self.counts_messages()
+    }
+
+    /// Whether it has to be told a key of the caller's making.
+    pub fn limit_messages_of(&self, ws: &WebSocket, key: Option<String>) {
+        let key = self.key_or_named(ws, key);
+        ws.limit_messages(Limiter::new(self.clone(), key));
+    }
+
+    /// Whether a handshake may go on; where not, the client has its answer.
+    ///
+    /// # Errors
+    /// The refusal cannot be sent.
+    pub async fn admits(&self, ws: &WebSocket, key: Option<String>) -> Result<bool> {
+        self.admit_handshake(ws, key).await
+    }
+}
+
+#[doc(hidden)]
+impl RouterHandle {
+    /// The connected clients on this thread.
+    pub fn local_connections(&self) -> Vec<Connection> {
+        local(self.target())
+    }
+}
+
+#[doc(hidden)]
+impl Room {
+    /// Those who are in it and on this thread.
+    pub fn local_members(&self) -> Vec<Connection> {
+        local(self.target())
+    }
+}
+
+#[doc(hidden)]
+impl App {
+    /// Hands plain HTTP requests to the front end's own kind of app; a path with a WebSocket
+    /// route stays with it. [`HttpPeer`](nexios_engine::HttpPeer) is an extension of the request.
+    pub fn front_http(
+        mut self,
+        answer: impl Fn(Request<RequestBody>) -> ResponseFuture + Send + Sync + 'static,
+    ) -> Self {
+        self.http.fallback = Some(Arc::new(answer));
+        self
+    }
+}
+
+fn local(target: Option<(Arc<crate::hub::Hub>, Target)>) -> Vec<Connection> {
+    let Some((hub, target)) = target else { return Vec::new() };
+    let audience = target.audience();
+    hub.on_local_shards(|shard: &Shard| shard.members(&audience))
+}
