@@ -1,0 +1,42 @@
+"""A WebSocket framework: routes, middleware, events, groups, broadcast; its engine is Rust.
+
+    from nexios import WSRouter
+
+    ws_router = WSRouter()
+
+    @ws_router.ws("/ws")
+    async def websocket_endpoint(ws):
+        await ws.accept()
+        async for message in ws:
+            await ws.send(message)
+
+    ws_router.run(port=8000)
+"""
+
+from nexios._nexios import Handle, WebSocket
+from nexios.app import NexiosApp
+from nexios.broadcast import Outcome, Room
+from nexios.exceptions import OutboxFull, WebSocketDisconnect, WebSocketException, WebSocketTypeError
+from nexios.rate_limit import RateLimit
+from nexios.request import Address, Headers
+from nexios.router import Route, WSRouter
+from nexios.state import State, WebSocketState
+
+__all__ = [
+    "Address",
+    "Handle",
+    "Headers",
+    "NexiosApp",
+    "OutboxFull",
+    "Outcome",
+    "RateLimit",
+    "Room",
+    "Route",
+    "State",
+    "WSRouter",
+    "WebSocket",
+    "WebSocketDisconnect",
+    "WebSocketException",
+    "WebSocketState",
+    "WebSocketTypeError",
+]

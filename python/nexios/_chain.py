@@ -1,0 +1,133 @@
+"""From the levels of a route to one coroutine function: middleware, handler, exceptions, listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nexios._log import fault
+from nexios.exceptions import WebSocketDisconnect
+
+if TYPE_CHECKING:
+    from nexios._nexios import WebSocket
+
+Handler = Callable[..., Coroutine[Any, Any, Any]]
+Middleware = Callable[..., Awaitable[Any]]
+# By class, the exception handlers of one level.
+Level = dict[type[Exception], Handler]
+
+
+class Next:
+    """What is left of the middleware, and the handler behind it."""
+
+    __slots__ = ("_called", "_chain", "_index")
+
+    def __init__(self, chain: Chain, index: int) -> None:
+        self._chain = chain
+        self._index = index
+        self._called = False
+
+    def __call__(self, ws: WebSocket) -> Awaitable[Any]:
+        if self._called:
+            raise RuntimeError("a middleware called next() twice for one connection")
+        self._called = True
+        return self._chain.run(ws, self._index)
+
+
+class Chain:
+    """The middleware of a route, outermost first, each object once."""
+
+    __slots__ = ("handler", "middleware")
+
+    def __init__(self, middleware: Iterable[Middleware], handler: Handler) -> None:
+        unique: list[Middleware] = []
+        for function in middleware:
+            if not any(function is other for other in unique):
+                unique.append(function)
+        self.middleware = unique
+        self.handler = handler
+
+    def run(self, ws: WebSocket, index: int) -> Awaitable[Any]:
+        if index < len(self.middleware):
+            return self.middleware[index](ws, Next(self, index + 1))
+        ws._reached_handler()
+        return self.handler(ws)
+
+    async def __call__(self, ws: WebSocket) -> None:
+        await self.run(ws, 0)
+
+
+def guarded(serve: Handler, levels: Sequence[Level]) -> Handler:
+    """Hands what is raised to the nearest exception handler that fits."""
+
+    async def run(ws: WebSocket) -> None:
+        try:
+            await serve(ws)
+        except Exception as error:
+            handler = find(levels, error)
+            if handler is None:
+                raise
+            await handler(ws, error)
+
+    return run
+
+
+def find(levels: Sequence[Level], error: Exception) -> Handler | None:
+    """The nearest level that has a handler for it; there the most specific class."""
+    for level in levels:
+        for kind in type(error).__mro__:
+            if kind in level:
+                return level[kind]
+    return None
+
+
+def acceptor(listeners: Sequence[Handler]) -> Handler:
+    """``accept()`` where somebody listens for connects."""
+
+    async def accept(ws: WebSocket, subprotocol: str | None, headers: Any) -> None:
+        ws._answer(subprotocol, headers)
+        try:
+            for listener in listeners:
+                await listener(ws)
+        finally:
+            ws._opened()
+
+    return accept
+
+
+def message_listener(listeners: Sequence[Handler]) -> Handler:
+    """Shows a message to a router's listeners; the connection outlives their errors."""
+
+    async def tell(ws: WebSocket, message: str | bytes) -> None:
+        for listener in listeners:
+            try:
+                await listener(ws, message)
+            except Exception as error:
+                await _listener_failed(ws, error)
+
+    return tell
+
+
+async def _listener_failed(ws: WebSocket, error: Exception) -> None:
+    handler = find(ws.route.exception_levels, error)
+    try:
+        if handler is None:
+            raise error
+        await handler(ws, error)
+    except WebSocketDisconnect:
+        return
+    except Exception as unhandled:
+        fault(ws, unhandled, "a message listener failed")
+
+
+def listener(listeners: Sequence[Handler], event: str) -> Handler:
+    """Calls a router's listeners one after another; their errors are logged."""
+
+    async def tell(ws: WebSocket, *what: Any) -> None:
+        for listener in listeners:
+            try:
+                await listener(ws, *what)
+            except Exception as error:
+                fault(ws, error, f"a {event} listener failed")
+
+    return tell

@@ -1,0 +1,152 @@
+"""One message to many clients: of a router, or of a room."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nexios._nexios import Engine, Handle, RouterHandle, WebSocket
+
+    Client = str | WebSocket | Handle
+
+__all__ = ["Connections", "Outcome", "Room"]
+
+
+class Outcome(int):
+    """How many clients a message goes to, in this process, when it was sent.
+
+    ``dropped`` counts those left out because they are too slow. After ``broadcast_to``,
+    ``unknown`` has the ids that nobody has, or with a broker ``forwarded`` does.
+    """
+
+    dropped: int
+    unknown: list[str]
+    forwarded: list[str]
+
+    def __new__(
+        cls, count: int = 0, dropped: int = 0, unknown: Iterable[str] = (), forwarded: Iterable[str] = ()
+    ) -> Outcome:
+        outcome = super().__new__(cls, count)
+        outcome.dropped = dropped
+        outcome.unknown = list(unknown)
+        outcome.forwarded = list(forwarded)
+        return outcome
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        return int(self)
+
+    def __repr__(self) -> str:
+        return f"Outcome({int(self)}, dropped={self.dropped}, unknown={self.unknown}, forwarded={self.forwarded})"
+
+
+class Place:
+    """Where a router is served: set when its app starts, empty before and after."""
+
+    __slots__ = ("engine", "handle")
+
+    engine: Engine | None
+    handle: RouterHandle | None
+
+    def __init__(self) -> None:
+        self.engine = None
+        self.handle = None
+
+
+class Connections:
+    """The connected clients at each look: iterable, and ``len()`` counts them."""
+
+    __slots__ = ("_place", "_room")
+
+    def __init__(self, place: Place, room: str | None = None) -> None:
+        self._place = place
+        self._room = room
+
+    def _handle(self) -> RouterHandle | None:
+        handle = self._place.handle
+        return handle if handle is None or self._room is None else handle.room(self._room)
+
+    def __len__(self) -> int:
+        handle = self._handle()
+        return 0 if handle is None else handle.count()
+
+    def __iter__(self) -> Iterator[WebSocket]:
+        handle = self._handle()
+        return iter([] if handle is None else handle.connections(self._place.engine))
+
+    def __contains__(self, client: object) -> bool:
+        return any(client is ws or client == ws.id for ws in self)
+
+    def __repr__(self) -> str:
+        return f"<Connections {len(self)}>"
+
+
+async def _nobody(unknown: list[str]) -> Outcome:
+    return Outcome(unknown=unknown)
+
+
+class Audience:
+    """What can be broadcast to."""
+
+    _place: Place
+    _room_name: str | None = None
+
+    def _target(self) -> RouterHandle | None:
+        handle = self._place.handle
+        return handle if handle is None or self._room_name is None else handle.room(self._room_name)
+
+    def broadcast(
+        self,
+        message: Any,
+        *,
+        exclude: Client | Iterable[Client] | None = None,
+        key: str | None = None,
+        compress: bool | None = None,
+    ) -> Awaitable[Outcome]:
+        """Sends a message to every connected client: ``str`` as text, bytes as binary, else JSON.
+
+        ``exclude`` leaves connections or ids out; under the policy ``conflate`` a slow client
+        gets only the newest message of a ``key``.
+        """
+        target = self._target()
+        if target is None:
+            return _nobody([])
+        return target.broadcast(self._place.engine, Outcome, message, exclude, key, compress)
+
+    def broadcast_to(
+        self, clients: Client | Iterable[Client], message: Any, *, compress: bool | None = None
+    ) -> Awaitable[Outcome]:
+        """Sends a message to clients named by connection id, client id, or connection."""
+        target = self._target()
+        if target is None:
+            return _nobody([client for client in clients if isinstance(client, str)])
+        return target.broadcast_to(self._place.engine, Outcome, clients, message, compress)
+
+
+class Room(Audience):
+    """A set of connections with a name; ``await ws.join(name)`` enters it.
+
+    Rooms are the app's: ``router.room("x")`` and ``app.room("x")`` are the same.
+    """
+
+    def __init__(self, place: Place, name: str) -> None:
+        self._place = place
+        self._room_name = name
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        assert self._room_name is not None
+        return self._room_name
+
+    def members(self) -> Connections:
+        """Those who are in it."""
+        return Connections(self._place, self._room_name)
+
+    def count(self) -> int:
+        """How many are in it."""
+        return len(self.members())
+
+    def __repr__(self) -> str:
+        return f"<Room {self._room_name!r} {self.count()}>"

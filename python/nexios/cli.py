@@ -1,0 +1,187 @@
+"""The command ``nexios``: ``nexios run module:name`` and ``nexios routes module:name``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from nexios._target import TargetError, load, source_directories, split
+
+__all__ = ["main"]
+
+LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
+
+logger = logging.getLogger("nexios")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    command: Any = options.command
+    try:
+        return int(command(options))
+    except TargetError as error:
+        print(f"nexios: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"nexios: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command understands."""
+    whole = argparse.ArgumentParser(prog="nexios", description="Serves WebSockets.", allow_abbrev=False)
+    commands = whole.add_subparsers(title="commands", required=True, metavar="command")
+    _add_run(commands.add_parser("run", help="serve an app or a router", allow_abbrev=False))
+    routes = commands.add_parser("routes", help="list the routes of an app or a router", allow_abbrev=False)
+    _add_target(routes)
+    routes.set_defaults(command=list_routes)
+    return whole
+
+
+def _add_target(command: argparse.ArgumentParser) -> None:
+    command.add_argument("target", metavar="module:name", help="the app or the router, such as main:app")
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    _add_target(run)
+    run.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    run.add_argument("--port", type=_port, default=8000, help="port to listen on (%(default)s)")
+    run.add_argument("--uds", metavar="PATH", help="Unix socket to listen on instead")
+    run.add_argument("--fd", type=int, metavar="N", help="descriptor that listens already, instead")
+    run.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes that share the port (1)")
+    run.add_argument("--reload", action="store_true", help="start again when a Python file of the app changes")
+    run.add_argument("--ssl-certfile", metavar="PATH", help="certificate chain, PEM")
+    run.add_argument("--ssl-keyfile", metavar="PATH", help="its private key, PEM")
+    run.add_argument("--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="event loop (%(default)s)")
+    run.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="least level that is shown (%(default)s)")
+    run.add_argument("--access-log", action="store_true", help="log each connection and its end")
+    # What workers are started with.
+    run.add_argument("--reuse-port", action="store_true", help=argparse.SUPPRESS)
+    run.set_defaults(command=run_app, parser=run)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is no port: they go from 0 to 65535")
+    return port
+
+
+def _workers(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{count} is not at least 1")
+    return count
+
+
+def list_routes(options: argparse.Namespace) -> int:
+    """``nexios routes``: path, name and handler of each route, on a line of its own."""
+    rows = sorted((route.path, route.name or "-", _where(route.handler)) for route in load(options.target).routes)
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
+    for path, name, handler in rows:
+        print(f"{path:<{widths[0]}}  {name:<{widths[1]}}  {handler}")
+    return 0
+
+
+def _where(handler: Any) -> str:
+    return f"{getattr(handler, '__module__', '?')}.{getattr(handler, '__qualname__', repr(handler))}"
+
+
+def run_app(options: argparse.Namespace) -> int:
+    """``nexios run``: in this process, in several, or in one that is started again and again."""
+    _refuse_contradictions(options)
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    if options.reload:
+        return _run_and_reload(options)
+    root = load(options.target)
+    if options.workers > 1:
+        return _run_workers(options)
+    if options.access_log:
+        _log_access(root)
+    serving = {name: getattr(options, name) for name in ("uds", "fd", "ssl_certfile", "ssl_keyfile")}
+    root.run(options.host, options.port, reuse_port=options.reuse_port, loop=options.loop, **serving)
+    return 0
+
+
+def _refuse_contradictions(options: argparse.Namespace) -> None:
+    if options.uds is not None and options.fd is not None:
+        options.parser.error("--uds and --fd exclude each other")
+    if options.reload and options.workers > 1:
+        options.parser.error("--reload and --workers exclude each other")
+    if options.workers > 1 and options.uds is not None:
+        options.parser.error("--workers share a port or an --fd, not a Unix socket")
+    if options.ssl_keyfile and not options.ssl_certfile:
+        options.parser.error("--ssl-keyfile needs --ssl-certfile")
+    split(options.target)
+
+
+def _log_access(root: Any) -> None:
+    @root.on("connect")
+    async def connected(ws: Any) -> None:
+        logger.info("%s %s connected (%s)", _client(ws), ws.path, ws.id)
+
+    @root.on("disconnect")
+    async def disconnected(ws: Any) -> None:
+        logger.info("%s %s closed %s %s (%s)", _client(ws), ws.path, ws.close_code, ws.close_reason or "-", ws.id)
+
+
+def _client(ws: Any) -> str:
+    return "unix" if ws.client is None else f"{ws.client.host}:{ws.client.port}"
+
+
+def _run_workers(options: argparse.Namespace) -> int:
+    from nexios._workers import run_workers
+
+    if options.fd is not None:
+        return run_workers([*_arguments(options), "--fd", str(options.fd)], options.workers, inherited=[options.fd])
+    # Bound, but it does not listen: it keeps the port, and gets no connections.
+    with _bound(options.host, options.port, reuse_port=True) as reserved:
+        port = reserved.getsockname()[1]
+        logger.info("%d workers on %s:%d", options.workers, options.host, port)
+        where = ["--host", options.host, "--port", str(port), "--reuse-port"]
+        return run_workers([*_arguments(options), *where], options.workers)
+
+
+def _run_and_reload(options: argparse.Namespace) -> int:
+    from nexios._reload import run_and_reload
+
+    directories = source_directories(options.target)
+    if options.uds is not None:
+        return run_and_reload([*_arguments(options), "--uds", options.uds], directories)
+    if options.fd is not None:
+        arguments = [*_arguments(options), "--fd", str(options.fd)]
+        return run_and_reload(arguments, directories, inherited=[options.fd])
+    # The socket outlives the restarts: who connects meanwhile waits, and is not refused.
+    with _bound(options.host, options.port) as listening:
+        listening.listen(1024)
+        logger.info("listening on %s:%d", *listening.getsockname()[:2])
+        arguments = [*_arguments(options), "--fd", str(listening.fileno())]
+        return run_and_reload(arguments, directories, inherited=[listening.fileno()])
+
+
+def _arguments(options: argparse.Namespace) -> list[str]:
+    """What a process that serves for this one is started with, but for where it listens."""
+    arguments = ["run", options.target, "--loop", options.loop, "--log-level", options.log_level]
+    for name in ("ssl_certfile", "ssl_keyfile"):
+        if getattr(options, name) is not None:
+            arguments += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    return [*arguments, "--access-log"] if options.access_log else arguments
+
+
+def _bound(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return bound

@@ -1,0 +1,50 @@
+"""What handlers raise, and what is raised in them."""
+
+from __future__ import annotations
+
+__all__ = ["OutboxFull", "WebSocketDisconnect", "WebSocketException", "WebSocketTypeError"]
+
+
+class WebSocketException(Exception):
+    """Closes the connection with a code and a reason; ``str(exc)`` is the reason.
+
+    >>> exc = WebSocketException(1008, "members only")
+    >>> (exc.code, str(exc))
+    (1008, 'members only')
+    """
+
+    def __init__(self, code: int = 1008, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class WebSocketTypeError(WebSocketException):
+    """The next message is of the other kind; unhandled it closes 1003, caught it loses nothing."""
+
+    def __init__(self, message: str | bytes, reason: str = "") -> None:
+        super().__init__(1003, reason)
+        self.args = (message, reason)
+        self.message = message
+
+
+class WebSocketDisconnect(Exception):
+    """The connection is over: the code and reason of whoever closed first.
+
+    1005 stands for a Close frame without a code, 1006 for none at all.
+    """
+
+    def __init__(self, code: int = 1000, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"disconnected with code {self.code}" + (f": {self.reason}" if self.reason else "")
+
+
+class OutboxFull(RuntimeError):
+    """The client reads too slowly, and what waits for it has reached the limit."""

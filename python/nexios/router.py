@@ -1,0 +1,253 @@
+"""Routers: routes under a prefix, with middleware, listeners and exception handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeVar
+
+from nexios import _nexios
+from nexios._callable import require_async
+from nexios._chain import Chain, Handler, Level, Middleware, acceptor, guarded, listener, message_listener
+from nexios.broadcast import Audience, Connections, Place, Room
+
+__all__ = ["Route", "WSRouter"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+Event = Literal["connect", "disconnect", "message", "drop"]
+EVENTS = ("connect", "disconnect", "message", "drop")
+
+
+class Route:
+    """A WebSocket route: ``ws.route`` of its connections."""
+
+    __slots__ = ("_middleware", "_settings", "app", "exception_levels", "handler", "name", "path", "router")
+
+    def __init__(
+        self, router: WSRouter, path: str, handler: Handler, name: str | None, middleware: Sequence[Middleware],
+        settings: dict[str, Any],
+    ) -> None:
+        self.router = router
+        #: The whole path, once the router is served; before that the route's own.
+        self.path = path
+        self.name = name
+        self.handler = handler
+        #: The app, or the outermost router, that serves it.
+        self.app: Any = None
+        self.exception_levels: Sequence[Level] = ()
+        self._middleware = list(middleware)
+        self._settings = settings
+
+    def __repr__(self) -> str:
+        return f"<Route {self.path}{f' {self.name!r}' if self.name else ''}>"
+
+
+class WSRouter(Audience):
+    """A group of routes; what is registered on it covers those of routers mounted below it, too.
+
+    ``settings`` are limits and timings for all its routes, such as ``message_bytes_max=65536``,
+    ``ping_interval=None``, ``allowed_origins=["https://example.org"]`` or
+    ``slow_client="drop_oldest"``; a route's own win.
+    """
+
+    def __init__(
+        self, prefix: str = "", *, name: str | None = None, middleware: Sequence[Middleware] = (), **settings: Any
+    ) -> None:
+        self.prefix = prefix
+        self.name = name
+        self.parent: WSRouter | None = None
+        self._place = Place()
+        self._mounted_at: str | None = None
+        self._routes: list[tuple[str, Route]] = []
+        self._children: list[WSRouter] = []
+        self._middleware: list[Middleware] = []
+        self._listeners: dict[str, list[Handler]] = {event: [] for event in EVENTS}
+        self._exceptions: Level = {}
+        self._settings = settings
+        _nexios.WsRouter(prefix, name, settings)
+        for function in middleware:
+            self.middleware(function)
+
+    # --- registration
+
+    def ws(
+        self, path: str, *, name: str | None = None, middleware: Sequence[Middleware] = (), **settings: Any
+    ) -> Callable[[F], F]:
+        """Serves a path: parameters are ``{name}``, ``{name:int}`` and ``{name:path}``."""
+        for function in middleware:
+            require_async(function, "a middleware")
+
+        def register(handler: F) -> F:
+            require_async(handler, "a WebSocket handler")
+            route = Route(self, path, handler, name, middleware, settings)
+            self._routes.append((path, route))
+            self._check(lambda: self._routes.pop())
+            return handler
+
+        return register
+
+    def on(self, event: Event) -> Callable[[F], F]:
+        """Listens to ``connect``, ``disconnect``, ``message`` or ``drop``."""
+        if event not in EVENTS:
+            raise ValueError(f"there is no event {event!r}, only {', '.join(EVENTS)}")
+
+        def register(function: F) -> F:
+            require_async(function, f"a listener for {event!r}")
+            self._listeners[event].append(function)
+            return function
+
+        return register
+
+    def middleware(self, function: F) -> F:
+        """Runs ``function(ws, next)`` around the handlers; the first registered is the outermost."""
+        require_async(function, "a middleware")
+        self._middleware.append(function)
+        return function
+
+    def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
+        """Takes exceptions of this class from handlers, middleware and message listeners."""
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise TypeError(f"an exception handler is for a class of exceptions, not {kind!r}")
+
+        def register(function: F) -> F:
+            require_async(function, "an exception handler")
+            self._exceptions[kind] = function
+            return function
+
+        return register
+
+    def mount_ws_router(self, router: WSRouter, prefix: str | None = None) -> None:
+        """Mounts a router below this one; ``prefix`` replaces the router's own."""
+        if not isinstance(router, WSRouter):
+            raise TypeError(f"only a WSRouter can be mounted, not {router!r}")
+        if router.parent is not None:
+            raise ValueError(f"{router!r} is mounted already")
+        if router is self._root():
+            raise ValueError("a router cannot be mounted below itself")
+        router.parent, router._mounted_at = self, prefix
+        self._children.append(router)
+
+        def undo() -> None:
+            self._children.pop()
+            router.parent, router._mounted_at = None, None
+
+        self._check(undo)
+
+    # --- clients
+
+    @property
+    def connections(self) -> Connections:
+        """The connected clients of this router and of those below it."""
+        return Connections(self._place)
+
+    def room(self, name: str) -> Room:
+        """A room; the app's, whichever router it is asked of."""
+        return Room(self._place, name)
+
+    # --- serving
+
+    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+        """Serves until SIGINT or SIGTERM, then closes gracefully; see ``NexiosApp.run``."""
+        from nexios._serve import run
+
+        run(self, host, port, **options)
+
+    async def serve(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
+        """Serves inside a running event loop, until it is cancelled."""
+        from nexios._serve import serve
+
+        await serve(self, host, port, **options)
+
+    # --- building
+
+    @property
+    def routes(self) -> list[Route]:
+        """All routes, those of routers below included, with their whole paths."""
+        self._build(self)
+        return [route for router in self._tree() for _, route in router._routes]
+
+    def _root(self) -> WSRouter:
+        return self if self.parent is None else self.parent._root()
+
+    def _tree(self) -> Iterator[WSRouter]:
+        yield self
+        for child in self._children:
+            yield from child._tree()
+
+    def _check(self, undo: Callable[[], Any]) -> None:
+        """What contradicts itself raises at once, and is not kept."""
+        root = self._root()
+        try:
+            _nexios.App(root._build(root, checking=True), {}, [], [], None).check()
+        except Exception:
+            undo()
+            raise
+
+    def _build(
+        self,
+        app: WSRouter,
+        handles: list[tuple[WSRouter, _nexios.RouterHandle]] | None = None,
+        outer: _Outer | None = None,
+        checking: bool = False,
+    ) -> _nexios.WsRouter:
+        """This router and those below it, for the engine."""
+        outer = outer or _Outer()
+        prefix = self.prefix if self._mounted_at is None else self._mounted_at
+        inner = outer.with_router(self, prefix)
+        built = _nexios.WsRouter(prefix, None if checking else self.name, self._settings)
+        for own, route in self._routes:
+            inner.prepare(route, own, app)
+            middleware = [*inner.middleware, *route._middleware]
+            serve = Chain(middleware, route.handler) if middleware else route.handler
+            built.route(
+                own,
+                name=route.name,
+                start=guarded(serve, inner.exceptions) if inner.exceptions else serve,
+                info=route,
+                accept=acceptor(inner.connect) if inner.connect else None,
+                guarded=bool(middleware),
+                settings=route._settings,
+            )
+        if self._listeners["message"]:
+            built.on_message(message_listener(self._listeners["message"]))
+        if self._listeners["disconnect"]:
+            built.on_disconnect(listener(self._listeners["disconnect"], "disconnect"))
+        if self._listeners["drop"]:
+            built.on_drop(listener(self._listeners["drop"], "drop"))
+        if handles is not None:
+            handles.append((self, built.handle()))
+        for child in self._children:
+            built.mount(child._build(app, handles, inner, checking))
+        return built
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name or self.prefix or '/'}>"
+
+
+class _Outer:
+    """What a router inherits."""
+
+    def __init__(self) -> None:
+        self.prefix = ""
+        self.middleware: list[Middleware] = []
+        self.connect: list[Handler] = []
+        # Nearest first.
+        self.exceptions: list[Level] = []
+
+    def with_router(self, router: WSRouter, prefix: str) -> _Outer:
+        inner = _Outer()
+        inner.prefix = _joined(self.prefix, prefix)
+        inner.middleware = [*self.middleware, *router._middleware]
+        inner.connect = [*self.connect, *router._listeners["connect"]]
+        inner.exceptions = [router._exceptions, *self.exceptions] if router._exceptions else self.exceptions
+        return inner
+
+    def prepare(self, route: Route, own: str, app: WSRouter) -> None:
+        route.path = _joined(self.prefix, own) or "/"
+        route.app = app
+        route.exception_levels = self.exceptions
+
+
+def _joined(*parts: str) -> str:
+    """Paths one behind another, without duplicate and trailing slashes."""
+    segments = [segment for part in parts for segment in part.split("/") if segment]
+    return "".join(f"/{segment}" for segment in segments)

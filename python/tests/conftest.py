@@ -1,0 +1,63 @@
+"""Tests that are coroutines run on asyncio and on uvloop, in debug mode, and leave nothing behind."""
+
+import asyncio
+import gc
+import inspect
+
+import pytest
+import uvloop
+
+from serving import Server, bound_socket
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+def pytest_generate_tests(metafunc):
+    if inspect.iscoroutinefunction(metafunc.function):
+        metafunc.parametrize("loop_name", list(LOOPS), indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def loop_name(request):
+    """The kind of loop that a coroutine runs on; other tests have none."""
+    return getattr(request, "param", None)
+
+
+@pytest.fixture
+def serve():
+    """`async with serve(app) as server:` - see `serving.Server`."""
+    return Server
+
+
+@pytest.fixture
+def listening():
+    """A socket for a server in another process."""
+    with bound_socket() as listening:
+        yield listening
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    loop = LOOPS[pyfuncitem.funcargs["loop_name"]]()
+    failures = []
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    loop.set_debug(True)
+    try:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(pyfuncitem.obj(**arguments))
+        loop.run_until_complete(asyncio.sleep(0))
+        left = asyncio.all_tasks(loop)
+        assert not left, f"tasks are left over: {left}"
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        gc.collect()
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        asyncio.set_event_loop(None)
+        loop.close()
+    assert not failures, failures
+    return True

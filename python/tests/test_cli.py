@@ -1,0 +1,327 @@
+"""The command `nexios`, run as people run it."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import websockets.asyncio.client
+from serving import close_of
+from websockets.exceptions import WebSocketException
+
+APP = """
+import os
+from nexios import NexiosApp, WSRouter
+
+app = NexiosApp()
+chat = WSRouter(prefix="/chat")
+number = 3
+
+@app.ws("/ws", name="version")
+async def version(ws):
+    await ws.accept()
+    await ws.send_text("version 1")
+    await ws.send_text(str(os.getpid()))
+    async for message in ws:
+        await ws.send(message)
+
+@chat.ws("/{room}")
+async def room(ws):
+    await ws.accept()
+
+app.mount_ws_router(chat)
+"""
+
+
+@pytest.fixture
+def here(tmp_path):
+    (tmp_path / "main.py").write_text(APP)
+    (tmp_path / "broken.py").write_text("import no_such_library\n")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    return tmp_path
+
+
+def environment():
+    """The commands import the package that the tests do, wherever that is."""
+    package = Path(find_spec("nexios").origin).parents[1]
+    return os.environ | {"PYTHONPATH": str(package), "PYTHONUNBUFFERED": "1"}
+
+
+def nexios(here, *arguments):
+    command = [sys.executable, "-m", "nexios", *arguments]
+    return subprocess.run(command, cwd=here, env=environment(), capture_output=True, text=True, timeout=20)
+
+
+# --- module:name
+
+
+@pytest.mark.parametrize(
+    "target, said",
+    [
+        ("main", "'main' is no module:name, such as main:app"),
+        ("main.py", "'main.py' is no module:name, such as main:app"),
+        (":app", "':app' is no module:name"),
+        ("main:ap", "the module 'main' has no 'ap': it has app (NexiosApp), chat (WSRouter)"),
+        ("main:number", "main:number is neither a NexiosApp nor a WSRouter, but of type int: it has app (NexiosApp)"),
+        ("empty:app", "the module 'empty' has no 'app': it has no NexiosApp and no WSRouter"),
+        ("mian:app", "there is no module 'mian': did you mean 'main'?"),
+        ("other:app", "there are broken, empty, main"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "routes"])
+def test_a_wrong_target_says_what_is_wrong_and_what_there_is(here, command, target, said):
+    done = nexios(here, command, target)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_an_error_in_the_module_itself_keeps_its_traceback(here):
+    done = nexios(here, "routes", "broken:app")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "No module named 'no_such_library'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--port", "99999"], "99999 is no port"),
+        (["--workers", "0"], "0 is not at least 1"),
+        (["--reload", "--workers", "2"], "exclude each other"),
+        (["--uds", "x", "--fd", "3"], "exclude each other"),
+        (["--ssl-keyfile", "x"], "needs --ssl-certfile"),
+        (["--loop", "tokio"], "invalid choice"),
+        (["--log-level", "loud"], "invalid choice"),
+    ],
+)
+def test_contradictions_are_refused(here, arguments, said):
+    done = nexios(here, "run", "main:app", *arguments)
+    assert done.returncode == 2 and said in done.stderr
+
+
+def test_a_port_in_use_is_said_in_words(here, listening):
+    port = str(listening.getsockname()[1])
+    for more in [], ["--workers", "2"], ["--reload"]:
+        done = nexios(here, "run", "main:app", "--port", port, *more)
+        assert done.returncode == 1, done.stderr
+        assert f"cannot listen on 127.0.0.1:{port}" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_routes_are_listed_with_their_names_and_handlers(here):
+    done = nexios(here, "routes", "main:app")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["/chat/{room}", "-", "main.room"],
+        ["/ws", "version", "main.version"],
+    ]
+
+
+def test_the_routes_of_a_router_alone(here):
+    done = nexios(here, "routes", "main:chat")
+    assert done.returncode == 0 and done.stdout.split()[0].endswith("/{room}")
+
+
+def test_help_names_the_commands(here):
+    done = nexios(here, "--help")
+    assert done.returncode == 0 and "run" in done.stdout and "routes" in done.stdout
+
+
+# --- serving
+
+
+@contextlib.asynccontextmanager
+async def running(here, *arguments, fds=()):
+    """A process that is killed if the test does not end it."""
+    command = [sys.executable, "-m", "nexios", "run", "main:app", *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=here, env=environment(), pass_fds=fds, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(process.communicate(), 10)
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def said(process, pattern):
+    """Reads what it says until there is this."""
+    lines = []
+    while line := (await process.stderr.readline()).decode():
+        lines.append(line)
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError(f"no {pattern!r} in {''.join(lines)}")
+
+
+def connect(port):
+    return websockets.asyncio.client.connect(f"ws://127.0.0.1:{port}/ws", proxy=None)
+
+
+async def ended(process, number=signal.SIGTERM):
+    """Sends the signal; the exit code and what was said."""
+    process.send_signal(number)
+    _, output = await process.communicate()
+    return process.returncode, output.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_run_serves_until_a_signal_and_ends_with_0(here, number):
+    async with running(here, "--port", "0") as process:
+        port = (await said(process, r"listening on .*:(\d+)"))[1]
+        async with connect(port) as ws:
+            assert await ws.recv() == "version 1"
+            assert await ws.recv() == str(process.pid)
+            code, _ = await asyncio.gather(ended(process, number), close_of(ws))
+            assert code[0] == 0
+            assert ws.close_code == 1012
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+async def test_run_takes_a_loop(here, kind):
+    source = "\n@app.ws('/loop')\nasync def loop(ws):\n    import asyncio\n    await ws.accept()\n"
+    source += "    await ws.send_text(type(asyncio.get_running_loop()).__module__)\n"
+    (here / "main.py").write_text(APP + source)
+    async with running(here, "--port", "0", "--loop", kind) as process:
+        port = (await said(process, r"listening on .*:(\d+)"))[1]
+        async with websockets.asyncio.client.connect(f"ws://127.0.0.1:{port}/loop", proxy=None) as ws:
+            assert (await ws.recv()).split(".")[0] == kind
+
+
+async def test_run_takes_a_descriptor(here, listening):
+    fd = listening.fileno()
+    async with running(here, "--fd", str(fd), fds=[fd]), connect(listening.getsockname()[1]) as ws:
+        assert await ws.recv() == "version 1"
+
+
+async def test_run_takes_a_unix_socket(here):
+    path = here / "ws.sock"
+    async with running(here, "--uds", str(path)):
+        for _ in range(400):
+            with contextlib.suppress(OSError):
+                async with websockets.asyncio.client.unix_connect(str(path), "ws://localhost/ws") as ws:
+                    assert await ws.recv() == "version 1"
+                    break
+            await asyncio.sleep(0.02)
+        else:
+            raise AssertionError("nobody listens")
+
+
+async def test_the_access_log_has_each_connection_and_its_end(here):
+    async with running(here, "--port", "0", "--access-log") as process:
+        port = (await said(process, r"listening on .*:(\d+)"))[1]
+        async with connect(port) as ws:
+            client = ws.local_address[1]
+            await said(process, rf"127.0.0.1:{client} /ws connected")
+            await ws.close(4001, "bye")
+        await said(process, rf"127.0.0.1:{client} /ws closed 4001 bye")
+
+
+async def test_the_log_level_hides_what_is_below(here, listening):
+    fd = listening.fileno()
+    async with running(here, "--fd", str(fd), "--log-level", "error", fds=[fd]) as process:
+        async with connect(listening.getsockname()[1]) as ws:
+            assert await ws.recv() == "version 1"
+        assert await ended(process) == (0, "")
+
+
+# --- workers
+
+
+async def worker_of(port):
+    async with connect(port) as ws:
+        await ws.recv()
+        return int(await ws.recv())
+
+
+async def workers_of(port, count):
+    """Asks until so many different workers have answered."""
+    found = set()
+    while len(found) < count:
+        try:
+            found.add(await worker_of(port))
+        except (OSError, EOFError, WebSocketException):
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def test_workers_share_a_port_and_end_with_0(here):
+    async with running(here, "--port", "0", "--workers", "3") as process:
+        port = (await said(process, r"3 workers on .*:(\d+)"))[1]
+        pids = await workers_of(port, 3)
+        assert process.pid not in pids
+        code, output = await ended(process)
+        assert code == 0, output
+        assert not any(is_alive(pid) for pid in pids)
+
+
+async def test_a_worker_that_died_is_replaced(here):
+    async with running(here, "--port", "0", "--workers", "2") as process:
+        port = (await said(process, r"2 workers on .*:(\d+)"))[1]
+        before = await workers_of(port, 2)
+        victim = before.pop()
+        os.kill(victim, signal.SIGKILL)
+        await said(process, rf"worker \d \(process {victim}\) was killed by SIGKILL: starting another in 0.1 s")
+        after = set()
+        while not after - before - {victim}:
+            after |= await workers_of(port, 1)
+        assert (await ended(process, signal.SIGINT))[0] == 0
+
+
+async def test_workers_share_a_descriptor(here, listening):
+    fd = listening.fileno()
+    async with running(here, "--fd", str(fd), "--workers", "2", fds=[fd]) as process:
+        assert process.pid not in await workers_of(listening.getsockname()[1], 1)
+        assert (await ended(process))[0] == 0
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# --- reload
+
+
+async def version_of(port):
+    while True:
+        try:
+            async with connect(port) as ws:
+                return await ws.recv()
+        except (OSError, EOFError, WebSocketException):
+            await asyncio.sleep(0.02)
+
+
+async def test_reload_serves_what_the_files_say_now(here):
+    async with running(here, "--port", "0", "--reload") as process:
+        port = (await said(process, r"listening on .*:(\d+)"))[1]
+        assert await version_of(port) == "version 1"
+        (here / "main.py").write_text(APP.replace("version 1", "version 2"))
+        await said(process, r"main.py has changed: starting again")
+        while await version_of(port) != "version 2":
+            await asyncio.sleep(0.02)
+        assert (await ended(process))[0] == 0
+
+
+async def test_reload_survives_a_broken_file(here):
+    async with running(here, "--port", "0", "--reload") as process:
+        port = (await said(process, r"listening on .*:(\d+)"))[1]
+        assert await version_of(port) == "version 1"
+        (here / "main.py").write_text("this is no Python\n")
+        await said(process, r"SyntaxError")
+        await said(process, r"waiting for a change")
+        (here / "main.py").write_text(APP.replace("version 1", "version 3"))
+        await said(process, r"has changed: starting again")
+        assert await version_of(port) == "version 3"
+        assert (await ended(process, signal.SIGINT))[0] == 0

@@ -1,0 +1,553 @@
+"""Paths, mounting, middleware, requests: a test for each row of docs/semantics.md."""
+
+import asyncio
+
+import pytest
+from apps import Log, app_with, echo
+from nexios import NexiosApp, RateLimit, WSRouter
+from raw_client import request
+from serving import close_of
+
+
+def says(text):
+    async def handler(ws):
+        await ws.accept()
+        await ws.send_json({"says": text, "params": dict(ws.path_params)})
+
+    return handler
+
+
+async def answer(server, path):
+    import json
+
+    async with server.connect(path) as ws:
+        found = json.loads(await ws.recv())
+        return (found["says"], found["params"]) if found["params"] else found["says"]
+
+
+async def missing(server, path):
+    return (await server.refusal(path)).status_code == 404
+
+
+# --- paths
+
+
+async def test_prefixes_match_whole_segments_only(serve):
+    router = WSRouter(prefix="/chat")
+    router.ws("/general")(says("general"))
+    app = NexiosApp()
+    app.mount_ws_router(router)
+    async with serve(app) as server:
+        assert await answer(server, "/chat/general") == "general"
+        for path in "/chatgeneral", "/chat", "/chat/general2", "/cha/general", "/", "/general":
+            assert await missing(server, path), path
+
+
+async def test_duplicate_and_trailing_slashes_do_not_count(serve):
+    router = WSRouter(prefix="//chat/")
+    router.ws("general/")(says("general"))
+    app = NexiosApp()
+    app.mount_ws_router(router)
+    async with serve(app) as server:
+        for path in "/chat/general", "/chat/general/", "//chat///general", "/chat/general?x=1":
+            assert await answer(server, path) == "general", path
+
+
+async def test_static_beats_parameters(serve):
+    app = NexiosApp()
+    for path in "/{name}", "/{number:int}", "/static", "/{rest:path}":
+        app.ws(path)(says(path))
+    async with serve(app) as server:
+        assert await answer(server, "/static") == "/static"
+        assert await answer(server, "/12") == ("/{number:int}", {"number": 12})
+        assert await answer(server, "/other") == ("/{name}", {"name": "other"})
+        assert await answer(server, "/a/b/c") == ("/{rest:path}", {"rest": "a/b/c"})
+
+
+async def test_parameters_are_percent_decoded(serve):
+    app = NexiosApp()
+    app.ws("/rooms/{room}/users/{user:int}")(says("user"))
+    async with serve(app) as server:
+        assert await answer(server, "/rooms/caf%C3%A9%2F1/users/7") == ("user", {"room": "café/1", "user": 7})
+        assert await missing(server, "/rooms/x/users/seven")
+
+
+async def test_nested_prefixes_concatenate(serve):
+    app, outer, inner = NexiosApp(), WSRouter(prefix="/outer"), WSRouter(prefix="/inner")
+    inner.ws("/ws")(says("inner"))
+    outer.mount_ws_router(inner)
+    app.mount_ws_router(outer)
+    async with serve(app) as server:
+        assert await answer(server, "/outer/inner/ws") == "inner"
+        assert await missing(server, "/inner/ws")
+
+
+async def test_a_prefix_at_mount_replaces_the_routers_own(serve):
+    app, router = NexiosApp(), WSRouter(prefix="/own")
+    router.ws("/ws")(says("here"))
+    app.mount_ws_router(router, prefix="/x")
+    async with serve(app) as server:
+        assert await answer(server, "/x/ws") == "here"
+        assert await missing(server, "/own/ws")
+
+
+async def test_a_prefix_may_have_parameters(serve):
+    app, router = NexiosApp(), WSRouter(prefix="/tenants/{tenant}")
+    router.ws("/{room}")(says("room"))
+    app.mount_ws_router(router)
+    async with serve(app) as server:
+        assert await answer(server, "/tenants/a/b") == ("room", {"tenant": "a", "room": "b"})
+
+
+def test_mounting_a_router_twice_raises_at_once():
+    app, router = NexiosApp(), WSRouter(prefix="/x")
+    app.mount_ws_router(router)
+    with pytest.raises((ValueError, RuntimeError)):
+        app.mount_ws_router(router)
+    with pytest.raises((ValueError, RuntimeError)):
+        app.mount_ws_router(router, prefix="/y")
+    with pytest.raises((ValueError, RuntimeError)):
+        router.mount_ws_router(router)
+
+
+def test_two_routes_on_one_path_raise_at_once():
+    router = WSRouter()
+    router.ws("/ws")(echo)
+    with pytest.raises(ValueError, match="/ws"):
+        router.ws("/ws/")(echo)
+
+
+def test_two_routes_on_one_path_raise_across_routers():
+    app, one, two = NexiosApp(), WSRouter(prefix="/x"), WSRouter(prefix="/x")
+    one.ws("/{a}")(echo)
+    two.ws("/{b}")(echo)
+    app.mount_ws_router(one)
+    with pytest.raises(ValueError, match="/x"):
+        app.mount_ws_router(two)
+
+
+def test_a_broken_path_raises_at_once():
+    for path in "/{", "/{a:float}", "/{a:path}/b", "/{a}/{a}", "/x{a}y{b}":
+        with pytest.raises(ValueError):
+            WSRouter().ws(path)(echo)
+
+
+async def test_two_routers_of_one_name_raise_at_start(serve):
+    app = NexiosApp()
+    for prefix in "/a", "/b":
+        router = WSRouter(prefix=prefix, name="same")
+        router.ws("/ws")(echo)
+        app.mount_ws_router(router)
+    with pytest.raises(ValueError, match="same"):
+        async with serve(app):
+            pass
+
+
+# --- HTTP
+
+
+async def test_a_path_that_nobody_routes_is_404(serve):
+    async with serve(app_with(echo)) as server:
+        assert await missing(server, "/nowhere")
+        assert (await server.get("/nowhere"))[0] == 404
+
+
+async def test_a_plain_request_to_a_websocket_route_is_426(serve):
+    async with serve(app_with(echo)) as server:
+        status, headers, _ = await server.get("/ws")
+    assert (status, headers["upgrade"].lower()) == (426, "websocket")
+
+
+async def test_a_static_file_may_have_the_path_of_a_route(serve, tmp_path):
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws" / "index.html").write_text("<p>the page")
+    (tmp_path / "a.txt").write_text("a file")
+    app = app_with(echo)
+    app.static("/", directory=tmp_path)
+    async with serve(app) as server:
+        status, headers, body = await server.get("/ws/")
+        assert (status, body) == (200, b"<p>the page") and headers["content-type"].startswith("text/html")
+        assert (await server.get("/a.txt"))[::2] == (200, b"a file")
+        assert (await server.get("/b.txt"))[0] == 404
+        assert (await server.get("/../conftest.py"))[0] in (400, 403, 404)
+        async with server.connect("/ws") as ws:
+            await ws.send("x")
+            assert await ws.recv() == "x"
+
+
+async def test_a_wrong_version_is_426_with_the_right_one(serve):
+    async with serve(app_with(echo)) as server:
+        client = await server.dial()
+        client.send(request("/ws", version="8"))
+        assert await client.read_head() == 426
+        assert client.headers["sec-websocket-version"] == "13"
+        client.cut()
+
+
+async def test_an_upgrade_may_follow_plain_requests(serve):
+    async with serve(app_with(echo)) as server:
+        client = await server.dial()
+        for status in 404, 404:
+            client.send(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert await client.read_head() == status
+            await client.read_body()
+        client.send(request("/ws"))
+        assert await client.read_head() == 101
+        client.cut()
+
+
+# --- middleware
+
+
+def noted(log, name):
+    async def middleware(ws, next):
+        log(f"{name} in")
+        await next(ws)
+        log(f"{name} out")
+
+    return middleware
+
+
+async def test_middleware_runs_app_parent_child_route_in_order(serve):
+    log = Log()
+    app, parent, child = NexiosApp(), WSRouter(prefix="/p"), WSRouter(prefix="/c")
+
+    async def handler(ws):
+        await ws.accept()
+        log("handler")
+
+    child.ws("/ws", middleware=[noted(log, "route 1"), noted(log, "route 2")])(handler)
+    for router, name in (child, "child"), (parent, "parent"), (app, "app"):
+        router.middleware(noted(log, f"{name} 1"))
+        router.middleware(noted(log, f"{name} 2"))
+    parent.mount_ws_router(child)
+    app.mount_ws_router(parent)
+    async with serve(app) as server:
+        assert await server.closed("/p/c/ws") == (1000, "")
+        entries = await log.has(17)
+    names = [f"{level} {i}" for level in ("app", "parent", "child", "route") for i in (1, 2)]
+    assert entries == [*(f"{name} in" for name in names), "handler", *(f"{name} out" for name in reversed(names))]
+
+
+async def test_one_function_at_two_levels_runs_once(serve):
+    log = Log()
+    once = noted(log, "once")
+    app, router = NexiosApp(), WSRouter(prefix="/x")
+    router.ws("/ws", middleware=[once])(echo)
+    assert router.middleware(once) is once
+    app.middleware(once)
+    app.mount_ws_router(router)
+    async with serve(app) as server:
+        async with server.connect("/x/ws"):
+            pass
+        assert await log.has(2) == ["once in", "once out"]
+
+
+async def test_middleware_covers_routes_registered_before_it(serve):
+    log = Log()
+    app = app_with(echo)
+    app.middleware(noted(log, "later"))
+    async with serve(app) as server, server.connect() as ws:
+        await ws.close()
+        assert await log.has(2) == ["later in", "later out"]
+
+
+async def test_middleware_that_neither_calls_next_nor_closes_is_403(serve):
+    app = app_with(echo)
+
+    @app.middleware
+    async def nothing(ws, next):
+        pass
+
+    async with serve(app) as server:
+        assert (await server.refusal()).status_code == 403
+
+
+async def test_middleware_that_accepts_and_does_nothing_more_is_1008(serve):
+    app = app_with(echo)
+
+    @app.middleware
+    async def nothing(ws, next):
+        await ws.accept()
+
+    async with serve(app) as server:
+        assert (await server.closed())[0] == 1008
+
+
+async def test_calling_next_twice_raises(serve):
+    log = Log()
+
+    async def handler(ws):
+        await ws.accept()
+
+    app = app_with(handler)
+
+    @app.middleware
+    async def twice(ws, next):
+        await next(ws)
+        try:
+            await next(ws)
+        except RuntimeError as error:
+            log(error)
+
+    async with serve(app) as server:
+        assert await server.closed() == (1000, "")
+        await log.has(1)
+
+
+async def test_what_follows_next_is_teardown(serve):
+    log = Log()
+    app = app_with(echo)
+
+    @app.middleware
+    async def around(ws, next):
+        try:
+            await next(ws)
+        finally:
+            log(ws.close_code)
+
+    async with serve(app) as server:
+        async with server.connect() as ws:
+            await ws.close(4001)
+        assert await log.has(1) == [4001]
+
+
+async def test_events_of_a_router_cover_routers_below_it(serve):
+    log = Log()
+    app, router, other = NexiosApp(), WSRouter(prefix="/x"), WSRouter(prefix="/y")
+    router.ws("/ws")(echo)
+    other.ws("/ws")(echo)
+    for level, name in (app, "app"), (router, "router"), (other, "other"):
+
+        @level.on("connect")
+        async def connected(ws, name=name):
+            log(name)
+
+    app.mount_ws_router(router)
+    app.mount_ws_router(other)
+    async with serve(app) as server, server.connect("/x/ws"):
+        assert await log.has(2) == ["app", "router"]
+
+
+# --- the request
+
+
+async def test_the_request_as_handlers_see_it(serve):
+    log = Log()
+
+    async def handler(ws):
+        log(ws)
+        await ws.accept()
+
+    app = app_with(handler, path="/rooms/{room}", name="room")
+    async with serve(app) as server:
+        headers = [("Cookie", "a=1; b=2"), ("X-Many", "1"), ("x-many", "2"), ("X-One", "one")]
+        async with server.connect("/rooms/a%20b?q=1&q=2&r=%C3%A9", headers=headers, subprotocols=["p"]) as client:
+            await close_of(client)
+            local = client.local_address
+        (ws,) = log.entries
+        assert dict(ws.path_params) == {"room": "a b"}
+        assert ws.query_params["r"] == "é" and ws.query_params.get("none") is None
+        assert ws.query_params.get_all("q") == ["1", "2"]
+        assert ws.headers["x-ONE"] == "one" and ws.headers.get("none") is None and "X-one" in ws.headers
+        assert ws.headers.get_all("X-Many") == ["1", "2"]
+        assert dict(ws.cookies) == {"a": "1", "b": "2"}
+        assert ws.path == "/rooms/a%20b"
+        assert ws.url == f"ws://127.0.0.1:{server.port}/rooms/a%20b?q=1&q=2&r=%C3%A9"
+        assert list(ws.subprotocols) == ["p"]
+        assert ws.client == tuple(local) and (ws.client.host, ws.client.port) == local
+        assert ws.app is app
+        assert (ws.route.name, ws.route.path) == ("room", "/rooms/{room}")
+        assert isinstance(ws.id, str) and len(ws.id) >= 32
+
+
+async def test_client_is_none_on_a_unix_socket(tmp_path):
+    from websockets.asyncio.client import unix_connect
+
+    log = Log()
+
+    async def handler(ws):
+        log(ws.client)
+        await ws.accept()
+
+    path = tmp_path / "ws.sock"
+    task = asyncio.ensure_future(app_with(handler).serve(uds=str(path)))
+    while not path.exists():
+        await asyncio.sleep(0.005)
+    async with unix_connect(str(path), "ws://localhost/ws") as ws:
+        assert await close_of(ws) == (1000, "")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert log.entries == [None]
+
+
+@pytest.mark.parametrize("trusted, host", [(["127.0.0.1"], "203.0.113.7"), ([], "127.0.0.1")])
+async def test_forwarded_headers_only_from_trusted_proxies(serve, trusted, host):
+    log = Log()
+
+    async def handler(ws):
+        log(ws.client.host)
+        await ws.accept()
+
+    async with serve(app_with(handler, settings={"trusted_proxies": trusted})) as server:
+        assert await server.closed(headers={"X-Forwarded-For": "10.0.0.1, 203.0.113.7"}) == (1000, "")
+    assert log.entries == [host]
+
+
+# --- origins
+
+
+@pytest.mark.parametrize(
+    "origin, allowed, status",
+    [
+        ("http://127.0.0.1:{port}", None, 101),
+        ("http://evil.example", None, 403),
+        ("null", None, 403),
+        ("http://good.example", ["http://good.example"], 101),
+        ("http://good.example.evil", ["http://good.example"], 403),
+        ("http://evil.example", ["*"], 101),
+    ],
+)
+async def test_origins(serve, caplog, origin, allowed, status):
+    settings = {"allowed_origins": allowed} if allowed else {}
+    async with serve(app_with(echo, settings=settings)) as server:
+        headers = {"Origin": origin.format(port=server.port)}
+        if status == 101:
+            async with server.connect(headers=headers):
+                pass
+        else:
+            assert (await server.refusal(headers=headers)).status_code == status
+            assert "allowed_origins" in caplog.text
+
+
+# --- rate limits
+
+
+async def test_over_the_rate_limit_it_is_closed_1008(serve):
+    async with serve(app_with(echo, middleware=[RateLimit(messages=3, per=60)])) as server:
+        async with server.connect() as ws, server.connect() as other:
+            for i in range(3):
+                await ws.send(str(i))
+                assert await ws.recv() == str(i)
+            await ws.send("one too many")
+            assert await close_of(ws) == (1008, "Rate limit exceeded")
+            # Each connection has its own.
+            await other.send("x")
+            assert await other.recv() == "x"
+
+
+async def test_a_burst_may_exceed_the_rate(serve):
+    async with serve(app_with(echo, middleware=[RateLimit(messages=1, per=60, burst=5)])) as server:
+        async with server.connect() as ws:
+            for _ in range(5):
+                await ws.send("x")
+                assert await ws.recv() == "x"
+            await ws.send("x")
+            assert await close_of(ws) == (1008, "Rate limit exceeded")
+
+
+async def test_a_rate_limit_may_drop(serve):
+    limit = RateLimit(messages=2, per=60, on_excess="drop")
+    async with serve(app_with(echo, middleware=[limit])) as server, server.connect() as ws:
+        for i in range(5):
+            await ws.send(str(i))
+        pong = await ws.ping()
+        assert [await ws.recv(), await ws.recv()] == ["0", "1"]
+        await pong
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(ws.recv(), 0.1)
+        assert limit.dropped == 3
+
+
+async def test_a_rate_limit_may_wait(serve):
+    limit = RateLimit(messages=1, per=0.1, on_excess="wait")
+    async with serve(app_with(echo, middleware=[limit])) as server, server.connect() as ws:
+        started = asyncio.get_running_loop().time()
+        for i in range(4):
+            await ws.send(str(i))
+        assert [await ws.recv() for _ in range(4)] == ["0", "1", "2", "3"]
+        assert asyncio.get_running_loop().time() - started > 0.25
+
+
+async def test_handshakes_are_limited_by_host(serve):
+    app = app_with(echo)
+    app.middleware(RateLimit(handshakes=2, per=60))
+    async with serve(app) as server:
+        for _ in range(2):
+            async with server.connect():
+                pass
+        assert await server.closed() == (1008, "Rate limit exceeded")
+
+
+async def test_a_rate_limit_may_be_keyed_by_a_function(serve):
+    limit = RateLimit(messages=2, per=60, key=lambda ws: ws.query_params["user"])
+    async with serve(app_with(echo, middleware=[limit])) as server:
+        async with server.connect("/ws?user=a") as one, server.connect("/ws?user=a") as two:
+            for ws in one, two:
+                await ws.send("x")
+                assert await ws.recv() == "x"
+            async with server.connect("/ws?user=b") as other:
+                await other.send("x")
+                assert await other.recv() == "x"
+            await two.send("x")
+            assert await close_of(two) == (1008, "Rate limit exceeded")
+
+
+# --- compression
+
+
+async def test_nothing_is_compressed_before_it_is_asked_for(serve):
+    async def handler(ws):
+        await ws.accept()
+        await ws.send_text("x" * 5000)
+        assert ws.enable_compression() is True
+        await ws.send_text("x" * 5000)
+        await ws.send_text("x" * 5000, compress=False)
+        await ws.send_text("x" * 1000)
+
+    async with serve(app_with(handler)) as server:
+        client = await server.raw(Sec_WebSocket_Extensions="permessage-deflate; client_max_window_bits")
+        extension = client.headers["sec-websocket-extensions"]
+        assert "server_no_context_takeover" in extension and "client_no_context_takeover" in extension
+        frames = [await client.read_frame() for _ in range(4)]
+        client.cut()
+    assert [first for first, _ in frames] == [0x81, 0xC1, 0x81, 0x81]
+    assert [len(payload) < 100 for _, payload in frames] == [False, True, False, False]
+
+
+async def test_enable_compression_says_whether_it_took_effect(serve):
+    log = Log()
+
+    async def handler(ws):
+        await ws.accept()
+        log(ws.enable_compression())
+        await ws.send_text("x" * 5000)
+
+    async with serve(app_with(handler)) as server:
+        client = await server.raw()
+        assert "sec-websocket-extensions" not in client.headers
+        assert await client.read_frame() == (0x81, b"x" * 5000)
+        client.cut()
+    assert log.entries == [False]
+
+
+async def test_compressed_messages_are_received_before_anything_is_asked_for(serve):
+    async with serve(app_with(echo)) as server, server.connect(compression="deflate") as ws:
+        await ws.send("x" * 100_000)
+        assert await ws.recv() == "x" * 100_000
+
+
+async def test_compression_may_be_declined_or_have_its_context(serve):
+    app = NexiosApp(compression=None)
+    app.ws("/none")(echo)
+    app.ws("/context", compression={"context_takeover": True, "window_bits": 12})(echo)
+    async with serve(app) as server:
+        offer = {"Sec_WebSocket_Extensions": "permessage-deflate"}
+        client = await server.raw("/none", **offer)
+        assert "sec-websocket-extensions" not in client.headers
+        client.cut()
+        client = await server.raw("/context", **offer)
+        assert "no_context_takeover" not in client.headers["sec-websocket-extensions"]
+        client.cut()
+
+
