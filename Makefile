@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-docs test-rust test-conformance test-interop conformance bench deny docs clean checked
+.PHONY: help demo test test-python lint test-docs test-rust test-conformance test-interop conformance bench deny docs clean checked
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -40,6 +40,9 @@ test-conformance: checked | has-python ## Autobahn, fewer sizes, plain and TLS: 
 test-interop: checked | has-python ## websockets, aiohttp, picows, npm ws, and Chromium on the chat
 	PYTHON=$(PYTHON) interop/run
 
+test-python: | has-cargo has-python ## The Python package, on asyncio and uvloop
+	PYTHON=$(PYTHON) python/run-tests -q
+
 conformance: checked | has-python ## All 535 Autobahn cases, plain and TLS; writes docs/conformance.md
 	$(PYTHON) conformance/run.py --full
 
@@ -54,7 +57,7 @@ docs: | has-cargo ## Build the documentation: target/doc/nexios/index.html
 	$(CARGO) doc --workspace --no-deps
 
 clean: ## Remove everything that was built or installed here
-	rm -rf target .cache artefacts interop/.venv interop/ws/node_modules bench/target
+	rm -rf target .cache artefacts interop/.venv interop/ws/node_modules bench/target python/.venv
 
 .PHONY: has-cargo has-python
 has-cargo:

@@ -25,10 +25,12 @@ def place(ws: WebSocket | None) -> str:
     return "" if ws is None else f" (route {ws.route.path}, connection {ws.id})"
 
 
-def blocked(seconds: float) -> None:
+def blocked(seconds: float, place: str | None) -> None:
     """Names a handler that held its thread."""
     logger.warning(
-        "a handler blocked the event loop for %.0f ms: move the work to loop.run_in_executor()", seconds * 1000
+        "a handler%s blocked the event loop for %.0f ms: move the work to loop.run_in_executor()",
+        f" ({place})" if place else "",
+        seconds * 1000,
     )
 
 

@@ -68,7 +68,7 @@ async def _end(process: asyncio.subprocess.Process, ended: asyncio.Future[int]) 
 async def changed(directories: Sequence[Path], stopping: asyncio.Event) -> Path | None:
     """The Python file that changes next; `None` when it is time to stop."""
     try:
-        import watchfiles
+        import watchfiles  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return await _changed_by_polling(directories, stopping)
     async for changes in watchfiles.awatch(*directories, watch_filter=watchfiles.PythonFilter(), stop_event=stopping):

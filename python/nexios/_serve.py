@@ -124,18 +124,36 @@ async def serve(
 ) -> None:
     """Serves until it is cancelled, or until ``stop`` is set and the connections are gone."""
     stop = stop or asyncio.Event()
+    cancelled: asyncio.CancelledError | None = None
     async with _lifespan(root):
-        server = Server(root)
         try:
-            server.listen(host, port, **options)
-            for address in server.addresses:
-                logger.info("listening on %s:%d", *address)
-            if on_listen is not None:
-                on_listen(server.addresses)
-            await stop.wait()
-            await server.drain()
-        finally:
-            await server.close()
+            await _serve(root, host, port, stop, on_listen, options)
+        except asyncio.CancelledError as error:
+            # A lifespan that is written without `finally` gets its shutdown, too.
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _serve(
+    root: WSRouter,
+    host: str,
+    port: int,
+    stop: asyncio.Event,
+    on_listen: Callable[[list[tuple[str, int]]], Any] | None,
+    options: dict[str, Any],
+) -> None:
+    server = Server(root)
+    try:
+        server.listen(host, port, **options)
+        for address in server.addresses:
+            logger.info("listening on %s:%d", *address)
+        if on_listen is not None:
+            on_listen(server.addresses)
+        await stop.wait()
+        await server.drain()
+    finally:
+        await server.close()
 
 
 def run(root: WSRouter, host: str = "127.0.0.1", port: int = 8000, *, loop: str = "auto", **options: Any) -> None:

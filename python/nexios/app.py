@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
+from nexios import _nexios
 from nexios._asgi import ASGIApp, Http
 from nexios._callable import require_async
 from nexios.router import WSRouter
@@ -57,6 +58,8 @@ class NexiosApp(WSRouter):
         self._startup: list[Callable[[], Awaitable[Any]]] = []
         self._shutdown: list[Callable[[], Awaitable[Any]]] = []
         super().__init__(**settings)
+        # What makes no sense is said here, and not only once it is served.
+        _nexios.App(_nexios.WsRouter("", None, {}), self._server_settings, self._trusted_proxies, [], None).check()
 
     def static(self, path: str, directory: str | os.PathLike[str]) -> None:
         """Serves the files of a directory below a path; ``/`` gives ``index.html``."""

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from nexios._nexios import WebSocket
 from nexios._target import TargetError, load, source_directories, split
+from nexios.router import WSRouter
 
 __all__ = ["main"]
 
@@ -120,17 +122,17 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
     split(options.target)
 
 
-def _log_access(root: Any) -> None:
+def _log_access(root: WSRouter) -> None:
     @root.on("connect")
-    async def connected(ws: Any) -> None:
+    async def connected(ws: WebSocket) -> None:
         logger.info("%s %s connected (%s)", _client(ws), ws.path, ws.id)
 
     @root.on("disconnect")
-    async def disconnected(ws: Any) -> None:
+    async def disconnected(ws: WebSocket) -> None:
         logger.info("%s %s closed %s %s (%s)", _client(ws), ws.path, ws.close_code, ws.close_reason or "-", ws.id)
 
 
-def _client(ws: Any) -> str:
+def _client(ws: WebSocket) -> str:
     return "unix" if ws.client is None else f"{ws.client.host}:{ws.client.port}"
 
 

@@ -526,7 +526,8 @@ async def test_a_thread_wakes_a_loop_that_is_idle(serve):
 
 async def test_the_connection_itself_belongs_to_its_thread(serve):
     async def handler(ws):
-        with pytest.raises(RuntimeError):
+        # PyO3's check is a panic, which is no `Exception`; `ws.handle()` is the way.
+        with pytest.raises(BaseException, match="unsendable"):
             await asyncio.to_thread(lambda: ws.send_text("x"))
         await ws.send_text("alive")
 
@@ -600,24 +601,6 @@ async def test_two_apps_on_one_loop(serve):
             assert await b.recv() == "ready"
             await a.send("x")
             assert await a.recv() == "x"
-
-
-def test_two_loops_in_two_threads(serve):
-    results = []
-
-    async def main(name):
-        async with serve(app_with(echo)) as server, server.connect() as ws:
-            for i in range(100):
-                await ws.send(f"{name}{i}")
-                assert await ws.recv() == f"{name}{i}"
-        results.append(name)
-
-    threads = [threading.Thread(target=asyncio.run, args=[main(name)]) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert sorted(results) == ["a", "b"]
 
 
 # --- nothing is left

@@ -433,6 +433,24 @@ async def test_connect_listeners_run_before_accept_returns_and_may_send(serve):
     assert log.entries == ["CONNECTED", "accepted"]
 
 
+@pytest.mark.timeout(8)
+async def test_a_message_that_comes_while_a_connect_listener_waits(serve):
+    app = app_with(echo)
+
+    @app.on("connect")
+    async def connected(ws):
+        await asyncio.sleep(0.05)
+
+    @app.on("message")
+    async def message(ws, message):
+        await asyncio.sleep(0)
+
+    async with serve(app) as server:
+        client = await server.raw()
+        client.send(frame(TEXT, b"early"))
+        assert await asyncio.wait_for(client.read_frame(), 3) == (0x81, b"early")
+
+
 async def test_disconnect_listeners_run_once_for_each_connect(serve):
     log = Log()
     app = app_with(echo)
@@ -606,7 +624,9 @@ async def test_drop_newest_is_counted_in_the_outcome(serve):
             counted += (await app.broadcast("x" * (32 << 10))).dropped
         await drops.has(counted)
         await asyncio.sleep(0)
-    assert counted == len(drops.entries) > 0
+    # The count is made at the call: one that fills the outbox in the same turn is told of only afterwards.
+    assert 0 <= len(drops.entries) - counted <= 1
+    assert counted > 100
 
 
 async def test_a_slow_client_is_closed_1013_without_progress(serve):
@@ -617,7 +637,7 @@ async def test_a_slow_client_is_closed_1013_without_progress(serve):
         await ws.wait_closed()
         log(ws.close_code)
 
-    app = app_with(handler, settings={"drain_timeout": 0.2})
+    app = app_with(handler, settings={"drain_timeout": 0.2, "close_timeout": 0.1})
     async with serve(app) as server:
         client = await server.raw(receive_buffer=4096)
         while not log.entries:

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use nexios_protocol::CloseCode;
 use parking_lot::Mutex;
 
-use crate::connection::{CloseInfo, SendError};
+use crate::connection::{CloseInfo, Connection, SendError};
 use crate::fanout::PENDING_BYTES_MAX;
 use crate::group::Broadcast;
 use crate::id::ConnectionId;
@@ -142,6 +142,9 @@ impl RemoteConnection {
     /// [`SendError`]: closed, or what waits for this client is over its limit.
     pub fn send(&self, message: Message, compress: Option<bool>) -> Result<(), SendError> {
         self.0.check()?;
+        if let Some(connection) = self.here() {
+            return connection.send(message.as_ref(), compress);
+        }
         if self.0.queued.load(Ordering::Relaxed) + self.0.unsent.load(Ordering::Relaxed) > self.0.limit {
             return Err(SendError::OutboxFull);
         }
@@ -172,10 +175,20 @@ impl RemoteConnection {
 
     /// Queues the Close frame; nothing happens where it is closed already.
     pub fn close(&self, code: CloseCode, reason: &str) {
+        if let Some(connection) = self.here() {
+            return connection.close(code, reason);
+        }
         let command = Command::Close { to: self.0.id, code, reason: reason.into() };
         if self.0.check().is_ok() && self.0.shard.0.push(command).is_err() {
             tracing::warn!(id = %self.0.id, "close() lost: the shard's mailbox is full");
         }
+    }
+
+    /// The connection itself, where this is its thread: then what is sent stands in one line with
+    /// what the connection sends. Not so while it is being looked at, or behind what waits in the mailbox.
+    fn here(&self) -> Option<Connection> {
+        let shard = self.0.shard.local().filter(|_| self.0.queued.load(Ordering::Relaxed) == 0)?;
+        shard.connection(&self.0.id).filter(|connection| connection.0.state.try_borrow_mut().is_ok())
     }
 
     fn control(&self, payload: &[u8], command: impl FnOnce(ConnectionId, Vec<u8>) -> Command) -> Result<(), SendError> {

@@ -71,7 +71,7 @@ struct Python_ {
 }
 
 /// How anybody tells that a turn is due.
-struct Signal {
+pub(crate) struct Signal {
     home: ThreadId,
     due: AtomicBool,
     rung: AtomicBool,
@@ -94,7 +94,14 @@ impl Signal {
     /// On the loop's own thread a mark is enough, for whoever called into the engine looks at it.
     fn raise(&self) {
         self.due.store(true, Ordering::Release);
-        if std::thread::current().id() != self.home && !self.rung.swap(true, Ordering::AcqRel) {
+        if std::thread::current().id() != self.home {
+            self.ring();
+        }
+    }
+
+    /// Has the loop turn soon, if a turn is due; from any thread.
+    pub(crate) fn ring(&self) {
+        if self.due.load(Ordering::Acquire) && !self.rung.swap(true, Ordering::AcqRel) {
             // A full pipe rings as well.
             let _ = (&self.bell).write(&[1]);
         }
@@ -167,6 +174,10 @@ impl Host {
 
     pub(crate) fn event_loop(&self, py: Python<'_>) -> Py<PyAny> {
         self.python.event_loop.clone_ref(py)
+    }
+
+    pub(crate) fn signal(&self) -> Arc<Signal> {
+        self.signal.clone()
     }
 
     /// Where other threads ring.
@@ -311,23 +322,23 @@ impl Host {
         let mut started = Instant::now();
         for waiter in self.woken.take() {
             result = result.and(Waiter::fire(waiter.bind(py)));
-            started = self.warn_if_blocked(py, started);
+            started = self.warn_if_blocked(py, started, &waiter);
         }
         let keys = std::mem::take(&mut *self.signal.woken.lock());
         for key in keys {
             if let Some(waiter) = self.unpark(key) {
                 result = result.and(Waiter::fire(waiter.bind(py)));
-                started = self.warn_if_blocked(py, started);
+                started = self.warn_if_blocked(py, started, &waiter);
             }
         }
         result
     }
 
-    fn warn_if_blocked(&self, py: Python<'_>, started: Instant) -> Instant {
+    fn warn_if_blocked(&self, py: Python<'_>, started: Instant, waiter: &Py<Waiter>) -> Instant {
         let now = Instant::now();
         let taken = now - started;
         if taken > BLOCKING
-            && let Err(error) = self.python.warn_blocked.call1(py, (taken.as_secs_f64(),))
+            && let Err(error) = self.python.warn_blocked.call1(py, (taken.as_secs_f64(), waiter.borrow(py).place()))
         {
             error.write_unraisable(py, None);
         }

@@ -47,6 +47,10 @@ impl Withdraw for Slot {
             self.core.host.unpark(key);
         }
     }
+
+    fn place(&self) -> Option<String> {
+        Some(format!("route {}, connection {}", self.core.ws.route_path(), self.core.ws.id()))
+    }
 }
 
 impl Receive {

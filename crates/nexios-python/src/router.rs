@@ -269,5 +269,5 @@ fn client_ref(client: &Bound<'_, PyAny>) -> PyResult<Option<ClientRef>> {
     if let Ok(socket) = client.cast::<WebSocket>() {
         return Ok(Some((&socket.borrow().core.ws).into()));
     }
-    Ok(client.cast::<Handle>().ok().map(|handle| (&handle.get().0).into()))
+    Ok(client.cast::<Handle>().ok().map(|handle| (&handle.get().handle).into()))
 }

@@ -16,6 +16,11 @@ use crate::host::Host;
 /// What happens to a wait that is cancelled: it stops counting as pending.
 pub(crate) trait Withdraw {
     fn withdraw(&self);
+
+    /// Whose wait it is, for people.
+    fn place(&self) -> Option<String> {
+        None
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +70,11 @@ impl Waiter {
         self.stage.set(Stage::Armed);
         self.blocking.set(true);
         true
+    }
+
+    /// Whose wait it is, for people.
+    pub(crate) fn place(&self) -> Option<String> {
+        self.owner.place()
     }
 
     /// The task goes on: from a turn, where no task is current, and nowhere else.

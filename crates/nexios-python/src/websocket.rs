@@ -364,7 +364,7 @@ impl WebSocket {
             return accept.call1(py, (slf, subprotocol, headers));
         }
         this._answer(py, subprotocol, headers.map(|headers| headers.into_bound(py)))?;
-        this._opened();
+        this._opened(py);
         Completed::nothing(py)
     }
 
@@ -381,10 +381,12 @@ impl WebSocket {
         answered.map_err(|error| errors::to_python(py, &error))
     }
 
-    fn _opened(&self) {
+    fn _opened(&self, py: Python<'_>) {
         self.core.ws.opened();
-        // The companion of the listeners starts with the connection's task.
+        // The companion of the listeners starts with the connection's task; the turn of the
+        // handshake may be long over.
         self.core.with_task(|task| task.map(Waker::wake_by_ref));
+        self.core.host.settle(py);
     }
 
     fn _reached_handler(&self) {
@@ -559,7 +561,7 @@ impl WebSocket {
 
     /// A handle that other threads may use.
     fn handle(&self) -> Handle {
-        Handle(self.core.ws.handle())
+        Handle::new(self.core.ws.handle(), &self.core.host)
     }
 
     fn __repr__(&self) -> String {
