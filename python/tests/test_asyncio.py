@@ -524,16 +524,6 @@ async def test_a_thread_wakes_a_loop_that_is_idle(serve):
         timer.join()
 
 
-async def test_the_connection_itself_belongs_to_its_thread(serve):
-    async def handler(ws):
-        # PyO3's check is a panic, which is no `Exception`; `ws.handle()` is the way.
-        with pytest.raises(BaseException, match="unsendable"):
-            await asyncio.to_thread(lambda: ws.send_text("x"))
-        await ws.send_text("alive")
-
-    assert await handled(serve, handler) == ["alive"]
-
-
 # --- the loop
 
 

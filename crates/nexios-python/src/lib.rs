@@ -3,7 +3,7 @@
 //! The engine runs inline on the thread of the event loop: `loop.add_reader(fd, turn)`. A turn
 //! releases the GIL to poll, read and parse, takes it to resume the handlers whose messages
 //! have come, and releases it again to write. Handlers are ordinary asyncio tasks; what they
-//! await are the objects of [`receive`] and [`future`].
+//! await are the objects of `receive` and `future`.
 
 mod app;
 mod asgi;
