@@ -145,7 +145,7 @@ async def test_a_handles_sends_stand_in_the_same_line(serve):
 
 async def test_a_loop_of_broadcasts_does_not_fill_healthy_clients(serve):
     # More than an outbox holds: without a pause between them it would run over.
-    count, message = 24, b"x" * (64 << 10)
+    count, message = 500, b"x" * (64 << 10)
     app = app_with(stay)
     async with serve(app) as server, clients(server, "/ws", "/ws") as opened:
 

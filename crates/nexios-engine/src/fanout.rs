@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::io::IoSlice;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,13 +22,18 @@ use crate::shard::{Shard, ShardInner};
 
 /// Broadcast bytes of one turn above which publishers wait for the flush.
 pub(crate) const PENDING_BYTES_MAX: usize = 256 << 10;
+/// How long publishers wait after such a burst for clients that are above their marks.
+const HOLD_MAX: Duration = Duration::from_millis(50);
 
 /// The groups of one shard and the broadcasts of this turn.
 #[derive(Default)]
 pub(crate) struct Fanout {
     groups: HashMap<u32, Vec<Rc<Inner>>>,
     pending: Vec<Arc<Broadcast>>,
+    /// Bytes published since all clients had room, or since publishers were held back for them.
     pending_bytes: usize,
+    /// Publishers are being held back.
+    holding: bool,
     /// The number that the next broadcast gets.
     next: u64,
     waiters: Vec<Waker>,
@@ -202,11 +208,10 @@ impl ShardInner {
         if !self.broadcasts_pending.replace(false) {
             return;
         }
-        let (pending, first, waiters) = {
+        let (pending, first) = {
             let mut fanout = self.fanout.borrow_mut();
             let first = fanout.first();
-            fanout.pending_bytes = 0;
-            (std::mem::take(&mut fanout.pending), first, std::mem::take(&mut fanout.waiters))
+            (std::mem::take(&mut fanout.pending), first)
         };
         let mut done = 0;
         while done < pending.len() {
@@ -214,7 +219,31 @@ impl ShardInner {
             self.deliver_batch(batch, first + done as u64);
             done += batch.len();
         }
+        self.pace_publishers();
+    }
+
+    /// Lets publishers go on, but not at once after a burst that some clients have yet to take:
+    /// these get [`HOLD_MAX`] to read, so that no burst by itself makes a client a slow one. A
+    /// client that does not read holds nobody up for long: its outbox overflows.
+    fn pace_publishers(self: &Rc<Self>) {
+        let mut fanout = self.fanout.borrow_mut();
+        let burst = fanout.pending_bytes.max(self.mailbox.unflushed_bytes()) > PENDING_BYTES_MAX;
+        if self.crowd.get() == 0 {
+            drop(fanout);
+            self.release_publishers();
+        } else if burst && !std::mem::replace(&mut fanout.holding, true) {
+            drop(fanout);
+            self.spawn(Box::pin(hold_publishers(Rc::downgrade(self))));
+        }
+    }
+
+    fn release_publishers(&self) {
         self.mailbox.broadcasts_flushed();
+        let waiters = {
+            let mut fanout = self.fanout.borrow_mut();
+            fanout.pending_bytes = 0;
+            std::mem::take(&mut fanout.waiters)
+        };
         waiters.into_iter().for_each(Waker::wake);
     }
 
@@ -232,6 +261,15 @@ impl ShardInner {
             done.push(&broadcast.audience);
         }
     }
+}
+
+/// Where the clients get below their marks before, their last one lets the publishers go on.
+async fn hold_publishers(shard: Weak<ShardInner>) {
+    let Some(sleep) = shard.upgrade().map(|shard| shard.sleeps().until(shard.now() + HOLD_MAX)) else { return };
+    sleep.await;
+    let Some(shard) = shard.upgrade() else { return };
+    shard.fanout.borrow_mut().holding = false;
+    shard.release_publishers();
 }
 
 /// How many go out in one write: what a blocked client has to hold of it is bounded by this.

@@ -272,6 +272,11 @@ impl Mailbox {
         std::mem::take(&mut commands.list)
     }
 
+    /// Bytes of broadcasts from other threads that are not told as written yet.
+    pub(crate) fn unflushed_bytes(&self) -> usize {
+        self.commands.lock().unflushed
+    }
+
     /// What was taken has been written.
     pub(crate) fn broadcasts_flushed(&self) {
         let mut commands = self.commands.lock();

@@ -77,6 +77,8 @@ pub(crate) struct ShardInner {
     listeners: RefCell<Listeners>,
     pub(crate) fanout: RefCell<Fanout>,
     pub(crate) broadcasts_pending: Cell<bool>,
+    /// Connections above their marks whose policy is to close them.
+    pub(crate) crowd: Cell<usize>,
     pub(crate) timers: RefCell<Timers>,
     sleeps: Sleeps,
     now: Cell<Instant>,
@@ -155,6 +157,7 @@ impl Shard {
             listeners: RefCell::default(),
             fanout: RefCell::default(),
             broadcasts_pending: Cell::new(false),
+            crowd: Cell::new(0),
             timers: RefCell::new(timers),
             sleeps: Sleeps::new(notifier.clone()),
             notifier,
@@ -518,8 +521,10 @@ impl ShardInner {
             Command::Publish(broadcast) => self.publish(broadcast),
             Command::Run(f) => f(&shard),
             Command::Send { to, message, compress } => {
+                let connection = shard.connection(&to.id);
+                let sent = connection.map(|connection| connection.send_admitted(message.as_ref(), compress));
+                // Only now, so that what it is on its way to is never left out of the sum.
                 to.taken(message.len());
-                let sent = shard.connection(&to.id).map(|connection| connection.send(message.as_ref(), compress));
                 if !matches!(sent, Some(Ok(()))) {
                     tracing::debug!(id = %to.id, "a message from another thread came too late");
                 }

@@ -104,8 +104,7 @@ impl Inner {
 
     fn leave_groups(self: &Rc<Self>, state: &mut State) {
         if state.flags.has(Flag::OverMark) {
-            state.flags.set(Flag::OverMark, false);
-            self.membership.borrow().tell_over_mark(false);
+            self.tell_over_mark(state, false);
         }
         if let Some(remote) = state.rare.as_ref().and_then(|rare| rare.remote.as_ref()) {
             remote.disconnected(state.close.as_deref());

@@ -8,6 +8,7 @@ use nexios_protocol::{CloseCode, FrameHeader, OpCode};
 use super::{Flag, Inner, Phase, State};
 use crate::metrics::Cause;
 use crate::outbox::Flushed;
+use crate::settings::SlowClient;
 
 impl Inner {
     /// Something was added to the outbox: it is flushed at the latest at the end of the turn.
@@ -128,8 +129,7 @@ impl Inner {
         let len = state.outbox_len();
         let over = len > self.settings().outbox_mark_bytes;
         if over != state.flags.has(Flag::OverMark) {
-            state.flags.set(Flag::OverMark, over);
-            self.membership.borrow().tell_over_mark(over);
+            self.tell_over_mark(state, over);
         }
         if !over && state.flags.take(Flag::TaskSends) {
             self.wake_task(state);
@@ -140,6 +140,22 @@ impl Inner {
         }
         if let Some(remote) = &rare.remote {
             remote.set_unsent(len);
+        }
+    }
+
+    /// Keeps the counts of those above their marks: the groups', and the shard's of those that
+    /// would be closed for it.
+    pub(super) fn tell_over_mark(&self, state: &mut State, over: bool) {
+        state.flags.set(Flag::OverMark, over);
+        self.membership.borrow().tell_over_mark(over);
+        if self.settings().slow_client == SlowClient::Close {
+            let crowd = self.shard.crowd.get();
+            self.shard.crowd.set(if over { crowd + 1 } else { crowd.saturating_sub(1) });
+            if self.shard.crowd.get() == 0 {
+                // Publishers that wait for it go on at the end of the turn.
+                self.shard.broadcasts_pending.set(true);
+                self.shard.notifier.notify();
+            }
         }
     }
 

@@ -53,6 +53,14 @@ impl Connection {
         Ok(())
     }
 
+    /// Queues what a handle was told that it would be sent: the limit was looked at there.
+    pub(crate) fn send_admitted(&self, message: MessageRef<'_>, compress: Option<bool>) -> Result<(), SendError> {
+        let mut state = self.0.state.borrow_mut();
+        state.check_open()?;
+        self.0.queue_message(&mut state, message, compress);
+        Ok(())
+    }
+
     /// Pending while the outbox is above its mark; ready at once where the connection is over.
     pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state.borrow_mut();

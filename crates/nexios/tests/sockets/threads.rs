@@ -222,6 +222,25 @@ fn rooms_span_the_shards() {
 }
 
 #[test]
+fn a_loop_of_broadcasts_from_another_thread_overruns_nobody_who_reads() {
+    let chat = Chat::start(1);
+    let (mut wire, handle, _) = chat.connect("name=healthy");
+    let router = chat.everybody.clone();
+    let sender = std::thread::spawn(move || {
+        wait(async move {
+            for number in 0..400u32 {
+                router.broadcast(number.to_be_bytes().repeat(16 << 10)).await;
+            }
+        });
+    });
+    for number in 0..400u32 {
+        assert_eq!(wire.next(), Seen::Binary(number.to_be_bytes().repeat(16 << 10)), "{number}");
+    }
+    sender.join().unwrap();
+    assert!(handle.is_connected());
+}
+
+#[test]
 fn handles_and_routers_outlive_their_server() {
     let chat = Chat::start(2);
     let (mut wire, handle, _) = chat.connect("name=ann");
