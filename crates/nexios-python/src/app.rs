@@ -1,8 +1,8 @@
 //! The app on its way to an engine.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -12,16 +12,16 @@ use crate::router::WsRouter;
 use crate::settings;
 
 /// An app that is being put together.
-#[pyclass(unsendable, module = "nexios._nexios")]
+#[pyclass(frozen, module = "nexios._nexios")]
 pub(crate) struct App {
-    app: RefCell<Option<nexios::App>>,
+    app: Mutex<Option<nexios::App>>,
     /// Files are read in threads of a runtime.
     pub(crate) files: bool,
 }
 
 impl App {
     pub(crate) fn take(&self) -> PyResult<nexios::App> {
-        self.app.take().ok_or_else(|| PyRuntimeError::new_err("this app is built already"))
+        self.app.lock().take().ok_or_else(|| PyRuntimeError::new_err("this app is built already"))
     }
 }
 
@@ -52,7 +52,7 @@ impl App {
             let asgi = Arc::new(Asgi::new(http)?);
             app = app.front_http(move |request| asgi.answer(request));
         }
-        Ok(App { app: RefCell::new(Some(app)), files: has_files })
+        Ok(App { app: Mutex::new(Some(app)), files: has_files })
     }
 
     /// Raises `ValueError` where the app contradicts itself.

@@ -14,21 +14,22 @@ use pyo3::types::PyDict;
 
 use crate::app::App;
 use crate::host::Host;
+use crate::local::Local;
 
 /// Drives connections on the thread of an event loop, which calls `turn`.
-#[pyclass(unsendable, module = "nexios._nexios")]
+#[pyclass(frozen, module = "nexios._nexios")]
 pub(crate) struct Engine {
-    host: Rc<Host>,
+    host: Local<Rc<Host>>,
     server: Server,
 }
 
 impl Engine {
-    pub(crate) fn host(&self) -> Rc<Host> {
-        self.host.clone()
+    pub(crate) fn host(&self) -> PyResult<&Rc<Host>> {
+        self.host.here()
     }
 
     fn shard(&self) -> PyResult<nexios_engine::Shard> {
-        self.host.shard().ok_or_else(|| PyRuntimeError::new_err("the server has ended"))
+        self.host()?.shard().ok_or_else(|| PyRuntimeError::new_err("the server has ended"))
     }
 
     fn listen(&self, listener: Listener) -> PyResult<()> {
@@ -44,30 +45,31 @@ impl Engine {
         let server = Server::new(built.server_settings().clone());
         let shard = server.shard(Instant::now())?;
         built.run_on(&server, &shard);
-        Ok(Engine { host: Host::new(event_loop, shard, app.files)?, server })
+        let host = Host::new(event_loop, shard, app.files)?;
+        Ok(Engine { host: Local::new(host.clone(), &host), server })
     }
 
     /// The descriptors that the loop watches: the poller's, and the one on which other threads ring.
     fn fds(&self) -> PyResult<(i32, i32)> {
-        Ok((self.shard()?.fd(), self.host.alarm_fd()))
+        Ok((self.shard()?.fd(), self.host()?.alarm_fd()))
     }
 
     /// Lets the loop call for turns, until `close()`.
     fn begin(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (turn, ring) = (slf.getattr("turn")?, slf.getattr("ring")?);
-        slf.borrow().host.set_turn(turn.unbind(), ring.unbind());
+        slf.get().host()?.set_turn(turn.unbind(), ring.unbind());
         Ok(())
     }
 
     /// A turn that the timer calls for.
     fn ring(&self, py: Python<'_>) -> PyResult<()> {
-        let host = self.host.clone();
+        let host = self.host()?.clone();
         host.ring(py)
     }
 
     /// Polls, resumes handlers, writes.
     fn turn(&self, py: Python<'_>) -> PyResult<()> {
-        let host = self.host.clone();
+        let host = self.host()?.clone();
         host.turn(py)
     }
 
@@ -123,19 +125,20 @@ impl Engine {
     /// Stops accepting and closes all connections with 1012, spread over some time.
     fn shutdown(&self, py: Python<'_>, jitter: f64) -> PyResult<()> {
         self.shard()?.close_all(Duration::try_from_secs_f64(jitter).unwrap_or_default());
-        self.host.settle(py);
+        self.host()?.settle(py);
         Ok(())
     }
 
     #[getter]
-    fn connection_count(&self) -> usize {
-        self.host.shard().map_or(0, |shard| shard.connection_count())
+    fn connection_count(&self) -> PyResult<usize> {
+        Ok(self.host()?.shard().map_or(0, |shard| shard.connection_count()))
     }
 
     /// Whether nothing lives here any more.
     #[getter]
-    fn is_idle(&self) -> bool {
-        self.host.request_tasks.borrow().is_empty() && self.host.shard().is_none_or(|shard| shard.is_idle())
+    fn is_idle(&self) -> PyResult<bool> {
+        let host = self.host()?;
+        Ok(host.request_tasks.borrow().is_empty() && host.shard().is_none_or(|shard| shard.is_idle()))
     }
 
     /// Seconds that handlers get to end.
@@ -154,7 +157,7 @@ impl Engine {
 
     /// Cuts what is left and cancels its handlers; returns their tasks.
     fn close(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
-        let host = self.host.clone();
+        let host = self.host()?.clone();
         host.close(py)
     }
 }

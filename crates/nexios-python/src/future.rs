@@ -12,6 +12,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::errors;
 use crate::host::Host;
+use crate::local::Local;
 use crate::waiter::{Waiter, Withdraw};
 
 type BoxedFuture = Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>>>>;
@@ -72,8 +73,12 @@ impl Completed {
 }
 
 /// A future of the framework, as a coroutine to asyncio.
-#[pyclass(unsendable, module = "nexios._nexios")]
-pub(crate) struct Waiting {
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct Waiting(Local<Pending>);
+
+struct Pending {
+    /// Lets the loop run what is ready before the first poll.
+    yields: Cell<bool>,
     future: Rc<Slot>,
     waiter: RefCell<Option<Py<Waiter>>>,
 }
@@ -101,13 +106,12 @@ impl Waiting {
         host: &Rc<Host>,
         future: impl Future<Output = PyResult<Py<PyAny>>> + 'static,
     ) -> PyResult<Py<PyAny>> {
-        let slot = Slot { host: host.clone(), future: RefCell::new(Some(Box::pin(future))), parked: Cell::default() };
-        let waiting = Waiting { future: Rc::new(slot), waiter: RefCell::default() };
-        let polled = waiting.poll(py);
+        let pending = Pending::new(host, future);
+        let polled = pending.poll(py);
         host.settle(py);
         match polled? {
             Poll::Ready(value) => Completed::with(py, value),
-            Poll::Pending => Ok(Py::new(py, waiting)?.into_any()),
+            Poll::Pending => Ok(Py::new(py, Waiting(Local::new(pending, host)))?.into_any()),
         }
     }
 
@@ -117,14 +121,31 @@ impl Waiting {
         host: &Rc<Host>,
         future: impl Future<Output = PyResult<Py<PyAny>>> + 'static,
     ) -> PyResult<Py<PyAny>> {
+        Ok(Py::new(py, Waiting(Local::new(Pending::new(host, future), host)))?.into_any())
+    }
+
+    /// One that begins when tasks that were started just before have run.
+    pub(crate) fn behind_others(
+        py: Python<'_>,
+        host: &Rc<Host>,
+        future: impl Future<Output = PyResult<Py<PyAny>>> + 'static,
+    ) -> PyResult<Py<PyAny>> {
+        let pending = Pending::new(host, future);
+        pending.yields.set(true);
+        Ok(Py::new(py, Waiting(Local::new(pending, host)))?.into_any())
+    }
+}
+
+impl Pending {
+    fn new(host: &Rc<Host>, future: impl Future<Output = PyResult<Py<PyAny>>> + 'static) -> Self {
         let slot = Slot { host: host.clone(), future: RefCell::new(Some(Box::pin(future))), parked: Cell::default() };
-        Ok(Py::new(py, Waiting { future: Rc::new(slot), waiter: RefCell::default() })?.into_any())
+        Pending { yields: Cell::new(false), future: Rc::new(slot), waiter: RefCell::default() }
     }
 
     fn poll(&self, py: Python<'_>) -> PyResult<Poll<Py<PyAny>>> {
         let slot = &self.future;
         let waiter = Py::new(py, Waiter::new(slot.host.clone(), slot.clone()))?;
-        waiter.borrow(py).arm();
+        waiter.get().arm();
         if let Some(key) = slot.parked.take() {
             slot.host.unpark(key);
         }
@@ -147,9 +168,29 @@ impl Waiting {
             }
         }
     }
+
+    fn next(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if self.yields.take() {
+            return Ok(py.None());
+        }
+        let polled = self.poll(py);
+        self.future.host.settle(py);
+        match polled? {
+            Poll::Ready(value) => Err(PyStopIteration::new_err((value,))),
+            Poll::Pending => {
+                Ok(self.waiter.borrow().as_ref().map_or_else(|| py.None(), |own| own.clone_ref(py).into_any()))
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.future.withdraw();
+        let waiter = self.waiter.take();
+        drop(waiter);
+    }
 }
 
-impl Drop for Waiting {
+impl Drop for Pending {
     fn drop(&mut self) {
         self.future.withdraw();
     }
@@ -165,16 +206,11 @@ impl Waiting {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Waiter>>> {
-        let polled = self.poll(py);
-        self.future.host.settle(py);
-        match polled? {
-            Poll::Ready(value) => Err(PyStopIteration::new_err((value,))),
-            Poll::Pending => Ok(self.waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py))),
-        }
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.0.here()?.next(py)
     }
 
-    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Option<Py<Waiter>>> {
+    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         self.__next__(py)
     }
 
@@ -185,25 +221,24 @@ impl Waiting {
         value: Option<&Bound<'_, PyAny>>,
         _traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        self.close();
+        self.0.here()?.close();
         Err(errors::thrown(kind, value))
     }
 
-    fn close(&self) {
-        self.future.withdraw();
-        let waiter = self.waiter.take();
-        drop(waiter);
+    fn close(&self) -> PyResult<()> {
+        self.0.here()?.close();
+        Ok(())
     }
 
     fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        match self.waiter.try_borrow() {
-            Ok(waiter) => visit.call(&*waiter),
-            Err(_) => Ok(()),
+        match self.0.get().map(|pending| pending.waiter.try_borrow()) {
+            Some(Ok(waiter)) => visit.call(&*waiter),
+            _ => Ok(()),
         }
     }
 
     fn __clear__(&self) {
-        let waiter = self.waiter.take();
+        let waiter = self.0.get().map(|pending| pending.waiter.take());
         drop(waiter);
     }
 }

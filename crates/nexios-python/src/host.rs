@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use nexios::ConnectionId;
@@ -22,6 +21,7 @@ use send_wrapper::SendWrapper;
 use slab::Slab;
 
 use crate::asgi;
+use crate::local::Home;
 use crate::log::Log;
 use crate::run::Start;
 use crate::waiter::Waiter;
@@ -72,7 +72,7 @@ struct Python_ {
 
 /// How anybody tells that a turn is due.
 pub(crate) struct Signal {
-    home: ThreadId,
+    home: Arc<Home>,
     due: AtomicBool,
     rung: AtomicBool,
     bell: UnixStream,
@@ -92,11 +92,16 @@ thread_local! {
 
 impl Signal {
     /// On the loop's own thread a mark is enough, for whoever called into the engine looks at it.
-    fn raise(&self) {
+    pub(crate) fn raise(&self) {
         self.due.store(true, Ordering::Release);
-        if std::thread::current().id() != self.home {
+        if !self.home.is_here() {
             self.ring();
         }
+    }
+
+    /// The thread of the event loop.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     /// Has the loop turn soon, if a turn is due; from any thread.
@@ -126,7 +131,7 @@ impl Host {
         bell.set_nonblocking(true)?;
         alarm.set_nonblocking(true)?;
         let signal = Arc::new(Signal {
-            home: std::thread::current().id(),
+            home: Home::here(),
             due: AtomicBool::new(false),
             rung: AtomicBool::new(false),
             bell,
@@ -256,6 +261,7 @@ impl Host {
         let before = CURRENT.replace(Some(self.clone()));
         self.signal.due.store(false, Ordering::Release);
         self.hear_alarm();
+        self.signal.home.drop_returned();
         let entered = self.runtime.as_ref().map(tokio::runtime::Runtime::enter);
         detached(py, &shard, |shard| {
             shard.collect(Instant::now());
@@ -338,7 +344,7 @@ impl Host {
         let now = Instant::now();
         let taken = now - started;
         if taken > BLOCKING
-            && let Err(error) = self.python.warn_blocked.call1(py, (taken.as_secs_f64(), waiter.borrow(py).place()))
+            && let Err(error) = self.python.warn_blocked.call1(py, (taken.as_secs_f64(), waiter.get().place()))
         {
             error.write_unraisable(py, None);
         }
@@ -392,6 +398,7 @@ impl Host {
         drop(called);
         let sockets = self.sockets.take();
         drop(sockets);
+        self.signal.home.drop_returned();
         Ok(tasks)
     }
 }

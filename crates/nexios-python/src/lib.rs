@@ -13,6 +13,7 @@ mod errors;
 mod future;
 mod handle;
 mod host;
+mod local;
 mod log;
 mod rate_limit;
 mod receive;

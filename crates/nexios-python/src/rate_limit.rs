@@ -40,14 +40,15 @@ impl RateLimit {
     }
 
     /// Counts the messages of a connection from now on.
-    fn _limit_messages(&self, ws: &WebSocket, key: Option<String>) {
-        self.0.limit_messages_of(&ws.core.ws, key);
+    fn _limit_messages(&self, ws: &WebSocket, key: Option<String>) -> PyResult<()> {
+        self.0.limit_messages_of(ws.ws()?, key);
+        Ok(())
     }
 
     /// Whether a handshake may go on; where not, the client has its answer.
     fn _admits(&self, py: Python<'_>, ws: &WebSocket, key: Option<String>) -> PyResult<Py<PyAny>> {
-        let (limit, socket) = (self.0.clone(), ws.core.ws.clone());
-        Waiting::begin(py, &ws.core.host, async move {
+        let (limit, socket) = (self.0.clone(), ws.ws()?.clone());
+        Waiting::begin(py, &ws.core()?.host, async move {
             let admitted = limit.admits(&socket, key).await;
             Python::attach(|py| match admitted {
                 Ok(admitted) => Ok(pyo3::types::PyBool::new(py, admitted).to_owned().into_any().unbind()),

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 
 use crate::convert::{from_json, message_to_python};
 use crate::errors;
+use crate::local::Local;
 use crate::waiter::{Waiter, Withdraw};
 use crate::websocket::Core;
 
@@ -25,8 +26,10 @@ pub(crate) enum Kind {
 }
 
 /// Waits for a message; a coroutine to asyncio.
-#[pyclass(unsendable, module = "nexios._nexios")]
-pub(crate) struct Receive {
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct Receive(Local<Receiving>);
+
+struct Receiving {
     kind: Kind,
     slot: Rc<Slot>,
     waiter: RefCell<Option<Py<Waiter>>>,
@@ -55,8 +58,25 @@ impl Withdraw for Slot {
 
 impl Receive {
     pub(crate) fn new(core: Rc<Core>, kind: Kind) -> Self {
+        let host = core.host.clone();
         let slot = Slot { core, ticket: RefCell::default(), parked: Cell::default() };
-        Receive { kind, slot: Rc::new(slot), waiter: RefCell::default() }
+        Receive(Local::new(Receiving { kind, slot: Rc::new(slot), waiter: RefCell::default() }, &host))
+    }
+}
+
+impl Receiving {
+    fn next(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
+        let polled = self.poll();
+        let result = match polled {
+            Poll::Pending => return self.wait(py),
+            Poll::Ready(Ok(message)) => {
+                Err(self.convert(py, &message).map_or_else(|error| error, |value| PyStopIteration::new_err((value,))))
+            }
+            Poll::Ready(Err(error)) => Err(errors::receive_error(py, ReceiveError::from(error))),
+        };
+        // A full inbox may have got room, and then the socket is to be read.
+        self.slot.core.host.settle(py);
+        result
     }
 
     fn poll(&self) -> Poll<Result<Message, nexios_engine::ReceiveError>> {
@@ -86,11 +106,11 @@ impl Receive {
 
     fn armed(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
         let mut own = self.waiter.borrow_mut();
-        if let Some(waiter) = own.as_ref().filter(|waiter| waiter.borrow(py).arm()) {
+        if let Some(waiter) = own.as_ref().filter(|waiter| waiter.get().arm()) {
             return Ok(waiter.clone_ref(py));
         }
         let waiter = Py::new(py, Waiter::new(self.slot.core.host.clone(), self.slot.clone()))?;
-        waiter.borrow(py).arm();
+        waiter.get().arm();
         *own = Some(waiter.clone_ref(py));
         Ok(waiter)
     }
@@ -104,9 +124,16 @@ impl Receive {
             (_, message) => Ok(message_to_python(py, message)),
         }
     }
+
+    fn close(&self) {
+        self.slot.withdraw();
+        if let Some(waiter) = self.waiter.take() {
+            self.slot.core.forget_message(&waiter);
+        }
+    }
 }
 
-impl Drop for Receive {
+impl Drop for Receiving {
     fn drop(&mut self) {
         self.slot.withdraw();
     }
@@ -123,17 +150,7 @@ impl Receive {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
-        let polled = self.poll();
-        let result = match polled {
-            Poll::Pending => return self.wait(py),
-            Poll::Ready(Ok(message)) => {
-                Err(self.convert(py, &message).map_or_else(|error| error, |value| PyStopIteration::new_err((value,))))
-            }
-            Poll::Ready(Err(error)) => Err(errors::receive_error(py, ReceiveError::from(error))),
-        };
-        // A full inbox may have got room, and then the socket is to be read.
-        self.slot.core.host.settle(py);
-        result
+        self.0.here()?.next(py)
     }
 
     fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<Waiter>> {
@@ -147,26 +164,24 @@ impl Receive {
         value: Option<&Bound<'_, PyAny>>,
         _traceback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        self.close();
+        self.0.here()?.close();
         Err(errors::thrown(kind, value))
     }
 
-    fn close(&self) {
-        self.slot.withdraw();
-        if let Some(waiter) = self.waiter.take() {
-            self.slot.core.forget_message(&waiter);
-        }
+    fn close(&self) -> PyResult<()> {
+        self.0.here()?.close();
+        Ok(())
     }
 
     fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        match self.waiter.try_borrow() {
-            Ok(waiter) => visit.call(&*waiter),
-            Err(_) => Ok(()),
+        match self.0.get().map(|receiving| receiving.waiter.try_borrow()) {
+            Some(Ok(waiter)) => visit.call(&*waiter),
+            _ => Ok(()),
         }
     }
 
     fn __clear__(&self) {
-        let waiter = self.waiter.take();
+        let waiter = self.0.get().map(|receiving| receiving.waiter.take());
         drop(waiter);
     }
 }

@@ -1,10 +1,9 @@
 //! Routers while they are built, and the handles by which they broadcast.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use nexios::{ClientRef, Message, Outcome, Route};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
@@ -12,25 +11,24 @@ use pyo3::types::{PyDict, PyList, PyString};
 use crate::convert::with_message;
 use crate::future::{Completed, Waiting};
 use crate::handle::Handle;
-use crate::host::Host;
 use crate::route::{Direct, Guarded, PyRoute};
 use crate::run::{Call, Run};
 use crate::settings::Level;
 use crate::websocket::WebSocket;
 
 /// A router on its way into an app.
-#[pyclass(unsendable, module = "nexios._nexios")]
-pub(crate) struct WsRouter(RefCell<Option<nexios::WsRouter>>);
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct WsRouter(Mutex<Option<nexios::WsRouter>>);
 
 impl WsRouter {
     fn change(&self, change: impl FnOnce(nexios::WsRouter) -> nexios::WsRouter) -> PyResult<()> {
         let router = self.take()?;
-        self.0.replace(Some(change(router)));
+        *self.0.lock() = Some(change(router));
         Ok(())
     }
 
     pub(crate) fn take(&self) -> PyResult<nexios::WsRouter> {
-        self.0.take().ok_or_else(|| PyRuntimeError::new_err("this router is mounted already"))
+        self.0.lock().take().ok_or_else(|| PyRuntimeError::new_err("this router is mounted already"))
     }
 }
 
@@ -52,7 +50,7 @@ impl WsRouter {
         if let Some(on) = level.refuse_before_accept {
             router = router.refuse_before_accept(on);
         }
-        Ok(WsRouter(RefCell::new(Some(router))))
+        Ok(WsRouter(Mutex::new(Some(router))))
     }
 
     #[pyo3(signature = (path, *, name, start, info, accept, guarded, settings))]
@@ -117,7 +115,7 @@ impl WsRouter {
     }
 
     fn handle(&self) -> PyResult<RouterHandle> {
-        match &*self.0.borrow() {
+        match &*self.0.lock() {
             Some(router) => Ok(RouterHandle { handle: router.handle(), room: None }),
             None => Err(PyRuntimeError::new_err("this router is mounted already")),
         }
@@ -167,7 +165,8 @@ impl RouterHandle {
         engine: Option<&crate::engine::Engine>,
     ) -> PyResult<Bound<'py, PyList>> {
         let found = PyList::empty(py);
-        let Some(host) = engine.map(crate::engine::Engine::host) else { return Ok(found) };
+        let Some(engine) = engine else { return Ok(found) };
+        let host = engine.host()?;
         let connections = match &self.room {
             Some(room) => self.handle.room(room).local_members(),
             None => self.handle.local_connections(),
@@ -243,8 +242,7 @@ fn begin(
             std::task::Poll::Pending => Err(PyRuntimeError::new_err("the server has ended")),
         };
     };
-    let host: Rc<Host> = engine.host();
-    Waiting::begin(py, &host, async move {
+    Waiting::begin(py, engine.host()?, async move {
         let found = broadcast.await;
         Python::attach(|py| to_python(py, found))
     })
@@ -267,7 +265,7 @@ fn client_ref(client: &Bound<'_, PyAny>) -> PyResult<Option<ClientRef>> {
         return Ok(Some(text.to_str()?.into()));
     }
     if let Ok(socket) = client.cast::<WebSocket>() {
-        return Ok(Some((&socket.borrow().core.ws).into()));
+        return Ok(Some(socket.get().ws()?.into()));
     }
     Ok(client.cast::<Handle>().ok().map(|handle| (&handle.get().handle).into()))
 }

@@ -16,6 +16,7 @@ use pyo3::types::PyList;
 use crate::convert::message_to_python;
 use crate::errors;
 use crate::host::Host;
+use crate::local::Local;
 use crate::route::PyRoute;
 use crate::websocket::{Core, WebSocket};
 
@@ -56,8 +57,15 @@ pub(crate) struct Start {
 }
 
 /// Told by the task that it is done.
-#[pyclass(unsendable, module = "nexios._nexios")]
-struct Done(Rc<Progress>, Rc<Host>, Py<WebSocket>);
+#[pyclass(frozen, module = "nexios._nexios")]
+struct Done(Local<End>);
+
+struct End {
+    progress: Rc<Progress>,
+    host: Rc<Host>,
+    /// `None` once the garbage collector has cleared it.
+    socket: RefCell<Option<Py<WebSocket>>>,
+}
 
 impl Run {
     pub(crate) fn new(ws: nexios::WebSocket, call: Call) -> Self {
@@ -154,7 +162,8 @@ fn begin(py: Python<'_>, host: &Rc<Host>, ws: &nexios::WebSocket, call: Call, pr
         }
     };
     let task = host.create_task(py, coroutine)?;
-    let done = Bound::new(py, Done(progress.clone(), host.clone(), socket))?;
+    let end = End { progress: progress.clone(), host: host.clone(), socket: RefCell::new(Some(socket)) };
+    let done = Bound::new(py, Done(Local::new(end, host)))?;
     task.call_method1(py, intern!(py, "add_done_callback"), (done,))?;
     progress.task.replace(Some(task));
     Ok(())
@@ -174,18 +183,32 @@ impl Progress {
 impl Done {
     fn __call__(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
-        let Done(progress, host, socket) = self;
-        let ws = socket.borrow(py).core.ws.clone();
+        let End { progress, host, socket } = self.0.here()?;
+        let Some(socket) = socket.take() else { return Ok(()) };
+        let ws = socket.get().ws()?;
         let result = match task.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
-            true => outcome(py, &ws, Some(socket), &CancelledError::new_err("cancelled")),
+            true => outcome(py, ws, Some(&socket), &CancelledError::new_err("cancelled")),
             false => match task.call_method0(intern!(py, "exception"))? {
                 none if none.is_none() => Ok(()),
-                error => outcome(py, &ws, Some(socket), &PyErr::from_value(error)),
+                error => outcome(py, ws, Some(&socket), &PyErr::from_value(error)),
             },
         };
         progress.finish(result);
         host.settle(py);
         Ok(())
+    }
+
+    /// The task is the engine's as well, and so not to be told of: it stays while the engine waits for it.
+    fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        match self.0.get().map(|end| end.socket.try_borrow()) {
+            Some(Ok(socket)) => visit.call(&*socket),
+            _ => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        let socket = self.0.get().map(|end| end.socket.take());
+        drop(socket);
     }
 }
 

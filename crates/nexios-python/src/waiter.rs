@@ -12,6 +12,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::host::Host;
+use crate::local::Local;
 
 /// What happens to a wait that is cancelled: it stops counting as pending.
 pub(crate) trait Withdraw {
@@ -33,8 +34,10 @@ enum Stage {
     Cancelled,
 }
 
-#[pyclass(unsendable, module = "nexios._nexios")]
-pub(crate) struct Waiter {
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct Waiter(Local<Wait>);
+
+struct Wait {
     host: Rc<Host>,
     stage: Cell<Stage>,
     /// Set by us, cleared by the task: it tells `yield` from `yield from`.
@@ -52,41 +55,31 @@ struct Callback {
 
 impl Waiter {
     pub(crate) fn new(host: Rc<Host>, owner: Rc<dyn Withdraw>) -> Self {
-        Waiter {
+        let signal = host.clone();
+        let wait = Wait {
             host,
             stage: Cell::new(Stage::Idle),
             blocking: Cell::new(false),
             callback: RefCell::default(),
             owner,
             message: RefCell::default(),
-        }
+        };
+        Waiter(Local::new(wait, &signal))
     }
 
     /// Makes it ready to be yielded; `false`: it was cancelled and must be replaced.
     pub(crate) fn arm(&self) -> bool {
-        if self.stage.get() == Stage::Cancelled {
-            return false;
-        }
-        self.stage.set(Stage::Armed);
-        self.blocking.set(true);
-        true
+        self.0.get().is_some_and(Wait::arm)
     }
 
     /// Whose wait it is, for people.
     pub(crate) fn place(&self) -> Option<String> {
-        self.owner.place()
+        self.0.get()?.owner.place()
     }
 
     /// The task goes on: from a turn, where no task is current, and nowhere else.
     pub(crate) fn fire(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let this = slf.borrow();
-        if this.stage.get() != Stage::Armed {
-            return Ok(());
-        }
-        this.stage.set(Stage::Fired);
-        let callback = this.callback.borrow_mut().take();
-        drop(this);
-        let Some(Callback { function, context }) = callback else { return Ok(()) };
+        let Some(Callback { function, context }) = slf.get().0.here()?.fire() else { return Ok(()) };
         let py = slf.py();
         match context {
             Some(context) => context.call_method1(py, pyo3::intern!(py, "run"), (function, slf))?,
@@ -96,68 +89,89 @@ impl Waiter {
     }
 }
 
+impl Wait {
+    fn arm(&self) -> bool {
+        if self.stage.get() == Stage::Cancelled {
+            return false;
+        }
+        self.stage.set(Stage::Armed);
+        self.blocking.set(true);
+        true
+    }
+
+    fn fire(&self) -> Option<Callback> {
+        if self.stage.get() != Stage::Armed {
+            return None;
+        }
+        self.stage.set(Stage::Fired);
+        self.callback.borrow_mut().take()
+    }
+}
+
 #[pymethods]
 impl Waiter {
     #[getter(_asyncio_future_blocking)]
-    fn blocking(&self) -> bool {
-        self.blocking.get()
+    fn blocking(&self) -> PyResult<bool> {
+        Ok(self.0.here()?.blocking.get())
     }
 
     #[setter(_asyncio_future_blocking)]
-    fn set_blocking(&self, blocking: bool) {
-        self.blocking.set(blocking);
+    fn set_blocking(&self, blocking: bool) -> PyResult<()> {
+        self.0.here()?.blocking.set(blocking);
+        Ok(())
     }
 
-    fn get_loop(&self, py: Python<'_>) -> Py<PyAny> {
-        self.host.event_loop(py)
+    fn get_loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.0.here()?.host.event_loop(py))
     }
 
     #[pyo3(signature = (function, *, context = None))]
     fn add_done_callback(slf: &Bound<'_, Self>, function: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
-        let this = slf.borrow();
-        if matches!(this.stage.get(), Stage::Fired | Stage::Cancelled) {
-            return this.host.call_soon(slf.py(), &function, slf.as_any(), context.as_ref());
+        let wait = slf.get().0.here()?;
+        if matches!(wait.stage.get(), Stage::Fired | Stage::Cancelled) {
+            return wait.host.call_soon(slf.py(), &function, slf.as_any(), context.as_ref());
         }
-        if this.callback.borrow().is_some() {
+        if wait.callback.borrow().is_some() {
             return Err(PyRuntimeError::new_err("this wait has its task already"));
         }
-        *this.callback.borrow_mut() = Some(Callback { function, context });
+        *wait.callback.borrow_mut() = Some(Callback { function, context });
         Ok(())
     }
 
-    fn remove_done_callback(&self, _function: &Bound<'_, PyAny>) -> usize {
-        usize::from(self.callback.borrow_mut().take().is_some())
+    fn remove_done_callback(&self, _function: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(usize::from(self.0.here()?.callback.borrow_mut().take().is_some()))
     }
 
     #[pyo3(signature = (msg = None))]
     fn cancel(slf: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
-        let this = slf.borrow();
-        if this.stage.get() != Stage::Armed {
+        let wait = slf.get().0.here()?;
+        if wait.stage.get() != Stage::Armed {
             return Ok(false);
         }
-        this.stage.set(Stage::Cancelled);
-        this.owner.withdraw();
-        *this.message.borrow_mut() = msg;
-        let callback = this.callback.borrow_mut().take();
+        wait.stage.set(Stage::Cancelled);
+        wait.owner.withdraw();
+        *wait.message.borrow_mut() = msg;
+        let callback = wait.callback.borrow_mut().take();
         if let Some(Callback { function, context }) = callback {
-            this.host.call_soon(slf.py(), &function, slf.as_any(), context.as_ref())?;
+            wait.host.call_soon(slf.py(), &function, slf.as_any(), context.as_ref())?;
         }
         Ok(true)
     }
 
-    fn cancelled(&self) -> bool {
-        self.stage.get() == Stage::Cancelled
+    fn cancelled(&self) -> PyResult<bool> {
+        Ok(self.0.here()?.stage.get() == Stage::Cancelled)
     }
 
-    fn done(&self) -> bool {
-        matches!(self.stage.get(), Stage::Fired | Stage::Cancelled)
+    fn done(&self) -> PyResult<bool> {
+        Ok(matches!(self.0.here()?.stage.get(), Stage::Fired | Stage::Cancelled))
     }
 
     fn result(&self, py: Python<'_>) -> PyResult<()> {
-        if self.stage.get() != Stage::Cancelled {
+        let wait = self.0.here()?;
+        if wait.stage.get() != Stage::Cancelled {
             return Ok(());
         }
-        Err(match &*self.message.borrow() {
+        Err(match &*wait.message.borrow() {
             Some(message) => CancelledError::new_err((message.clone_ref(py),)),
             None => CancelledError::new_err(()),
         })
@@ -168,17 +182,21 @@ impl Waiter {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Ok(callback) = self.callback.try_borrow()
+        let Some(wait) = self.0.get() else { return Ok(()) };
+        if let Ok(callback) = wait.callback.try_borrow()
             && let Some(callback) = &*callback
         {
             visit.call(&callback.function)?;
             visit.call(&callback.context)?;
         }
+        if let Ok(message) = wait.message.try_borrow() {
+            visit.call(&*message)?;
+        }
         Ok(())
     }
 
     fn __clear__(&self) {
-        let callback = self.callback.take();
-        drop(callback);
+        let cleared = self.0.get().map(|wait| (wait.callback.take(), wait.message.take()));
+        drop(cleared);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use nexios::{Accept, CloseCode, ConnectionId, ConnectionState, MessageRef, Refusal};
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -18,16 +19,21 @@ use crate::errors;
 use crate::future::{Completed, Waiting};
 use crate::handle::Handle;
 use crate::host::Host;
+use crate::local::Local;
 use crate::receive::{Kind, Receive};
 use crate::route::PyRoute;
 use crate::waiter::Waiter;
 
 /// One client's connection; it stays on the thread of its event loop.
-#[pyclass(unsendable, weakref, module = "nexios")]
+#[pyclass(frozen, weakref, module = "nexios")]
 pub(crate) struct WebSocket {
-    pub(crate) core: Rc<Core>,
-    /// The application's own values.
-    values: RefCell<Option<Py<PyDict>>>,
+    socket: Local<Socket>,
+    /// The application's own values; any thread's garbage collector may look at them.
+    values: Mutex<Option<Py<PyDict>>>,
+}
+
+struct Socket {
+    core: Rc<Core>,
     /// A receive that can be used again, where nobody else has it.
     spare: RefCell<Option<(Kind, Py<Receive>)>>,
 }
@@ -94,14 +100,30 @@ impl WebSocket {
     /// The object for a connection that Python has not seen yet.
     pub(crate) fn introduce(py: Python<'_>, host: &Rc<Host>, core: Rc<Core>) -> PyResult<Py<WebSocket>> {
         let ws = core.ws.clone();
-        let socket = WebSocket { core, values: RefCell::default(), spare: RefCell::default() };
-        let socket = Py::new(py, socket)?;
+        let socket = Local::new(Socket { core, spare: RefCell::default() }, host);
+        let socket = Py::new(py, WebSocket { socket, values: Mutex::default() })?;
         host.sockets.borrow_mut().insert(ws.id(), socket.clone_ref(py));
         let known: Rc<dyn Any> = Rc::new(Known(host.clone(), ws.id()));
         ws.attach(known);
         Ok(socket)
     }
 
+    pub(crate) fn core(&self) -> PyResult<&Rc<Core>> {
+        Ok(&self.socket.here()?.core)
+    }
+
+    /// The connection, as Rust knows it.
+    pub(crate) fn ws(&self) -> PyResult<&nexios::WebSocket> {
+        Ok(&self.core()?.ws)
+    }
+
+    fn values(&self, py: Python<'_>) -> Py<PyDict> {
+        let made = PyDict::new(py).unbind();
+        self.values.lock().get_or_insert(made).clone_ref(py)
+    }
+}
+
+impl Socket {
     fn receiving(&self, py: Python<'_>, kind: Kind) -> PyResult<Py<Receive>> {
         if let Some((spare, receive)) = &*self.spare.borrow()
             && *spare == kind
@@ -207,37 +229,38 @@ impl WebSocket {
 
     /// The connection's id: assigned by the server, not guessable.
     #[getter]
-    fn id(&self) -> String {
-        self.core.ws.id().to_string()
+    fn id(&self) -> PyResult<String> {
+        Ok(self.ws()?.id().to_string())
     }
 
     /// The name that the application gave the client; several connections may share it.
     #[getter]
-    fn client_id(&self) -> Option<String> {
-        self.core.ws.client_id().map(|id| id.to_string())
+    fn client_id(&self) -> PyResult<Option<String>> {
+        Ok(self.ws()?.client_id().map(|id| id.to_string()))
     }
 
     #[setter]
-    fn set_client_id(&self, client_id: Option<&str>) {
+    fn set_client_id(&self, client_id: Option<&str>) -> PyResult<()> {
         match client_id {
-            Some(client_id) => self.core.ws.set_client_id(client_id),
-            None => self.core.ws.clear_client_id(),
+            Some(client_id) => self.ws()?.set_client_id(client_id),
+            None => self.ws()?.clear_client_id(),
         }
+        Ok(())
     }
 
     /// The application's own values; it also compares with a `WebSocketState`.
     #[getter]
     fn state(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let values = slf.borrow().values.borrow_mut().get_or_insert_with(|| PyDict::new(py).unbind()).clone_ref(py);
-        faces(py)?.state.call1(py, (slf, values))
+        slf.get().socket.here()?;
+        faces(py)?.state.call1(py, (slf, slf.get().values(py)))
     }
 
     /// Where the connection is in its life.
     #[getter]
     fn connection_state(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let [connecting, connected, closing, disconnected] = &faces(py)?.states;
-        Ok(match self.core.ws.connection_state() {
+        Ok(match self.ws()?.connection_state() {
             ConnectionState::Connecting => connecting,
             ConnectionState::Connected => connected,
             ConnectionState::Closing => closing,
@@ -248,20 +271,20 @@ impl WebSocket {
 
     /// The code of whoever closed first; `None` while the connection is open.
     #[getter]
-    fn close_code(&self) -> Option<u16> {
-        self.core.ws.close_code()
+    fn close_code(&self) -> PyResult<Option<u16>> {
+        Ok(self.ws()?.close_code())
     }
 
     /// The reason of whoever closed first.
     #[getter]
-    fn close_reason(&self) -> Option<String> {
-        self.core.ws.close_reason().map(Into::into)
+    fn close_reason(&self) -> PyResult<Option<String>> {
+        Ok(self.ws()?.close_reason().map(Into::into))
     }
 
     /// The rooms that the connection has joined.
     #[getter]
-    fn rooms(&self) -> Vec<String> {
-        self.core.ws.rooms().iter().map(|room| room.to_string()).collect()
+    fn rooms(&self) -> PyResult<Vec<String>> {
+        Ok(self.ws()?.rooms().iter().map(|room| room.to_string()).collect())
     }
 
     // --- the request
@@ -269,7 +292,7 @@ impl WebSocket {
     /// The request's header fields.
     #[getter]
     fn headers(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let headers = self.core.ws.headers();
+        let headers = self.ws()?.headers();
         let latin1 = |value: &[u8]| value.iter().copied().map(char::from).collect::<String>();
         let text = |value: &[u8]| std::str::from_utf8(value).map_or_else(|_| latin1(value), str::to_owned);
         let fields: Vec<_> = headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
@@ -279,7 +302,7 @@ impl WebSocket {
     /// The parameters of the request's query.
     #[getter]
     fn query_params(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let params = self.core.ws.query_params();
+        let params = self.ws()?.query_params();
         let pairs: Vec<_> = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         faces(py)?.multi.call1(py, (pairs,))
     }
@@ -287,16 +310,16 @@ impl WebSocket {
     /// The values of the route's `{parameters}`; those declared `int` are numbers.
     #[getter]
     fn path_params(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let params = self.core.ws.path_params();
+        let params = self.ws()?.path_params();
         let pairs: Vec<_> = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        faces(py)?.path_params.call1(py, (self.core.ws.route_path(), pairs))
+        faces(py)?.path_params.call1(py, (self.ws()?.route_path(), pairs))
     }
 
     /// The request's cookies.
     #[getter]
     fn cookies<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
-        for (name, value) in self.core.ws.cookies().iter() {
+        for (name, value) in self.ws()?.cookies().iter() {
             if !dict.contains(name)? {
                 dict.set_item(name, value)?;
             }
@@ -306,51 +329,51 @@ impl WebSocket {
 
     /// The whole URL that the client asked for.
     #[getter]
-    fn url(&self) -> String {
-        self.core.ws.url()
+    fn url(&self) -> PyResult<String> {
+        Ok(self.ws()?.url())
     }
 
     /// The request's path, as it was sent.
     #[getter]
-    fn path(&self) -> String {
-        self.core.ws.path()
+    fn path(&self) -> PyResult<String> {
+        Ok(self.ws()?.path())
     }
 
     /// The subprotocols that the client offered.
     #[getter]
-    fn subprotocols(&self) -> Vec<String> {
-        self.core.ws.subprotocols()
+    fn subprotocols(&self) -> PyResult<Vec<String>> {
+        Ok(self.ws()?.subprotocols())
     }
 
     /// The subprotocol that was agreed on.
     #[getter]
-    fn subprotocol(&self) -> Option<String> {
-        self.core.ws.subprotocol()
+    fn subprotocol(&self) -> PyResult<Option<String>> {
+        Ok(self.ws()?.subprotocol())
     }
 
     /// The client's host and port; `None` on a Unix socket.
     #[getter]
     fn client(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let Some(client) = self.core.ws.client() else { return Ok(None) };
+        let Some(client) = self.ws()?.client() else { return Ok(None) };
         faces(py)?.address.call1(py, (client.host.to_string(), client.port)).map(Some)
     }
 
     /// The route that serves the connection.
     #[getter]
-    fn route(&self, py: Python<'_>) -> Py<PyAny> {
-        self.core.route.info.clone_ref(py)
+    fn route(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.core()?.route.info.clone_ref(py))
     }
 
     /// The app that is served.
     #[getter]
     fn app(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.core.route.info.getattr(py, "app")
+        self.core()?.route.info.getattr(py, "app")
     }
 
     /// The token of `Authorization: Bearer …`, else of the subprotocols `bearer, <token>`.
     #[getter]
-    fn bearer_token(&self) -> Option<String> {
-        self.core.ws.bearer_token()
+    fn bearer_token(&self) -> PyResult<Option<String>> {
+        Ok(self.ws()?.bearer_token())
     }
 
     // --- the handshake and the end
@@ -359,12 +382,12 @@ impl WebSocket {
     #[pyo3(signature = (subprotocol = None, headers = None))]
     fn accept(slf: &Bound<'_, Self>, subprotocol: Option<String>, headers: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let this = slf.borrow();
-        if let Some(accept) = &this.core.route.accept {
+        let this = slf.get();
+        if let Some(accept) = &this.core()?.route.accept {
             return accept.call1(py, (slf, subprotocol, headers));
         }
         this._answer(py, subprotocol, headers.map(|headers| headers.into_bound(py)))?;
-        this._opened(py);
+        this._opened(py)?;
         Completed::nothing(py)
     }
 
@@ -376,21 +399,24 @@ impl WebSocket {
         for (name, value) in fields(headers.as_ref())? {
             accept = accept.header(name, value);
         }
-        let answered = self.core.ws.answer(accept);
-        self.core.host.settle(py);
+        let answered = self.ws()?.answer(accept);
+        self.core()?.host.settle(py);
         answered.map_err(|error| errors::to_python(py, &error))
     }
 
-    fn _opened(&self, py: Python<'_>) {
-        self.core.ws.opened();
+    fn _opened(&self, py: Python<'_>) -> PyResult<()> {
+        let core = self.core()?;
+        core.ws.opened();
         // The companion of the listeners starts with the connection's task; the turn of the
         // handshake may be long over.
-        self.core.with_task(|task| task.map(Waker::wake_by_ref));
-        self.core.host.settle(py);
+        core.with_task(|task| task.map(Waker::wake_by_ref));
+        core.host.settle(py);
+        Ok(())
     }
 
-    fn _reached_handler(&self) {
-        self.core.ws.reached_handler();
+    fn _reached_handler(&self) -> PyResult<()> {
+        self.ws()?.reached_handler();
+        Ok(())
     }
 
     /// Answers with an HTTP status instead of a handshake.
@@ -414,8 +440,8 @@ impl WebSocket {
         for (name, value) in fields(headers.as_ref())? {
             refusal = refusal.header(name, value);
         }
-        let refused = self.core.ws.engine().refuse(refusal);
-        self.core.host.settle(py);
+        let refused = self.ws()?.engine().refuse(refusal);
+        self.core()?.host.settle(py);
         refused.map_err(|error| errors::to_python(py, &error.into()))?;
         Completed::nothing(py)
     }
@@ -424,23 +450,24 @@ impl WebSocket {
     #[pyo3(signature = (code = 1000, reason = None))]
     fn close(&self, py: Python<'_>, code: u16, reason: Option<&str>) -> PyResult<Py<PyAny>> {
         let code = CloseCode::try_from(code).map_err(|error| errors::invalid_close_code(&error))?;
-        self.core.ws.close_at_once(code, reason.unwrap_or_default());
-        self.core.host.settle(py);
+        self.ws()?.close_at_once(code, reason.unwrap_or_default());
+        self.core()?.host.settle(py);
         Completed::nothing(py)
     }
 
-    /// Waits until the connection is gone; never raises. Messages go to their listeners.
+    /// Waits until the connection is gone; never raises. Messages go to their listeners and,
+    /// where nobody receives, are then thrown away.
     fn wait_closed(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let ws = self.core.ws.clone();
-        Waiting::lazy(py, &self.core.host, async move {
+        let ws = self.ws()?.clone();
+        Waiting::behind_others(py, &self.core()?.host, async move {
             ws.wait_closed().await;
             Ok(Python::attach(|py| py.None()))
         })
     }
 
     /// Compresses what is sent from now on; says whether the client can read it.
-    fn enable_compression(&self) -> bool {
-        self.core.ws.enable_compression()
+    fn enable_compression(&self) -> PyResult<bool> {
+        Ok(self.ws()?.enable_compression())
     }
 
     // --- sending
@@ -448,44 +475,44 @@ impl WebSocket {
     /// Sends a `str` as text, bytes as binary, anything else as JSON.
     #[pyo3(signature = (value, *, compress = None))]
     fn send(&self, value: &Bound<'_, PyAny>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
-        with_message(value, |message| self.queue(value.py(), message, compress))?
+        with_message(value, |message| self.socket.here()?.queue(value.py(), message, compress))?
     }
 
     /// Sends a text message.
     #[pyo3(signature = (text, *, compress = None))]
     fn send_text(&self, text: &Bound<'_, PyAny>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
-        with_text(text, |borrowed| self.queue(text.py(), MessageRef::Text(borrowed), compress))?
+        with_text(text, |borrowed| self.socket.here()?.queue(text.py(), MessageRef::Text(borrowed), compress))?
     }
 
     /// Sends a binary message.
     #[pyo3(signature = (data, *, compress = None))]
     fn send_bytes(&self, data: &Bound<'_, PyAny>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
-        with_bytes(data, |bytes| self.queue(data.py(), MessageRef::Binary(bytes), compress))?
+        with_bytes(data, |bytes| self.socket.here()?.queue(data.py(), MessageRef::Binary(bytes), compress))?
     }
 
     /// Sends a value as JSON, in a text message.
     #[pyo3(signature = (value, *, compress = None))]
     fn send_json(&self, value: &Bound<'_, PyAny>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
         let json = to_json(value)?;
-        self.queue(value.py(), MessageRef::Text(json.to_str()?), compress)
+        self.socket.here()?.queue(value.py(), MessageRef::Text(json.to_str()?), compress)
     }
 
     /// Sends a ping of at most 125 bytes.
     #[pyo3(signature = (payload = None))]
     fn send_ping(&self, py: Python<'_>, payload: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        self.send_control(py, payload, true)
+        self.socket.here()?.send_control(py, payload, true)
     }
 
     /// Sends a pong of at most 125 bytes that answers no ping.
     #[pyo3(signature = (payload = None))]
     fn send_pong(&self, py: Python<'_>, payload: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        self.send_control(py, payload, false)
+        self.socket.here()?.send_control(py, payload, false)
     }
 
     /// Sends a ping and waits for its pong: the seconds that it took.
     fn ping(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let ws = self.core.ws.clone();
-        Waiting::begin(py, &self.core.host, async move {
+        let ws = self.ws()?.clone();
+        Waiting::begin(py, &self.core()?.host, async move {
             let time = ws.ping().await;
             Python::attach(|py| match time {
                 Ok(time) => Ok(PyFloat::new(py, time.as_secs_f64()).into_any().unbind()),
@@ -498,95 +525,105 @@ impl WebSocket {
 
     /// Waits for the next message: a `str` or `bytes`.
     fn receive(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
-        self.receiving(py, Kind::Any)
+        self.socket.here()?.receiving(py, Kind::Any)
     }
 
     /// Waits for the next message, which has to be text.
     fn receive_text(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
-        self.receiving(py, Kind::Text)
+        self.socket.here()?.receiving(py, Kind::Text)
     }
 
     /// Waits for the next message, which has to be binary.
     fn receive_bytes(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
-        self.receiving(py, Kind::Bytes)
+        self.socket.here()?.receiving(py, Kind::Bytes)
     }
 
     /// Waits for the next message, which has to be JSON, in either kind.
     fn receive_json(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
-        self.receiving(py, Kind::Json)
+        self.socket.here()?.receiving(py, Kind::Json)
     }
 
     /// Waits for a ping that was not looked at yet; the engine has answered it.
     fn receive_ping(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.receive_control(py, true)
+        self.socket.here()?.receive_control(py, true)
     }
 
     /// Waits for a pong that was not looked at yet.
     fn receive_pong(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.receive_control(py, false)
+        self.socket.here()?.receive_control(py, false)
     }
 
     fn __aiter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        faces(slf.py())?.iterate.call1(slf.py(), (slf.getattr("receive")?,))
+        iterate(slf, "receive")
     }
 
     /// All messages, which have to be text, until the connection is over.
     fn iter_text(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        faces(slf.py())?.iterate.call1(slf.py(), (slf.getattr("receive_text")?,))
+        iterate(slf, "receive_text")
     }
 
     /// All messages, which have to be binary, until the connection is over.
     fn iter_bytes(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        faces(slf.py())?.iterate.call1(slf.py(), (slf.getattr("receive_bytes")?,))
+        iterate(slf, "receive_bytes")
     }
 
     /// All messages as values, from JSON, until the connection is over.
     fn iter_json(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        faces(slf.py())?.iterate.call1(slf.py(), (slf.getattr("receive_json")?,))
+        iterate(slf, "receive_json")
     }
 
     // --- rooms, other threads
 
     /// Enters a room; says whether the connection is in it now.
     fn join(&self, py: Python<'_>, room: String) -> PyResult<Py<PyAny>> {
-        let ws = self.core.ws.clone();
-        at_once(py, &self.core.host, async move { ws.join(room).await })
+        let ws = self.ws()?.clone();
+        at_once(py, &self.core()?.host, async move { ws.join(room).await })
     }
 
     /// Leaves a room; says whether the connection was in it.
     fn leave(&self, py: Python<'_>, room: String) -> PyResult<Py<PyAny>> {
-        let ws = self.core.ws.clone();
-        at_once(py, &self.core.host, async move { ws.leave(room).await })
+        let ws = self.ws()?.clone();
+        at_once(py, &self.core()?.host, async move { ws.leave(room).await })
     }
 
     /// A handle that other threads may use.
-    fn handle(&self) -> Handle {
-        Handle::new(self.core.ws.handle(), &self.core.host)
+    fn handle(&self) -> PyResult<Handle> {
+        Ok(Handle::new(self.ws()?.handle(), &self.core()?.host))
     }
 
     fn __repr__(&self) -> String {
-        format!("<WebSocket {} {} {:?}>", self.core.ws.id(), self.core.ws.route_path(), self.core.ws.connection_state())
+        match self.ws() {
+            Ok(ws) => format!("<WebSocket {} {} {:?}>", ws.id(), ws.route_path(), ws.connection_state()),
+            Err(_) => "<WebSocket of another thread>".to_owned(),
+        }
     }
 
     fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        if let Ok(values) = self.values.try_borrow() {
+        if let Some(values) = self.values.try_lock() {
             visit.call(&*values)?;
         }
-        if let Ok(spare) = self.spare.try_borrow()
+        let Some(Socket { core, spare }) = self.socket.get() else { return Ok(()) };
+        if let Ok(spare) = spare.try_borrow()
             && let Some((_, receive)) = &*spare
         {
             visit.call(receive)?;
         }
-        if let Ok(receiver) = self.core.receiver.try_borrow() {
+        if let Ok(receiver) = core.receiver.try_borrow() {
             visit.call(&*receiver)?;
         }
         Ok(())
     }
 
     fn __clear__(&self) {
-        let gone = (self.values.take(), self.spare.take());
-        drop(gone);
+        let values = self.values.lock().take();
+        let spare = self.socket.get().map(|socket| socket.spare.take());
+        drop((values, spare));
     }
+}
+
+fn iterate(ws: &Bound<'_, WebSocket>, receive: &str) -> PyResult<Py<PyAny>> {
+    ws.get().socket.here()?;
+    faces(ws.py())?.iterate.call1(ws.py(), (ws.getattr(receive)?,))
 }
 
 fn at_once(py: Python<'_>, host: &Rc<Host>, future: impl Future<Output = bool> + 'static) -> PyResult<Py<PyAny>> {

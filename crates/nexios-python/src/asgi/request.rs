@@ -5,46 +5,31 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use send_wrapper::SendWrapper;
 
 use super::exchange::{Event, Exchange, Undone};
 use super::receive::{Receive, Room, to_python};
 use super::response::Message;
 use crate::future::{Completed, Waiting};
 use crate::host::Host;
+use crate::local::Local;
 
 /// A request that the application answers. Frameworks run parts of it in threads, so that any
 /// thread may drop it; its methods belong to the loop's.
 #[pyclass(frozen, module = "nexios._nexios")]
 pub(crate) struct AsgiRequest {
     exchange: Arc<Exchange>,
-    home: Home,
+    host: Local<Weak<Host>>,
     /// The place of its task.
     key: usize,
 }
 
-/// The host, for its own thread. Elsewhere nothing but a drop happens, and that leaks a counter.
-struct Home(Option<SendWrapper<Weak<Host>>>);
-
-impl Home {
-    fn host(&self) -> PyResult<Rc<Host>> {
-        let home = self.0.as_ref().filter(|home| home.valid());
-        let home = home.ok_or_else(|| PyRuntimeError::new_err("called from another thread than the event loop's"))?;
-        home.upgrade().ok_or_else(|| PyRuntimeError::new_err("the server has ended"))
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        if let Some(home) = self.0.take().filter(|home| !home.valid()) {
-            std::mem::forget(home);
-        }
-    }
-}
-
 impl AsgiRequest {
     pub(super) fn new(exchange: Arc<Exchange>, host: &Rc<Host>, key: usize) -> Self {
-        AsgiRequest { exchange, home: Home(Some(SendWrapper::new(Rc::downgrade(host)))), key }
+        AsgiRequest { exchange, host: Local::new(Rc::downgrade(host), host), key }
+    }
+
+    fn host(&self) -> PyResult<Rc<Host>> {
+        self.host.here()?.upgrade().ok_or_else(|| PyRuntimeError::new_err("the server has ended"))
     }
 }
 
@@ -59,7 +44,7 @@ impl Drop for AsgiRequest {
 impl AsgiRequest {
     /// The next message: a part of the body, or that the client has gone.
     fn receive(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let host = self.home.host()?;
+        let host = self.host()?;
         if self.exchange.is_over() {
             return Completed::with(py, to_python(py, &Event::Disconnect)?);
         }
@@ -69,7 +54,7 @@ impl AsgiRequest {
     /// Takes a message; waits as long as the client is behind.
     fn send(&self, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = message.py();
-        let host = self.home.host()?;
+        let host = self.host()?;
         if self.exchange.is_client_gone() {
             return Completed::nothing(py);
         }
@@ -88,7 +73,7 @@ impl AsgiRequest {
 
     /// The application has returned or raised; says what it left undone.
     fn end(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
-        let host = self.home.host()?;
+        let host = self.host()?;
         host.request_tasks.borrow_mut().try_remove(self.key);
         let undone = self.exchange.end();
         host.settle(py);
