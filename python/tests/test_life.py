@@ -346,6 +346,71 @@ async def test_wait_closed_returns_at_the_end_and_never_raises(serve):
     assert [entry for entry in entries if entry != 4001] == [str(i) for i in range(200)]
 
 
+
+@pytest.mark.parametrize("how", ["task", "gather"])
+async def test_a_task_that_receives_beside_wait_closed_gets_every_message(serve, how):
+    log, count = Log(), 100
+
+    async def read(ws):
+        async for message in ws:
+            log(message)
+            # Busy, and with more than the inbox holds behind it.
+            await asyncio.sleep(0.01 if message == "0" else 0)
+
+    async def handler(ws):
+        await ws.accept()
+        if how == "gather":
+            await asyncio.gather(ws.wait_closed(), read(ws))
+        else:
+            reader = asyncio.create_task(read(ws))
+            await ws.wait_closed()
+            await reader
+
+    async with serve(app_with(handler)) as server, server.connect() as ws:
+        for i in range(count):
+            await ws.send(str(i))
+        assert await log.has(count) == [str(i) for i in range(count)]
+
+
+async def test_a_task_that_is_busy_when_wait_closed_begins_loses_nothing(serve):
+    log, go_on = Log(), asyncio.Event()
+
+    async def read(ws):
+        async for message in ws:
+            log(message)
+            await go_on.wait()
+
+    async def handler(ws):
+        await ws.accept()
+        reader = asyncio.create_task(read(ws))
+        assert await ws.receive_ping() == b"wait now"
+        await ws.wait_closed()
+        await reader
+
+    async with serve(app_with(handler)) as server, server.connect() as ws:
+        await ws.send("a")
+        await log.has(1)
+        await (await ws.ping("wait now"))
+        await ws.send("b")
+        await (await ws.ping())
+        go_on.set()
+        assert await log.has(2) == ["a", "b"]
+
+
+async def test_wait_closed_after_a_receive_sees_the_end_behind_many_messages(serve):
+    log = Log()
+
+    async def handler(ws):
+        await ws.accept()
+        log(await ws.receive_text())
+        await ws.wait_closed()
+        log(ws.close_code)
+
+    async with serve(app_with(handler)) as server:
+        client = await server.raw()
+        client.send(b"".join(frame(TEXT, b"x") for _ in range(300)) + frame(CLOSE, b"\x0f\xa1"))
+        assert await log.has(2) == ["x", 4001]
+
 # --- close
 
 

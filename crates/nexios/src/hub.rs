@@ -223,7 +223,7 @@ async fn publish_to(handle: &ShardHandle, broadcast: &Arc<Broadcast>) -> bool {
 }
 
 /// Lets the executor run something else once.
-async fn yield_now() {
+pub(crate) async fn yield_now() {
     let mut yielded = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut yielded, true) {

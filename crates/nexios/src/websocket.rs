@@ -15,6 +15,7 @@ use crate::accept::{Accept, Accepting};
 use crate::auth;
 use crate::error::{Error, IntoCloseCode, Result};
 use crate::handle::Handle;
+use crate::hub::yield_now;
 use crate::rate_limit::Limiter;
 use crate::request::{self, Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
 use crate::route::BuiltRoute;
@@ -378,16 +379,27 @@ impl WebSocket {
         }
     }
 
-    /// Waits until the connection is over; meanwhile messages go to the message listeners
-    /// and are then thrown away. For handlers that only want events.
+    /// Waits until the connection is over. For handlers that only want events: meanwhile messages
+    /// go to the message listeners and, where nobody receives, are then thrown away.
+    ///
+    /// ```
+    /// # async fn reader(ws: nexios::WebSocket) {}
+    /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+    /// // A task beside it gets all messages: nothing is thrown away.
+    /// ws.spawn(reader(ws.clone()));
+    /// ws.wait_closed().await;
+    /// # Ok(()) }
+    /// ```
     pub async fn wait_closed(&self) {
         struct Discarding<'a>(&'a Connection);
         impl Drop for Discarding<'_> {
             fn drop(&mut self) {
-                self.0.discard_messages(false);
+                self.0.discard_unreceived(false);
             }
         }
-        self.connection().discard_messages(true);
+        // Tasks that were started just before get to receive first.
+        yield_now().await;
+        self.connection().discard_unreceived(true);
         let discarding = Discarding(self.connection());
         poll_fn(|cx| discarding.0.poll_closed(cx)).await;
     }

@@ -27,8 +27,12 @@ pub(crate) enum Flag {
     TaskListens,
     /// Listeners look at each message before it is received.
     Observed,
-    /// Received messages are thrown away.
+    /// Somebody has received, or tried to.
+    Received,
+    /// Received messages are thrown away,
     Discarding,
+    /// as long as nobody receives.
+    DiscardingUnreceived,
     /// Outbound compression was switched on.
     Compressing,
     /// The outbox is above its mark, and its groups know.

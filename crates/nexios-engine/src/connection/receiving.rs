@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{CloseInfo, Connection, Flag, Inner, Phase, RoundTrip, SendError, State};
 use crate::message::{Message, MessageRef};
+use crate::settings::Settings;
 
 /// Control frames kept for `receive_ping` and `receive_pong`; the oldest goes first.
 const CONTROL_QUEUE_MAX: usize = 16;
@@ -68,6 +69,8 @@ impl Connection {
         if state.flags.has(Flag::Receiving) && ticket.held.is_none() {
             return Poll::Ready(Err(ReceiveError::Busy));
         }
+        state.flags.set(Flag::Received, true);
+        state.flags.set(Flag::DiscardingUnreceived, false);
         if let Some(message) = self.0.take_message(state) {
             release(state, ticket);
             return Poll::Ready(Ok(message));
@@ -192,6 +195,16 @@ impl Connection {
         self.0.discard_heard(&mut state);
     }
 
+    /// As [`discard_messages`](Self::discard_messages), until somebody receives; what a receive
+    /// is waiting for is not thrown away. Where somebody has received before, and may again, that
+    /// happens only when the inbox is full.
+    pub fn discard_unreceived(&self, on: bool) {
+        let mut state = self.0.state.borrow_mut();
+        let receiving = state.flags.has(Flag::Receiving);
+        state.flags.set(Flag::DiscardingUnreceived, on && !receiving);
+        self.0.discard_heard(&mut state);
+    }
+
     /// Resolves when the connection is over, to how it ended. Any number may wait.
     pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseInfo> {
         let mut state = self.0.state.borrow_mut();
@@ -257,6 +270,14 @@ impl State {
             Phase::Open(_) => None,
             _ => Some(ReceiveError::NotAccepted),
         }
+    }
+
+    /// Whether messages that listeners have seen are thrown away.
+    fn discards(&self, settings: &Settings) -> bool {
+        let flags = self.flags;
+        let full = || flags.has(Flag::Paused) || self.inbox.as_ref().is_some_and(|inbox| inbox.is_full(settings));
+        let unreceived = flags.has(Flag::DiscardingUnreceived) && (!flags.has(Flag::Received) || full());
+        flags.has(Flag::Discarding) || unreceived
     }
 
     fn control_error(&self) -> Option<ReceiveError> {
@@ -330,7 +351,9 @@ impl Inner {
     }
 
     fn discard_heard(self: &std::rc::Rc<Self>, state: &mut State) {
-        while state.flags.has(Flag::Discarding) && self.take_message(state).is_some() {}
+        if state.discards(self.settings()) {
+            while self.take_message(state).is_some() {}
+        }
     }
 
     /// An empty inbox goes back to the shard's pool.

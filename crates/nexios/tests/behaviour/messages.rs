@@ -1,10 +1,12 @@
 //! Sending and receiving: semantics, "Messages".
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexios::{App, Message, ReceiveError, WebSocket, WebSocketTypeError};
 use nexios_protocol::OpCode;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::bench::{Bench, Log, Seen};
 
@@ -287,4 +289,90 @@ fn a_spawned_task_runs_beside_the_handler() {
         Ok(())
     });
     assert_eq!(Bench::new(app).connect("/").texts(), ["beside"]);
+}
+
+/// Receives to the end; after each message it is busy until there is a permit to go on.
+async fn read_slowly(ws: WebSocket, log: Log, permits: Arc<Semaphore>) {
+    while let Ok(text) = ws.receive_text().await {
+        log.add(text.to_string());
+        permits.acquire().await.unwrap().forget();
+    }
+}
+
+#[test]
+fn a_task_that_receives_beside_wait_closed_gets_every_message() {
+    let (log, permits) = (Log::default(), Arc::new(Semaphore::new(0)));
+    let given = (log.clone(), permits.clone());
+    let app = App::new().ws("/", move |ws: WebSocket| {
+        let (log, permits) = given.clone();
+        async move {
+            ws.accept().await?;
+            ws.spawn(read_slowly(ws.clone(), log, permits));
+            ws.wait_closed().await;
+            Ok(())
+        }
+    });
+    let bench = Bench::new(app);
+    let client = bench.connect("/");
+    for n in 0..100 {
+        client.send(&n.to_string());
+    }
+    // It is busy with the first, and the others are more than the inbox holds.
+    assert_eq!(log.take(), ["0"]);
+    permits.add_permits(100);
+    bench.run();
+    let rest: Vec<String> = (1..100).map(|n| n.to_string()).collect();
+    assert_eq!(log.take(), rest);
+}
+
+#[test]
+fn a_task_that_is_busy_when_wait_closed_begins_loses_nothing() {
+    let (log, permits) = (Log::default(), Arc::new(Semaphore::new(0)));
+    let given = (log.clone(), permits.clone());
+    let app = App::new().ws("/", move |ws: WebSocket| {
+        let (log, permits) = given.clone();
+        async move {
+            ws.accept().await?;
+            ws.spawn(read_slowly(ws.clone(), log, permits));
+            ws.receive_ping().await?;
+            ws.wait_closed().await;
+            Ok(())
+        }
+    });
+    let bench = Bench::new(app);
+    let client = bench.connect("/");
+    client.send("a");
+    client.ping(b"");
+    client.send("b");
+    client.send("c");
+    permits.add_permits(2);
+    bench.run();
+    assert_eq!(log.take(), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_handler_that_has_received_and_then_waits_still_sees_the_end_behind_many_messages() {
+    let log = Log::default();
+    let (handler_log, listener_log) = (log.clone(), log.clone());
+    let app = App::new().on_message(move |_: WebSocket, message: Message| {
+        listener_log.note(String::from_utf8_lossy(message.as_bytes()))
+    });
+    let app = app.ws("/", move |ws: WebSocket| {
+        let log = handler_log.clone();
+        async move {
+            ws.accept().await?;
+            ws.receive_text().await?;
+            ws.wait_closed().await;
+            log.add(format!("{:?}", ws.close_code()));
+            Ok(())
+        }
+    });
+    let client = Bench::new(app).connect("/");
+    for n in 0..200 {
+        client.send(&n.to_string());
+    }
+    client.close(4001, "");
+    let seen = log.take();
+    assert_eq!(seen.len(), 201);
+    assert_eq!(seen[200], "Some(4001)");
 }
