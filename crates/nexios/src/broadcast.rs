@@ -24,7 +24,10 @@ use crate::websocket::WebSocket;
 pub struct Outcome {
     /// How many clients it goes to.
     pub count: usize,
-    /// How many were left out because they are too slow.
+    /// How many are left out because they are too slow: those of routers under
+    /// [`SlowClient::DropNewest`](crate::SlowClient::DropNewest) that are above their marks at the call. What
+    /// this turn's broadcasts do to the others is known at its end only: see
+    /// [`on_drop`](crate::WsRouter::on_drop) and the metrics.
     pub dropped: usize,
     /// The ids that nobody has: only of `broadcast_to`.
     pub unknown: Vec<String>,
@@ -103,6 +106,7 @@ impl Broadcasting {
         let exclude = find_all(&hub, &audience, self.exclude).await;
         let (members, dropped) = hub.count(&target);
         let excluded = exclude.iter().filter(|found| found.member).count();
+        let dropped = dropped.saturating_sub(exclude.iter().filter(|found| found.left_out).count());
         let mut broadcast = Broadcast::new(audience, self.message);
         broadcast.exclude = exclude.into_iter().map(|found| found.id).collect();
         broadcast.key = self.key;
@@ -167,8 +171,10 @@ impl IntoFuture for BroadcastingTo {
 /// A connection that a broadcast leaves out.
 struct Found {
     id: ConnectionId,
-    /// It would have got the message.
+    /// It is one of the audience,
     member: bool,
+    /// and too slow for the message.
+    left_out: bool,
 }
 
 /// The connections behind the references. Without references this is done at once, and so
@@ -193,7 +199,8 @@ fn find(shard: &Shard, audience: &Audience, clients: &[ClientRef]) -> Vec<Found>
     for connection in clients.iter().flat_map(|client| client.connections(shard)) {
         let id = connection.id();
         if all.iter().all(|found| found.id != id) {
-            all.push(Found { id, member: connection.is_in(audience) });
+            let member = connection.is_in(audience);
+            all.push(Found { id, member, left_out: member && connection.is_left_out() });
         }
     }
     all

@@ -11,6 +11,7 @@ use super::{CloseInfo, Connection, Flag, Inner, Phase, State};
 use crate::group::{Audience, Group};
 use crate::mailbox::{RemoteConnection, RemoteShared};
 use crate::message::MessageRef;
+use crate::settings::SlowClient;
 
 /// Payloads from here on are written straight from the caller's memory.
 const DIRECT_BYTES_MIN: usize = 16 << 10;
@@ -121,6 +122,13 @@ impl Connection {
     /// Whether it is connected and a member of one of these groups.
     pub fn is_in(&self, audience: &Audience) -> bool {
         self.0.state.borrow().is_connected() && self.0.membership.borrow().is_addressed(audience)
+    }
+
+    /// Whether a broadcast would leave it out now: it is above its mark, under
+    /// [`SlowClient::DropNewest`].
+    pub fn is_left_out(&self) -> bool {
+        let over_mark = self.0.state.borrow().flags.has(Flag::OverMark);
+        over_mark && self.0.settings().slow_client == SlowClient::DropNewest
     }
 
     /// A handle that may leave the thread.

@@ -211,3 +211,38 @@ fn what_a_slow_client_does_not_get_is_told() {
     // What fits into the pipe, then what waits behind it.
     assert_eq!(slow.seen().len() + slow.seen().len(), 20 - dropped);
 }
+
+#[test]
+fn an_outcome_counts_as_dropped_who_is_above_the_mark_at_the_call() {
+    let log = Log::default();
+    let drops = log.clone();
+    let app = App::new()
+        .ws("/", only_events)
+        .slow_client(SlowClient::DropNewest)
+        .settings(|settings| settings.outbox_mark_bytes = 60_000)
+        .on_drop(move |_: WebSocket, messages: Vec<Message>| {
+            messages.iter().for_each(|message| drops.add(message.len().to_string()));
+            std::future::ready(())
+        });
+    let bench = Bench::new(app);
+    let _client = bench.connect("/");
+    let id = bench.wait(bench.app.connections())[0].id();
+    let counts = |bytes: usize| {
+        let outcome = bench.wait(bench.app.broadcast(vec![0; bytes]));
+        (outcome.count, outcome.dropped)
+    };
+    // Fills the pipe, then most of the room below the mark.
+    assert_eq!(counts((1 << 20) - 100), (1, 0));
+    assert_eq!(counts(50_000), (1, 0));
+    bench.run();
+    // Both in one turn: the first overfills it, so that the second is dropped, which nobody knows yet.
+    assert_eq!([counts(20_000), counts(20_001)], [(1, 0), (1, 0)]);
+    bench.run();
+    assert_eq!(log.take(), ["20001"]);
+    assert_eq!(counts(20_002), (0, 1));
+    bench.run();
+    assert_eq!(log.take(), ["20002"]);
+    // Who is excluded is neither counted nor dropped.
+    let outcome = bench.wait(bench.app.broadcast("x").exclude([id]));
+    assert_eq!((outcome.count, outcome.dropped), (0, 0));
+}
