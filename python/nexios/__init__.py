@@ -13,10 +13,15 @@
     ws_router.run(port=8000)
 """
 
+from nexios._platform import require_support
+
+require_support()
+
 from nexios._nexios import Handle, WebSocket
 from nexios.app import NexiosApp
 from nexios.broadcast import Outcome, Room
 from nexios.exceptions import OutboxFull, WebSocketDisconnect, WebSocketException, WebSocketTypeError
+from nexios.metrics import MetricsSnapshot
 from nexios.rate_limit import RateLimit
 from nexios.request import Address, Headers
 from nexios.router import Route, WSRouter
@@ -26,6 +31,7 @@ __all__ = [
     "Address",
     "Handle",
     "Headers",
+    "MetricsSnapshot",
     "NexiosApp",
     "OutboxFull",
     "Outcome",

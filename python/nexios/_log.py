@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nexios._nexios import WebSocket
+    from nexios.router import WSRouter
 
 logger = logging.getLogger("nexios")
+
+LEVELS = ("critical", "error", "warning", "info", "debug")
+
+
+def show_log(level: str) -> None:
+    """Shows messages from a level on, on stderr, where the application has not set up ``logging``."""
+    if level not in LEVELS:
+        raise ValueError(f"log_level: expected one of {', '.join(LEVELS)}, not {level!r}")
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+
+@contextlib.contextmanager
+def access_logged(root: WSRouter) -> Iterator[None]:
+    """Logs each connection and its end, while an app is served."""
+
+    async def connected(ws: WebSocket) -> None:
+        logger.info("%s %s connected (%s)", _client(ws), ws.path, ws.id)
+
+    async def disconnected(ws: WebSocket) -> None:
+        logger.info("%s %s closed %s %s (%s)", _client(ws), ws.path, ws.close_code, ws.close_reason or "-", ws.id)
+
+    listeners = (root._listeners["connect"], connected), (root._listeners["disconnect"], disconnected)
+    for functions, function in listeners:
+        # Before those of the application: it logs also what these fail at.
+        functions.insert(0, function)
+    try:
+        yield
+    finally:
+        for functions, function in listeners:
+            functions.remove(function)
+
+
+def _client(ws: WebSocket) -> str:
+    return "unix" if ws.client is None else f"{ws.client.host}:{ws.client.port}"
 
 
 def fault(ws: WebSocket | None, error: BaseException, what: str = "the handler failed") -> None:

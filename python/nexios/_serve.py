@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from nexios import _nexios
-from nexios._log import logger
+from nexios._log import access_logged, logger, show_log
 from nexios.app import NexiosApp
 from nexios.router import WSRouter
 
@@ -20,6 +21,34 @@ from nexios.router import WSRouter
 CLOSES_PER_SECOND = 1000
 JITTER_MAX = 5.0
 IDLE_POLL = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Listen:
+    """Where to listen, and with which certificate."""
+
+    host: str
+    port: int
+    uds: str | os.PathLike[str] | None = None
+    fd: int | None = None
+    reuse_port: bool = False
+    ssl_certfile: str | os.PathLike[str] | None = None
+    ssl_keyfile: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.uds is not None and self.fd is not None:
+            raise ValueError("uds and fd exclude each other")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_keyfile needs ssl_certfile")
+        if self.ssl_certfile is not None and self.uds is not None:
+            raise ValueError("there is no TLS on a Unix socket: ssl_certfile and uds exclude each other")
+
+    @property
+    def tls(self) -> tuple[str, str] | None:
+        """The files of the certificate chain and of its key; one file may have both."""
+        if self.ssl_certfile is None:
+            return None
+        return os.fspath(self.ssl_certfile), os.fspath(self.ssl_keyfile or self.ssl_certfile)
 
 
 class Server:
@@ -43,27 +72,15 @@ class Server:
         for fd in self._fds:
             self.loop.add_reader(fd, turn)
 
-    def listen(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 8000,
-        *,
-        uds: str | os.PathLike[str] | None = None,
-        fd: int | None = None,
-        reuse_port: bool = False,
-        ssl_certfile: str | os.PathLike[str] | None = None,
-        ssl_keyfile: str | os.PathLike[str] | None = None,
-    ) -> None:
+    def listen(self, where: Listen) -> None:
         """Listens on a Unix socket, on a descriptor, or on a host and port."""
-        tls = None
-        if ssl_certfile is not None:
-            tls = (os.fspath(ssl_certfile), os.fspath(ssl_keyfile or ssl_certfile))
-        if uds is not None:
-            self.engine.listen_unix(os.fspath(uds))
-        elif fd is not None:
-            self.engine.listen_fd(os.dup(fd), tls=tls)
+        tls = where.tls
+        if where.uds is not None:
+            self.engine.listen_unix(os.fspath(where.uds))
+        elif where.fd is not None:
+            self.engine.listen_fd(os.dup(where.fd), tls=tls)
         else:
-            self.addresses = self.engine.listen_tcp(host, port, reuse_port=reuse_port, tls=tls)
+            self.addresses = self.engine.listen_tcp(where.host, where.port, reuse_port=where.reuse_port, tls=tls)
         self.engine.turn()
 
     async def drain(self) -> None:
@@ -115,19 +132,22 @@ async def _lifespan(root: WSRouter) -> AsyncIterator[None]:
 
 async def serve(
     root: WSRouter,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    where: Listen,
     *,
     stop: asyncio.Event | None = None,
     on_listen: Callable[[list[tuple[str, int]]], Any] | None = None,
-    **options: Any,
+    log_level: str | None = None,
+    access_log: bool = False,
 ) -> None:
     """Serves until it is cancelled, or until ``stop`` is set and the connections are gone."""
+    if log_level is not None:
+        show_log(log_level)
     stop = stop or asyncio.Event()
     cancelled: asyncio.CancelledError | None = None
     async with _lifespan(root):
         try:
-            await _serve(root, host, port, stop, on_listen, options)
+            with access_logged(root) if access_log else contextlib.nullcontext():
+                await _serve(root, where, stop, on_listen)
         except asyncio.CancelledError as error:
             # A lifespan that is written without `finally` gets its shutdown, too.
             cancelled = error
@@ -137,15 +157,13 @@ async def serve(
 
 async def _serve(
     root: WSRouter,
-    host: str,
-    port: int,
+    where: Listen,
     stop: asyncio.Event,
     on_listen: Callable[[list[tuple[str, int]]], Any] | None,
-    options: dict[str, Any],
 ) -> None:
     server = Server(root)
     try:
-        server.listen(host, port, **options)
+        server.listen(where)
         for address in server.addresses:
             logger.info("listening on %s:%d", *address)
         if on_listen is not None:
@@ -156,12 +174,14 @@ async def _serve(
         await server.close()
 
 
-def run(root: WSRouter, host: str = "127.0.0.1", port: int = 8000, *, loop: str = "auto", **options: Any) -> None:
+def run(
+    root: WSRouter, where: Listen, *, loop: str = "auto", log_level: str | None = "info", access_log: bool = False
+) -> None:
     """Serves until SIGINT or SIGTERM; a second one ends at once."""
 
     async def main() -> None:
         stop = asyncio.Event()
-        serving = asyncio.ensure_future(serve(root, host, port, stop=stop, **options))
+        serving = asyncio.ensure_future(serve(root, where, stop=stop, log_level=log_level, access_log=access_log))
 
         def stopping() -> None:
             if stop.is_set():
@@ -174,7 +194,30 @@ def run(root: WSRouter, host: str = "127.0.0.1", port: int = 8000, *, loop: str 
         with contextlib.suppress(asyncio.CancelledError):
             await serving
 
+    _require_main_thread()
     _run_on(new_event_loop(loop), main())
+
+
+def _require_main_thread() -> None:
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("run() starts an event loop of its own; inside a running one, await serve()")
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("run() handles signals, which only the main thread can; in others, await serve()")
+
+
+#: Arguments that people expect and that are not there, with the way to have it.
+ELSEWHERE = {
+    "workers": "workers are started from the command line: nexios run module:name --workers N",
+    "reload": "reloading is the command line's: nexios run module:name --reload",
+    "loop": "serve() runs on the event loop that is running",
+}
+
+
+def refuse_unknown(function: str, unknown: Mapping[str, Any]) -> None:
+    """Raises ``TypeError`` for keyword arguments that a function does not have."""
+    for name in unknown:
+        hint = f": {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+        raise TypeError(f"{function}() has no argument {name!r}{hint}")
 
 
 def new_event_loop(kind: str) -> asyncio.AbstractEventLoop:
@@ -213,7 +256,3 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if tasks:
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-
-
-if sys.platform == "win32":
-    raise ImportError("nexios does not run on Windows: its engine needs epoll or kqueue")

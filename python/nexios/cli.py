@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import socket
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from nexios._nexios import WebSocket
+from nexios._log import LEVELS, logger, show_log
 from nexios._target import TargetError, load, source_directories, split
-from nexios.router import WSRouter
 
 __all__ = ["main"]
-
-LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
-
-logger = logging.getLogger("nexios")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +54,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--ssl-certfile", metavar="PATH", help="certificate chain, PEM")
     run.add_argument("--ssl-keyfile", metavar="PATH", help="its private key, PEM")
     run.add_argument("--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="event loop (%(default)s)")
-    run.add_argument("--log-level", choices=LOG_LEVELS, default="info", help="least level that is shown (%(default)s)")
+    run.add_argument("--log-level", choices=LEVELS, default="info", help="least level that is shown (%(default)s)")
     run.add_argument("--access-log", action="store_true", help="log each connection and its end")
     # What workers are started with.
     run.add_argument("--reuse-port", action="store_true", help=argparse.SUPPRESS)
@@ -97,16 +91,14 @@ def _where(handler: Any) -> str:
 def run_app(options: argparse.Namespace) -> int:
     """``nexios run``: in this process, in several, or in one that is started again and again."""
     _refuse_contradictions(options)
-    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    show_log(options.log_level)
     if options.reload:
         return _run_and_reload(options)
     root = load(options.target)
     if options.workers > 1:
         return _run_workers(options)
-    if options.access_log:
-        _log_access(root)
-    serving = {name: getattr(options, name) for name in ("uds", "fd", "ssl_certfile", "ssl_keyfile")}
-    root.run(options.host, options.port, reuse_port=options.reuse_port, loop=options.loop, **serving)
+    names = ("uds", "fd", "reuse_port", "ssl_certfile", "ssl_keyfile", "loop", "log_level", "access_log")
+    root.run(options.host, options.port, **{name: getattr(options, name) for name in names})
     return 0
 
 
@@ -119,21 +111,9 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
         options.parser.error("--workers share a port or an --fd, not a Unix socket")
     if options.ssl_keyfile and not options.ssl_certfile:
         options.parser.error("--ssl-keyfile needs --ssl-certfile")
+    if options.ssl_certfile and options.uds is not None:
+        options.parser.error("--uds has no TLS: it excludes --ssl-certfile")
     split(options.target)
-
-
-def _log_access(root: WSRouter) -> None:
-    @root.on("connect")
-    async def connected(ws: WebSocket) -> None:
-        logger.info("%s %s connected (%s)", _client(ws), ws.path, ws.id)
-
-    @root.on("disconnect")
-    async def disconnected(ws: WebSocket) -> None:
-        logger.info("%s %s closed %s %s (%s)", _client(ws), ws.path, ws.close_code, ws.close_reason or "-", ws.id)
-
-
-def _client(ws: WebSocket) -> str:
-    return "unix" if ws.client is None else f"{ws.client.host}:{ws.client.port}"
 
 
 def _run_workers(options: argparse.Namespace) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, NoReturn, TypeVar
 
 from nexios import _nexios
 from nexios._callable import require_async
 from nexios._chain import Chain, Handler, Level, Middleware, acceptor, guarded, listener, message_listener
 from nexios.broadcast import Audience, Connections, Place, Room
+from nexios.metrics import MetricsSnapshot
 
 __all__ = ["Route", "WSRouter"]
 
@@ -143,19 +147,82 @@ class WSRouter(Audience):
         """A room; the app's, whichever router it is asked of."""
         return Room(self._place, name)
 
+    def metrics(self) -> MetricsSnapshot:
+        """The server's counters at this moment, on any thread; all zero unless it is served.
+
+            snapshot = app.metrics()
+            print(snapshot.connections, "open,", snapshot.connected_total, "since the start")
+        """
+        engine = self._place.engine
+        if engine is None:
+            return MetricsSnapshot()
+        counters = engine.metrics()
+        return MetricsSnapshot(**counters | {"causes": MappingProxyType(counters["causes"])})
+
     # --- serving
 
-    def run(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
-        """Serves until SIGINT or SIGTERM, then closes gracefully; see ``NexiosApp.run``."""
-        from nexios._serve import run
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        uds: str | os.PathLike[str] | None = None,
+        fd: int | None = None,
+        reuse_port: bool = False,
+        ssl_certfile: str | os.PathLike[str] | None = None,
+        ssl_keyfile: str | os.PathLike[str] | None = None,
+        loop: str = "auto",
+        log_level: str | None = "info",
+        access_log: bool = False,
+        **unknown: NoReturn,
+    ) -> None:
+        """Serves until SIGINT or SIGTERM, then closes gracefully; a second signal ends it at once.
 
-        run(self, host, port, **options)
+            app.run(host="0.0.0.0", port=8000, access_log=True)
 
-    async def serve(self, host: str = "127.0.0.1", port: int = 8000, **options: Any) -> None:
-        """Serves inside a running event loop, until it is cancelled."""
-        from nexios._serve import serve
+        It listens on ``host`` and ``port``, or instead on the Unix socket ``uds`` or the descriptor ``fd`` that
+        listens already. ``ssl_certfile`` and ``ssl_keyfile`` are PEM files: the certificate chain and its key.
+        ``loop`` is ``"asyncio"``, ``"uvloop"`` or ``"auto"``: uvloop where it is installed. Where the application
+        has not set up ``logging``, messages from ``log_level`` on go to stderr; ``None`` leaves it alone.
+        ``access_log`` logs each connection and its end. Several processes and reloading are ``nexios run``'s.
+        """
+        from nexios._serve import Listen, refuse_unknown, run
 
-        await serve(self, host, port, **options)
+        refuse_unknown("run", unknown)
+        listen = Listen(host, port, uds, fd, reuse_port, ssl_certfile, ssl_keyfile)
+        run(self, listen, loop=loop, log_level=log_level, access_log=access_log)
+
+    async def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        uds: str | os.PathLike[str] | None = None,
+        fd: int | None = None,
+        reuse_port: bool = False,
+        ssl_certfile: str | os.PathLike[str] | None = None,
+        ssl_keyfile: str | os.PathLike[str] | None = None,
+        log_level: str | None = None,
+        access_log: bool = False,
+        stop: asyncio.Event | None = None,
+        on_listen: Callable[[list[tuple[str, int]]], Any] | None = None,
+        **unknown: NoReturn,
+    ) -> None:
+        """Serves inside a running event loop, until it is cancelled: at once, without a grace period.
+
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(app.serve(port=8000))
+                tasks.create_task(something_else())
+
+        The arguments are those of ``run()``, but for ``loop``; it installs no signal handlers, and touches
+        ``logging`` only if ``log_level`` is given. When ``stop`` is set, it closes gracefully and returns.
+        ``on_listen`` is called with the addresses as soon as clients can connect: ``port=0`` picks a free port.
+        """
+        from nexios._serve import Listen, refuse_unknown, serve
+
+        refuse_unknown("serve", unknown)
+        listen = Listen(host, port, uds, fd, reuse_port, ssl_certfile, ssl_keyfile)
+        await serve(self, listen, stop=stop, on_listen=on_listen, log_level=log_level, access_log=access_log)
 
     # --- building
 

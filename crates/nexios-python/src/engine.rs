@@ -147,11 +147,18 @@ impl Engine {
         self.server.settings().shutdown_grace.as_secs_f64()
     }
 
-    /// The counters at this moment.
+    /// The counters at this moment, by the names of `MetricsSnapshot`; on any thread.
     fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let metrics = self.server.metrics();
+        let causes = PyDict::new(py);
+        for (cause, count) in metrics.causes {
+            causes.set_item(cause.name(), count)?;
+        }
         let counters = PyDict::new(py);
-        counters.set_item("open", metrics.connections)?;
+        counters.set_item("connections", metrics.connections)?;
+        counters.set_item("connected_total", metrics.connected_total)?;
+        counters.set_item("dropped_total", metrics.dropped_total)?;
+        counters.set_item("causes", causes)?;
         Ok(counters)
     }
 

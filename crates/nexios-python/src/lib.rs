@@ -26,8 +26,11 @@ mod websocket;
 
 use pyo3::prelude::*;
 
+#[cfg(windows)]
+compile_error!("nexios does not run on Windows: its engine waits with epoll or kqueue");
+
 /// The part of the package `nexios` that is written in Rust.
-#[pymodule(name = "_nexios")]
+#[pymodule(name = "_nexios", gil_used = true)]
 mod module {
     #[pymodule_export]
     use crate::app::App;
