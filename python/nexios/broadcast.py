@@ -120,7 +120,8 @@ class Audience:
         """Sends a message to clients named by connection id, client id, or connection."""
         target = self._target()
         if target is None:
-            return _nobody([client for client in clients if isinstance(client, str)])
+            several = [clients] if isinstance(clients, str) or not isinstance(clients, Iterable) else clients
+            return _nobody([client for client in several if isinstance(client, str)])
         return target.broadcast_to(self._place.engine, Outcome, clients, message, compress)
 
 

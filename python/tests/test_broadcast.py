@@ -354,6 +354,7 @@ async def test_a_router_that_is_not_served_has_nobody(serve):
     assert await router.broadcast("x") == 0
     outcome = await router.broadcast_to(["a", "b"], "x")
     assert (outcome, outcome.unknown) == (0, ["a", "b"])
+    assert (await router.broadcast_to("one", "x")).unknown == ["one"]
 
 
 async def test_an_app_can_be_served_again(serve):

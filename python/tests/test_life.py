@@ -1,6 +1,7 @@
 """The life of a connection: a test for each row of docs/semantics.md, seen by a client from outside."""
 
 import asyncio
+import functools
 import logging
 import signal
 import sys
@@ -9,7 +10,7 @@ import nexios
 import pytest
 from apps import Log, app_with, echo, stay
 from nexios import NexiosApp, WebSocketDisconnect, WebSocketException, WebSocketState, WSRouter
-from raw_client import CLOSE, TEXT, frame
+from raw_client import CLOSE, TEXT, frame, request
 from serving import close_of
 
 
@@ -70,6 +71,23 @@ async def test_close_before_accept_never_answers_a_token(serve):
         client = await server.raw(Sec_WebSocket_Protocol="bearer, c2VjcmV0")
         assert client.headers["sec-websocket-protocol"] == "bearer"
         client.cut()
+
+
+async def test_a_bearer_token_comes_from_either_place_and_is_never_sent_back(serve):
+    log = Log()
+
+    async def handler(ws):
+        log(ws.bearer_token)
+        await ws.accept()
+        log(ws.subprotocol)
+
+    async with serve(app_with(handler)) as server:
+        client = await server.raw(Sec_WebSocket_Protocol="bearer, c2VjcmV0")
+        assert client.headers["sec-websocket-protocol"] == "bearer"
+        await client.read_close()
+        assert await server.closed(headers={"Authorization": "Bearer abc"}) == (1000, "")
+        assert await server.closed() == (1000, "")
+    assert log.entries == ["c2VjcmV0", "bearer", "abc", None, None, None]
 
 
 async def test_close_before_accept_is_an_http_refusal_where_set(serve):
@@ -247,6 +265,44 @@ async def test_accept_takes_a_mapping_of_headers_too(serve):
         assert await close_of(ws) == (1000, "")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Split": "a\r\nX-Other: b"},
+        {"Connection": "close"},
+        {"Content-Length": "3"},
+        {"Transfer-Encoding": "chunked"},
+        {"Sec-WebSocket-Accept": "x"},
+        {"": "x"},
+    ],
+)
+async def test_headers_that_break_the_handshake_raise_at_the_call(serve, headers):
+    log = Log()
+
+    async def handler(ws):
+        with pytest.raises(ValueError):
+            await ws.accept(headers=headers)
+        log("refused")
+        await ws.accept()
+
+    async with serve(app_with(handler)) as server:
+        assert await server.closed() == (1000, "")
+    assert log.entries == ["refused"]
+
+
+async def test_frames_that_come_before_accept_are_read_afterwards(serve):
+    async def handler(ws):
+        await asyncio.sleep(0.02)
+        await ws.accept()
+        await ws.send_text(await ws.receive_text())
+
+    async with serve(app_with(handler)) as server:
+        client = await server.dial()
+        client.send(request() + frame(TEXT, b"early"))
+        await client.read_head()
+        assert await client.read_frame() == (0x80 | TEXT, b"early")
+
+
 async def test_accept_works_once(serve):
     async def handler(ws):
         await ws.accept()
@@ -299,6 +355,23 @@ async def test_an_error_in_a_disconnect_listener_is_logged(serve, caplog):
             await ws.send("alive")
             assert await ws.recv() == "alive"
     assert "in the listener" in caplog.text and "Traceback" in caplog.text
+
+
+async def test_disconnect_listeners_run_while_the_handler_is_still_busy(serve):
+    log, go_on = Log(), asyncio.Event()
+
+    async def handler(ws):
+        await ws.accept()
+        await ws.send_text("ready")
+        await go_on.wait()
+        log("handler")
+
+    async with serve(listened(app_with(handler), log)) as server, server.connect() as ws:
+        await ws.recv()
+        await ws.close(4001, "bye")
+        assert await log.has(2) == ["connect", ("disconnect", 4001, "bye")]
+        go_on.set()
+        assert (await log.has(3))[2] == "handler"
 
 
 # --- the handler ends
@@ -641,6 +714,34 @@ async def test_the_most_specific_class_wins(serve, error, kind):
     assert log.entries == [("app", kind, "x")]
 
 
+async def test_of_two_exception_handlers_for_one_class_the_later_wins(serve):
+    app, log = app_with(raising(Odd("x"))), Log()
+
+    @app.exception_handler(Odd)
+    async def first(ws, exc):
+        log("first")
+
+    @app.exception_handler(Odd)
+    async def second(ws, exc):
+        log("second")
+
+    async with serve(app) as server:
+        assert await server.closed() == (1000, "")
+    assert log.entries == ["second"]
+
+
+async def test_a_handler_for_all_exceptions_sees_the_disconnect(serve):
+    app, log = app_with(raising(WebSocketDisconnect(1001, "away"))), Log()
+
+    @app.exception_handler(Exception)
+    async def all_of_them(ws, exc):
+        log((type(exc), exc.code, exc.reason))
+
+    async with serve(app) as server:
+        assert await server.closed() == (1000, "")
+    assert log.entries == [(WebSocketDisconnect, 1001, "away")]
+
+
 async def test_an_exception_handler_covers_middleware_too(serve):
     log = Log()
     app = app_with(echo)
@@ -756,6 +857,14 @@ async def test_sends_raise_the_disconnect_when_the_client_is_gone(serve):
         assert await log.has(5) == [(4001, "bye")] * 5
 
 
+async def test_answers_to_what_came_right_before_a_close_frame_still_go_out(serve):
+    async with serve(app_with(echo)) as server:
+        client = await server.raw()
+        client.send(frame(TEXT, b"a") + frame(TEXT, b"b") + frame(CLOSE, b"\x03\xe8"))
+        assert [await client.read_frame() for _ in range(2)] == [(0x80 | TEXT, b"a"), (0x80 | TEXT, b"b")]
+        assert await client.read_close() == (1000, "")
+
+
 async def test_no_handler_is_cancelled_when_its_client_goes(serve):
     log = Log()
     go_on = asyncio.Event()
@@ -839,6 +948,40 @@ async def test_shutdown_closes_1012_waits_for_handlers_then_cancels(listening, l
     assert process.returncode == 0
 
 
+async def test_a_second_signal_ends_it_at_once(listening, loop_name):
+    source, fd = SHUTDOWN.format(grace=60, work=60), listening.fileno()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", source, str(fd), loop_name, pass_fds=[fd], stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with nexios_client(listening.getsockname()[1]) as ws:
+            assert await ws.recv() == "ready"
+            process.send_signal(signal.SIGINT)
+            assert (await close_of(ws))[0] == 1012
+            process.send_signal(signal.SIGINT)
+            output, _ = await asyncio.wait_for(process.communicate(), 10)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert output.decode().splitlines() == ["cancelled", "returned"]
+    assert process.returncode == 0
+
+
+async def test_a_handshake_without_an_answer_is_503_at_shutdown(serve):
+    stop, begun = asyncio.Event(), asyncio.Event()
+
+    async def handler(ws):
+        begun.set()
+        await asyncio.sleep(0.2)
+
+    async with serve(app_with(handler), stop=stop) as server:
+        refusal = asyncio.ensure_future(server.refusal())
+        await begun.wait()
+        stop.set()
+        assert (await refusal).status_code == 503
+
+
 def nexios_client(port):
     from websockets.asyncio.client import connect
 
@@ -876,14 +1019,39 @@ def test_a_plain_def_is_refused_at_registration():
     registrations = [
         app.ws("/ws"),
         app.middleware,
-        app.on("connect"),
-        app.on("message"),
+        *(app.on(event) for event in ("connect", "disconnect", "message", "drop")),
         app.exception_handler(ValueError),
+        app.on_startup,
+        app.on_shutdown,
         WSRouter().ws("/ws"),
+        lambda function: app.ws("/ws", middleware=[function]),
+        lambda function: WSRouter(middleware=[function]),
     ]
     for register in registrations:
         with pytest.raises(TypeError, match="async def"):
             register(plain)
+
+
+async def test_whatever_calls_a_coroutine_function_is_taken(serve):
+    """An object with `async def __call__`, a bound method, a partial."""
+
+    class Handler:
+        async def __call__(self, ws):
+            await ws.accept()
+            await ws.send_text("object")
+
+        async def method(self, ws, text="method"):
+            await ws.accept()
+            await ws.send_text(text)
+
+    app = NexiosApp()
+    app.ws("/object")(Handler())
+    app.ws("/method")(Handler().method)
+    app.ws("/partial")(functools.partial(Handler().method, text="partial"))
+    async with serve(app) as server:
+        for kind in "object", "method", "partial":
+            async with server.connect(f"/{kind}") as ws:
+                assert await ws.recv() == kind
 
 
 def test_an_unknown_event_or_setting_is_refused():

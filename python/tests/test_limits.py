@@ -5,9 +5,10 @@ import random
 import zlib
 
 import pytest
-from apps import Log, app_with, echo
-from nexios import NexiosApp
+from apps import Log, app_with, echo, stay
+from nexios import NexiosApp, WSRouter
 from raw_client import BINARY, CLOSE, PING, PONG, RESERVED_1, TEXT, frame, request
+from serving import close_of
 
 MIB = 1 << 20
 DEFLATE = {"Sec_WebSocket_Extensions": "permessage-deflate"}
@@ -208,6 +209,51 @@ async def test_connections_of_one_host_can_be_limited(serve):
 
 
 # --- outbox
+
+
+async def test_new_connections_of_a_second_can_be_limited(serve):
+    async with serve(app_with(stay, settings={"accept_rate_max": 2})) as server:
+        statuses = []
+        for _ in range(6):
+            client = await server.raw()
+            statuses.append(client.status)
+    assert statuses[:2] == [101, 101] and 503 in statuses
+
+
+async def test_the_head_can_be_let_go_of_at_accept(serve):
+    app = NexiosApp()
+    log = []
+
+    @app.ws("/{name}", keep_head=False)
+    async def handler(ws):
+        log.append((ws.headers.get("host"), ws.path, dict(ws.query_params)))
+        await ws.accept()
+        log.append((dict(ws.headers), ws.path, dict(ws.query_params), dict(ws.path_params)))
+
+    async with serve(app) as server:
+        assert await server.closed("/x?q=1") == (1000, "")
+    assert log == [(f"127.0.0.1:{server.port}", "/x", {"q": "1"}), ({}, "", {}, {"name": "x"})]
+
+
+async def test_the_size_of_the_read_buffer_is_a_setting(serve):
+    async with serve(app_with(echo, settings={"read_buffer_bytes": 4096})) as server, server.connect() as ws:
+        await ws.send("x" * 100_000)
+        assert await ws.recv() == "x" * 100_000
+
+
+async def test_settings_of_the_inner_level_win(serve):
+    app, router = NexiosApp(message_bytes_max=10), WSRouter("/r", message_bytes_max=20)
+    app.ws("/app")(echo)
+    router.ws("/router")(echo)
+    router.ws("/route", message_bytes_max=30)(echo)
+    app.mount_ws_router(router)
+    async with serve(app) as server:
+        for path, most in ("/app", 10), ("/r/router", 20), ("/r/route", 30):
+            async with server.connect(path) as ws:
+                await ws.send("x" * most)
+                assert await ws.recv() == "x" * most
+                await ws.send("x" * (most + 1))
+                assert (await close_of(ws))[0] == 1009
 
 
 async def test_a_handle_raises_where_the_outbox_is_over_its_limit(serve):

@@ -7,7 +7,7 @@ import pytest
 from apps import Log, app_with, echo
 from nexios import NexiosApp, WebSocketDisconnect, WebSocketException, WebSocketTypeError
 from raw_client import BINARY, CLOSE, PING, PONG, TEXT, frame
-from serving import close_of, messages_of
+from serving import close_of, messages_of, until
 
 # --- kinds of messages
 
@@ -612,6 +612,35 @@ async def test_broadcasts_to_a_slow_client_are_dropped_and_none_is_silent(serve,
     assert sorted([*drops.entries, *got]) == [f"{i:04}" for i in range(count)]
     assert got == sorted(got)
     assert ("0199" in got) == (policy == "drop_oldest")
+
+
+async def test_an_error_in_a_drop_listener_is_logged(serve, caplog):
+    app = app_for_slow_clients("drop_newest", Log())
+
+    @app.on("drop")
+    async def fails(ws, messages):
+        raise LookupError("in the drop listener")
+
+    async with serve(app) as server:
+        await server.raw(receive_buffer=4096)
+        for _ in range(200):
+            await app.broadcast("x" * (32 << 10))
+        await until(lambda: "in the drop listener" in caplog.text, "the log")
+        assert len(app.connections) == 1
+    assert "a drop listener failed" in caplog.text and "/ws" in caplog.text
+
+
+async def test_a_send_is_queued_at_the_call(serve):
+    """Awaiting it waits for room in the outbox, and for nothing else."""
+
+    async def handler(ws):
+        await ws.accept()
+        for i in range(3):
+            ws.send_text(str(i))
+        await ws.receive()
+
+    async with serve(app_with(handler)) as server, server.connect() as ws:
+        assert [await ws.recv() for _ in range(3)] == ["0", "1", "2"]
 
 
 async def test_drop_newest_is_counted_in_the_outcome(serve):

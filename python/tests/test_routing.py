@@ -184,6 +184,22 @@ async def test_a_wrong_version_is_426_with_the_right_one(serve):
         client.cut()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "status"),
+    [
+        ("GET", "POST", 405),
+        ("HTTP/1.1", "HTTP/1.0", 505),
+        ("Sec-WebSocket-Key: ", "Sec-WebSocket-Key: short", 400),
+        ("Host: localhost", "Host: localhost\r\nContent-Length: 1", 400),
+    ],
+)
+async def test_other_faults_of_a_handshake(serve, old, new, status):
+    async with serve(app_with(echo)) as server:
+        client = await server.dial()
+        client.send(request().decode().replace(old, new, 1).encode())
+        assert await client.read_head() == status
+
+
 async def test_an_upgrade_may_follow_plain_requests(serve):
     async with serve(app_with(echo)) as server:
         client = await server.dial()
@@ -418,6 +434,16 @@ async def test_origins(serve, caplog, origin, allowed, status):
         else:
             assert (await server.refusal(headers=headers)).status_code == status
             assert "allowed_origins" in caplog.text
+
+
+async def test_a_trusted_proxy_says_which_host_the_page_was_of(serve):
+    headers = {"Origin": "https://chat.example", "X-Forwarded-Host": "chat.example"}
+    async with serve(app_with(echo)) as server:
+        assert (await server.refusal(headers=headers)).status_code == 403
+    async with serve(app_with(echo, settings={"trusted_proxies": ["127.0.0.1"]})) as server:
+        async with server.connect(headers=headers) as ws:
+            await ws.send("x")
+            assert await ws.recv() == "x"
 
 
 # --- rate limits

@@ -86,13 +86,6 @@ def test_run_in_another_thread_names_serve():
     assert errors and "await serve()" in errors[0]
 
 
-async def test_an_app_cannot_be_served_twice_at_once(serve):
-    app = app_with(echo)
-    async with serve(app):
-        with pytest.raises(RuntimeError, match="served already"):
-            await app.serve(port=0)
-
-
 async def test_a_port_that_is_taken_is_named(serve):
     async with serve(app_with(echo)) as server:
         with pytest.raises(OSError, match=str(server.port)):
@@ -231,6 +224,22 @@ async def test_a_unix_socket(serve, tmp_path):
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
+
+
+async def test_a_socket_file_that_nobody_listens_on_is_replaced(tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(path))
+    stop, listens = asyncio.Event(), []
+    serving = asyncio.ensure_future(app_with(echo).serve(uds=path, stop=stop, on_listen=lambda _: listens.append(1)))
+    await until(lambda: listens, "the socket")
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.close()
+    # And one that somebody listens on is not.
+    with pytest.raises(OSError, match="socket"):
+        await app_with(echo).serve(uds=path)
+    stop.set()
+    await serving
 
 
 async def test_reuse_port_shares_a_port():

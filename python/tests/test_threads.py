@@ -107,8 +107,6 @@ async def test_what_needs_the_loop_raises_on_another_thread(serve):
             assert await asyncio.to_thread(refused, use)
         assert await asyncio.to_thread(len, app.connections) == 1
         assert await asyncio.to_thread(app.room("x").count) == 0
-        # Let go of here, and not in the frame of the test, which outlives the server.
-        del connection
 
 
 async def test_a_broadcast_from_another_thread_goes_through_the_loop(serve):
