@@ -1061,6 +1061,9 @@ def test_an_unknown_event_or_setting_is_refused():
         NexiosApp(ping_intervall=3)
     with pytest.raises(TypeError, match="no_such_setting"):
         WSRouter().ws("/ws", no_such_setting=3)(echo)
+    for name, value in ("subprotocols", ["a"]), ("cancel_on_disconnect", True):
+        with pytest.raises(TypeError, match=f"{name} is a setting of routes"):
+            NexiosApp(**{name: value})
 
 
 async def test_startup_and_shutdown_run_around_serving(serve):

@@ -41,6 +41,7 @@ impl WsRouter {
             router = router.named(name);
         }
         let level = Level::of(settings)?;
+        level.require_no_route_settings()?;
         for change in level.changes {
             router = router.settings(change);
         }

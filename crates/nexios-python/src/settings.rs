@@ -38,6 +38,18 @@ impl Level {
         Ok(level)
     }
 
+    /// Raises where a router is given what only a route can have.
+    pub(crate) fn require_no_route_settings(&self) -> PyResult<()> {
+        let given = [
+            ("subprotocols", self.subprotocols.is_some()),
+            ("cancel_on_disconnect", self.cancel_on_disconnect.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((name, _)) => Err(PyTypeError::new_err(format!("{name} is a setting of routes: ws(path, {name}=…)"))),
+        }
+    }
+
     fn set(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let change: Change = match name {
             "message_bytes_max" => change!(value.extract::<Option<usize>>()?, message_bytes_max),
