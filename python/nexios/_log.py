@@ -55,6 +55,8 @@ def fault(ws: WebSocket | None, error: BaseException, what: str = "the handler f
         logger.info("%s: cancelled%s", what, place(ws))
         return
     logger.error("%s%s", what, place(ws), exc_info=(type(error), error, error.__traceback__))
+    if ws is not None and (on_fault := ws.app._place.on_fault) is not None:
+        on_fault(ws.id, error)
 
 
 def place(ws: WebSocket | None) -> str:

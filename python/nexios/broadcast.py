@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,14 +44,17 @@ class Outcome(int):
 class Place:
     """Where a router is served: set when its app starts, empty before and after."""
 
-    __slots__ = ("engine", "handle")
+    __slots__ = ("engine", "handle", "on_fault")
 
     engine: Engine | None
     handle: RouterHandle | None
+    #: Told of the exceptions that nobody took, with the connection's id, while a test client serves.
+    on_fault: Callable[[str, BaseException], object] | None
 
     def __init__(self) -> None:
         self.engine = None
         self.handle = None
+        self.on_fault = None
 
 
 class Connections:

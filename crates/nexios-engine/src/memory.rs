@@ -6,6 +6,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
+use crate::id::ConnectionId;
 use crate::shard::{Readiness, ShardInner};
 
 /// The client's end of an in-memory connection.
@@ -15,6 +16,7 @@ pub struct MemoryClient {
     pipe: Rc<RefCell<Pipe>>,
     shard: Weak<ShardInner>,
     token: u32,
+    id: Option<ConnectionId>,
 }
 
 /// The server's end.
@@ -34,7 +36,9 @@ struct Pipe {
 }
 
 /// The in-memory server end, and what the client holds of it.
-pub(crate) fn pair(capacity: usize) -> (MemoryEnd, impl FnOnce(Weak<ShardInner>, u32) -> MemoryClient) {
+pub(crate) fn pair(
+    capacity: usize,
+) -> (MemoryEnd, impl FnOnce(Weak<ShardInner>, u32, Option<ConnectionId>) -> MemoryClient) {
     let pipe = Rc::new(RefCell::new(Pipe {
         to_server: VecDeque::new(),
         to_client: VecDeque::new(),
@@ -46,10 +50,15 @@ pub(crate) fn pair(capacity: usize) -> (MemoryEnd, impl FnOnce(Weak<ShardInner>,
         client_waker: None,
     }));
     let end = MemoryEnd(pipe.clone());
-    (end, move |shard, token| MemoryClient { pipe, shard, token })
+    (end, move |shard, token, id| MemoryClient { pipe, shard, token, id })
 }
 
 impl MemoryClient {
+    /// The server's name for this connection.
+    pub fn id(&self) -> Option<ConnectionId> {
+        self.id
+    }
+
     /// Sends bytes to the server.
     pub fn write(&self, bytes: &[u8]) {
         let mut pipe = self.pipe.borrow_mut();

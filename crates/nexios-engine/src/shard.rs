@@ -205,9 +205,15 @@ impl Shard {
 
     /// Opens an in-memory connection that holds `capacity` bytes on the way to the client.
     pub fn connect_memory(&self, capacity: usize) -> MemoryClient {
+        self.connect_memory_from(None, capacity)
+    }
+
+    /// The same for a client that says where it is.
+    pub fn connect_memory_from(&self, peer: Option<std::net::SocketAddr>, capacity: usize) -> MemoryClient {
         let (end, client) = memory::pair(capacity);
-        let token = self.0.adopt(Stream::Plain(Socket::Memory(end)), None, false);
-        client(Rc::downgrade(&self.0), token)
+        let token = self.0.adopt(Stream::Plain(Socket::Memory(end)), peer, false);
+        let id = self.0.connections.borrow().get(token as usize).map(|inner| inner.id);
+        client(Rc::downgrade(&self.0), token, id)
     }
 
     /// Starts a task on this shard; a panic in it is caught and logged.

@@ -16,6 +16,9 @@ use crate::app::App;
 use crate::host::Host;
 use crate::local::Local;
 
+/// The least by which a test moves the clock, so that it gets to its end.
+const CLOCK_STEP: Duration = Duration::from_millis(1);
+
 /// Drives connections on the thread of an event loop, which calls `turn`.
 #[pyclass(frozen, module = "nexios._nexios")]
 pub(crate) struct Engine {
@@ -28,7 +31,7 @@ impl Engine {
         self.host.here()
     }
 
-    fn shard(&self) -> PyResult<nexios_engine::Shard> {
+    pub(crate) fn shard(&self) -> PyResult<nexios_engine::Shard> {
         self.host()?.shard().ok_or_else(|| PyRuntimeError::new_err("the server has ended"))
     }
 
@@ -160,6 +163,17 @@ impl Engine {
         counters.set_item("dropped_total", metrics.dropped_total)?;
         counters.set_item("causes", causes)?;
         Ok(counters)
+    }
+
+    /// Moves the engine's clock to its next deadline, or by so many seconds; returns those that are left.
+    fn advance(&self, py: Python<'_>, seconds: f64) -> PyResult<f64> {
+        let host = self.host()?;
+        let now = host.now();
+        let end =
+            now + Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let next = self.shard()?.next_timeout().map_or(end, |at| at.max(now + CLOCK_STEP).min(end));
+        host.go_ahead(py, next - now);
+        Ok((end - next).as_secs_f64())
     }
 
     /// Cuts what is left and cancels its handlers; returns their tasks.

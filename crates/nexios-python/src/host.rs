@@ -42,6 +42,8 @@ pub(crate) struct Host {
     /// The loop will call `turn` in this tick.
     scheduled: Cell<bool>,
     timer: RefCell<Option<(Instant, Py<PyAny>)>>,
+    /// How far a test has moved the engine's clock.
+    ahead: Cell<Duration>,
     signal: Arc<Signal>,
     /// The reading end of what other threads write to.
     alarm: UnixStream,
@@ -154,6 +156,7 @@ impl Host {
             turning: Cell::new(false),
             scheduled: Cell::new(false),
             timer: RefCell::new(None),
+            ahead: Cell::default(),
             signal,
             alarm,
             parked: RefCell::default(),
@@ -175,6 +178,18 @@ impl Host {
 
     pub(crate) fn shard(&self) -> Option<Shard> {
         self.shard.borrow().clone()
+    }
+
+    /// The engine's time.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::now() + self.ahead.get()
+    }
+
+    /// Moves the engine's time, and has the loop turn.
+    pub(crate) fn go_ahead(&self, py: Python<'_>, by: Duration) {
+        self.ahead.set(self.ahead.get() + by);
+        self.signal.raise();
+        self.settle(py);
     }
 
     pub(crate) fn event_loop(&self, py: Python<'_>) -> Py<PyAny> {
@@ -263,8 +278,9 @@ impl Host {
         self.hear_alarm();
         self.signal.home.drop_returned();
         let entered = self.runtime.as_ref().map(tokio::runtime::Runtime::enter);
+        let now = self.now();
         detached(py, &shard, |shard| {
-            shard.collect(Instant::now());
+            shard.collect(now);
             shard.deliver();
         });
         let mut result = Ok(());
@@ -360,7 +376,7 @@ impl Host {
 
     fn arm_timer(&self, py: Python<'_>, shard: &Shard) -> PyResult<()> {
         let Some(deadline) = shard.next_timeout() else { return Ok(()) };
-        let now = Instant::now();
+        let now = self.now();
         let set = self.timer.borrow().as_ref().map(|(at, _)| *at);
         // One that comes earlier than needed does no harm.
         if set.is_some_and(|at| at > now && at <= deadline) {

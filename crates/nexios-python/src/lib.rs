@@ -21,6 +21,7 @@ mod route;
 mod router;
 mod run;
 mod settings;
+mod testing;
 mod waiter;
 mod websocket;
 
@@ -48,6 +49,8 @@ mod module {
     use crate::receive::Receive;
     #[pymodule_export]
     use crate::router::{RouterHandle, WsRouter};
+    #[pymodule_export]
+    use crate::testing::TestConnection;
     #[pymodule_export]
     use crate::websocket::WebSocket;
 }

@@ -150,7 +150,7 @@ fn slow_client(name: &str) -> PyResult<SlowClient> {
 }
 
 /// `None` and `False` decline it, `True` is the default, a mapping changes the default.
-fn compression(value: &Bound<'_, PyAny>) -> PyResult<Option<Compression>> {
+pub(crate) fn compression(value: &Bound<'_, PyAny>) -> PyResult<Option<Compression>> {
     if value.is_none() {
         return Ok(None);
     }

@@ -1,0 +1,6 @@
+//! What `nexios.testing` is made of: a client in memory, at the other end of the engine's pipe.
+
+mod client;
+mod connection;
+
+pub(crate) use connection::TestConnection;
