@@ -1,12 +1,14 @@
 """Tests that are coroutines run on asyncio and on uvloop, in debug mode, and leave nothing behind."""
 
 import asyncio
+import contextlib
 import gc
 import inspect
 
 import pytest
 import uvloop
-
+from apps import app_with
+from nexios.testing import TestClient
 from serving import Server, bound_socket
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -34,6 +36,25 @@ def listening():
     """A socket for a server in another process."""
     with bound_socket() as listening:
         yield listening
+
+
+@pytest.fixture(params=list(LOOPS))
+def loop(request):
+    """The kind of loop that a `TestClient` makes."""
+    return request.param
+
+
+@pytest.fixture
+def connect(loop):
+    """`connect(handler)`: a WebSocket in memory to an app of one route; it is closed after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(handler, settings=None, client=None, **options):
+            app = app_with(handler, settings=settings)
+            started = stack.enter_context(TestClient(app, loop=loop, **(client or {})))
+            return stack.enter_context(started.websocket_connect("/ws", **options))
+
+        yield connect
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import fastapi
 import nexios.testing
@@ -17,13 +18,6 @@ import pytest
 from apps import app_with, echo, stay
 from nexios import NexiosApp, WSRouter
 from nexios.testing import AsyncTestClient, TestClient, TestTimeout
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request):
-    """The loop that a sync client makes."""
-    return request.param
-
 
 # --- startup and shutdown
 
@@ -465,12 +459,18 @@ def test_the_fixture_starts_apps_and_ends_them(nexios_client):
     assert log == ["lifespan starts", "startup"]
 
 
+def run_pytest(path, *arguments):
+    """pytest in a project of its own."""
+    command = [sys.executable, "-m", "pytest", "-q", *arguments, path]
+    return subprocess.run(command, capture_output=True, text=True, cwd=path)
+
+
 def test_projects_that_do_not_use_the_fixture_do_not_import_nexios(tmp_path):
     (tmp_path / "test_other.py").write_text(
         "import sys\n\ndef test_other():\n"
         "    assert 'nexios_pytest' in sys.modules\n    assert 'nexios' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", tmp_path], capture_output=True, text=True, cwd=tmp_path)
+    done = run_pytest(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -482,7 +482,7 @@ def test_the_fixture_ends_its_apps_after_the_test(tmp_path):
         "    app.on_shutdown(shutdown)\n    nexios_client(app)\n    assert log == []\n\n"
         "def test_second():\n    assert log == ['shutdown']\n"
     )
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", tmp_path], capture_output=True, text=True, cwd=tmp_path)
+    done = run_pytest(tmp_path)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
@@ -493,19 +493,27 @@ def test_nexios_alone_does_not_import_its_testing():
 
 def test_pytest_collects_none_of_the_classes(tmp_path):
     (tmp_path / "test_import.py").write_text("from nexios.testing import *\n\ndef test_it():\n    pass\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", tmp_path], capture_output=True, text=True, cwd=tmp_path
-    )
+    done = run_pytest(tmp_path, "-W", "error")
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-MODULES = ["nexios.testing", *(module.name for module in pkgutil.iter_modules(nexios.testing.__path__, "nexios.testing."))]
+PARTS = pkgutil.iter_modules(nexios.testing.__path__, "nexios.testing.")
+MODULES = ["nexios.testing", *(part.name for part in PARTS)]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_the_documentation_run(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.failed == 0
+
+
+def test_the_example_of_the_readme_runs():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.split("### Testing\n")[1].split("\n## ")[0]
+    code = section.split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(code, names)
+    names["test_echo"]()
 
 
 @pytest.mark.parametrize("name", nexios.testing.__all__)

@@ -155,7 +155,9 @@ class AsyncTestClient:
         target = requests.target(url, params)
         host, fields = requests.handshake_headers(self._session, headers, cookies, origin)
         offered = requests.subprotocol_list(subprotocols)
-        connection.open(host, target, fields, offered, dict(compression) if isinstance(compression, Mapping) else compression)
+        if isinstance(compression, Mapping):
+            compression = dict(compression)
+        connection.open(host, target, fields, offered, compression)
         try:
             accepted = await connection.answer(timeout)
         except TimeoutError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nexios._serve import _cancel_all, new_event_loop
 from nexios.testing.async_client import TIMEOUT, AsyncTestClient
@@ -238,7 +238,7 @@ class TestClient:
         """``request("DELETE", url, …)``"""
         return self.request("DELETE", url, **options)
 
-    def _brief(self, call: Any) -> Any:
+    def _brief(self, call: Callable[[], Awaitable[T]]) -> T:
         """Runs the app for one call, where it does not run already."""
         self._acquire()
         error: BaseException | None = None
@@ -351,7 +351,7 @@ async def _awaited(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
-def _close(awaitable: Any) -> None:
+def _close(awaitable: object) -> None:
     """A coroutine that is not awaited would be warned of."""
     if asyncio.iscoroutine(awaitable):
         awaitable.close()

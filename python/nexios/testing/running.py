@@ -14,7 +14,7 @@ from nexios.app import NexiosApp
 from nexios.testing.exceptions import TestTimeout
 
 if TYPE_CHECKING:
-    from nexios._asgi import Message, Receive, Scope, Send
+    from nexios._asgi import Receive, Scope, Send
     from nexios.router import WSRouter
 
 #: Rounds of the loop after which everybody has had a turn.

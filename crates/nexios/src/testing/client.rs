@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -129,8 +130,8 @@ impl TestClient {
         self.until(move |cx| future.as_mut().poll(cx)).await
     }
 
-    pub(super) fn open(&self, receive_buffer: usize) -> MemoryClient {
-        self.host.borrow().shard().connect_memory(receive_buffer)
+    pub(super) fn open(&self, address: Option<SocketAddr>, receive_buffer: usize) -> MemoryClient {
+        self.host.borrow().shard().connect_memory_from(address, receive_buffer)
     }
 
     /// Turns the crank until `poll` is ready.

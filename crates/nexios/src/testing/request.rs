@@ -1,5 +1,7 @@
 //! A request with everything that a test may want to say.
 
+use std::net::SocketAddr;
+
 use nexios_engine::MemoryClient;
 use nexios_engine::protocol::{ClientHandshake, DeflateConfig, HandshakeError};
 
@@ -19,6 +21,7 @@ pub struct TestRequest {
     handshake: ClientHandshake,
     headers: Vec<(String, String)>,
     receive_buffer: usize,
+    address: Option<SocketAddr>,
 }
 
 impl TestRequest {
@@ -29,6 +32,7 @@ impl TestRequest {
             handshake: ClientHandshake::new(HOST, target),
             headers: Vec::new(),
             receive_buffer: RECEIVE_BUFFER,
+            address: None,
         }
     }
 
@@ -51,6 +55,12 @@ impl TestRequest {
         self
     }
 
+    /// The address that the server sees; without it the client has none, as on a Unix socket.
+    pub fn client(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
     /// How many bytes fit on the way to this client: with a small buffer, one that does not
     /// receive is a slow reader.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
@@ -63,7 +73,7 @@ impl TestRequest {
     /// # Errors
     /// [`TestError::Refused`] with the status, headers and body of a refusal.
     pub async fn connect(self) -> Result<TestSocket, TestError> {
-        let pipe = self.client.open(self.receive_buffer);
+        let pipe = self.client.open(self.address, self.receive_buffer);
         pipe.write(&self.handshake.request().map_err(TestError::Handshake)?);
         let mut bytes = Vec::new();
         loop {
@@ -91,7 +101,7 @@ impl TestRequest {
     /// # Errors
     /// [`TestError::Timeout`], or what broke.
     pub async fn get(self) -> Result<TestResponse, TestError> {
-        let pipe = self.client.open(self.receive_buffer);
+        let pipe = self.client.open(self.address, self.receive_buffer);
         let mut request = format!("GET {} HTTP/1.1\r\nHost: {HOST}\r\n", self.target);
         for (name, value) in &self.headers {
             request.push_str(&format!("{name}: {value}\r\n"));
@@ -141,4 +151,25 @@ async fn read(client: &TestClient, pipe: &MemoryClient, bytes: &mut Vec<u8>) -> 
     let more = client.until(|cx| pipe.poll_read(cx, usize::MAX)).await??;
     bytes.extend_from_slice(&more);
     Ok(more.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{App, WebSocket};
+
+    #[tokio::test]
+    async fn the_server_sees_the_address_that_a_test_names() {
+        let app = App::new().ws("/ws", async |ws: WebSocket| {
+            ws.accept().await?;
+            ws.send_text(format!("{:?}", ws.client().map(|client| (client.host, client.port)))).await?;
+            Ok(())
+        });
+        let client = TestClient::new(app).unwrap();
+        let address = SocketAddr::from(([1, 2, 3, 4], 5));
+        let mut named = client.request("/ws").client(address).connect().await.unwrap();
+        assert_eq!(named.receive_text().await.unwrap(), "Some((1.2.3.4, 5))");
+        let mut unnamed = client.connect("/ws").await.unwrap();
+        assert_eq!(unnamed.receive_text().await.unwrap(), "None");
+    }
 }
