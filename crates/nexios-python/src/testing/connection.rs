@@ -20,14 +20,18 @@ use crate::engine::Engine;
 use crate::errors;
 use crate::future::Waiting;
 use crate::host::Host;
+use crate::local::Local;
 use crate::settings;
 
 /// A wait that ends later than this was held up: by a breakpoint, or whatever blocks the thread.
 const HELD_UP: Duration = Duration::from_millis(100);
 
 /// A client of an engine in the same thread, without sockets; dropping it hangs up.
-#[pyclass(unsendable, module = "nexios._nexios")]
-pub(crate) struct TestConnection {
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct TestConnection(Local<End>);
+
+/// The client's end of a memory pipe.
+struct End {
     host: Rc<Host>,
     shard: Shard,
     id: Option<ConnectionId>,
@@ -58,7 +62,9 @@ impl TestConnection {
         let id = pipe.id();
         let client = Rc::new(RefCell::new(Client::new(pipe, receive_buffer)));
         shard.spawn(Reader(client.clone()));
-        Ok(TestConnection { host: engine.host(), shard, id, client })
+        let host = engine.host()?.clone();
+        let end = End { host: host.clone(), shard, id, client };
+        Ok(TestConnection(Local::new(end, &host)))
     }
 
     /// Sends a handshake.
@@ -71,6 +77,7 @@ impl TestConnection {
         subprotocols: Vec<String>,
         compression: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
+        let end = self.end()?;
         let mut handshake = ClientHandshake::new(host, target);
         for (name, value) in headers {
             handshake = handshake.header(name, value);
@@ -82,38 +89,43 @@ impl TestConnection {
             let (takeover, window_bits, level) = (own.context_takeover, own.window_bits, own.level);
             handshake = handshake.deflate(DeflateConfig { takeover, window_bits, level, ..DeflateConfig::default() });
         }
-        let opened = self.client.borrow_mut().open(handshake);
-        self.host.settle(py);
+        let opened = end.client.borrow_mut().open(handshake);
+        end.host.settle(py);
         opened.map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// Sends bytes as they are, whatever they mean.
     fn write(&self, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
-        with_bytes(bytes, |bytes| self.client.borrow().pipe.write(bytes))?;
-        self.host.settle(bytes.py());
+        let end = self.end()?;
+        with_bytes(bytes, |bytes| end.client.borrow().pipe.write(bytes))?;
+        end.host.settle(bytes.py());
         Ok(())
     }
 
     fn send_text(&self, text: &Bound<'_, PyAny>) -> PyResult<()> {
-        with_text(text, |text| self.send_message(OpCode::Text, text.as_bytes()))?;
-        self.host.settle(text.py());
+        let end = self.end()?;
+        with_text(text, |text| self.send_message(OpCode::Text, text.as_bytes()))??;
+        end.host.settle(text.py());
         Ok(())
     }
 
     fn send_bytes(&self, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
-        with_bytes(bytes, |bytes| self.send_message(OpCode::Binary, bytes))?;
-        self.host.settle(bytes.py());
+        let end = self.end()?;
+        with_bytes(bytes, |bytes| self.send_message(OpCode::Binary, bytes))??;
+        end.host.settle(bytes.py());
         Ok(())
     }
 
     /// Sends a text message in fragments.
-    fn send_fragments(&self, py: Python<'_>, parts: Vec<String>) {
+    fn send_fragments(&self, py: Python<'_>, parts: Vec<String>) -> PyResult<()> {
+        let end = self.end()?;
         for (index, part) in parts.iter().enumerate() {
             let opcode = if index == 0 { OpCode::Text } else { OpCode::Continuation };
             let fin = index + 1 == parts.len();
-            self.client.borrow_mut().send(|protocol, out| protocol.send_fragment(out, opcode, fin, part.as_bytes()));
+            end.client.borrow_mut().send(|protocol, out| protocol.send_fragment(out, opcode, fin, part.as_bytes()));
         }
-        self.host.settle(py);
+        end.host.settle(py);
+        Ok(())
     }
 
     fn send_ping(&self, payload: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -126,35 +138,46 @@ impl TestConnection {
 
     /// Sends a Close frame; `None` is one without a code.
     fn close(&self, py: Python<'_>, code: Option<u16>, reason: &str) -> PyResult<()> {
+        let end = self.end()?;
         let code = code.map(CloseCode::try_from).transpose().map_err(|error| errors::invalid_close_code(&error))?;
-        self.client.borrow_mut().send_close(code.map(|code| (code, reason)));
-        self.host.settle(py);
+        end.client.borrow_mut().send_close(code.map(|code| (code, reason)));
+        end.host.settle(py);
         Ok(())
     }
 
     /// Hangs up without a Close frame (FIN).
-    fn hang_up(&self, py: Python<'_>) {
-        self.client.borrow().pipe.shutdown();
-        self.host.settle(py);
+    fn hang_up(&self, py: Python<'_>) -> PyResult<()> {
+        let end = self.end()?;
+        end.client.borrow().pipe.shutdown();
+        end.host.settle(py);
+        Ok(())
     }
 
     /// Kills the connection (RST).
-    fn reset(&self, py: Python<'_>) {
-        self.client.borrow_mut().reset();
-        self.host.settle(py);
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        let end = self.end()?;
+        end.client.borrow_mut().reset();
+        end.host.settle(py);
+        Ok(())
     }
 
-    fn cut(&self) {
-        self.client.borrow_mut().cut();
+    fn cut(&self) -> PyResult<()> {
+        let end = self.end()?;
+        end.client.borrow_mut().cut();
+        Ok(())
     }
 
-    fn set_reads(&self, py: Python<'_>, reads: bool) {
-        self.client.borrow_mut().set_reads(reads);
-        self.host.settle(py);
+    fn set_reads(&self, py: Python<'_>, reads: bool) -> PyResult<()> {
+        let end = self.end()?;
+        end.client.borrow_mut().set_reads(reads);
+        end.host.settle(py);
+        Ok(())
     }
 
-    fn stop_answering(&self) {
-        self.client.borrow_mut().stop_answering();
+    fn stop_answering(&self) -> PyResult<()> {
+        let end = self.end()?;
+        end.client.borrow_mut().stop_answering();
+        Ok(())
     }
 
     /// Whether the handshake was accepted; raises `TimeoutError`, as do the others.
@@ -187,59 +210,74 @@ impl TestConnection {
 
     /// What the server calls this connection.
     #[getter]
-    fn id(&self) -> Option<String> {
-        self.id.map(|id| id.to_string())
+    fn id(&self) -> PyResult<Option<String>> {
+        let end = self.end()?;
+        Ok(end.id.map(|id| id.to_string()))
     }
 
     #[getter]
-    fn subprotocol(&self) -> Option<String> {
-        self.client.borrow().response().and_then(|response| response.subprotocol.clone())
+    fn subprotocol(&self) -> PyResult<Option<String>> {
+        let end = self.end()?;
+        Ok(end.client.borrow().response().and_then(|response| response.subprotocol.clone()))
     }
 
     /// The header fields of the server's 101.
     #[getter]
-    fn response_headers(&self) -> Vec<(String, String)> {
-        self.client.borrow().response().map_or_else(Vec::new, |response| response.headers.clone())
+    fn response_headers(&self) -> PyResult<Vec<(String, String)>> {
+        let end = self.end()?;
+        Ok(end.client.borrow().response().map_or_else(Vec::new, |response| response.headers.clone()))
     }
 
     /// Whether compression was agreed on.
     #[getter]
-    fn is_compressed(&self) -> bool {
-        self.client.borrow().response().is_some_and(|response| response.deflate.is_some())
+    fn is_compressed(&self) -> PyResult<bool> {
+        let end = self.end()?;
+        Ok(end.client.borrow().response().is_some_and(|response| response.deflate.is_some()))
     }
 
     #[getter]
-    fn close_code(&self) -> Option<u16> {
-        self.client.borrow().close().map(|close| close.code)
+    fn close_code(&self) -> PyResult<Option<u16>> {
+        let end = self.end()?;
+        Ok(end.client.borrow().close().map(|close| close.code))
     }
 
     #[getter]
-    fn close_reason(&self) -> Option<String> {
-        self.client.borrow().close().map(|close| close.reason.clone())
+    fn close_reason(&self) -> PyResult<Option<String>> {
+        let end = self.end()?;
+        Ok(end.client.borrow().close().map(|close| close.reason.clone()))
     }
 
     /// Whether the server has closed.
     #[getter]
-    fn is_over(&self) -> bool {
-        self.client.borrow().is_over()
+    fn is_over(&self) -> PyResult<bool> {
+        let end = self.end()?;
+        Ok(end.client.borrow().is_over())
     }
 
     /// Whether it would not notice that the server closes.
     #[getter]
-    fn is_deaf(&self) -> bool {
-        self.client.borrow().is_deaf()
+    fn is_deaf(&self) -> PyResult<bool> {
+        let end = self.end()?;
+        Ok(end.client.borrow().is_deaf())
     }
 
     /// Whether the server still has a handler for this connection, or listeners.
     #[getter]
-    fn is_served(&self) -> bool {
-        self.id.is_some_and(|id| self.host.sockets.borrow().contains_key(&id))
+    fn is_served(&self) -> PyResult<bool> {
+        let end = self.end()?;
+        Ok(end.id.is_some_and(|id| end.host.sockets.borrow().contains_key(&id)))
     }
 }
 
 impl TestConnection {
-    fn send_message(&self, opcode: OpCode, payload: &[u8]) {
-        self.client.borrow_mut().send(|protocol, out| protocol.send_message(out, opcode, payload));
+    fn end(&self) -> PyResult<&End> {
+        self.0.here()
+    }
+
+    fn send_message(&self, opcode: OpCode, payload: &[u8]) -> PyResult<()> {
+        let end = self.end()?;
+        end.client.borrow_mut().send(|protocol, out| protocol.send_message(out, opcode, payload));
+        Ok(())
     }
 
     fn send_control(
@@ -247,18 +285,20 @@ impl TestConnection {
         payload: &Bound<'_, PyAny>,
         send: impl FnOnce(&mut Connection, &mut Vec<u8>, &[u8]) -> Result<(), ControlTooLong>,
     ) -> PyResult<()> {
+        let end = self.end()?;
         let sent =
-            with_bytes(payload, |payload| self.client.borrow_mut().send(|protocol, out| send(protocol, out, payload)))?;
-        self.host.settle(payload.py());
+            with_bytes(payload, |payload| end.client.borrow_mut().send(|protocol, out| send(protocol, out, payload)))?;
+        end.host.settle(payload.py());
         sent.unwrap_or(Ok(())).map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     fn wait(&self, py: Python<'_>, awaited: Awaited, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
+        let end = self.end()?;
         let timeout = timeout.map(Duration::try_from_secs_f64).transpose();
         let timeout = timeout.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let client = self.client.clone();
-        let mut limit = timeout.map(|timeout| TimeLimit::new(self.host.clone(), self.shard.clone(), timeout));
-        Waiting::lazy(py, &self.host, async move {
+        let client = end.client.clone();
+        let mut limit = timeout.map(|timeout| TimeLimit::new(end.host.clone(), end.shard.clone(), timeout));
+        Waiting::lazy(py, &end.host, async move {
             poll_fn(|cx| {
                 let come = awaited.take(&mut client.borrow_mut());
                 if let Some(come) = come {
@@ -275,7 +315,7 @@ impl TestConnection {
     }
 }
 
-impl Drop for TestConnection {
+impl Drop for End {
     fn drop(&mut self) {
         self.client.borrow_mut().leave();
     }
