@@ -1,0 +1,300 @@
+//! A turn: collect, deliver, flush.
+
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Token};
+
+use super::{EVENTS_PER_POLL, FIRST_LISTENER, Readiness, Shard, ShardInner, WAKER};
+use crate::connection::{Flag, Inner, Opened};
+use crate::mailbox::Command;
+use crate::metrics::Cause;
+
+/// Rounds of woken tasks before the sockets get their turn.
+const ROUNDS_PER_TURN: usize = 16;
+/// A handler that holds its thread for longer is named in a warning.
+const BLOCKING: Duration = Duration::from_millis(100);
+
+impl Shard {
+    /// All three phases; handlers run right behind the read that wakes them.
+    /// Says whether more is to be done at once.
+    pub fn turn(&self, now: Instant) -> bool {
+        let inner = &self.0;
+        inner.collect(now, &|| {
+            inner.run_tasks_once();
+            inner.end_connections();
+            inner.flush_dirty();
+        });
+        self.deliver();
+        self.flush()
+    }
+
+    /// Phase 1: polls without waiting, reads and parses; handlers are woken, not run.
+    pub fn collect(&self, now: Instant) {
+        self.0.collect(now, &|| {});
+    }
+
+    /// Phase 2: runs the handlers that were woken.
+    pub fn deliver(&self) {
+        for _ in 0..ROUNDS_PER_TURN {
+            if !self.0.run_tasks_once() {
+                return;
+            }
+            self.0.flush_dirty();
+        }
+    }
+
+    /// Phase 3: writes what the turn has produced. Says whether more is to be done at once.
+    pub fn flush(&self) -> bool {
+        self.0.flush()
+    }
+}
+
+impl ShardInner {
+    fn collect(self: &Rc<Self>, now: Instant, run: &dyn Fn()) {
+        self.begin_turn(now);
+        self.take_mail();
+        let mut buffer = std::mem::take(&mut *self.read_buffer.borrow_mut());
+        self.poll_sockets(&mut buffer, run);
+        self.accept_delayed();
+        self.take_injected(&mut buffer, run);
+        self.read_ready(&mut buffer, run);
+        *self.read_buffer.borrow_mut() = buffer;
+        self.fire_timers();
+    }
+
+    fn begin_turn(&self, now: Instant) {
+        self.notifier.turn_begins();
+        self.now.set(now);
+        self.tick.set(self.timers.borrow().tick(now));
+        self.sleeps.advance(now);
+    }
+
+    fn poll_sockets(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+        let mut events = self.events.replace(Events::with_capacity(0));
+        match self.poll.borrow_mut().poll(&mut events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => tracing::error!(%error, "polling failed"),
+            _ => {}
+        }
+        for event in &events {
+            let Token(token) = event.token();
+            if event.token() == WAKER {
+                continue;
+            }
+            if token >= FIRST_LISTENER {
+                self.accept_from(token);
+                continue;
+            }
+            let readiness = Readiness {
+                readable: event.is_readable(),
+                writable: event.is_writable(),
+                read_closed: event.is_read_closed(),
+                error: event.is_error(),
+            };
+            self.on_readiness(token, readiness, buffer, run);
+        }
+        // A full batch: the poller holds more, and its descriptor tells of it only once.
+        let full = events.iter().count() == EVENTS_PER_POLL;
+        self.events.replace(events);
+        if full {
+            self.notify_again();
+        }
+    }
+
+    fn on_readiness(self: &Rc<Self>, token: usize, readiness: Readiness, buffer: &mut [u8], run: &dyn Fn()) {
+        let inner = self.connections.borrow().get(token).cloned();
+        let Some(inner) = inner else { return };
+        inner.on_readiness(readiness, buffer, run);
+        drop(inner);
+        self.open_requests();
+        run();
+    }
+
+    fn take_injected(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+        for (token, readiness) in self.injected.take() {
+            self.on_readiness(token as usize, readiness, buffer, run);
+        }
+    }
+
+    fn read_ready(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+        for inner in self.ready.take() {
+            inner.read_again(buffer, run);
+            self.open_requests();
+            run();
+        }
+    }
+
+    /// Starts handlers of complete requests.
+    fn open_requests(self: &Rc<Self>) {
+        if self.opened.borrow().is_empty() {
+            return;
+        }
+        for (token, opened) in self.opened.take() {
+            let inner = self.connections.borrow().get(token as usize).cloned();
+            let Some(inner) = inner else { continue };
+            match opened {
+                Opened::Upgrade(head, early) => inner.open_upgrade(head, early),
+                Opened::Http => crate::http::serve(&inner),
+            }
+        }
+    }
+
+    fn fire_timers(self: &Rc<Self>) {
+        let now = self.tick();
+        loop {
+            let due = self.timers.borrow_mut().pop_due(now);
+            let Some((entry, tokens)) = due else { return };
+            for token in tokens {
+                let inner = self.connections.borrow().get(token as usize).cloned();
+                if let Some(inner) = inner {
+                    inner.on_tick(entry, now);
+                }
+            }
+        }
+    }
+
+    fn take_mail(self: &Rc<Self>) {
+        for command in self.mailbox.take() {
+            self.obey(command);
+        }
+    }
+
+    fn obey(self: &Rc<Self>, command: Command) {
+        let shard = Shard(self.clone());
+        // Whoever sent it may be too late: a connection that is gone needs nothing any more.
+        match command {
+            Command::Publish(broadcast) => self.publish(broadcast),
+            Command::Run(f) => f(&shard),
+            Command::Send { to, message, compress } => {
+                let connection = shard.connection(&to.id);
+                let sent = connection.map(|connection| connection.send_admitted(message.as_ref(), compress));
+                // Only now, so that what it is on its way to is never left out of the sum.
+                to.taken(message.len());
+                if !matches!(sent, Some(Ok(()))) {
+                    tracing::debug!(id = %to.id, "a message from another thread came too late");
+                }
+            }
+            Command::Ping { to, payload } => {
+                let _ = shard.connection(&to).map(|connection| connection.send_ping(&payload));
+            }
+            Command::Pong { to, payload } => {
+                let _ = shard.connection(&to).map(|connection| connection.send_pong(&payload));
+            }
+            Command::Close { to, code, reason } => {
+                if let Some(connection) = shard.connection(&to) {
+                    connection.close(code, &reason);
+                }
+            }
+        }
+    }
+
+    fn run_tasks_once(self: &Rc<Self>) -> bool {
+        let mut before = None;
+        self.tasks.run(|owner, future, cx| self.run_task(owner.as_ref(), future, cx, &mut before))
+    }
+
+    fn run_task(
+        self: &Rc<Self>,
+        owner: Option<&Rc<Inner>>,
+        future: Pin<&mut dyn Future<Output = ()>>,
+        cx: &mut Context<'_>,
+        before: &mut Option<Duration>,
+    ) -> Poll<()> {
+        let started = before.take().unwrap_or_else(coarse_now);
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
+        let ended = coarse_now();
+        *before = Some(ended);
+        if ended.saturating_sub(started) > BLOCKING {
+            let id = owner.map(|inner| inner.id);
+            tracing::warn!(?id, blocked = ?(ended - started), "a handler blocked its thread: move the work to spawn_blocking");
+        }
+        let panicked = polled.is_err();
+        if panicked {
+            self.shared.metrics.closed(Cause::Panic);
+            tracing::error!(id = ?owner.map(|inner| inner.id), "a handler panicked; only its connection ends");
+        }
+        let finished = panicked || matches!(polled, Ok(Poll::Ready(())));
+        match (finished, owner) {
+            (false, _) => return Poll::Pending,
+            (true, Some(inner)) => inner.task_ended(panicked),
+            (true, None) => {}
+        }
+        Poll::Ready(())
+    }
+
+    fn flush_dirty(&self) {
+        while !self.dirty.borrow().is_empty() {
+            for inner in self.dirty.take() {
+                inner.flush();
+            }
+        }
+    }
+
+    fn end_connections(&self) {
+        if !self.ending.borrow().is_empty() {
+            self.ending.take().iter().for_each(Inner::end_now);
+        }
+    }
+
+    fn flush(self: &Rc<Self>) -> bool {
+        self.end_connections();
+        self.flush_dirty();
+        self.flush_broadcasts();
+        self.flush_dirty();
+        for inner in self.leaving.take() {
+            self.fanout.borrow_mut().leave_all(&inner);
+        }
+        self.tell_drops();
+        self.reap();
+        self.notifier.turn_ends();
+        let more = !self.run_queue.is_empty() || !self.mailbox.is_empty() || self.has_work();
+        if more {
+            self.notifier.turn_begins();
+        }
+        more
+    }
+
+    fn has_work(&self) -> bool {
+        !self.ready.borrow().is_empty()
+            || !self.injected.borrow().is_empty()
+            || !self.dirty.borrow().is_empty()
+            || !self.gone.borrow().is_empty()
+            || self.broadcasts_pending.get()
+            || self.again.take()
+    }
+
+    fn tell_drops(&self) {
+        if self.drops.borrow().is_empty() {
+            return;
+        }
+        let Some(service) = self.service() else { return };
+        for (connection, dropped) in self.drops.take() {
+            service.clone().dropped(&connection, dropped);
+        }
+    }
+
+    /// Frees the slots of connections that ended in this turn.
+    fn reap(&self) {
+        for token in self.gone.take() {
+            let inner = self.connections.borrow_mut().try_remove(token as usize);
+            if let Some(inner) = inner.filter(|inner| inner.state.borrow().flags.has(Flag::Counted)) {
+                self.shared.leave(inner.peer_ip());
+            }
+        }
+    }
+}
+
+/// A cheap clock for the warning about blocking handlers, good to some milliseconds.
+fn coarse_now() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::MonotonicCoarse;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let now = rustix::time::clock_gettime(clock);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
