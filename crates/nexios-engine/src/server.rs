@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::mailbox::ShardHandle;
 use crate::metrics::{Cause, Metrics, MetricsSnapshot};
-use crate::settings::{ServerSettings, Settings};
+use crate::settings::ServerSettings;
 use crate::shard::Shard;
 
 /// A server: some shards that act as one. Nothing is global; any number may live in a process.
@@ -28,7 +28,6 @@ pub struct Server(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) settings: ServerSettings,
-    pub(crate) default_settings: Arc<Settings>,
     pub(crate) metrics: Metrics,
     shards: RwLock<Vec<ShardHandle>>,
     next_shard: AtomicUsize,
@@ -49,7 +48,6 @@ impl Server {
     pub fn new(settings: ServerSettings) -> Self {
         let connections_max = settings.connections_max.unwrap_or_else(default_connections_max);
         Server(Arc::new(Shared {
-            default_settings: Arc::new(settings.connection.clone()),
             accept_rate: Mutex::new(Bucket { tokens: f64::from(settings.accept_rate_max.unwrap_or(0)), filled: None }),
             settings,
             metrics: Metrics::default(),

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use crate::auth;
 use crate::error::Result;
 use crate::handler::LocalFuture;
-use crate::websocket::WebSocket;
+use crate::websocket::{Mark, WebSocket};
 
 /// What goes into the answer to a handshake: [`WebSocket::accept_with`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -70,7 +70,7 @@ impl<'a> Accepting<'a> {
     /// From now on messages and the end are told to their listeners.
     fn opened(&mut self) {
         self.stage = Stage::Done;
-        self.ws.mark(|marks| marks.opened = true);
+        self.ws.mark(Mark::Opened);
     }
 }
 
@@ -112,12 +112,7 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
     if !route.settings.keep_head && route.pattern.has_params() {
         ws.keep_params();
     }
-    let group = Some(route.group.clone());
-    ws.connection().accept(nexios_engine::Accept {
-        subprotocol: subprotocol.clone(),
-        headers: accept.headers,
-        group,
-    })?;
+    ws.connection().accept(nexios_engine::Accept { subprotocol: subprotocol.clone(), headers: accept.headers })?;
     match subprotocol {
         Some(subprotocol) => ws.set_subprotocol(subprotocol),
         None if !offered.is_empty() => {
@@ -129,7 +124,7 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
         ws.observe();
     }
     if !route.listeners.dropped.is_empty() {
-        ws.mark(|marks| marks.registered = true);
+        ws.mark(Mark::Registered);
         ws.service().into_iter().for_each(|service| service.registry().borrow_mut().watch(ws.clone()));
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::http::HttpRoutes;
 use crate::hub::{AppState, Hub};
 use crate::middleware::Middleware;
 use crate::path::PathTree;
-use crate::route::{BuiltRoute, Route};
+use crate::route::{BuiltRoute, Route, ServedRoute};
 use crate::router::{RouterHandle, WsRouter};
 use crate::service::ShardService;
 use crate::websocket::WebSocket;
@@ -48,7 +48,7 @@ pub struct App {
 
 /// An app whose parts are in their places: what a server of any host runs.
 pub struct BuiltApp {
-    pub(crate) routes: PathTree<Arc<BuiltRoute>>,
+    pub(crate) routes: PathTree<ServedRoute>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) server: ServerSettings,
     pub(crate) http: HttpRoutes,
@@ -226,6 +226,6 @@ impl BuiltApp {
 
     /// The route of a path.
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<BuiltRoute>> {
-        self.routes.find(path)
+        self.routes.find(path).map(|served| &served.route)
     }
 }

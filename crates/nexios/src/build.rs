@@ -13,7 +13,7 @@ use crate::middleware::{self, Middleware};
 use crate::options::Options;
 use crate::path::{PathError, PathTree, Pattern};
 use crate::proxy::{InvalidProxy, TrustedProxies};
-use crate::route::{BuiltRoute, Route};
+use crate::route::{BuiltRoute, Route, ServedRoute};
 use crate::router::{RouterHandle, WsRouter};
 
 /// Why an app cannot be built.
@@ -71,8 +71,8 @@ pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
         level.handle.place(Place { hub: hub.clone(), ids: level.ids.clone() });
         for route in own {
             let route = Arc::new(level.build_route(route, &hub, &handle)?);
-            let inserted = routes.insert(&route.pattern, route.clone());
-            inserted.map_err(|other| ConfigError::DuplicateRoute(other.path.clone(), route.path.clone()))?;
+            let inserted = routes.insert(&route.pattern, ServedRoute::new(route.clone()));
+            inserted.map_err(|other| ConfigError::DuplicateRoute(other.route.path.clone(), route.path.clone()))?;
         }
     }
     Ok(Arc::new(BuiltApp { routes, hub, server: app.server, http: app.http, handle }))
@@ -139,7 +139,7 @@ impl Level {
             middleware: middleware::chain(self.middleware.iter().chain(&route.middleware)),
             listeners: self.listeners.clone(),
             exceptions: self.exceptions.clone(),
-            settings: Arc::new(options.settings()),
+            settings: options.settings(),
             origins: options.origins.unwrap_or_default(),
             refuse_before_accept: options.refuse_before_accept.unwrap_or(false),
             subprotocols: options.subprotocols.unwrap_or_default(),

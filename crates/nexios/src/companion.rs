@@ -9,11 +9,11 @@ use nexios_protocol::CloseCode;
 use crate::connection_task::log_fault;
 use crate::error::{Error, WebSocketDisconnect};
 use crate::rate_limit::{Limiter, Verdict};
-use crate::websocket::WebSocket;
+use crate::websocket::{Mark, WebSocket};
 
 /// Whether a connection has anything that runs beside its handler.
 pub(crate) fn is_needed(ws: &WebSocket) -> bool {
-    ws.marks().observed || !ws.route().listeners.disconnect.is_empty()
+    ws.has(Mark::Observed) || !ws.route().listeners.disconnect.is_empty()
 }
 
 /// Runs from accept to the end of the connection.
@@ -22,7 +22,7 @@ pub(crate) async fn run(ws: WebSocket, observing: bool) {
         observe(&ws).await;
     }
     ws.closed().await;
-    ws.mark(|marks| marks.departed = true);
+    ws.mark(Mark::Departed);
     for listener in &ws.route().listeners.disconnect {
         if let Err(error) = listener(ws.clone()).await {
             log_fault(&ws, &error, "a disconnect listener failed");

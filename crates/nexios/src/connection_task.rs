@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::exception::Unhandled;
 use crate::handler::LocalFuture;
 use crate::middleware::Next;
-use crate::websocket::WebSocket;
+use crate::websocket::{Mark, WebSocket};
 
 /// The task for a handshake: the handler's own future where nothing is around it.
 pub(crate) fn start(ws: WebSocket) -> LocalFuture<()> {
@@ -90,9 +90,10 @@ impl<F: Future<Output = Result>> Future for ConnectionTask<F> {
             }
             if needs_companion(ws, this.companion.is_some()) {
                 // One that panicked while it looked at messages is followed by one that does not.
-                let marks = ws.marks();
-                ws.mark(|marks| marks.observing = marks.observed);
-                let observing = marks.observed && !marks.observing;
+                let observing = ws.has(Mark::Observed) && !ws.has(Mark::Observing);
+                if ws.has(Mark::Observed) {
+                    ws.mark(Mark::Observing);
+                }
                 *this.companion = Some(Box::new(Box::pin(companion::run(ws.clone(), observing))));
             }
             if matches!(this.stage.as_mut().project(), StageProjection::Over) {
@@ -104,9 +105,8 @@ impl<F: Future<Output = Result>> Future for ConnectionTask<F> {
 
 /// Whether there are listeners that nobody drives yet: only once `accept()` is over.
 fn needs_companion(ws: &WebSocket, has_one: bool) -> bool {
-    let marks = ws.marks();
-    let listens = marks.observed && !marks.observing;
-    marks.opened && !marks.departed && (listens || (!has_one && companion::is_needed(ws)))
+    let listens = ws.has(Mark::Observed) && !ws.has(Mark::Observing);
+    ws.has(Mark::Opened) && !ws.has(Mark::Departed) && (listens || (!has_one && companion::is_needed(ws)))
 }
 
 fn poll_companion(ws: &WebSocket, companion: &mut Option<Box<LocalFuture<()>>>, cx: &mut Context<'_>) {
@@ -192,7 +192,7 @@ pub(crate) fn log_fault(ws: &WebSocket, error: &Error, what: &str) {
 
 /// The last word, where nobody has said it.
 fn settle(ws: &WebSocket) {
-    let reached_handler = ws.marks().handler_started;
+    let reached_handler = ws.has(Mark::HandlerStarted);
     match ws.connection_state() {
         ConnectionState::Connecting if reached_handler => {
             tracing::error!(id = %ws.id(), route = ws.route_path(), "the handler returned without accept() or close()");

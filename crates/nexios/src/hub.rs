@@ -20,6 +20,7 @@ const ROOM_IDS: u32 = 1 << 31;
 const MAILBOX_ATTEMPTS: usize = 1000;
 
 /// One for each app, made by `App::build`.
+#[derive(Default)]
 pub(crate) struct Hub {
     /// By router id.
     routers: Vec<RouterGroup>,

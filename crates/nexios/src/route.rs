@@ -1,8 +1,8 @@
 //! Routes: a path, a handler, and what holds for it alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use nexios_engine::{Group, Settings};
+use nexios_engine::{Group, Profile, Settings};
 
 use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
@@ -13,6 +13,7 @@ use crate::options::Options;
 use crate::origin::Origins;
 use crate::path::Pattern;
 use crate::router::RouterHandle;
+use crate::websocket::WebSocket;
 
 /// A WebSocket route with more than a path and a handler.
 ///
@@ -47,7 +48,7 @@ pub(crate) struct BuiltRoute {
     pub(crate) middleware: Vec<Arc<dyn Middleware>>,
     pub(crate) listeners: Listeners,
     pub(crate) exceptions: ExceptionHandlers,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Settings,
     pub(crate) origins: Origins,
     pub(crate) refuse_before_accept: bool,
     pub(crate) subprotocols: Vec<String>,
@@ -57,6 +58,12 @@ pub(crate) struct BuiltRoute {
     pub(crate) router: RouterHandle,
     pub(crate) app: RouterHandle,
     pub(crate) hub: Arc<Hub>,
+}
+
+/// A route as the table of routes has it: connections carry its profile, and with it the route.
+pub(crate) struct ServedRoute {
+    pub(crate) route: Arc<BuiltRoute>,
+    pub(crate) profile: Arc<Profile>,
 }
 
 impl Route {
@@ -122,5 +129,37 @@ impl BuiltRoute {
     /// Whether listeners look at each message.
     pub(crate) fn observes(&self) -> bool {
         !self.listeners.message.is_empty()
+    }
+
+    /// The route of a connection whose profile has none of ours: it has nothing.
+    pub(crate) fn none() -> &'static Arc<BuiltRoute> {
+        static NONE: LazyLock<Arc<BuiltRoute>> = LazyLock::new(|| {
+            Arc::new(BuiltRoute {
+                pattern: Pattern::default(),
+                path: String::new(),
+                name: None,
+                handler: Arc::new(async |_: WebSocket| ()),
+                middleware: Vec::new(),
+                listeners: Listeners::default(),
+                exceptions: ExceptionHandlers::default(),
+                settings: Settings::default(),
+                origins: Origins::default(),
+                refuse_before_accept: false,
+                subprotocols: Vec::new(),
+                cancel_on_disconnect: false,
+                group: Group::new(u32::MAX),
+                router: RouterHandle::default(),
+                app: RouterHandle::default(),
+                hub: Arc::default(),
+            })
+        });
+        &NONE
+    }
+}
+
+impl ServedRoute {
+    pub(crate) fn new(route: Arc<BuiltRoute>) -> Self {
+        let profile = Profile::new(route.settings.clone(), Some(route.group.clone()), route.clone());
+        ServedRoute { route, profile: Arc::new(profile) }
     }
 }

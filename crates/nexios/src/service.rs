@@ -14,7 +14,7 @@ use crate::connection_task;
 use crate::origin::Target;
 use crate::registry::Registry;
 use crate::request::Headers;
-use crate::route::BuiltRoute;
+use crate::route::{BuiltRoute, ServedRoute};
 use crate::websocket::WebSocket;
 
 /// The service of one shard: [`BuiltApp::run_on`].
@@ -38,24 +38,24 @@ impl ShardService {
     pub fn app(&self) -> &Arc<BuiltApp> {
         &self.app
     }
+}
 
-    fn start(&self, connection: &Connection, route: &Arc<BuiltRoute>) -> Task {
-        let ws = WebSocket::new(connection.clone(), route.clone());
-        // A handler may be a plain function that returns a future, and may panic before it does.
-        let started = catch_unwind(AssertUnwindSafe(|| connection_task::start(ws)));
-        started.unwrap_or_else(|_| {
-            tracing::error!(id = %connection.id(), route = route.path, "the handler panicked before it began");
-            connection.shard().count(Cause::Panic);
-            refuse(connection, Refusal::new(500, ""))
-        })
-    }
+fn start(connection: &Connection) -> Task {
+    let ws = WebSocket::of(connection);
+    // A handler may be a plain function that returns a future, and may panic before it does.
+    let started = catch_unwind(AssertUnwindSafe(|| connection_task::start(ws.clone())));
+    started.unwrap_or_else(|_| {
+        tracing::error!(id = %ws.id(), route = ws.route_path(), "the handler panicked before it began");
+        connection.shard().count(Cause::Panic);
+        refuse(connection, Refusal::new(500, ""))
+    })
 }
 
 impl Service for ShardService {
     fn websocket(self: Rc<Self>, connection: &Connection) -> Option<Task> {
         let head = connection.head()?;
-        let route = self.app.find(head.path())?;
-        connection.set_settings(route.settings.clone());
+        let ServedRoute { route, profile } = self.app.routes.find(head.path())?;
+        connection.set_profile(profile.clone());
         if let Err(origin) = check_origin(connection, route, &Headers::new(Some(head.clone()))) {
             tracing::warn!(
                 id = %connection.id(), route = route.path, origin,
@@ -63,7 +63,7 @@ impl Service for ShardService {
             );
             return Some(refuse(connection, Refusal::new(403, "this origin may not connect\n")));
         }
-        Some(self.start(connection, route))
+        Some(start(connection))
     }
 
     fn has_websocket(&self, path: &str) -> bool {

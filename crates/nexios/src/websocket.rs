@@ -1,7 +1,7 @@
 //! The connection as handlers have it.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
@@ -50,14 +50,7 @@ use crate::state::State;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct WebSocket(Rc<Inner>);
-
-struct Inner {
-    connection: Connection,
-    route: Arc<BuiltRoute>,
-    rare: RefCell<Option<Box<Rare>>>,
-    marks: Cell<Marks>,
-}
+pub struct WebSocket(Connection);
 
 /// What few connections need.
 #[derive(Default)]
@@ -73,56 +66,64 @@ struct Rare {
     front: Option<Rc<dyn Any>>,
 }
 
-/// What has happened to a connection so far.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Marks {
+/// What has happened to a connection so far: one bit each, kept by the engine.
+#[derive(Clone, Copy)]
+pub(crate) enum Mark {
     /// The middleware has let it through.
-    pub(crate) handler_started: bool,
+    HandlerStarted = 1,
     /// `accept()` is over, connect listeners included: events may come.
-    pub(crate) opened: bool,
+    Opened = 2,
     /// Listeners or limits look at each message.
-    pub(crate) observed: bool,
+    Observed = 4,
     /// The companion has begun to show them each message.
-    pub(crate) observing: bool,
+    Observing = 8,
     /// The connection is gone, and the disconnect listeners have been called.
-    pub(crate) departed: bool,
+    Departed = 16,
     /// The registry of the shard knows it.
-    pub(crate) registered: bool,
+    Registered = 32,
 }
 
 impl WebSocket {
-    pub(crate) fn new(connection: Connection, route: Arc<BuiltRoute>) -> Self {
-        WebSocket(Rc::new(Inner { connection, route, rare: RefCell::default(), marks: Cell::default() }))
+    /// The connection of one of our routes, as its handler has it: no larger than the engine's own handle.
+    pub(crate) fn of(connection: &Connection) -> Self {
+        WebSocket(connection.clone())
     }
 
     pub(crate) fn connection(&self) -> &Connection {
-        &self.0.connection
+        &self.0
     }
 
     pub(crate) fn route(&self) -> &Arc<BuiltRoute> {
-        &self.0.route
+        self.0.profile().and_then(|profile| profile.front()).unwrap_or_else(|| BuiltRoute::none())
     }
 
-    pub(crate) fn marks(&self) -> Marks {
-        self.0.marks.get()
+    pub(crate) fn has(&self, mark: Mark) -> bool {
+        self.0.marks() & mark as u8 != 0
     }
 
-    pub(crate) fn mark(&self, change: impl FnOnce(&mut Marks)) {
-        let mut marks = self.0.marks.get();
-        change(&mut marks);
-        self.0.marks.set(marks);
+    pub(crate) fn mark(&self, mark: Mark) {
+        self.0.set_marks(self.0.marks() | mark as u8);
     }
 
     pub(crate) fn handler_starts(&self) {
-        self.mark(|marks| marks.handler_started = true);
+        self.mark(Mark::HandlerStarted);
     }
 
     fn rare<R>(&self, look: impl FnOnce(&mut Rare) -> R) -> R {
-        look(self.0.rare.borrow_mut().get_or_insert_default())
+        let rare = self.kept().unwrap_or_else(|| {
+            let fresh = Rc::<RefCell<Rare>>::default();
+            self.0.set_extension(fresh.clone());
+            fresh
+        });
+        look(&mut rare.borrow_mut())
     }
 
     fn rare_if_any<R>(&self, look: impl FnOnce(&mut Rare) -> Option<R>) -> Option<R> {
-        self.0.rare.borrow_mut().as_mut().and_then(|rare| look(rare))
+        look(&mut self.kept()?.borrow_mut())
+    }
+
+    fn kept(&self) -> Option<Rc<RefCell<Rare>>> {
+        self.0.extension()?.downcast().ok()
     }
 
     // --- identity and state
@@ -142,7 +143,7 @@ impl WebSocket {
     pub fn set_client_id(&self, client_id: impl AsRef<str>) {
         let client_id: Arc<str> = client_id.as_ref().into();
         self.rare(|rare| rare.client_id = Some(client_id.clone()));
-        self.mark(|marks| marks.registered = true);
+        self.mark(Mark::Registered);
         if let Some(service) = self.service() {
             service.registry().borrow_mut().set_client_id(self.id(), Some(client_id));
         }
@@ -500,7 +501,7 @@ impl WebSocket {
     }
 
     pub(crate) fn observe(&self) {
-        self.mark(|marks| marks.observed = true);
+        self.mark(Mark::Observed);
         self.connection().observe();
     }
 
@@ -511,7 +512,7 @@ impl WebSocket {
             self.connection().leave(&group);
             self.route().hub.left_room(&name);
         }
-        if self.marks().registered {
+        if self.has(Mark::Registered) {
             let watched = self.service().and_then(|service| service.registry().borrow_mut().remove(&self.id()));
             drop(watched);
         }

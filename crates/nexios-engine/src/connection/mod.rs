@@ -13,7 +13,8 @@ mod reading;
 mod receiving;
 mod sending;
 
-use std::cell::{OnceCell, RefCell};
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -36,6 +37,7 @@ use crate::id::ConnectionId;
 use crate::inbox::Inbox;
 use crate::mailbox::RemoteShared;
 use crate::outbox::Outbox;
+use crate::profile::Profile;
 use crate::run_queue::TaskKey;
 use crate::settings::Settings;
 use crate::shard::{Shard, ShardInner};
@@ -76,7 +78,9 @@ pub(crate) struct Inner {
     pub(crate) shard: Rc<ShardInner>,
     pub(crate) id: ConnectionId,
     peer: Peer,
-    settings: OnceCell<Arc<Settings>>,
+    profile: OnceCell<Arc<Profile>>,
+    /// The front end's.
+    marks: Cell<u8>,
     pub(crate) state: RefCell<State>,
     pub(crate) membership: RefCell<Membership>,
 }
@@ -156,6 +160,8 @@ pub(crate) struct Rare {
     send_waiters: Vec<Waker>,
     round_trips: Vec<RoundTrip>,
     remote: Option<Arc<RemoteShared>>,
+    /// The front end's.
+    extension: Option<Rc<dyn Any>>,
     /// Pings sent by the application whose pongs are expected.
     asked_pongs: u32,
     control_second: u32,
@@ -201,14 +207,40 @@ impl Connection {
     }
 
     /// What holds for this connection: its route's settings, before that the server's.
-    pub fn settings(&self) -> &Arc<Settings> {
+    pub fn settings(&self) -> &Settings {
         self.0.settings()
     }
 
-    /// Sets the route's settings; the first call wins.
-    pub fn set_settings(&self, settings: Arc<Settings>) {
+    /// Its route's profile.
+    pub fn profile(&self) -> Option<&Arc<Profile>> {
+        self.0.profile.get()
+    }
+
+    /// Sets its route's profile; the first call wins.
+    pub fn set_profile(&self, profile: Arc<Profile>) {
         // A second route for one connection does not exist.
-        let _ = self.0.settings.set(settings);
+        let _ = self.0.profile.set(profile);
+    }
+
+    /// What the front end has noted; nothing at first.
+    pub fn marks(&self) -> u8 {
+        self.0.marks.get()
+    }
+
+    /// Notes something for the front end.
+    pub fn set_marks(&self, marks: u8) {
+        self.0.marks.set(marks);
+    }
+
+    /// What the front end keeps for this connection.
+    pub fn extension(&self) -> Option<Rc<dyn Any>> {
+        self.0.state.borrow().rare.as_ref()?.extension.clone()
+    }
+
+    /// Keeps something for the front end, as long as there are handles to the connection.
+    pub fn set_extension(&self, extension: Rc<dyn Any>) {
+        let before = self.0.state.borrow_mut().rare().extension.replace(extension);
+        drop(before);
     }
 
     /// How it ended, or is ending; `None` while it is open.
@@ -241,7 +273,8 @@ impl Inner {
             id: ConnectionId::new(shard.index, token),
             shard,
             peer,
-            settings: OnceCell::new(),
+            profile: OnceCell::new(),
+            marks: Cell::new(0),
             state: RefCell::new(State::new(stream, clock, counted)),
             membership: RefCell::default(),
         }
@@ -264,8 +297,8 @@ impl Inner {
         self.peer().map(|address| address.ip())
     }
 
-    pub(crate) fn settings(&self) -> &Arc<Settings> {
-        self.settings.get().unwrap_or(&self.shard.shared.default_settings)
+    pub(crate) fn settings(&self) -> &Settings {
+        self.profile.get().map_or(&self.shard.shared.settings.connection, |profile| &profile.settings)
     }
 }
 
@@ -352,7 +385,7 @@ mod tests {
         assert!(size_of::<Clock>() <= 24);
         assert!(size_of::<State>() <= 128 + debug);
         assert!(size_of::<Membership>() <= 32);
-        assert!(size_of::<Inner>() <= 224 + debug);
+        assert!(size_of::<Inner>() <= 232 + debug);
         assert!(crate::run_queue::slot_bytes::<Option<Rc<Inner>>>() <= 40);
     }
 }

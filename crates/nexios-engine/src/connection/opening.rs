@@ -9,7 +9,6 @@ use nexios_protocol::{
 };
 
 use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Flag, Inner, Phase};
-use crate::group::Group;
 use crate::http;
 use crate::metrics::Cause;
 use crate::settings::Settings;
@@ -21,8 +20,6 @@ pub struct Accept {
     pub subprotocol: Option<String>,
     /// More header fields of the answer.
     pub headers: Vec<(String, String)>,
-    /// The group it joins with the answer: its router.
-    pub group: Option<Group>,
 }
 
 /// An HTTP answer instead of 101.
@@ -84,7 +81,7 @@ impl Connection {
     /// [`AcceptError`]: answered already, a header that cannot be sent, or the client left.
     pub fn accept(&self, accept: Accept) -> Result<(), AcceptError> {
         self.0.switch_protocols(accept.subprotocol.as_deref(), &accept.headers)?;
-        if let Some(group) = &accept.group {
+        if let Some(group) = self.0.profile.get().and_then(|profile| profile.group.as_ref()) {
             self.0.shard.fanout.borrow_mut().join_router(&self.0, group);
         }
         self.0.shard.shared.metrics.connected();
