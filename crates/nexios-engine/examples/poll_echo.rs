@@ -3,18 +3,19 @@
 //! `cargo run --release -p nexios-engine --example poll_echo -- 127.0.0.1:9001`
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nexios_engine::{Accept, Connection, Listener, ReceiveTicket, Server, ServerSettings, Service, Settings};
+use nexios_engine::{
+    Accept, BoxedTask, Connection, Listener, ReceiveTicket, Server, ServerSettings, Service, Settings,
+};
 
 struct Echo;
 
 impl Service for Echo {
-    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<BoxedTask> {
         Some(Box::pin(echo(connection.clone())))
     }
 

@@ -46,6 +46,11 @@ impl ConnectionId {
         ConnectionId { high: (bits >> 64) as u64, low: bits as u64 }
     }
 
+    /// Tells this connection from others in the same slot.
+    pub(crate) fn serial(self) -> u32 {
+        self.high as u32
+    }
+
     pub(crate) fn token(self) -> u32 {
         (self.low >> 16) as u32
     }

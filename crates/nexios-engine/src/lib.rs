@@ -24,6 +24,7 @@ mod settings;
 mod shard;
 mod shutdown;
 mod stream;
+mod tasks;
 mod timer;
 mod tls;
 
@@ -42,7 +43,7 @@ pub use metrics::{Cause, MetricsSnapshot};
 pub use nexios_protocol as protocol;
 pub use profile::Profile;
 pub use server::Server;
-pub use service::{HttpPeer, RequestBody, ResponseBody, ResponseFuture, Service};
+pub use service::{BoxedTask, HttpPeer, RequestBody, ResponseBody, ResponseFuture, Service, Task};
 pub use settings::{Compression, ServerSettings, Settings, SlowClient};
 pub use shard::Shard;
 pub use timer::Sleep;

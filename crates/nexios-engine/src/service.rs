@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -30,12 +31,36 @@ pub struct HttpPeer {
     pub tls: bool,
 }
 
+/// A connection's own task, lent the connection at each poll so that it need not hold it.
+///
+/// A future is one as well, for what has its own handle to the connection.
+pub trait Task {
+    /// Goes on as far as it can. Ready: the task is over, or goes on as another one, which
+    /// is polled at once, after this one is dropped.
+    fn poll(self: Pin<&mut Self>, connection: &Connection, cx: &mut Context<'_>) -> Poll<Option<BoxedTask>>;
+}
+
+/// A task as the engine keeps it.
+pub type BoxedTask = Pin<Box<dyn Task>>;
+
+impl<F: Future<Output = ()>> Task for F {
+    fn poll(self: Pin<&mut Self>, _connection: &Connection, cx: &mut Context<'_>) -> Poll<Option<BoxedTask>> {
+        ready!(Future::poll(self, cx));
+        Poll::Ready(None)
+    }
+}
+
 /// Answers requests on one shard.
 pub trait Service: Any {
     /// An upgrade request that follows RFC 6455, in state connecting. `None`: there is no such
-    /// WebSocket route. The future is the connection's task: it accepts or refuses; when it
+    /// WebSocket route. What is returned is the connection's task: it accepts or refuses; when it
     /// ends, an open connection is closed with 1000, an unanswered one gets HTTP 500.
-    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<Pin<Box<dyn Future<Output = ()>>>>;
+    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<BoxedTask>;
+
+    /// The connection's task is over, or was dropped with the shard: nobody acts for it any more.
+    fn ended(self: Rc<Self>, connection: &Connection) {
+        let _ = connection;
+    }
 
     /// Whether a WebSocket route has this path; a plain request to it gets 426.
     fn has_websocket(&self, path: &str) -> bool;

@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -16,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nexios_engine::{Accept, Connection, Listener, ReceiveTicket, Server, ServerSettings, Service, Settings, Shard};
+use nexios_engine::{
+    Accept, BoxedTask, Connection, Listener, ReceiveTicket, Server, ServerSettings, Service, Settings, Shard,
+};
 use nexios_protocol::{ClientHandshake, Codec, Connection as Protocol, Limits, OpCode, Received, Role};
 
 /// Echoes, and remembers its connections.
@@ -24,7 +25,7 @@ use nexios_protocol::{ClientHandshake, Codec, Connection as Protocol, Limits, Op
 struct Echo(RefCell<Vec<Connection>>);
 
 impl Service for Echo {
-    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<BoxedTask> {
         self.0.borrow_mut().push(connection.clone());
         Some(Box::pin(echo(connection.clone())))
     }

@@ -1,4 +1,7 @@
 //! The task of one connection: drives the handler, then its end, and its listeners beside it.
+//!
+//! It is a chain of tasks, each followed by the next: the handler, an exception handler if
+//! there is need of one, the last word, and whoever still listens.
 
 use std::any::Any;
 use std::future::Future;
@@ -6,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use nexios_engine::{Cause, ConnectionState, Refusal};
+use nexios_engine::{BoxedTask, Cause, Connection, ConnectionState, Refusal, Task};
 use nexios_protocol::CloseCode;
 use pin_project_lite::pin_project;
 
@@ -18,106 +21,113 @@ use crate::middleware::Next;
 use crate::websocket::{Mark, WebSocket};
 
 /// The task for a handshake: the handler's own future where nothing is around it.
-pub(crate) fn start(ws: WebSocket) -> LocalFuture<()> {
+pub(crate) fn start(ws: WebSocket) -> BoxedTask {
     let route = ws.route().clone();
     if route.middleware.is_empty() {
         ws.handler_starts();
         return route.handler.task(ws);
     }
-    Box::pin(ConnectionTask::new(ws.clone(), Next::first(route).run(ws)))
+    Box::pin(HandlerTask { future: Next::first(route).run(ws) })
 }
 
 pin_project! {
-    /// What an idle connection costs the framework: this, the handler's future, and `WebSocket`.
-    pub(crate) struct ConnectionTask<F> {
-        owner: Owner,
-        // Boxed once more: 8 bytes instead of 16 in every task without one.
-        companion: Option<Box<LocalFuture<()>>>,
+    /// Middleware and handler run. It is as large as the handler's future: idle connections hold it.
+    pub(crate) struct HandlerTask<F> {
         #[pin]
-        stage: Stage<F>,
+        future: F,
     }
 }
 
-pin_project! {
-    #[project = StageProjection]
-    enum Stage<F> {
-        /// Middleware and handler run.
-        Handler { #[pin] future: F },
-        /// An exception handler runs.
-        Exception { future: LocalFuture<Result> },
-        /// Only the companion is left.
-        Over,
+/// An exception handler runs.
+struct ExceptionTask(LocalFuture<Result>);
+
+/// The handler is over.
+struct LastWord;
+
+/// Only the companion is left.
+struct CompanionTask;
+
+impl<F> HandlerTask<F> {
+    pub(crate) fn new(future: F) -> Self {
+        HandlerTask { future }
     }
 }
 
-/// Whose task it is; with it everything that the app knows of the connection ends.
-struct Owner(WebSocket);
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.0.forget();
+impl<F: Future<Output = Result>> Task for HandlerTask<F> {
+    fn poll(self: Pin<&mut Self>, connection: &Connection, cx: &mut Context<'_>) -> Poll<Option<BoxedTask>> {
+        let mut future = self.project().future;
+        drive(&WebSocket::of(connection), cx, |cx| future.as_mut().poll(cx), conclude)
     }
 }
 
-impl<F: Future<Output = Result>> ConnectionTask<F> {
-    pub(crate) fn new(ws: WebSocket, future: F) -> Self {
-        ConnectionTask { owner: Owner(ws), companion: None, stage: Stage::Handler { future } }
+impl Task for ExceptionTask {
+    fn poll(mut self: Pin<&mut Self>, connection: &Connection, cx: &mut Context<'_>) -> Poll<Option<BoxedTask>> {
+        drive(&WebSocket::of(connection), cx, |cx| self.0.as_mut().poll(cx), conclude_exception)
     }
 }
 
-impl<F: Future<Output = Result>> Future for ConnectionTask<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let ws = &this.owner.0;
-        loop {
-            // Listeners see a message before the handler does.
-            poll_companion(ws, this.companion, cx);
-            let ended = match this.stage.as_mut().project() {
-                StageProjection::Handler { future } => guarded(ws, || future.poll(cx)),
-                StageProjection::Exception { future } => {
-                    guarded(ws, || future.as_mut().poll(cx)).map(unhandled_twice(ws))
-                }
-                StageProjection::Over => return this.companion.as_ref().map_or(Poll::Ready(()), |_| Poll::Pending),
-            };
-            if let Poll::Ready(result) = ended {
-                this.stage.set(conclude(ws, result));
-            } else if is_abandoned(ws, cx) {
-                this.stage.set(Stage::Over);
-            } else if !needs_companion(ws, this.companion.is_some()) {
-                return Poll::Pending;
-            }
-            if needs_companion(ws, this.companion.is_some()) {
-                // One that panicked while it looked at messages is followed by one that does not.
-                let observing = ws.has(Mark::Observed) && !ws.has(Mark::Observing);
-                if ws.has(Mark::Observed) {
-                    ws.mark(Mark::Observing);
-                }
-                *this.companion = Some(Box::new(Box::pin(companion::run(ws.clone(), observing))));
-            }
-            if matches!(this.stage.as_mut().project(), StageProjection::Over) {
-                settle(ws);
-            }
-        }
+impl Task for LastWord {
+    fn poll(self: Pin<&mut Self>, connection: &Connection, _: &mut Context<'_>) -> Poll<Option<BoxedTask>> {
+        settle(&WebSocket::of(connection));
+        Poll::Ready(Some(Box::pin(CompanionTask)))
     }
 }
 
-/// Whether there are listeners that nobody drives yet: only once `accept()` is over.
-fn needs_companion(ws: &WebSocket, has_one: bool) -> bool {
-    let listens = ws.has(Mark::Observed) && !ws.has(Mark::Observing);
-    ws.has(Mark::Opened) && !ws.has(Mark::Departed) && (listens || (!has_one && companion::is_needed(ws)))
+impl Task for CompanionTask {
+    fn poll(self: Pin<&mut Self>, connection: &Connection, cx: &mut Context<'_>) -> Poll<Option<BoxedTask>> {
+        let ws = WebSocket::of(connection);
+        poll_companion(&ws, cx);
+        if ws.has(Mark::Accompanied) { Poll::Pending } else { Poll::Ready(None) }
+    }
 }
 
-fn poll_companion(ws: &WebSocket, companion: &mut Option<Box<LocalFuture<()>>>, cx: &mut Context<'_>) {
-    let Some(future) = companion else { return };
-    match catch_unwind(AssertUnwindSafe(|| Pin::as_mut(future).poll(cx))) {
-        Ok(Poll::Pending) => {}
-        Ok(Poll::Ready(())) => *companion = None,
+/// Polls what the application runs, and its companion beside it; at the end says what follows.
+fn drive(
+    ws: &WebSocket,
+    cx: &mut Context<'_>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result>,
+    conclude: impl FnOnce(&WebSocket, Result) -> BoxedTask,
+) -> Poll<Option<BoxedTask>> {
+    loop {
+        // Listeners see a message before the handler does.
+        poll_companion(ws, cx);
+        let next = match guarded(ws, || poll(cx)) {
+            Poll::Ready(result) => conclude(ws, result),
+            Poll::Pending if is_abandoned(ws, cx) => Box::pin(LastWord),
+            Poll::Pending if start_companion(ws) => continue,
+            Poll::Pending => return Poll::Pending,
+        };
+        start_companion(ws);
+        return Poll::Ready(Some(next));
+    }
+}
+
+/// Starts the companion where there are listeners that nobody drives yet: only once `accept()`
+/// is over. One that panicked while it looked at messages is followed by one that does not.
+fn start_companion(ws: &WebSocket) -> bool {
+    let observing = ws.has(Mark::Observed) && !ws.has(Mark::Observing);
+    let lacks_one = !ws.has(Mark::Accompanied) && companion::is_needed(ws);
+    if !ws.has(Mark::Opened) || ws.has(Mark::Departed) || !(observing || lacks_one) {
+        return false;
+    }
+    if observing {
+        ws.mark(Mark::Observing);
+    }
+    ws.accompany(Box::pin(companion::run(ws.clone(), observing)));
+    true
+}
+
+fn poll_companion(ws: &WebSocket, cx: &mut Context<'_>) {
+    if !ws.has(Mark::Accompanied) {
+        return;
+    }
+    let Some(mut companion) = ws.take_companion() else { return };
+    match catch_unwind(AssertUnwindSafe(|| companion.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => ws.accompany(companion),
+        Ok(Poll::Ready(())) => {}
         Err(panic) => {
             on_panic(ws, "a listener panicked", &*panic);
             ws.close_now(CloseCode::INTERNAL_ERROR, "");
-            *companion = None;
         }
     }
 }
@@ -142,26 +152,24 @@ fn is_abandoned(ws: &WebSocket, cx: &mut Context<'_>) -> bool {
     ws.route().cancel_on_disconnect && ws.connection().poll_closed(cx).is_ready()
 }
 
-/// From the handler's result to the next stage.
-fn conclude<F>(ws: &WebSocket, result: Result) -> Stage<F> {
-    let Err(error) = result else { return Stage::Over };
+/// What follows the handler.
+fn conclude(ws: &WebSocket, result: Result) -> BoxedTask {
+    let Err(error) = result else { return Box::pin(LastWord) };
     match ws.route().exceptions.find(&error) {
-        Some(handler) => Stage::Exception { future: handler.call(ws.clone(), error) },
+        Some(handler) => Box::pin(ExceptionTask(handler.call(ws.clone(), error))),
         None => {
             close_for(ws, &error);
-            Stage::Over
+            Box::pin(LastWord)
         }
     }
 }
 
-/// An exception handler's own error gets no other handler.
-fn unhandled_twice(ws: &WebSocket) -> impl FnOnce(Result) -> Result {
-    |result| {
-        if let Err(error) = result {
-            close_for(ws, &error);
-        }
-        Ok(())
+/// What follows an exception handler: its own error gets no other handler.
+fn conclude_exception(ws: &WebSocket, result: Result) -> BoxedTask {
+    if let Err(error) = result {
+        close_for(ws, &error);
     }
+    Box::pin(LastWord)
 }
 
 /// What an error that nobody took does to the connection.
@@ -221,7 +229,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_costs_24_bytes_besides_the_handler() {
-        assert_eq!(size_of::<ConnectionTask<[usize; 8]>>(), size_of::<[usize; 8]>() + 24);
+    fn a_task_costs_nothing_besides_the_handler() {
+        assert_eq!(size_of::<HandlerTask<[usize; 8]>>(), size_of::<[usize; 8]>());
+        assert_eq!(size_of::<(LastWord, CompanionTask)>(), 0);
     }
 }

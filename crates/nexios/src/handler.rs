@@ -4,9 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use nexios_engine::BoxedTask;
 use pin_project_lite::pin_project;
 
-use crate::connection_task::ConnectionTask;
+use crate::connection_task::HandlerTask;
 use crate::error::Result;
 use crate::websocket::WebSocket;
 
@@ -83,7 +84,7 @@ pub(crate) trait AnyHandler: Send + Sync {
     fn boxed(&self, ws: WebSocket) -> LocalFuture<Result>;
 
     /// The handler without any: one allocation holds it and all that drives it.
-    fn task(&self, ws: WebSocket) -> LocalFuture<()>;
+    fn task(&self, ws: WebSocket) -> BoxedTask;
 }
 
 impl<H: Handler> AnyHandler for H {
@@ -91,8 +92,8 @@ impl<H: Handler> AnyHandler for H {
         Box::pin(Resulting { future: self.call(ws) })
     }
 
-    fn task(&self, ws: WebSocket) -> LocalFuture<()> {
-        Box::pin(ConnectionTask::new(ws.clone(), Resulting { future: self.call(ws) }))
+    fn task(&self, ws: WebSocket) -> BoxedTask {
+        Box::pin(HandlerTask::new(Resulting { future: self.call(ws) }))
     }
 }
 

@@ -1,13 +1,11 @@
 //! What one shard runs: finds the route of a handshake and starts its task.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use nexios_engine::{Cause, Connection, Dropped, HttpPeer, Refusal, RequestBody, ResponseFuture, Service};
+use nexios_engine::{BoxedTask, Cause, Connection, Dropped, HttpPeer, Refusal, RequestBody, ResponseFuture, Service};
 
 use crate::app::BuiltApp;
 use crate::connection_task;
@@ -22,8 +20,6 @@ pub struct ShardService {
     app: Arc<BuiltApp>,
     registry: RefCell<Registry>,
 }
-
-type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 impl ShardService {
     pub(crate) fn new(app: Arc<BuiltApp>) -> Self {
@@ -40,7 +36,7 @@ impl ShardService {
     }
 }
 
-fn start(connection: &Connection) -> Task {
+fn start(connection: &Connection) -> BoxedTask {
     let ws = WebSocket::of(connection);
     // A handler may be a plain function that returns a future, and may panic before it does.
     let started = catch_unwind(AssertUnwindSafe(|| connection_task::start(ws.clone())));
@@ -52,7 +48,7 @@ fn start(connection: &Connection) -> Task {
 }
 
 impl Service for ShardService {
-    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<Task> {
+    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<BoxedTask> {
         let head = connection.head()?;
         let ServedRoute { route, profile } = self.app.routes.find(head.path())?;
         connection.set_profile(profile.clone());
@@ -64,6 +60,10 @@ impl Service for ShardService {
             return Some(refuse(connection, Refusal::new(403, "this origin may not connect\n")));
         }
         Some(start(connection))
+    }
+
+    fn ended(self: Rc<Self>, connection: &Connection) {
+        WebSocket::of(connection).forget();
     }
 
     fn has_websocket(&self, path: &str) -> bool {
@@ -91,7 +91,7 @@ impl Service for ShardService {
 }
 
 /// Answers by HTTP; there is nothing left to do for the task.
-fn refuse(connection: &Connection, refusal: Refusal) -> Task {
+fn refuse(connection: &Connection, refusal: Refusal) -> BoxedTask {
     if let Err(error) = connection.refuse(refusal) {
         tracing::debug!(id = %connection.id(), %error, "the refusal was not sent");
     }

@@ -15,6 +15,7 @@ use crate::accept::{Accept, Accepting};
 use crate::auth;
 use crate::error::{Error, IntoCloseCode, Result};
 use crate::handle::Handle;
+use crate::handler::LocalFuture;
 use crate::hub::yield_now;
 use crate::rate_limit::Limiter;
 use crate::request::{self, Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
@@ -62,6 +63,8 @@ struct Rare {
     /// Kept where the request head is dropped.
     params: Option<PathParams>,
     subprotocol: Option<String>,
+    /// What runs beside the handler; taken out while it is polled.
+    companion: Option<LocalFuture<()>>,
     /// What a front end in another language keeps for the connection.
     front: Option<Rc<dyn Any>>,
 }
@@ -81,6 +84,8 @@ pub(crate) enum Mark {
     Departed = 16,
     /// The registry of the shard knows it.
     Registered = 32,
+    /// It has a companion.
+    Accompanied = 64,
 }
 
 impl WebSocket {
@@ -103,6 +108,10 @@ impl WebSocket {
 
     pub(crate) fn mark(&self, mark: Mark) {
         self.0.set_marks(self.0.marks() | mark as u8);
+    }
+
+    fn unmark(&self, mark: Mark) {
+        self.0.set_marks(self.0.marks() & !(mark as u8));
     }
 
     pub(crate) fn handler_starts(&self) {
@@ -505,8 +514,22 @@ impl WebSocket {
         self.connection().observe();
     }
 
+    /// Keeps what runs beside the handler.
+    pub(crate) fn accompany(&self, companion: LocalFuture<()>) {
+        self.mark(Mark::Accompanied);
+        let before = self.rare(|rare| rare.companion.replace(companion));
+        drop(before);
+    }
+
+    /// Without [`accompany`](Self::accompany) it has none from now on.
+    pub(crate) fn take_companion(&self) -> Option<LocalFuture<()>> {
+        self.unmark(Mark::Accompanied);
+        self.rare_if_any(|rare| rare.companion.take())
+    }
+
     /// The connection's task has ended: nothing of the app remembers it.
     pub(crate) fn forget(&self) {
+        drop(self.take_companion());
         let rooms = self.rare_if_any(|rare| Some(std::mem::take(&mut rare.rooms)));
         for (name, group) in rooms.unwrap_or_default() {
             self.connection().leave(&group);

@@ -41,6 +41,12 @@ pub(crate) enum Flag {
     HangUpAfterFlush,
     /// Both sides are done, or the connection is cut: `closed()` resolves.
     Finished,
+    /// Its own task has not ended yet.
+    HasTask,
+    /// The task was woken by its key since it was last polled.
+    Woken,
+    /// The socket is gone and no longer counted.
+    Reaped,
 }
 
 /// The flags that are set; one bit each, so that an idle connection stays small.

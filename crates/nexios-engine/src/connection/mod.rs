@@ -2,7 +2,7 @@
 //!
 //! `opening` takes it from the request head to accept or refusal, `reading` turns bytes
 //! into messages, `receiving` hands them to the application, `sending` and `flushing`
-//! go the other way, `closing` ends it, `clock` watches its deadlines.
+//! go the other way, `closing` ends it, `clock` watches its deadlines, `task` runs its handler.
 
 mod clock;
 mod closing;
@@ -12,6 +12,7 @@ mod opening;
 mod reading;
 mod receiving;
 mod sending;
+mod task;
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -38,7 +39,8 @@ use crate::inbox::Inbox;
 use crate::mailbox::RemoteShared;
 use crate::outbox::Outbox;
 use crate::profile::Profile;
-use crate::run_queue::TaskKey;
+use crate::run_queue::KeptWaker;
+use crate::service::BoxedTask;
 use crate::settings::Settings;
 use crate::shard::{Shard, ShardInner};
 use crate::stream::Stream;
@@ -99,8 +101,8 @@ pub(crate) struct State {
     head: Option<Rc<RequestHead>>,
     pub(crate) inbox: Option<Box<Inbox>>,
     pub(crate) outbox: Option<Box<Outbox>>,
-    /// The connection's own task.
-    pub(crate) task: Option<TaskKey>,
+    /// The connection's own task; taken out while it is being polled.
+    task: Option<BoxedTask>,
     close: Option<Box<CloseInfo>>,
     rare: Option<Box<Rare>>,
     compression: Option<Agreed>,
@@ -153,6 +155,8 @@ pub(crate) struct Rare {
     unread: Vec<u8>,
     pings: receiving::ControlQueue,
     pongs: receiving::ControlQueue,
+    /// The own task's, as long as there are clones of it.
+    waker: Option<KeptWaker>,
     /// Wakers of others than the connection's own task.
     receiver: Option<Waker>,
     listener: Option<Waker>,
@@ -383,9 +387,8 @@ mod tests {
         assert!(size_of::<protocol::Connection>() <= 32);
         assert!(size_of::<Phase>() <= 32);
         assert!(size_of::<Clock>() <= 24);
-        assert!(size_of::<State>() <= 128 + debug);
+        assert!(size_of::<State>() <= 136 + debug);
         assert!(size_of::<Membership>() <= 32);
-        assert!(size_of::<Inner>() <= 232 + debug);
-        assert!(crate::run_queue::slot_bytes::<Option<Rc<Inner>>>() <= 40);
+        assert!(size_of::<Inner>() <= 240 + debug);
     }
 }

@@ -297,18 +297,6 @@ impl State {
 }
 
 impl Inner {
-    /// Whether it is the connection's own task that asks. It is woken by its key, so that an
-    /// idle connection holds no waker.
-    pub(super) fn is_task(&self, state: &State, cx: &Context<'_>) -> bool {
-        state.task.is_some_and(|task| self.shard.tasks.is_polling(task, cx.waker()))
-    }
-
-    pub(super) fn wake_task(&self, state: &State) {
-        if let Some(task) = state.task {
-            self.shard.tasks.wake(task);
-        }
-    }
-
     fn wake_receive(&self, state: &mut State) {
         if state.flags.has(Flag::TaskReceives) {
             self.wake_task(state);

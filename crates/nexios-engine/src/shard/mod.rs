@@ -9,6 +9,8 @@
 
 mod turn;
 
+pub(crate) use turn::Stopwatch;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
@@ -30,10 +32,11 @@ use crate::mailbox::{Mailbox, ShardHandle};
 use crate::memory::{self, MemoryClient};
 use crate::metrics::Cause;
 use crate::outbox::Outbox;
-use crate::run_queue::{Notifier, RunQueue, TaskFuture, Tasks};
+use crate::run_queue::{Notifier, RunQueue, Runner, TaskKey};
 use crate::server::Shared;
 use crate::service::Service;
 use crate::stream::{Socket, Stream};
+use crate::tasks::{TaskFuture, Tasks};
 use crate::timer::{Sleep, Sleeps, Tick, Timers};
 
 /// Events taken from the poller at once.
@@ -67,8 +70,11 @@ pub(crate) struct ShardInner {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) mailbox: Arc<Mailbox>,
     run_queue: Arc<RunQueue>,
-    pub(crate) tasks: Tasks<Option<Rc<Inner>>>,
+    pub(crate) runner: Runner,
+    tasks: Tasks,
+    /// Those whose socket is open, and those whose task has not ended.
     connections: RefCell<Slab<Rc<Inner>>>,
+    open_sockets: Cell<usize>,
     listeners: RefCell<Listeners>,
     pub(crate) fanout: RefCell<Fanout>,
     pub(crate) broadcasts_pending: Cell<bool>,
@@ -146,9 +152,11 @@ impl Shard {
             events: RefCell::new(Events::with_capacity(EVENTS_PER_POLL)),
             registry,
             mailbox: Mailbox::new(index, notifier.clone()),
-            tasks: Tasks::new(run_queue.clone()),
+            runner: Runner::new(run_queue.clone()),
             run_queue,
+            tasks: Tasks::default(),
             connections: RefCell::default(),
+            open_sockets: Cell::new(0),
             listeners: RefCell::default(),
             fanout: RefCell::default(),
             broadcasts_pending: Cell::new(false),
@@ -213,7 +221,7 @@ impl Shard {
 
     /// Starts a task on this shard; a panic in it is caught and logged.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        self.0.tasks.spawn(Box::pin(future), None);
+        self.0.spawn(Box::pin(future));
     }
 
     /// A handle for other threads.
@@ -235,12 +243,12 @@ impl Shard {
     pub fn connection(&self, id: &ConnectionId) -> Option<Connection> {
         let connections = self.0.connections.borrow();
         let inner = connections.get(id.token() as usize).filter(|inner| inner.id == *id)?;
-        Some(Connection(inner.clone()))
+        (!inner.is_reaped()).then(|| Connection(inner.clone()))
     }
 
     /// How many sockets are open on this shard.
     pub fn connection_count(&self) -> usize {
-        self.0.connections.borrow().len()
+        self.0.open_sockets.get()
     }
 
     /// The time of this turn.
@@ -315,16 +323,18 @@ impl ShardInner {
     }
 
     pub(crate) fn spawn(&self, future: TaskFuture) {
-        self.tasks.spawn(future, None);
-    }
-
-    pub(crate) fn spawn_for(&self, owner: &Rc<Inner>, future: TaskFuture) {
-        let task = self.tasks.spawn(future, Some(owner.clone()));
-        owner.state.borrow_mut().task = Some(task);
+        self.tasks.spawn(&self.runner, future);
     }
 
     pub(crate) fn cancel_tasks(&self) {
         self.tasks.cancel_all();
+        let all: Vec<Rc<Inner>> = self.connections.borrow().iter().map(|(_, inner)| inner.clone()).collect();
+        all.iter().for_each(Inner::cancel_task);
+    }
+
+    /// The connection whose task this key names.
+    fn connection_of(&self, key: TaskKey) -> Option<Rc<Inner>> {
+        self.connections.borrow().get(key.slot as usize).filter(|inner| inner.has_key(key)).cloned()
     }
 
     pub(crate) fn listeners(&self) -> &RefCell<Listeners> {
@@ -351,9 +361,21 @@ impl ShardInner {
         self.mailbox.close();
     }
 
-    /// The connections at this moment.
+    /// The connections at this moment whose sockets are open.
     pub(crate) fn all_connections(&self) -> Vec<Rc<Inner>> {
-        self.connections.borrow().iter().map(|(_, inner)| inner.clone()).collect()
+        let connections = self.connections.borrow();
+        connections.iter().map(|(_, inner)| inner.clone()).filter(|inner| !inner.is_reaped()).collect()
+    }
+
+    /// Gives the slot back once the socket is reaped and the task has ended. The socket was open
+    /// in an earlier turn at the latest, so no event of this one can meet the slot's next owner.
+    pub(crate) fn free_if_over(&self, inner: &Inner) {
+        let mut connections = self.connections.borrow_mut();
+        let slot = inner.token() as usize;
+        let is_its_own = connections.get(slot).is_some_and(|owner| std::ptr::eq(&**owner, inner));
+        if is_its_own && inner.is_over() {
+            connections.remove(slot);
+        }
     }
 
     /// Takes over a new stream; returns its slot. A counted one holds a place in the server's limits.
@@ -365,6 +387,7 @@ impl ShardInner {
         let inner = Rc::new(Inner::new(self.clone(), token, stream, peer, clock, counted));
         entry.insert(inner.clone());
         drop(connections);
+        self.open_sockets.update(|open| open + 1);
         inner.arm_first();
         token
     }
@@ -405,8 +428,13 @@ impl Inner {
         }
     }
 
-    /// Starts the handler's task.
-    pub(crate) fn start_task(self: &Rc<Self>, task: TaskFuture) {
-        self.shard.spawn_for(self, task);
+    /// Whether the socket is gone and no longer counted.
+    fn is_reaped(&self) -> bool {
+        self.state.borrow().flags.has(Flag::Reaped)
+    }
+
+    fn is_over(&self) -> bool {
+        let flags = self.state.borrow().flags;
+        flags.has(Flag::Reaped) && !flags.has(Flag::HasTask)
     }
 }

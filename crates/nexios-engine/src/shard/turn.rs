@@ -1,11 +1,9 @@
 //! A turn: collect, deliver, flush.
 
-use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Token};
@@ -14,6 +12,7 @@ use super::{EVENTS_PER_POLL, FIRST_LISTENER, Readiness, Shard, ShardInner, WAKER
 use crate::connection::{Flag, Inner, Opened};
 use crate::mailbox::Command;
 use crate::metrics::Cause;
+use crate::run_queue::Table;
 
 /// Rounds of woken tasks before the sockets get their turn.
 const ROUNDS_PER_TURN: usize = 16;
@@ -194,37 +193,42 @@ impl ShardInner {
     }
 
     fn run_tasks_once(self: &Rc<Self>) -> bool {
-        let mut before = None;
-        self.tasks.run(|owner, future, cx| self.run_task(owner.as_ref(), future, cx, &mut before))
+        let mut stopwatch = Stopwatch::default();
+        self.runner.run(|key| match key.table {
+            Table::Connections => {
+                if let Some(inner) = self.connection_of(key) {
+                    inner.run_task(&mut stopwatch);
+                }
+            }
+            Table::Tasks => self.tasks.run(&self.runner, key, |future, cx| {
+                self.guarded(None, &mut stopwatch, || future.poll(cx)).map(|_panicked| ())
+            }),
+        })
     }
 
-    fn run_task(
-        self: &Rc<Self>,
-        owner: Option<&Rc<Inner>>,
-        future: Pin<&mut dyn Future<Output = ()>>,
-        cx: &mut Context<'_>,
-        before: &mut Option<Duration>,
-    ) -> Poll<()> {
-        let started = before.take().unwrap_or_else(coarse_now);
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
+    /// Polls a task, of a connection or of none; ready is the end, and whether it was a panic.
+    pub(crate) fn guarded(
+        &self,
+        owner: Option<&Inner>,
+        stopwatch: &mut Stopwatch,
+        poll: impl FnOnce() -> Poll<()>,
+    ) -> Poll<bool> {
+        let started = stopwatch.last.take().unwrap_or_else(coarse_now);
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(poll));
         let ended = coarse_now();
-        *before = Some(ended);
+        stopwatch.last = Some(ended);
         if ended.saturating_sub(started) > BLOCKING {
             let id = owner.map(|inner| inner.id);
             tracing::warn!(?id, blocked = ?(ended - started), "a handler blocked its thread: move the work to spawn_blocking");
         }
-        let panicked = polled.is_err();
-        if panicked {
-            self.shared.metrics.closed(Cause::Panic);
-            tracing::error!(id = ?owner.map(|inner| inner.id), "a handler panicked; only its connection ends");
-        }
-        let finished = panicked || matches!(polled, Ok(Poll::Ready(())));
-        match (finished, owner) {
-            (false, _) => return Poll::Pending,
-            (true, Some(inner)) => inner.task_ended(panicked),
-            (true, None) => {}
-        }
-        Poll::Ready(())
+        polled.map_or_else(
+            |_| {
+                self.shared.metrics.closed(Cause::Panic);
+                tracing::error!(id = ?owner.map(|inner| inner.id), "a handler panicked; only its connection ends");
+                Poll::Ready(true)
+            },
+            |polled| polled.map(|()| false),
+        )
     }
 
     fn flush_dirty(&self) {
@@ -278,15 +282,28 @@ impl ShardInner {
         }
     }
 
-    /// Frees the slots of connections that ended in this turn.
+    /// Frees the places of connections that ended in this turn.
     fn reap(&self) {
         for token in self.gone.take() {
-            let inner = self.connections.borrow_mut().try_remove(token as usize);
-            if let Some(inner) = inner.filter(|inner| inner.state.borrow().flags.has(Flag::Counted)) {
+            let inner = self.connections.borrow().get(token as usize).cloned();
+            let Some(inner) = inner else { continue };
+            let mut state = inner.state.borrow_mut();
+            state.flags.set(Flag::Reaped, true);
+            let counted = state.flags.has(Flag::Counted);
+            drop(state);
+            self.open_sockets.update(|open| open - 1);
+            if counted {
                 self.shared.leave(inner.peer_ip());
             }
+            self.free_if_over(&inner);
         }
     }
+}
+
+/// When the last poll ended: the next one begins then, so that one look at the clock serves both.
+#[derive(Default)]
+pub(crate) struct Stopwatch {
+    last: Option<Duration>,
 }
 
 /// A cheap clock for the warning about blocking handlers, good to some milliseconds.

@@ -1,0 +1,239 @@
+//! The connection's own task: it lives in the connection and is woken by its key.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use super::{Connection, Flag, Inner, State};
+use crate::run_queue::{KeptWaker, Table, TaskKey};
+use crate::service::BoxedTask;
+use crate::shard::Stopwatch;
+
+impl Inner {
+    fn task_key(&self) -> TaskKey {
+        TaskKey { table: Table::Connections, slot: self.token(), serial: self.id.serial() }
+    }
+
+    /// Whether this key names the connection's task, of now or of earlier.
+    pub(crate) fn has_key(&self, key: TaskKey) -> bool {
+        self.task_key() == key
+    }
+
+    /// Starts the task; its first poll comes with the next run.
+    pub(crate) fn start_task(&self, task: BoxedTask) {
+        let mut state = self.state.borrow_mut();
+        state.task = Some(task);
+        state.flags.set(Flag::HasTask, true);
+        self.wake_task(&mut state);
+    }
+
+    pub(super) fn wake_task(&self, state: &mut State) {
+        if state.flags.has(Flag::HasTask) && !state.flags.has(Flag::Woken) {
+            state.flags.set(Flag::Woken, true);
+            self.shard.runner.wake(self.task_key());
+        }
+    }
+
+    /// Whether it is the connection's own task that asks. It is woken by its key, so that an
+    /// idle connection holds no waker.
+    pub(super) fn is_task(&self, state: &State, cx: &Context<'_>) -> bool {
+        state.flags.has(Flag::HasTask) && self.shard.runner.is_polling(self.task_key(), cx.waker())
+    }
+
+    /// Polls the task, if it is still there and not being polled.
+    pub(crate) fn run_task(self: &Rc<Self>, stopwatch: &mut Stopwatch) {
+        let Some((mut task, kept)) = self.take_task() else { return };
+        let connection = Connection(self.clone());
+        let poll = |cx: &mut Context<'_>| {
+            self.shard.guarded(Some(self), stopwatch, || {
+                while let Some(next) = ready!(task.as_mut().poll(&connection, cx)) {
+                    task = next;
+                }
+                Poll::Ready(())
+            })
+        };
+        let (polled, kept) = self.shard.runner.poll(self.task_key(), kept, poll);
+        match polled {
+            Poll::Pending => self.put_back_task(task, kept),
+            Poll::Ready(panicked) => {
+                self.state.borrow_mut().flags.set(Flag::HasTask, false);
+                self.task_ended(panicked);
+                self.bury(task);
+            }
+        }
+    }
+
+    fn take_task(&self) -> Option<(BoxedTask, Option<KeptWaker>)> {
+        let mut state = self.state.borrow_mut();
+        state.flags.set(Flag::Woken, false);
+        let task = state.task.take()?;
+        Some((task, state.rare.as_mut().and_then(|rare| rare.waker.take())))
+    }
+
+    fn put_back_task(self: &Rc<Self>, task: BoxedTask, kept: Option<KeptWaker>) {
+        let mut state = self.state.borrow_mut();
+        if !state.flags.has(Flag::HasTask) {
+            // Cancelled during its own poll.
+            drop(state);
+            return self.bury(task);
+        }
+        state.task = Some(task);
+        if kept.is_some() {
+            state.rare().waker = kept;
+        }
+    }
+
+    /// Drops the task, unless it is being polled: then its poll does it.
+    pub(crate) fn cancel_task(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        state.flags.set(Flag::HasTask, false);
+        let task = state.task.take();
+        drop(state);
+        if let Some(task) = task {
+            self.bury(task);
+        }
+    }
+
+    /// What a task does when it is dropped may need the connection: nothing is borrowed.
+    fn bury(self: &Rc<Self>, task: BoxedTask) {
+        drop(task);
+        if let Some(service) = self.shard.service() {
+            service.ended(&Connection(self.clone()));
+        }
+        self.shard.free_if_over(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::future::poll_fn;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{MemoryClient, Server, ServerSettings, Service, Shard};
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    /// What a task does at each poll.
+    type Step = Box<dyn Fn(&Connection) -> Poll<()>>;
+
+    /// Its connections' tasks do as they are told, and are counted.
+    struct Told {
+        step: Rc<Step>,
+        polls: Rc<Cell<usize>>,
+        connection: RefCell<Option<Connection>>,
+        ended: Cell<usize>,
+    }
+
+    impl Service for Told {
+        fn websocket(self: Rc<Self>, connection: &Connection) -> Option<BoxedTask> {
+            self.connection.replace(Some(connection.clone()));
+            let (step, polls, connection) = (self.step.clone(), self.polls.clone(), connection.clone());
+            Some(Box::pin(poll_fn(move |_| {
+                polls.update(|polls| polls + 1);
+                step(&connection)
+            })))
+        }
+
+        fn ended(self: Rc<Self>, _: &Connection) {
+            self.ended.update(|ended| ended + 1);
+        }
+
+        fn has_websocket(&self, _: &str) -> bool {
+            true
+        }
+    }
+
+    /// A shard with one connection whose task has begun.
+    fn open(step: impl Fn(&Connection) -> Poll<()> + 'static) -> (Shard, Rc<Told>, MemoryClient) {
+        let shard = Server::new(ServerSettings::default()).shard(Instant::now()).unwrap();
+        let step: Rc<Step> = Rc::new(Box::new(step));
+        let told = Told { step, polls: Rc::default(), connection: RefCell::default(), ended: Cell::default() };
+        let told = Rc::new(told);
+        shard.set_service(told.clone());
+        let client = shard.connect_memory(1 << 16);
+        client.write(REQUEST);
+        shard.turn(Instant::now());
+        (shard, told, client)
+    }
+
+    fn wake(connection: &Connection) {
+        connection.0.wake_task(&mut connection.0.state.borrow_mut());
+    }
+
+    #[test]
+    fn a_key_wakes_once() {
+        let (shard, told, _client) = open(|_| Poll::Pending);
+        assert_eq!(told.polls.get(), 1);
+        let connection = told.connection.take().unwrap();
+        wake(&connection);
+        wake(&connection);
+        shard.turn(Instant::now());
+        assert_eq!(told.polls.get(), 2);
+        shard.cancel_all();
+    }
+
+    #[test]
+    fn a_wake_during_the_poll_counts() {
+        let woken = Cell::new(false);
+        let (shard, told, _client) = open(move |connection| {
+            if !woken.replace(true) {
+                wake(connection);
+            }
+            Poll::Pending
+        });
+        assert_eq!(told.polls.get(), 2);
+        shard.cancel_all();
+    }
+
+    #[test]
+    fn a_task_that_has_ended_is_not_woken_any_more() {
+        let (shard, told, _client) = open(|_| Poll::Ready(()));
+        assert_eq!(told.ended.get(), 1);
+        wake(&told.connection.take().unwrap());
+        shard.turn(Instant::now());
+        assert_eq!((told.polls.get(), told.ended.get()), (1, 1));
+    }
+
+    #[test]
+    fn a_task_may_cancel_itself() {
+        let (shard, told, _client) = open(|connection| {
+            connection.shard().cancel_all();
+            Poll::Pending
+        });
+        assert_eq!(told.ended.get(), 1);
+        assert!(shard.is_idle());
+    }
+
+    #[test]
+    fn a_task_may_outlive_its_socket_and_keeps_the_place_but_not_the_count() {
+        let over = Rc::new(Cell::new(false));
+        let told_over = over.clone();
+        let (shard, told, client) = open(move |_| if told_over.get() { Poll::Ready(()) } else { Poll::Pending });
+        let id = told.connection.borrow().as_ref().unwrap().id();
+        drop(client);
+        shard.turn(Instant::now());
+        assert_eq!(shard.connection_count(), 0);
+        assert!(shard.connection(&id).is_none() && !shard.is_idle());
+        over.set(true);
+        wake(&told.connection.take().unwrap());
+        shard.turn(Instant::now());
+        assert!(shard.is_idle());
+        assert_eq!(told.ended.get(), 1);
+    }
+
+    #[test]
+    fn a_place_is_taken_again_only_when_the_task_has_ended() {
+        let (shard, told, client) = open(|_| Poll::Pending);
+        let first = told.connection.take().unwrap();
+        drop(client);
+        shard.turn(Instant::now());
+        let second = shard.connect_memory(1 << 16);
+        second.write(REQUEST);
+        shard.turn(Instant::now());
+        let second_connection = told.connection.take().unwrap();
+        assert_ne!(first.0.token(), second_connection.0.token());
+        shard.cancel_all();
+    }
+}
