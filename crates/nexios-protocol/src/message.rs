@@ -43,17 +43,18 @@ pub enum Event<'a> {
 /// ```
 pub struct Decoder {
     progress: Option<Box<Progress>>,
-    /// The peer's compressed messages build on each other; without it each stands on its own.
-    context: Option<Box<Inflater>>,
     /// Compression was negotiated; without it RSV1 is an error.
     deflate: bool,
     role: Role,
     failed: Option<ProtocolError>,
 }
 
-/// What is unfinished: part of a header, of a frame, of a message.
+/// What is kept between two inputs: the peer's window, and what is unfinished: part of a header,
+/// of a frame, of a message.
 #[derive(Default)]
 struct Progress {
+    /// The peer's compressed messages build on each other; without it each stands on its own.
+    context: Option<Box<Inflater>>,
     header: [u8; HEADER_BYTES_MAX],
     header_len: usize,
     frame: Option<Frame>,
@@ -88,8 +89,7 @@ impl Decoder {
             Role::Client => !agreed.server_no_context_takeover,
         });
         Decoder {
-            progress: None,
-            context: in_context.then(Box::default),
+            progress: in_context.then(|| Box::new(Progress { context: Some(Box::default()), ..Progress::default() })),
             deflate: deflate.is_some(),
             role,
             failed: None,
@@ -103,7 +103,7 @@ impl Decoder {
     /// [`ProtocolError`]; the decoder then stays failed.
     #[inline]
     pub fn decode<'a>(&'a mut self, input: &'a mut [u8], limits: &Limits, codec: &mut Codec) -> Decoded<'a> {
-        if self.progress.is_none()
+        if self.progress.as_ref().is_none_or(|progress| progress.is_finished())
             && self.failed.is_none()
             && let Some((header, header_len, end)) = self.whole_frame(input, limits)
         {
@@ -251,7 +251,7 @@ impl Decoder {
                 if header.rsv1 && !self.deflate {
                     return Err(ProtocolError::ReservedBits);
                 }
-                let own_stream = header.rsv1 && self.context.is_none();
+                let own_stream = header.rsv1 && progress.context.is_none();
                 progress.message = Some(Message {
                     text: opcode == OpCode::Text,
                     compressed: header.rsv1,
@@ -293,7 +293,7 @@ impl Decoder {
         if frame.header.opcode.is_control() {
             progress.control.extend_from_slice(piece);
         } else if let Some(message) = &mut progress.message {
-            message.add(piece, self.context.as_deref_mut(), limits.message_bytes())?;
+            message.add(piece, progress.context.as_deref_mut(), limits.message_bytes())?;
         }
         Ok(taken)
     }
@@ -312,7 +312,7 @@ impl Decoder {
             return Ok(None);
         }
         let Some(mut message) = progress.message.take() else { return Ok(None) };
-        message.finish(self.context.as_deref_mut(), limits.message_bytes(), codec)?;
+        message.finish(progress.context.as_deref_mut(), limits.message_bytes(), codec)?;
         if message.text {
             let text = String::from_utf8(message.payload).map_err(|_| ProtocolError::Utf8)?;
             return Ok(Some(Finished::Text(text)));
@@ -355,8 +355,12 @@ enum Finished {
 }
 
 impl Progress {
-    fn is_empty(&self) -> bool {
+    fn is_finished(&self) -> bool {
         self.header_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_finished() && self.context.is_none()
     }
 
     /// Completes a header, from here or from what was kept of it.
