@@ -4,6 +4,7 @@
 //! A member's own send takes along what was broadcast to it before ([`Inner::settle`]),
 //! so that both form one FIFO.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::rc::{Rc, Weak};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::connection::{Connection, Flag, Inner, State, deflate_settings, keeps_context};
+use crate::connections::Connections;
 use crate::group::{Audience, Broadcast, Group};
 use crate::message::Message;
 use crate::outbox::Queued;
@@ -28,26 +30,31 @@ const HOLD_MAX: Duration = Duration::from_millis(50);
 /// The groups of one shard and the broadcasts of this turn.
 #[derive(Default)]
 pub(crate) struct Fanout {
-    groups: HashMap<u32, Vec<Rc<Inner>>>,
+    /// The members of each group, by their tokens.
+    groups: HashMap<u32, Vec<u32>>,
+    /// What connections are members of beside their routers, with their places there.
+    rooms: HashMap<u32, Vec<(Group, u32)>>,
     pending: Vec<Arc<Broadcast>>,
     /// Bytes published since all clients had room, or since publishers were held back for them.
     pending_bytes: usize,
     /// Publishers are being held back.
     holding: bool,
     /// The number that the next broadcast gets.
-    next: u64,
+    next: u32,
     waiters: Vec<Waker>,
 }
 
-/// What a connection is a member of, with its places in the arrays.
-#[derive(Default)]
+/// What each connection knows of its groups.
 pub(crate) struct Membership {
-    router: Option<(Group, u32)>,
-    #[allow(clippy::box_collection, reason = "8 bytes instead of 24 in every connection without rooms")]
-    rooms: Option<Box<Vec<(Group, u32)>>>,
+    /// Its place among the members of its router, or [`NOWHERE`].
+    router_place: Cell<u32>,
     /// Broadcasts before this number are dealt with.
-    seen: u64,
+    seen: Cell<u32>,
 }
+
+const NOWHERE: u32 = u32::MAX;
+/// From here on the numbers of broadcasts begin again.
+const NUMBERS_MAX: u32 = u32::MAX / 2;
 
 /// Told to the service: broadcasts that a slow client did not get.
 #[derive(Debug)]
@@ -77,119 +84,134 @@ impl Shard {
 
     /// The connections of an audience on this shard.
     pub fn members(&self, audience: &Audience) -> Vec<Connection> {
-        let fanout = self.0.fanout.borrow();
-        fanout.members(audience).map(|member| Connection(member.clone())).collect()
+        let (fanout, connections) = (self.0.fanout.borrow(), self.0.connections.borrow());
+        fanout.members(audience, &connections).map(|member| Connection(member.clone())).collect()
     }
 }
 
 impl Fanout {
     /// Makes a connection a member; `false` where it is one already.
-    pub(crate) fn join(&mut self, member: &Rc<Inner>, group: &Group) -> bool {
-        let mut membership = member.membership.borrow_mut();
-        if membership.place(group.id()).is_some() {
+    pub(crate) fn join(&mut self, member: &Inner, group: &Group) -> bool {
+        if self.groups_of(member).any(|other| other.id() == group.id()) {
             return false;
         }
-        let place = self.add(member, group, &mut membership);
-        membership.rooms.get_or_insert_default().push((group.clone(), place));
+        let place = self.add(member, group);
+        self.rooms.entry(member.token()).or_default().push((group.clone(), place));
         true
     }
 
     /// The first membership: the router of the connection's route.
-    pub(crate) fn join_router(&mut self, member: &Rc<Inner>, group: &Group) {
-        let mut membership = member.membership.borrow_mut();
-        let place = self.add(member, group, &mut membership);
-        membership.router = Some((group.clone(), place));
+    pub(crate) fn join_router(&mut self, member: &Inner) {
+        if let Some(group) = member.router() {
+            member.membership.router_place.set(self.add(member, group));
+        }
     }
 
-    fn add(&mut self, member: &Rc<Inner>, group: &Group, membership: &mut Membership) -> u32 {
+    fn add(&mut self, member: &Inner, group: &Group) -> u32 {
         // What is pending was published before it joined.
-        membership.seen = self.next;
+        member.membership.seen.set(self.next);
         group.joined();
         let members = self.groups.entry(group.id()).or_default();
-        members.push(member.clone());
+        members.push(member.token());
         (members.len() - 1) as u32
     }
 
     /// Ends a membership; `false` where there was none.
-    pub(crate) fn leave(&mut self, member: &Rc<Inner>, id: u32) -> bool {
-        let taken = member.membership.borrow_mut().take(id);
-        let Some((group, place)) = taken else { return false };
-        self.remove(&group, place);
+    pub(crate) fn leave(&mut self, member: &Inner, id: u32, connections: &Connections) -> bool {
+        let Some(rooms) = self.rooms.get_mut(&member.token()) else { return false };
+        let Some(index) = rooms.iter().position(|(group, _)| group.id() == id) else { return false };
+        let (group, place) = rooms.swap_remove(index);
+        if rooms.is_empty() {
+            self.rooms.remove(&member.token());
+        }
+        self.remove(&group, place, connections);
         true
     }
 
     /// Ends all memberships.
-    pub(crate) fn leave_all(&mut self, member: &Rc<Inner>) {
-        let (router, rooms) = {
-            let mut membership = member.membership.borrow_mut();
-            (membership.router.take(), membership.rooms.take())
-        };
-        for (group, place) in router.into_iter().chain(rooms.into_iter().flat_map(|rooms| *rooms)) {
-            self.remove(&group, place);
+    pub(crate) fn leave_all(&mut self, member: &Inner, connections: &Connections) {
+        if let Some((group, place)) = member.router_membership() {
+            member.membership.router_place.set(NOWHERE);
+            self.remove(group, place, connections);
+        }
+        for (group, place) in self.rooms.remove(&member.token()).into_iter().flatten() {
+            self.remove(&group, place, connections);
         }
     }
 
-    fn remove(&mut self, group: &Group, place: u32) {
+    fn remove(&mut self, group: &Group, place: u32, connections: &Connections) {
         group.left();
         let Some(members) = self.groups.get_mut(&group.id()) else { return };
         members.swap_remove(place as usize);
-        if let Some(moved) = members.get(place as usize) {
-            moved.membership.borrow_mut().set_place(group.id(), place);
-        }
+        let moved = members.get(place as usize).and_then(|&token| connections.get(token));
         if members.is_empty() {
             self.groups.remove(&group.id());
         } else if members.capacity() > 64 && members.len() < members.capacity() / 4 {
             members.shrink_to(members.len() * 2);
         }
-    }
-
-    fn members<'a>(&'a self, audience: &'a Audience) -> impl Iterator<Item = &'a Rc<Inner>> {
-        let range = match audience {
-            Audience::Range(range) => range.clone(),
-            Audience::One(id) => *id..id.saturating_add(1),
-        };
-        range.filter_map(|id| self.groups.get(&id)).flatten()
-    }
-
-    fn first(&self) -> u64 {
-        self.next - self.pending.len() as u64
-    }
-}
-
-impl Membership {
-    fn place(&self, id: u32) -> Option<u32> {
-        self.all().find(|(group, _)| group.id() == id).map(|(_, place)| *place)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &(Group, u32)> {
-        self.router.iter().chain(self.rooms.iter().flat_map(|rooms| rooms.iter()))
-    }
-
-    fn take(&mut self, id: u32) -> Option<(Group, u32)> {
-        let rooms = self.rooms.as_mut()?;
-        let index = rooms.iter().position(|(group, _)| group.id() == id)?;
-        let taken = rooms.swap_remove(index);
-        if rooms.is_empty() {
-            self.rooms = None;
+        if let Some(moved) = moved {
+            self.set_place(moved, group.id(), place);
         }
-        Some(taken)
     }
 
-    fn set_place(&mut self, id: u32, place: u32) {
-        let rooms = self.rooms.iter_mut().flat_map(|rooms| rooms.iter_mut());
-        if let Some((_, old)) = self.router.iter_mut().chain(rooms).find(|(group, _)| group.id() == id) {
+    fn set_place(&mut self, member: &Inner, id: u32, place: u32) {
+        if member.router_membership().is_some_and(|(group, _)| group.id() == id) {
+            return member.membership.router_place.set(place);
+        }
+        let rooms = self.rooms.get_mut(&member.token());
+        if let Some((_, old)) = rooms.into_iter().flatten().find(|(group, _)| group.id() == id) {
             *old = place;
         }
     }
 
-    pub(crate) fn is_addressed(&self, audience: &Audience) -> bool {
-        self.all().any(|(group, _)| audience.contains(group.id()))
+    /// Its router and its rooms.
+    fn groups_of<'a>(&'a self, member: &'a Inner) -> impl Iterator<Item = &'a Group> {
+        let rooms = self.rooms.get(&member.token());
+        let router = member.router_membership().map(|(group, _)| group);
+        router.into_iter().chain(rooms.into_iter().flatten().map(|(group, _)| group))
     }
 
-    pub(crate) fn tell_over_mark(&self, over: bool) {
-        for (group, _) in self.all() {
+    pub(crate) fn is_addressed(&self, member: &Inner, audience: &Audience) -> bool {
+        self.groups_of(member).any(|group| audience.contains(group.id()))
+    }
+
+    pub(crate) fn tell_over_mark(&self, member: &Inner, over: bool) {
+        for group in self.groups_of(member) {
             if over { group.rose_over_mark() } else { group.fell_under_mark() }
         }
+    }
+
+    fn members<'a>(&'a self, audience: &Audience, connections: &'a Connections) -> impl Iterator<Item = &'a Rc<Inner>> {
+        let range = match audience {
+            Audience::Range(range) => range.clone(),
+            Audience::One(id) => *id..id.saturating_add(1),
+        };
+        range.filter_map(|id| self.groups.get(&id)).flatten().filter_map(|&token| connections.get(token))
+    }
+
+    fn first(&self) -> u32 {
+        self.next - self.pending.len() as u32
+    }
+
+    /// With nothing pending, all that was numbered is dealt with: the numbers may begin again.
+    fn renumber(&mut self, connections: &Connections) {
+        if self.next >= NUMBERS_MAX && self.pending.is_empty() {
+            self.next = 0;
+            connections.iter().for_each(|inner| inner.membership.seen.set(0));
+        }
+    }
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        Membership { router_place: Cell::new(NOWHERE), seen: Cell::new(0) }
+    }
+}
+
+impl Inner {
+    fn router_membership(&self) -> Option<(&Group, u32)> {
+        let place = self.membership.router_place.get();
+        self.router().filter(|_| place != NOWHERE).map(|group| (group, place))
     }
 }
 
@@ -216,9 +238,10 @@ impl ShardInner {
         let mut done = 0;
         while done < pending.len() {
             let batch = &pending[done..][..batch_len(&pending[done..])];
-            self.deliver_batch(batch, first + done as u64);
+            self.deliver_batch(batch, first + done as u32);
             done += batch.len();
         }
+        self.fanout.borrow_mut().renumber(&self.connections.borrow());
         self.pace_publishers();
     }
 
@@ -247,15 +270,15 @@ impl ShardInner {
         waiters.into_iter().for_each(Waker::wake);
     }
 
-    fn deliver_batch(&self, batch: &[Arc<Broadcast>], first: u64) {
-        let mut round = Round::new(batch, first);
-        let fanout = self.fanout.borrow();
+    fn deliver_batch(&self, batch: &[Arc<Broadcast>], first: u32) {
+        let (fanout, connections) = (self.fanout.borrow(), self.connections.borrow());
+        let mut round = Round::new(batch, first, &fanout);
         let mut done: Vec<&Audience> = Vec::new();
         for broadcast in batch {
             if done.contains(&&broadcast.audience) {
                 continue;
             }
-            for member in fanout.members(&broadcast.audience) {
+            for member in fanout.members(&broadcast.audience, &connections) {
                 round.deliver(member);
             }
             done.push(&broadcast.audience);
@@ -285,8 +308,11 @@ fn batch_len(pending: &[Arc<Broadcast>]) -> usize {
 /// The broadcasts of one turn on their way through the members.
 struct Round<'a> {
     pending: &'a [Arc<Broadcast>],
-    first: u64,
-    /// All broadcasts have the same audience and leave nobody out: members get the same bytes.
+    first: u32,
+    fanout: &'a Fanout,
+    /// All broadcasts have the same audience: all are for whoever is met.
+    one_audience: bool,
+    /// They also leave nobody out: members get the same bytes.
     uniform: bool,
     /// All frames in a row, for each deflate setting in use.
     batches: Vec<(BatchKey, Bytes)>,
@@ -296,15 +322,15 @@ struct Round<'a> {
 type BatchKey = Option<((u8, u8), usize)>;
 
 impl<'a> Round<'a> {
-    fn new(pending: &'a [Arc<Broadcast>], first: u64) -> Self {
-        let uniform = pending.windows(2).all(|pair| pair[0].audience == pair[1].audience)
-            && pending.iter().all(|broadcast| broadcast.exclude.is_empty());
-        Round { pending, first, uniform, batches: Vec::new() }
+    fn new(pending: &'a [Arc<Broadcast>], first: u32, fanout: &'a Fanout) -> Self {
+        let one_audience = pending.windows(2).all(|pair| pair[0].audience == pair[1].audience);
+        let uniform = one_audience && pending.iter().all(|broadcast| broadcast.exclude.is_empty());
+        Round { pending, first, fanout, one_audience, uniform, batches: Vec::new() }
     }
 
     fn deliver(&mut self, member: &Rc<Inner>) {
-        let end = self.first + self.pending.len() as u64;
-        let start = std::mem::replace(&mut member.membership.borrow_mut().seen, end).max(self.first);
+        let end = self.first + self.pending.len() as u32;
+        let start = member.membership.seen.replace(end).max(self.first);
         if start >= end {
             return;
         }
@@ -318,10 +344,15 @@ impl<'a> Round<'a> {
         }
         for broadcast in &self.pending[(start - self.first) as usize..] {
             // One of them may be what closes a client that is too slow.
-            if state.is_connected() && member.is_reached_by(broadcast) {
+            if state.is_connected() && self.reaches(member, broadcast) {
                 member.queue_broadcast(&mut state, broadcast);
             }
         }
+    }
+
+    fn reaches(&self, member: &Inner, broadcast: &Broadcast) -> bool {
+        !broadcast.exclude.contains(&member.id())
+            && (self.one_audience || self.fanout.is_addressed(member, &broadcast.audience))
     }
 
     fn batch(&mut self, member: &Rc<Inner>, state: &State) -> Bytes {
@@ -347,19 +378,19 @@ impl Inner {
         }
         let mine: Vec<Arc<Broadcast>> = {
             let fanout = self.shard.fanout.borrow();
-            let seen = std::mem::replace(&mut self.membership.borrow_mut().seen, fanout.next);
+            let seen = self.membership.seen.replace(fanout.next);
             let skip = seen.saturating_sub(fanout.first()) as usize;
-            fanout.pending.iter().skip(skip).filter(|broadcast| self.is_reached_by(broadcast)).cloned().collect()
+            let id = self.id();
+            let is_for_this = |broadcast: &&Arc<Broadcast>| {
+                !broadcast.exclude.contains(&id) && fanout.is_addressed(self, &broadcast.audience)
+            };
+            fanout.pending.iter().skip(skip).filter(is_for_this).cloned().collect()
         };
         for broadcast in mine {
             if state.is_connected() {
                 self.queue_broadcast(state, &broadcast);
             }
         }
-    }
-
-    fn is_reached_by(&self, broadcast: &Broadcast) -> bool {
-        !broadcast.exclude.contains(&self.id) && self.membership.borrow().is_addressed(&broadcast.audience)
     }
 
     /// Nothing waits before the broadcast, and everybody with the same settings gets the same bytes.
@@ -399,7 +430,7 @@ impl Inner {
             Ok(n) => n,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
             Err(error) => {
-                tracing::debug!(id = %self.id, %error, "broadcast failed");
+                tracing::debug!(id = %self.id(), %error, "broadcast failed");
                 return self.cut(state);
             }
         };
@@ -451,5 +482,94 @@ impl Inner {
     fn tell_dropped(self: &Rc<Self>, messages: Vec<Message>) {
         self.shard.shared.metrics.dropped(messages.len());
         self.shard.drops.borrow_mut().push((Connection(self.clone()), Dropped { messages }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::service::BoxedTask;
+    use crate::{Accept, MemoryClient, Profile, Server, ServerSettings, Service, Settings};
+
+    /// Accepts everybody into one group.
+    struct Lobby(Group);
+
+    impl Service for Lobby {
+        fn websocket(self: Rc<Self>, connection: &Connection) -> Option<BoxedTask> {
+            connection.set_profile(Arc::new(Profile::new(Settings::default(), Some(self.0.clone()), ())));
+            connection.accept(Accept::default()).unwrap();
+            Some(Box::pin(std::future::pending()))
+        }
+
+        fn has_websocket(&self, _: &str) -> bool {
+            true
+        }
+    }
+
+    fn lobby() -> (Shard, Group) {
+        let shard = Server::new(ServerSettings::default()).shard(Instant::now()).unwrap();
+        let group = Group::new(7);
+        shard.set_service(Rc::new(Lobby(group.clone())));
+        (shard, group)
+    }
+
+    fn enter(shard: &Shard) -> MemoryClient {
+        let client = shard.connect_memory(1 << 16);
+        client.write(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        );
+        shard.turn(Instant::now());
+        assert!(read(&client).starts_with("HTTP/1.1 101"));
+        client
+    }
+
+    fn read(client: &MemoryClient) -> String {
+        match client.poll_read(&mut Context::from_waker(Waker::noop()), 1 << 16) {
+            Poll::Ready(bytes) => String::from_utf8_lossy(&bytes.unwrap()).into_owned(),
+            Poll::Pending => String::new(),
+        }
+    }
+
+    fn publish(shard: &Shard, text: &str) {
+        shard.publish(&Arc::new(Broadcast::new(Audience::One(7), text.into())));
+    }
+
+    #[test]
+    fn whoever_is_moved_to_the_place_of_one_that_left_is_still_reached() {
+        let (shard, group) = lobby();
+        let clients = [enter(&shard), enter(&shard), enter(&shard)];
+        let [first, second, third] = clients;
+        drop(first);
+        shard.turn(Instant::now());
+        drop(third);
+        shard.turn(Instant::now());
+        assert_eq!(group.members(), 1);
+        publish(&shard, "hello");
+        shard.turn(Instant::now());
+        assert!(read(&second).ends_with("hello"));
+        shard.cancel_all();
+    }
+
+    #[test]
+    fn broadcasts_go_on_when_their_numbers_begin_again() {
+        let (shard, _) = lobby();
+        let before = enter(&shard);
+        shard.0.fanout.borrow_mut().next = NUMBERS_MAX - 1;
+        let after = enter(&shard);
+        for round in 0..3 {
+            let (one, other) = (format!("one {round}"), format!("other {round}"));
+            publish(&shard, &one);
+            publish(&shard, &other);
+            shard.turn(Instant::now());
+            for client in [&before, &after] {
+                let text = read(client);
+                assert!(text.contains(&one) && text.ends_with(&other), "{text:?}");
+            }
+        }
+        assert_eq!(shard.0.fanout.borrow().next, 4);
+        shard.cancel_all();
     }
 }

@@ -88,7 +88,7 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
             Poll::Pending => takeover.borrow_mut().take().map_or(Poll::Pending, |head| Poll::Ready(Some(head))),
             Poll::Ready(result) => {
                 if let Err(error) = result {
-                    tracing::debug!(id = %inner.id, %error, "HTTP connection ended");
+                    tracing::debug!(id = %inner.id(), %error, "HTTP connection ended");
                 }
                 Poll::Ready(None)
             }
@@ -146,7 +146,7 @@ async fn caught(
     });
     Ok(result.await.unwrap_or_else(|| {
         inner.shard.shared.metrics.closed(crate::metrics::Cause::Panic);
-        tracing::error!(id = %inner.id, "an HTTP handler panicked");
+        tracing::error!(id = %inner.id(), "an HTTP handler panicked");
         plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
     }))
 }

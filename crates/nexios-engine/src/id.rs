@@ -20,21 +20,22 @@ pub struct ConnectionId {
     low: u64,
 }
 
+/// The random bits of an id: all that a connection has to remember of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Secret([u8; 10]);
+
 /// The text is not a connection id: 32 hexadecimal digits are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a connection id is 32 hexadecimal digits")]
 pub struct InvalidConnectionId;
 
 impl ConnectionId {
-    /// A fresh id; its random bits are from the operating system.
-    pub(crate) fn new(shard: u16, token: u32) -> Self {
+    pub(crate) fn new(Secret(secret): Secret, token: u32, shard: u16) -> Self {
         let mut bytes = [0; 16];
-        if getrandom::fill(&mut bytes).is_err() {
-            // Only where the kernel has no random source at all; unique still matters.
-            bytes = fastrand::u128(..).to_ne_bytes();
-        }
-        let random = u128::from_ne_bytes(bytes) << 48;
-        ConnectionId::from_bits(random | u128::from(token) << 16 | u128::from(shard))
+        bytes[..10].copy_from_slice(&secret);
+        bytes[10..14].copy_from_slice(&token.to_be_bytes());
+        bytes[14..].copy_from_slice(&shard.to_be_bytes());
+        ConnectionId::from_bits(u128::from_be_bytes(bytes))
     }
 
     /// The index of the shard that it lives on.
@@ -46,13 +47,26 @@ impl ConnectionId {
         ConnectionId { high: (bits >> 64) as u64, low: bits as u64 }
     }
 
-    /// Tells this connection from others in the same slot.
-    pub(crate) fn serial(self) -> u32 {
-        self.high as u32
-    }
-
     pub(crate) fn token(self) -> u32 {
         (self.low >> 16) as u32
+    }
+}
+
+impl Secret {
+    /// From the operating system.
+    pub(crate) fn random() -> Self {
+        let mut bytes = [0; 10];
+        if getrandom::fill(&mut bytes).is_err() {
+            // Only where the kernel has no random source at all; unique still matters.
+            fastrand::fill(&mut bytes);
+        }
+        Secret(bytes)
+    }
+
+    /// Some of its bits, for what stays within the shard.
+    pub(crate) fn serial(self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_ne_bytes([a, b, c, d])
     }
 }
 
@@ -84,9 +98,9 @@ mod tests {
 
     #[test]
     fn an_id_says_where_its_connection_lives() {
-        let id = ConnectionId::new(3, 70_000);
+        let id = ConnectionId::new(Secret::random(), 70_000, 3);
         assert_eq!((id.shard(), id.token()), (3, 70_000));
-        assert_ne!(id, ConnectionId::new(3, 70_000));
+        assert_ne!(id, ConnectionId::new(Secret::random(), 70_000, 3));
     }
 
     #[test]

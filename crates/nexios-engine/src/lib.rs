@@ -5,6 +5,7 @@
 //! [`Shard::next_timeout`]. What connections mean is the [`Service`]'s affair.
 
 mod connection;
+mod connections;
 mod fanout;
 mod group;
 mod http;

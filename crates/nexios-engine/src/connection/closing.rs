@@ -110,7 +110,7 @@ impl Inner {
             remote.disconnected(state.close.as_deref());
         }
         match self.shard.fanout.try_borrow_mut() {
-            Ok(mut fanout) => fanout.leave_all(self),
+            Ok(mut fanout) => fanout.leave_all(self, &self.shard.connections.borrow()),
             // A broadcast is walking the groups just now.
             Err(_) => self.shard.leaving.borrow_mut().push(self.clone()),
         }

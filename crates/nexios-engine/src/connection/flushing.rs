@@ -64,7 +64,7 @@ impl Inner {
             }
             Ok(Flushed::Blocked { progress }) => self.block(state, progress),
             Err(error) => {
-                tracing::debug!(id = %self.id, %error, "write failed");
+                tracing::debug!(id = %self.id(), %error, "write failed");
                 return self.cut(state);
             }
         }
@@ -147,7 +147,7 @@ impl Inner {
     /// would be closed for it.
     pub(super) fn tell_over_mark(&self, state: &mut State, over: bool) {
         state.flags.set(Flag::OverMark, over);
-        self.membership.borrow().tell_over_mark(over);
+        self.shard.fanout.borrow().tell_over_mark(self, over);
         if self.settings().slow_client == SlowClient::Close {
             let crowd = self.shard.crowd.get();
             self.shard.crowd.set(if over { crowd + 1 } else { crowd.saturating_sub(1) });
@@ -162,7 +162,7 @@ impl Inner {
     /// The client has not taken a byte for the drain timeout, or its outbox is at the limit.
     pub(crate) fn close_slow_client(self: &Rc<Self>, state: &mut State) {
         self.shard.shared.metrics.closed(Cause::SlowClient);
-        tracing::debug!(id = %self.id, unsent = state.outbox_len(), "closing a slow client");
+        tracing::debug!(id = %self.id(), unsent = state.outbox_len(), "closing a slow client");
         if let Some(outbox) = &mut state.outbox {
             outbox.drop_unwritten();
         }

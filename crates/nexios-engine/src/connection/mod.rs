@@ -34,7 +34,8 @@ pub use sending::SendError;
 pub(crate) use sending::{deflate_settings, keeps_context};
 
 use crate::fanout::Membership;
-use crate::id::ConnectionId;
+use crate::group::Group;
+use crate::id::{ConnectionId, Secret};
 use crate::inbox::Inbox;
 use crate::mailbox::RemoteShared;
 use crate::outbox::Outbox;
@@ -78,13 +79,14 @@ pub struct CloseInfo {
 
 pub(crate) struct Inner {
     pub(crate) shard: Rc<ShardInner>,
-    pub(crate) id: ConnectionId,
+    token: u32,
+    secret: Secret,
     peer: Peer,
     profile: OnceCell<Arc<Profile>>,
     /// The front end's.
     marks: Cell<u8>,
     pub(crate) state: RefCell<State>,
-    pub(crate) membership: RefCell<Membership>,
+    pub(crate) membership: Membership,
 }
 
 /// A peer's address in 16 bytes.
@@ -182,7 +184,7 @@ struct RoundTrip {
 impl Connection {
     /// Its id, not guessable, unique for ever.
     pub fn id(&self) -> ConnectionId {
-        self.0.id
+        self.0.id()
     }
 
     /// Where it is in its life.
@@ -255,7 +257,7 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("id", &self.0.id).finish_non_exhaustive()
+        f.debug_struct("Connection").field("id", &self.0.id()).finish_non_exhaustive()
     }
 }
 
@@ -274,19 +276,34 @@ impl Inner {
             Some(SocketAddr::V6(address)) => Peer::V6(Box::new(address)),
         };
         Inner {
-            id: ConnectionId::new(shard.index, token),
             shard,
+            token,
+            secret: Secret::random(),
             peer,
             profile: OnceCell::new(),
             marks: Cell::new(0),
             state: RefCell::new(State::new(stream, clock, counted)),
-            membership: RefCell::default(),
+            membership: Membership::default(),
         }
     }
 
     /// Its slot on the shard.
     pub(crate) fn token(&self) -> u32 {
-        self.id.token()
+        self.token
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        ConnectionId::new(self.secret, self.token, self.shard.index)
+    }
+
+    /// Tells it from others that have had the same slot.
+    fn serial(&self) -> u32 {
+        self.secret.serial()
+    }
+
+    /// The group that it joins when it is accepted.
+    pub(crate) fn router(&self) -> Option<&Group> {
+        self.profile.get()?.group.as_ref()
     }
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
@@ -388,7 +405,7 @@ mod tests {
         assert!(size_of::<Phase>() <= 32);
         assert!(size_of::<Clock>() <= 24);
         assert!(size_of::<State>() <= 136 + debug);
-        assert!(size_of::<Membership>() <= 32);
-        assert!(size_of::<Inner>() <= 240 + debug);
+        assert!(size_of::<Membership>() <= 8);
+        assert!(size_of::<Inner>() <= 200 + debug);
     }
 }

@@ -81,9 +81,7 @@ impl Connection {
     /// [`AcceptError`]: answered already, a header that cannot be sent, or the client left.
     pub fn accept(&self, accept: Accept) -> Result<(), AcceptError> {
         self.0.switch_protocols(accept.subprotocol.as_deref(), &accept.headers)?;
-        if let Some(group) = self.0.profile.get().and_then(|profile| profile.group.as_ref()) {
-            self.0.shard.fanout.borrow_mut().join_router(&self.0, group);
-        }
+        self.0.shard.fanout.borrow_mut().join_router(&self.0);
         self.0.shard.shared.metrics.connected();
         let mut state = self.0.state.borrow_mut();
         if !self.0.settings().keep_head {
@@ -157,7 +155,7 @@ impl Inner {
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    tracing::debug!(id = %self.id, %error, "connection failed before its request");
+                    tracing::debug!(id = %self.id(), %error, "connection failed before its request");
                     return self.cut(state);
                 }
             };
@@ -269,7 +267,7 @@ impl Inner {
         let mut refusal = Refusal::new(error.status(), format!("{error}\n"));
         refusal.headers = error.response_headers().iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
         self.shard.shared.metrics.refused(Cause::Handshake);
-        tracing::debug!(id = %self.id, status = refusal.status, %error, "handshake refused");
+        tracing::debug!(id = %self.id(), status = refusal.status, %error, "handshake refused");
         self.answer_and_hang_up(state, &refusal, CloseInfo::cut());
     }
 

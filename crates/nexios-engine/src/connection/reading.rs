@@ -221,7 +221,7 @@ impl Inner {
                 None
             }
             Err(error) => {
-                tracing::debug!(id = %self.id, %error, "protocol error");
+                tracing::debug!(id = %self.id(), %error, "protocol error");
                 self.shard.shared.metrics.closed(Cause::Protocol);
                 let info = CloseInfo::new(error.close_code().get(), "");
                 self.end_behind_messages(state, info, control);

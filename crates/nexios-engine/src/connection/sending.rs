@@ -116,12 +116,12 @@ impl Connection {
     /// Ends its membership; `false` where it was none.
     pub fn leave(&self, group: &Group) -> bool {
         self.0.settle(&mut self.0.state.borrow_mut());
-        self.0.shard.fanout.borrow_mut().leave(&self.0, group.id())
+        self.0.shard.fanout.borrow_mut().leave(&self.0, group.id(), &self.0.shard.connections.borrow())
     }
 
     /// Whether it is connected and a member of one of these groups.
     pub fn is_in(&self, audience: &Audience) -> bool {
-        self.0.state.borrow().is_connected() && self.0.membership.borrow().is_addressed(audience)
+        self.0.state.borrow().is_connected() && self.0.shard.fanout.borrow().is_addressed(&self.0, audience)
     }
 
     /// Whether a broadcast would leave it out now: it is above its mark, under
@@ -139,7 +139,7 @@ impl Connection {
         let limit = self.0.settings().outbox_bytes_max;
         let rare = state.rare();
         let shared = rare.remote.get_or_insert_with(|| {
-            Arc::new(RemoteShared::new(self.0.id, self.0.shard.handle(), limit, connected, unsent))
+            Arc::new(RemoteShared::new(self.0.id(), self.0.shard.handle(), limit, connected, unsent))
         });
         RemoteConnection(shared.clone())
     }

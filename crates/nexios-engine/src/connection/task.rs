@@ -10,7 +10,7 @@ use crate::shard::Stopwatch;
 
 impl Inner {
     fn task_key(&self) -> TaskKey {
-        TaskKey { table: Table::Connections, slot: self.token(), serial: self.id.serial() }
+        TaskKey { table: Table::Connections, slot: self.token(), serial: self.serial() }
     }
 
     /// Whether this key names the connection's task, of now or of earlier.

@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Registry, Token};
 use nexios_protocol::Codec;
-use slab::Slab;
 
 use crate::connection::{Clock, Connection, Flag, Inner, Opened, State};
+use crate::connections::Connections;
 use crate::fanout::{Dropped, Fanout};
 use crate::id::ConnectionId;
 use crate::inbox::Inbox;
@@ -73,7 +73,7 @@ pub(crate) struct ShardInner {
     pub(crate) runner: Runner,
     tasks: Tasks,
     /// Those whose socket is open, and those whose task has not ended.
-    connections: RefCell<Slab<Rc<Inner>>>,
+    pub(crate) connections: RefCell<Connections>,
     open_sockets: Cell<usize>,
     listeners: RefCell<Listeners>,
     pub(crate) fanout: RefCell<Fanout>,
@@ -242,7 +242,7 @@ impl Shard {
     /// The connection with this id, if it lives here and is not gone.
     pub fn connection(&self, id: &ConnectionId) -> Option<Connection> {
         let connections = self.0.connections.borrow();
-        let inner = connections.get(id.token() as usize).filter(|inner| inner.id == *id)?;
+        let inner = connections.get(id.token()).filter(|inner| inner.id() == *id)?;
         (!inner.is_reaped()).then(|| Connection(inner.clone()))
     }
 
@@ -328,13 +328,13 @@ impl ShardInner {
 
     pub(crate) fn cancel_tasks(&self) {
         self.tasks.cancel_all();
-        let all: Vec<Rc<Inner>> = self.connections.borrow().iter().map(|(_, inner)| inner.clone()).collect();
+        let all: Vec<Rc<Inner>> = self.connections.borrow().iter().cloned().collect();
         all.iter().for_each(Inner::cancel_task);
     }
 
     /// The connection whose task this key names.
     fn connection_of(&self, key: TaskKey) -> Option<Rc<Inner>> {
-        self.connections.borrow().get(key.slot as usize).filter(|inner| inner.has_key(key)).cloned()
+        self.connections.borrow().get(key.slot).filter(|inner| inner.has_key(key)).cloned()
     }
 
     pub(crate) fn listeners(&self) -> &RefCell<Listeners> {
@@ -343,7 +343,7 @@ impl ShardInner {
 
     /// Watches a new connection's socket.
     pub(crate) fn register(&self, token: u32) -> io::Result<()> {
-        let inner = self.connections.borrow().get(token as usize).cloned();
+        let inner = self.connections.borrow().get(token).cloned();
         let Some(inner) = inner else { return Ok(()) };
         let mut state = inner.state.borrow_mut();
         state.stream.register(&self.registry, Token(token as usize))
@@ -364,32 +364,25 @@ impl ShardInner {
     /// The connections at this moment whose sockets are open.
     pub(crate) fn all_connections(&self) -> Vec<Rc<Inner>> {
         let connections = self.connections.borrow();
-        connections.iter().map(|(_, inner)| inner.clone()).filter(|inner| !inner.is_reaped()).collect()
+        connections.iter().filter(|inner| !inner.is_reaped()).cloned().collect()
     }
 
     /// Gives the slot back once the socket is reaped and the task has ended. The socket was open
     /// in an earlier turn at the latest, so no event of this one can meet the slot's next owner.
     pub(crate) fn free_if_over(&self, inner: &Inner) {
-        let mut connections = self.connections.borrow_mut();
-        let slot = inner.token() as usize;
-        let is_its_own = connections.get(slot).is_some_and(|owner| std::ptr::eq(&**owner, inner));
-        if is_its_own && inner.is_over() {
-            connections.remove(slot);
+        if inner.is_over() {
+            self.connections.borrow_mut().remove(inner);
         }
     }
 
     /// Takes over a new stream; returns its slot. A counted one holds a place in the server's limits.
     pub(crate) fn adopt(self: &Rc<Self>, stream: Stream, peer: Option<std::net::SocketAddr>, counted: bool) -> u32 {
         let clock = Clock::new(self.tick(), self.shared.settings.head_timeout);
-        let mut connections = self.connections.borrow_mut();
-        let entry = connections.vacant_entry();
-        let token = entry.key() as u32;
-        let inner = Rc::new(Inner::new(self.clone(), token, stream, peer, clock, counted));
-        entry.insert(inner.clone());
-        drop(connections);
+        let make = |token| Inner::new(self.clone(), token, stream, peer, clock, counted);
+        let inner = self.connections.borrow_mut().add(make);
         self.open_sockets.update(|open| open + 1);
         inner.arm_first();
-        token
+        inner.token()
     }
 
     pub(crate) fn inject(&self, token: u32, readiness: Readiness) {

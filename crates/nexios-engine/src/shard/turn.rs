@@ -106,7 +106,7 @@ impl ShardInner {
     }
 
     fn on_readiness(self: &Rc<Self>, token: usize, readiness: Readiness, buffer: &mut [u8], run: &dyn Fn()) {
-        let inner = self.connections.borrow().get(token).cloned();
+        let inner = self.connections.borrow().get(token as u32).cloned();
         let Some(inner) = inner else { return };
         inner.on_readiness(readiness, buffer, run);
         drop(inner);
@@ -134,7 +134,7 @@ impl ShardInner {
             return;
         }
         for (token, opened) in self.opened.take() {
-            let inner = self.connections.borrow().get(token as usize).cloned();
+            let inner = self.connections.borrow().get(token).cloned();
             let Some(inner) = inner else { continue };
             match opened {
                 Opened::Upgrade(head, early) => inner.open_upgrade(head, early),
@@ -149,7 +149,7 @@ impl ShardInner {
             let due = self.timers.borrow_mut().pop_due(now);
             let Some((entry, tokens)) = due else { return };
             for token in tokens {
-                let inner = self.connections.borrow().get(token as usize).cloned();
+                let inner = self.connections.borrow().get(token).cloned();
                 if let Some(inner) = inner {
                     inner.on_tick(entry, now);
                 }
@@ -218,13 +218,13 @@ impl ShardInner {
         let ended = coarse_now();
         stopwatch.last = Some(ended);
         if ended.saturating_sub(started) > BLOCKING {
-            let id = owner.map(|inner| inner.id);
+            let id = owner.map(Inner::id);
             tracing::warn!(?id, blocked = ?(ended - started), "a handler blocked its thread: move the work to spawn_blocking");
         }
         polled.map_or_else(
             |_| {
                 self.shared.metrics.closed(Cause::Panic);
-                tracing::error!(id = ?owner.map(|inner| inner.id), "a handler panicked; only its connection ends");
+                tracing::error!(id = ?owner.map(Inner::id), "a handler panicked; only its connection ends");
                 Poll::Ready(true)
             },
             |polled| polled.map(|()| false),
@@ -251,7 +251,7 @@ impl ShardInner {
         self.flush_broadcasts();
         self.flush_dirty();
         for inner in self.leaving.take() {
-            self.fanout.borrow_mut().leave_all(&inner);
+            self.fanout.borrow_mut().leave_all(&inner, &self.connections.borrow());
         }
         self.tell_drops();
         self.reap();
@@ -285,7 +285,7 @@ impl ShardInner {
     /// Frees the places of connections that ended in this turn.
     fn reap(&self) {
         for token in self.gone.take() {
-            let inner = self.connections.borrow().get(token as usize).cloned();
+            let inner = self.connections.borrow().get(token).cloned();
             let Some(inner) = inner else { continue };
             let mut state = inner.state.borrow_mut();
             state.flags.set(Flag::Reaped, true);
