@@ -75,7 +75,7 @@ impl FrameHeader {
     #[inline]
     pub fn encode(&self) -> ([u8; HEADER_BYTES_MAX], usize) {
         let mut bytes = [0; HEADER_BYTES_MAX];
-        bytes[0] = u8::from(self.fin) << 7 | u8::from(self.rsv1) << 6 | self.opcode as u8;
+        bytes[0] = first_byte(self.fin, self.rsv1, self.opcode);
         let mut len = match self.payload_len {
             0..=125 => {
                 bytes[1] = self.payload_len as u8;
@@ -101,6 +101,10 @@ impl FrameHeader {
     }
 }
 
+fn first_byte(fin: bool, rsv1: bool, opcode: OpCode) -> u8 {
+    u8::from(fin) << 7 | u8::from(rsv1) << 6 | opcode as u8
+}
+
 /// RSV2, RSV3 and the opcode can be judged by the first byte alone.
 #[inline]
 fn check_first(first: u8) -> Result<OpCode, ProtocolError> {
@@ -120,9 +124,14 @@ fn check_first(first: u8) -> Result<OpCode, ProtocolError> {
 /// ```
 #[inline]
 pub fn write_frame(out: &mut Vec<u8>, opcode: OpCode, fin: bool, rsv1: bool, payload: &[u8], mask: Option<[u8; 4]>) {
+    out.reserve(HEADER_BYTES_MAX + payload.len());
+    if mask.is_none() && payload.len() < 126 {
+        // What most frames are, without a detour.
+        out.extend_from_slice(&[first_byte(fin, rsv1, opcode), payload.len() as u8]);
+        return out.extend_from_slice(payload);
+    }
     let header = FrameHeader { fin, rsv1, opcode, payload_len: payload.len() as u64, mask };
     let (bytes, len) = header.encode();
-    out.reserve(len + payload.len());
     out.extend_from_slice(&bytes[..len]);
     let start = out.len();
     out.extend_from_slice(payload);

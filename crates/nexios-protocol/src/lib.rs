@@ -30,6 +30,6 @@ pub use handshake::{
 };
 pub use limits::Limits;
 pub use mask::apply_mask;
-pub use message::{Decoder, Event};
+pub use message::{Decoder, Event, Whole};
 pub use opcode::OpCode;
 pub use role::Role;

@@ -9,9 +9,9 @@
 /// assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
 /// ```
 #[inline]
-pub fn apply_mask(payload: &mut [u8], mut key: [u8; 4], offset: usize) {
-    key.rotate_left(offset & 3);
-    let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
+pub fn apply_mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
+    let narrow = u32::from_le_bytes(key).rotate_right(8 * (offset as u32 & 3));
+    let (wide, key) = ((u64::from(narrow) << 32 | u64::from(narrow)).to_le(), narrow.to_le_bytes());
     // Eight bytes at a time: the compiler makes vector instructions of it.
     let (chunks, rest) = payload.as_chunks_mut::<8>();
     for chunk in chunks {

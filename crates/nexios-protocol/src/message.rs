@@ -27,6 +27,26 @@ pub enum Event<'a> {
     Close(Option<CloseFrame<'a>>),
 }
 
+/// A message that came in one plain frame, borrowed from where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whole<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+}
+
+/// Texts up to here are unmasked into an aligned block, where checking them is fastest.
+const SHORT_BYTES_MAX: usize = 64;
+
+/// Where the payload of an unfragmented, uncompressed data frame lies that is all there.
+struct PlainFrame {
+    text: bool,
+    key: [u8; 4],
+    start: usize,
+    end: usize,
+}
+
 /// Turns the bytes of one peer into events, in place.
 ///
 /// Call [`decode`](Self::decode) with what was read, and again with what it did not use.
@@ -81,6 +101,61 @@ struct Message {
 
 type Decoded<'a> = Result<(usize, Option<Event<'a>>), ProtocolError>;
 
+impl PlainFrame {
+    #[inline]
+    fn parse(input: &[u8], role: Role) -> Option<Self> {
+        let &[first, second, ..] = input else { return None };
+        let text = match first {
+            0x81 => true,
+            0x82 => false,
+            _ => return None,
+        };
+        let (len, len_end) = match second & 0x7f {
+            126 => {
+                let len = usize::from(u16::from_be_bytes(*input.get(2..)?.first_chunk()?));
+                (Some(len).filter(|len| *len >= 126)?, 4)
+            }
+            127 => {
+                let len = u64::from_be_bytes(*input.get(2..)?.first_chunk()?);
+                (usize::try_from(len).ok().filter(|len| *len > usize::from(u16::MAX))?, 10)
+            }
+            len => (usize::from(len), 2),
+        };
+        let (key, start) = match (role, second & 0x80 != 0) {
+            (Role::Server, true) => (*input.get(len_end..)?.first_chunk()?, len_end + 4),
+            (Role::Client, false) => ([0; 4], len_end),
+            _ => return None,
+        };
+        (len <= input.len() - start).then(|| PlainFrame { text, key, start, end: start + len })
+    }
+}
+
+#[repr(align(16))]
+struct Block([u8; SHORT_BYTES_MAX]);
+
+/// `None`, and nothing is changed, where it is no UTF-8.
+#[inline]
+fn lend_short_text(payload: &[u8], key: [u8; 4], take: impl FnOnce(Whole<'_>)) -> Option<()> {
+    let mut block = Block([0; SHORT_BYTES_MAX]);
+    block.0[..payload.len()].copy_from_slice(payload);
+    apply_mask(&mut block.0, key, 0);
+    let text = std::str::from_utf8(&block.0[..payload.len()]).ok()?;
+    take(Whole::Text(text));
+    Some(())
+}
+
+/// `None`, and nothing is changed, where it is no UTF-8.
+#[inline]
+fn lend_text(payload: &mut [u8], key: [u8; 4], take: impl FnOnce(Whole<'_>)) -> Option<()> {
+    apply_mask(payload, key, 0);
+    let Ok(text) = simdutf8::basic::from_utf8(payload) else {
+        apply_mask(payload, key, 0);
+        return None;
+    };
+    take(Whole::Text(text));
+    Some(())
+}
+
 impl Decoder {
     /// A decoder for what our peer sends; `role` is our own.
     pub fn new(role: Role, deflate: Option<&Agreed>) -> Self {
@@ -127,6 +202,30 @@ impl Decoder {
             };
         }
         self.decode_pieces(input, limits, codec)
+    }
+
+    /// The hot path: lends the message at the front of `input` to `take`, where it is all there in one
+    /// plain frame and breaks no rule; returns how many bytes it took. `None`: nothing was taken, and
+    /// [`decode`](Self::decode) judges what it is.
+    #[inline]
+    pub fn decode_whole(&self, input: &mut [u8], limits: &Limits, take: impl FnOnce(Whole<'_>)) -> Option<usize> {
+        if self.progress.is_some() || self.failed.is_some() {
+            return None;
+        }
+        let frame = PlainFrame::parse(input, self.role)?;
+        if limits.message_bytes_max.is_some_and(|max| frame.end - frame.start > max) {
+            return None;
+        }
+        let payload = &mut input[frame.start..frame.end];
+        match (frame.text, payload.len()) {
+            (true, 0..=SHORT_BYTES_MAX) => lend_short_text(payload, frame.key, take)?,
+            (true, _) => lend_text(payload, frame.key, take)?,
+            (false, _) => {
+                apply_mask(payload, frame.key, 0);
+                take(Whole::Binary(payload));
+            }
+        }
+        Some(frame.end)
     }
 
     /// Whether a message has begun and is not complete.

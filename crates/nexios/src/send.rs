@@ -160,8 +160,7 @@ impl<P: Payload> Future for Sending<'_, P> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let message = this.payload.message()?;
-        ready!(this.connection.poll_send_ready(cx));
-        Poll::Ready(Ok(this.connection.send(message, this.compress)?))
+        Poll::Ready(Ok(ready!(this.connection.poll_send(cx, message, this.compress))?))
     }
 }
 

@@ -125,9 +125,17 @@ impl Inner {
     }
 
     /// Keeps the groups' counts, waiting senders and remote handles in step with the outbox.
+    #[inline]
     pub(crate) fn mark_changed(self: &Rc<Self>, state: &mut State) {
         let len = state.outbox_len();
         let over = len > self.settings().outbox_mark_bytes;
+        // Below the mark, and nobody waits for that: what nearly every message finds.
+        if over || state.flags.has(Flag::OverMark) || state.flags.has(Flag::TaskSends) || state.rare.is_some() {
+            self.tell_changed(state, len, over);
+        }
+    }
+
+    fn tell_changed(self: &Rc<Self>, state: &mut State, len: usize, over: bool) {
         if over != state.flags.has(Flag::OverMark) {
             self.tell_over_mark(state, over);
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use nexios_protocol::{CloseCode, Codec, Limits, Received};
+use nexios_protocol::{CloseCode, Codec, Limits, Received, Whole};
 
 use super::{CloseInfo, Flag, Inner, Phase, State};
 use crate::inbox::Inbox;
@@ -166,6 +166,10 @@ impl Inner {
                 end = Parsed::InboxFull(pos);
                 break;
             }
+            if let Some(used) = self.take_whole(&mut state, &limits, &mut input[pos..]) {
+                pos += used;
+                continue;
+            }
             match self.parse_one(&mut state, settings, &limits, &mut input[pos..], &mut codec, &mut control) {
                 Some(used) => pos += used,
                 None => {
@@ -179,6 +183,18 @@ impl Inner {
             self.wake_receiver(&mut state);
         }
         end
+    }
+
+    /// The hot path: a message that lies there whole.
+    #[inline]
+    fn take_whole(&self, state: &mut State, limits: &Limits, input: &mut [u8]) -> Option<usize> {
+        let State { phase: Phase::Open(protocol), inbox, .. } = state else { return None };
+        protocol.receive_whole(input, limits, |message| {
+            self.shard.inbox_of(inbox).push(match message {
+                Whole::Text(text) => Message::Text(text.into()),
+                Whole::Binary(bytes) => Message::Binary(bytes.into()),
+            });
+        })
     }
 
     /// Feeds the protocol once; `None` where nothing more is to be parsed.

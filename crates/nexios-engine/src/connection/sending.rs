@@ -54,6 +54,27 @@ impl Connection {
         Ok(())
     }
 
+    /// [`poll_send_ready`](Self::poll_send_ready), then [`send`](Self::send), in one step.
+    ///
+    /// # Errors
+    /// [`SendError`]
+    pub fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        message: MessageRef<'_>,
+        compress: Option<bool>,
+    ) -> Poll<Result<(), SendError>> {
+        let mut state = self.0.state.borrow_mut();
+        let state = &mut *state;
+        if !self.0.may_send(state) {
+            self.0.await_room(state, cx);
+            return Poll::Pending;
+        }
+        state.check_open()?;
+        self.0.queue_message(state, message, compress);
+        Poll::Ready(Ok(()))
+    }
+
     /// Queues what a handle was told that it would be sent: the limit was looked at there.
     pub(crate) fn send_admitted(&self, message: MessageRef<'_>, compress: Option<bool>) -> Result<(), SendError> {
         let mut state = self.0.state.borrow_mut();
@@ -65,14 +86,10 @@ impl Connection {
     /// Pending while the outbox is above its mark; ready at once where the connection is over.
     pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state.borrow_mut();
-        if !state.is_connected() || state.outbox_len() <= self.0.settings().outbox_mark_bytes {
+        if self.0.may_send(&state) {
             return Poll::Ready(());
         }
-        if self.0.is_task(&state, cx) {
-            state.flags.set(Flag::TaskSends, true);
-        } else {
-            add(&mut state.rare().send_waiters, cx);
-        }
+        self.0.await_room(&mut state, cx);
         Poll::Pending
     }
 
@@ -161,6 +178,20 @@ pub(crate) fn deflate_settings(agreed: &Agreed, level: u8) -> (u8, u8) {
 }
 
 impl Inner {
+    /// Whether the outbox is not above its mark, or the connection over.
+    #[inline]
+    fn may_send(&self, state: &State) -> bool {
+        state.outbox_len() <= self.settings().outbox_mark_bytes || !state.is_connected()
+    }
+
+    fn await_room(&self, state: &mut State, cx: &Context<'_>) {
+        if self.is_task(state, cx) {
+            state.flags.set(Flag::TaskSends, true);
+        } else {
+            add(&mut state.rare().send_waiters, cx);
+        }
+    }
+
     pub(crate) fn queue_message(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
         let payload = message.as_bytes();
         let opcode = match message {
@@ -201,8 +232,11 @@ impl Inner {
     }
 
     /// Appends own bytes to the outbox, behind the broadcasts that came before them.
+    #[inline]
     pub(super) fn write_own(self: &Rc<Self>, state: &mut State, write: impl FnOnce(&mut Vec<u8>)) {
-        self.settle(state);
+        if self.shard.broadcasts_pending.get() {
+            self.settle(state);
+        }
         let outbox = self.shard.outbox_of(&mut state.outbox);
         write(&mut outbox.tail());
         self.output_grew(state);

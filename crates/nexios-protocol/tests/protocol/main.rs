@@ -9,4 +9,5 @@ mod limits;
 mod negotiation;
 mod round_trips;
 mod splits;
+mod whole;
 mod wire;
