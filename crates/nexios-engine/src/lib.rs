@@ -11,6 +11,7 @@ mod group;
 mod http;
 mod id;
 mod inbox;
+mod input;
 mod listener;
 mod mailbox;
 mod memory;

@@ -6,6 +6,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 use hipstr::{HipByt, HipStr};
+use nexios_protocol::{OpCode, Whole};
 
 /// One whole data message, owned.
 ///
@@ -89,6 +90,13 @@ impl Message {
 }
 
 impl MessageRef<'_> {
+    pub(crate) fn opcode(&self) -> OpCode {
+        match self {
+            MessageRef::Text(_) => OpCode::Text,
+            MessageRef::Binary(_) => OpCode::Binary,
+        }
+    }
+
     /// The payload, of whichever kind.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -225,6 +233,16 @@ impl From<Cow<'_, [u8]>> for Binary {
         match bytes {
             Cow::Borrowed(bytes) => bytes.into(),
             Cow::Owned(bytes) => bytes.into(),
+        }
+    }
+}
+
+impl From<Whole<'_>> for Message {
+    #[inline]
+    fn from(message: Whole<'_>) -> Self {
+        match message {
+            Whole::Text(text) => Message::Text(text.into()),
+            Whole::Binary(bytes) => Message::Binary(bytes.into()),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nexios_protocol::{OpCode, write_frame};
 
 use crate::message::Message;
 use crate::settings::{Settings, SlowClient};
@@ -82,6 +83,16 @@ impl Outbox {
     /// Whether output waits for the socket, so that order asks the rest to queue up.
     pub(crate) fn has_backlog(&self) -> bool {
         !self.backlog.is_empty()
+    }
+
+    /// Adds an own frame where the cork with it stays within `bytes_max` and nothing waits before it.
+    #[inline]
+    pub(crate) fn cork(&mut self, opcode: OpCode, payload: &[u8], bytes_max: usize) -> bool {
+        let fits = self.backlog.is_empty() && self.cork.len() + payload.len() <= bytes_max;
+        if fits {
+            write_frame(&mut self.cork, opcode, true, false, payload, None);
+        }
+        fits
     }
 
     /// Where the next own frame goes.

@@ -145,16 +145,17 @@ impl Connection {
     /// assert_eq!(client.receive_whole(&mut input[7..], &Limits::default(), &mut take), None);
     /// ```
     #[inline]
-    pub fn receive_whole(
-        &mut self,
-        input: &mut [u8],
-        limits: &Limits,
-        take: impl FnOnce(Whole<'_>),
-    ) -> Option<usize> {
+    pub fn receive_whole(&mut self, input: &mut [u8], limits: &Limits, take: impl FnOnce(Whole<'_>)) -> Option<usize> {
         if self.close != CloseState::Open {
             return None;
         }
         self.decoder.decode_whole(input, limits, take)
+    }
+
+    /// Whether [`receive_whole`](Self::receive_whole) would take the front of `input`, if it is a text in UTF-8.
+    #[inline]
+    pub fn has_whole(&self, input: &[u8], limits: &Limits) -> bool {
+        self.close == CloseState::Open && self.decoder.has_whole(input, limits)
     }
 
     /// Appends an uncompressed message in one frame; nothing once we have closed.

@@ -209,13 +209,7 @@ impl Decoder {
     /// [`decode`](Self::decode) judges what it is.
     #[inline]
     pub fn decode_whole(&self, input: &mut [u8], limits: &Limits, take: impl FnOnce(Whole<'_>)) -> Option<usize> {
-        if self.progress.is_some() || self.failed.is_some() {
-            return None;
-        }
-        let frame = PlainFrame::parse(input, self.role)?;
-        if limits.message_bytes_max.is_some_and(|max| frame.end - frame.start > max) {
-            return None;
-        }
+        let frame = self.plain_frame(input, limits)?;
         let payload = &mut input[frame.start..frame.end];
         match (frame.text, payload.len()) {
             (true, 0..=SHORT_BYTES_MAX) => lend_short_text(payload, frame.key, take)?,
@@ -226,6 +220,22 @@ impl Decoder {
             }
         }
         Some(frame.end)
+    }
+
+    /// Whether [`decode_whole`](Self::decode_whole) would take the front of `input`, if it is a text in UTF-8.
+    #[inline]
+    pub fn has_whole(&self, input: &[u8], limits: &Limits) -> bool {
+        self.plain_frame(input, limits).is_some()
+    }
+
+    #[inline]
+    fn plain_frame(&self, input: &[u8], limits: &Limits) -> Option<PlainFrame> {
+        if self.progress.is_some() || self.failed.is_some() {
+            return None;
+        }
+        let frame = PlainFrame::parse(input, self.role)?;
+        let fits = limits.message_bytes_max.is_none_or(|max| frame.end - frame.start <= max);
+        fits.then_some(frame)
     }
 
     /// Whether a message has begun and is not complete.

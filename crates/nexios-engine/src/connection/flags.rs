@@ -19,6 +19,8 @@ pub(crate) enum Flag {
     InputOver,
     /// A receive waits.
     Receiving,
+    /// The handler may take messages straight from the input.
+    Lent,
     /// The connection's own task waits for a message,
     TaskReceives,
     /// for a free outbox,
@@ -60,6 +62,15 @@ impl Flags {
 
     pub(crate) fn set(&mut self, flag: Flag, on: bool) {
         self.0 = if on { self.0 | bit(flag) } else { self.0 & !bit(flag) };
+    }
+
+    /// Whether output waits for the end of the turn, and nothing but its place in the line is to be
+    /// heeded by what is sent next.
+    #[inline]
+    pub(crate) fn is_corking(self) -> bool {
+        const HEEDED: [Flag; 5] = [Flag::Dirty, Flag::Blocked, Flag::Compressing, Flag::OverMark, Flag::TaskSends];
+        let heeded = HEEDED.into_iter().fold(0, |bits, flag| bits | bit(flag));
+        self.0 & heeded == bit(Flag::Dirty)
     }
 
     /// Clears the flag; says whether it was set.

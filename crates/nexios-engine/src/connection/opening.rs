@@ -145,12 +145,13 @@ fn check_header(name: &str, value: &str) -> Result<(), AcceptError> {
 
 impl Inner {
     /// Reads on until the head is complete.
-    pub(super) fn read_head(self: &Rc<Self>, buffer: &mut [u8]) {
+    pub(super) fn read_head(self: &Rc<Self>) {
+        let mut input = self.shard.input.borrow_mut();
         loop {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             let Phase::Head(collected) = &mut state.phase else { return };
-            let n = match state.stream.read(buffer) {
+            let n = match state.stream.read(input.space()) {
                 Ok(0) => return self.cut(state),
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -159,7 +160,8 @@ impl Inner {
                     return self.cut(state);
                 }
             };
-            collected.extend_from_slice(&buffer[..n]);
+            input.filled(n);
+            collected.extend_from_slice(input.left());
             let limits = &self.shard.shared.settings;
             let limits = HeadLimits { head_bytes_max: limits.head_bytes_max, headers_max: limits.headers_max };
             match RequestHead::parse(collected, &limits) {

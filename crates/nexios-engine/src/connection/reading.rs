@@ -1,9 +1,9 @@
-//! Bytes in: from the shard's lent buffer through the protocol into the inbox.
+//! Bytes in: from the shard's read buffer through the protocol into the inbox, or right to the handler.
 
 use std::io;
 use std::rc::Rc;
 
-use nexios_protocol::{CloseCode, Codec, Limits, Received, Whole};
+use nexios_protocol::{CloseCode, Codec, Limits, Received};
 
 use super::{CloseInfo, Flag, Inner, Phase, State};
 use crate::inbox::Inbox;
@@ -20,15 +20,15 @@ const READS_PER_TURN: usize = 4;
 enum Parsed {
     /// All input is consumed.
     All,
-    /// The inbox is full; parsing stopped at this offset.
-    InboxFull(usize),
+    /// The inbox is full: the rest is still in the input.
+    InboxFull,
     /// Nothing more is to be read here: closed, failed, or cut.
     Over,
 }
 
 impl Inner {
-    /// The socket has news. `run` lets handlers take messages while the buffer is still lent.
-    pub(crate) fn on_readiness(self: &Rc<Self>, readiness: Readiness, buffer: &mut [u8], run: &dyn Fn()) {
+    /// The socket has news. `run` lets handlers take messages while they are still in the cache.
+    pub(crate) fn on_readiness(self: &Rc<Self>, readiness: Readiness, run: &dyn Fn()) {
         if readiness.writable {
             self.on_writable();
         }
@@ -38,7 +38,7 @@ impl Inner {
         match &mut state.phase {
             Phase::Head(_) => {
                 drop(state);
-                self.read_head(buffer);
+                self.read_head();
             }
             Phase::Http(http) => {
                 if readiness.readable || hangs_up {
@@ -58,27 +58,28 @@ impl Inner {
             Phase::Open(_) => {
                 drop(state);
                 if readiness.readable || hangs_up {
-                    self.read_open(buffer, hangs_up, run);
+                    self.read_open(hangs_up, run);
                 }
             }
-            Phase::Lingering => self.discard_input(&mut state, buffer),
+            Phase::Lingering => self.discard_input(&mut state),
             Phase::Gone => {}
         }
     }
 
     /// Goes on with a connection from the shard's ready list: no edge will come for it.
-    pub(crate) fn read_again(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+    pub(crate) fn read_again(self: &Rc<Self>, run: &dyn Fn()) {
         let mut state = self.state.borrow_mut();
         state.flags.set(Flag::Ready, false);
         if !matches!(state.phase, Phase::Open(_)) {
             drop(state);
-            return self.on_readiness(Readiness { readable: true, ..Readiness::default() }, buffer, run);
+            return self.on_readiness(Readiness { readable: true, ..Readiness::default() }, run);
         }
         state.flags.set(Flag::Paused, false);
-        let mut unread = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.unread)).unwrap_or_default();
+        let unread = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.unread)).unwrap_or_default();
         drop(state);
-        if self.parse_and_run(&mut unread, run) == Parsed::All {
-            self.read_open(buffer, false, run);
+        self.shard.input.borrow_mut().put(&unread);
+        if self.parse_and_run(run) == Parsed::All {
+            self.read_open(false, run);
         }
     }
 
@@ -86,49 +87,82 @@ impl Inner {
     ///
     /// With `to_the_end` it reads to 0 or EAGAIN: data and FIN can share one edge, and
     /// after a short read no other would tell of the FIN.
-    fn read_open(self: &Rc<Self>, buffer: &mut [u8], to_the_end: bool, run: &dyn Fn()) {
+    fn read_open(self: &Rc<Self>, to_the_end: bool, run: &dyn Fn()) {
         for _ in 0..READS_PER_TURN {
-            let read = {
-                let mut state = self.state.borrow_mut();
-                if !matches!(state.phase, Phase::Open(_)) || state.flags.has(Flag::Paused) {
-                    return;
-                }
-                let read = state.stream.read(buffer);
-                match read {
-                    Ok(n) if n > 0 => {
-                        state.clock.heard(self.shard.tick());
-                        (n, state.stream.may_hold_plaintext())
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                    // A FIN right behind messages: whoever sent them may still read the answers.
-                    Ok(_) if state.inbox.is_some() => {
-                        return self.end_behind_messages(&mut state, CloseInfo::cut(), &[]);
-                    }
-                    _ => return self.cut(&mut state),
-                }
-            };
-            let (n, hidden) = read;
-            if self.parse_and_run(&mut buffer[..n], run) != Parsed::All {
+            let Some(may_hold_more) = self.read_input() else { return };
+            self.lend_input(run);
+            if self.parse_and_run(run) != Parsed::All {
                 return;
             }
-            if n < buffer.len() && !to_the_end && !hidden {
+            if !may_hold_more && !to_the_end {
                 return;
             }
         }
         self.mark_ready(&mut self.state.borrow_mut());
     }
 
+    /// Reads once: whether there may be more. `None` where nothing was read.
+    fn read_input(self: &Rc<Self>) -> Option<bool> {
+        let mut state = self.state.borrow_mut();
+        if !matches!(state.phase, Phase::Open(_)) || state.flags.has(Flag::Paused) {
+            return None;
+        }
+        let mut input = self.shard.input.borrow_mut();
+        let space = input.space();
+        match state.stream.read(space) {
+            Ok(n) if n > 0 => {
+                let is_full = n == space.len();
+                input.filled(n);
+                state.clock.heard(self.shard.tick());
+                return Some(is_full || state.stream.may_hold_plaintext());
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // A FIN right behind messages: whoever sent them may still read the answers.
+            Ok(_) if state.inbox.is_some() => self.end_behind_messages(&mut state, CloseInfo::cut(), &[]),
+            _ => self.cut(&mut state),
+        }
+        None
+    }
+
+    /// Lets a handler that waits for a message take them straight from the input, one after
+    /// another, with no inbox between; what it leaves is parsed as ever.
+    fn lend_input(self: &Rc<Self>, run: &dyn Fn()) {
+        let mut state = self.state.borrow_mut();
+        if !state.flags.has(Flag::TaskReceives) || state.flags.has(Flag::Observed) || state.inbox.is_some() {
+            return;
+        }
+        let Phase::Open(protocol) = &state.phase else { return };
+        if !protocol.has_whole(self.shard.input.borrow_mut().left(), &self.settings().limits()) {
+            return;
+        }
+        state.flags.set(Flag::Lent, true);
+        self.wake_task(&mut state);
+        drop(state);
+        run();
+        self.state.borrow_mut().flags.set(Flag::Lent, false);
+    }
+
+    /// The next message of the lent input; `None` where no whole one is left.
+    #[inline]
+    pub(super) fn take_lent(&self, state: &mut State) -> Option<Message> {
+        let Phase::Open(protocol) = &mut state.phase else { return None };
+        let mut input = self.shard.input.borrow_mut();
+        let mut message = None;
+        let limits = self.settings().limits();
+        let used = protocol.receive_whole(input.left(), &limits, |whole| message = Some(whole.into()))?;
+        input.advance(used);
+        message
+    }
+
     /// Parses; where the inbox fills up it lets the handlers run once and tries again.
-    fn parse_and_run(self: &Rc<Self>, input: &mut [u8], run: &dyn Fn()) -> Parsed {
-        let mut start = 0;
+    fn parse_and_run(self: &Rc<Self>, run: &dyn Fn()) -> Parsed {
         loop {
-            match self.parse(&mut input[start..]) {
-                Parsed::InboxFull(offset) => {
-                    start += offset;
+            match self.parse() {
+                Parsed::InboxFull => {
                     run();
                     if self.inbox_is_full() {
-                        self.pause(&input[start..]);
-                        return Parsed::InboxFull(start);
+                        self.pause();
+                        return Parsed::InboxFull;
                     }
                 }
                 end => {
@@ -146,32 +180,32 @@ impl Inner {
     }
 
     /// Keeps what was read and reads no more until the handler has taken some.
-    fn pause(&self, unread: &[u8]) {
+    fn pause(&self) {
         let mut state = self.state.borrow_mut();
         state.flags.set(Flag::Paused, true);
-        state.rare().unread = unread.to_vec();
+        state.rare().unread = self.shard.input.borrow_mut().left().to_vec();
     }
 
-    fn parse(self: &Rc<Self>, input: &mut [u8]) -> Parsed {
+    fn parse(self: &Rc<Self>) -> Parsed {
         let mut state = self.state.borrow_mut();
+        let mut input = self.shard.input.borrow_mut();
         let mut codec = self.shard.codec.borrow_mut();
         let mut control = self.shard.control_out.borrow_mut();
         let settings = self.settings();
         let limits = settings.limits();
         let before = state.inbox.is_some();
         let mut end = Parsed::All;
-        let mut pos = 0;
-        while pos < input.len() {
+        while !input.is_empty() {
             if state.inbox.as_ref().is_some_and(|inbox| inbox.is_full(settings)) {
-                end = Parsed::InboxFull(pos);
+                end = Parsed::InboxFull;
                 break;
             }
-            if let Some(used) = self.take_whole(&mut state, &limits, &mut input[pos..]) {
-                pos += used;
+            if let Some(used) = self.take_whole(&mut state, &limits, input.left()) {
+                input.advance(used);
                 continue;
             }
-            match self.parse_one(&mut state, settings, &limits, &mut input[pos..], &mut codec, &mut control) {
-                Some(used) => pos += used,
+            match self.parse_one(&mut state, settings, &limits, input.left(), &mut codec, &mut control) {
+                Some(used) => input.advance(used),
                 None => {
                     end = Parsed::Over;
                     break;
@@ -190,10 +224,7 @@ impl Inner {
     fn take_whole(&self, state: &mut State, limits: &Limits, input: &mut [u8]) -> Option<usize> {
         let State { phase: Phase::Open(protocol), inbox, .. } = state else { return None };
         protocol.receive_whole(input, limits, |message| {
-            self.shard.inbox_of(inbox).push(match message {
-                Whole::Text(text) => Message::Text(text.into()),
-                Whole::Binary(bytes) => Message::Binary(bytes.into()),
-            });
+            self.shard.inbox_of(inbox).push(message.into());
         })
     }
 
@@ -283,9 +314,10 @@ impl Inner {
     }
 
     /// After our last word: waits for the peer's FIN so that no RST overtakes the Close frame.
-    fn discard_input(self: &Rc<Self>, state: &mut State, buffer: &mut [u8]) {
+    fn discard_input(self: &Rc<Self>, state: &mut State) {
+        let mut input = self.shard.input.borrow_mut();
         for _ in 0..READS_PER_TURN {
-            match state.stream.read(buffer) {
+            match state.stream.read(input.space()) {
                 Ok(n) if n > 0 => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 _ => return self.release(state, false),

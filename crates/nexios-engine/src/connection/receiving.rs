@@ -59,13 +59,30 @@ impl ControlQueue {
 
 impl Connection {
     /// The next data message, in order; after the last one, how the connection ended, every time.
+    #[inline]
     pub fn poll_receive(
         &self,
         cx: &mut Context<'_>,
         ticket: &mut ReceiveTicket,
     ) -> Poll<Result<Message, ReceiveError>> {
         let mut state = self.0.state.borrow_mut();
-        let state = &mut *state;
+        let may_take = !state.flags.has(Flag::Receiving) || ticket.held.is_some();
+        if state.flags.has(Flag::Lent) && may_take {
+            if let Some(message) = self.0.take_lent(&mut state) {
+                release(&mut state, ticket);
+                return Poll::Ready(Ok(message));
+            }
+            state.flags.set(Flag::Lent, false);
+        }
+        self.poll_inbox(&mut state, cx, ticket)
+    }
+
+    fn poll_inbox(
+        &self,
+        state: &mut State,
+        cx: &mut Context<'_>,
+        ticket: &mut ReceiveTicket,
+    ) -> Poll<Result<Message, ReceiveError>> {
         if state.flags.has(Flag::Receiving) && ticket.held.is_none() {
             return Poll::Ready(Err(ReceiveError::Busy));
         }

@@ -58,6 +58,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError`]
+    #[inline]
     pub fn poll_send(
         &self,
         cx: &mut Context<'_>,
@@ -65,14 +66,10 @@ impl Connection {
         compress: Option<bool>,
     ) -> Poll<Result<(), SendError>> {
         let mut state = self.0.state.borrow_mut();
-        let state = &mut *state;
-        if !self.0.may_send(state) {
-            self.0.await_room(state, cx);
-            return Poll::Pending;
+        if self.0.cork(&mut state, message) {
+            return Poll::Ready(Ok(()));
         }
-        state.check_open()?;
-        self.0.queue_message(state, message, compress);
-        Poll::Ready(Ok(()))
+        self.0.poll_queue(&mut state, cx, message, compress)
     }
 
     /// Queues what a handle was told that it would be sent: the limit was looked at there.
@@ -178,6 +175,33 @@ pub(crate) fn deflate_settings(agreed: &Agreed, level: u8) -> (u8, u8) {
 }
 
 impl Inner {
+    /// The hot path: a small message behind others of this turn, where nothing else is to be heeded.
+    #[inline]
+    fn cork(&self, state: &mut State, message: MessageRef<'_>) -> bool {
+        let plain = state.flags.is_corking() && state.is_connected() && state.rare.is_none();
+        if !plain || self.shard.broadcasts_pending.get() {
+            return false;
+        }
+        let Some(outbox) = &mut state.outbox else { return false };
+        outbox.cork(message.opcode(), message.as_bytes(), self.settings().outbox_mark_bytes.min(DIRECT_BYTES_MIN))
+    }
+
+    fn poll_queue(
+        self: &Rc<Self>,
+        state: &mut State,
+        cx: &mut Context<'_>,
+        message: MessageRef<'_>,
+        compress: Option<bool>,
+    ) -> Poll<Result<(), SendError>> {
+        if !self.may_send(state) {
+            self.await_room(state, cx);
+            return Poll::Pending;
+        }
+        state.check_open()?;
+        self.queue_message(state, message, compress);
+        Poll::Ready(Ok(()))
+    }
+
     /// Whether the outbox is not above its mark, or the connection over.
     #[inline]
     fn may_send(&self, state: &State) -> bool {
@@ -194,10 +218,7 @@ impl Inner {
 
     pub(crate) fn queue_message(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
         let payload = message.as_bytes();
-        let opcode = match message {
-            MessageRef::Text(_) => OpCode::Text,
-            MessageRef::Binary(_) => OpCode::Binary,
-        };
+        let opcode = message.opcode();
         if self.wants_compression(state, payload.len(), compress) {
             let mut packed = self.shard.packed.take();
             packed.clear();

@@ -27,6 +27,7 @@ use crate::connections::Connections;
 use crate::fanout::{Dropped, Fanout};
 use crate::id::ConnectionId;
 use crate::inbox::Inbox;
+use crate::input::Input;
 use crate::listener::{Listener, Listeners};
 use crate::mailbox::{Mailbox, ShardHandle};
 use crate::memory::{self, MemoryClient};
@@ -84,7 +85,7 @@ pub(crate) struct ShardInner {
     sleeps: Sleeps,
     now: Cell<Instant>,
     tick: Cell<Tick>,
-    read_buffer: RefCell<Vec<u8>>,
+    pub(crate) input: RefCell<Input>,
     pub(crate) codec: RefCell<Codec>,
     /// The protocol's answers to control frames, on their way to an outbox.
     pub(crate) control_out: RefCell<Vec<u8>>,
@@ -144,7 +145,7 @@ impl Shard {
         let run_queue = RunQueue::new(notifier.clone());
         let timers = Timers::new(now);
         let tick = timers.tick(now);
-        let read_buffer = vec![0; shared.settings.read_buffer_bytes.max(4096)];
+        let input = Input::new(shared.settings.read_buffer_bytes.max(4096));
         let inner = Rc::new(ShardInner {
             index,
             service: RefCell::new(None),
@@ -166,7 +167,7 @@ impl Shard {
             notifier,
             now: Cell::new(now),
             tick: Cell::new(tick),
-            read_buffer: RefCell::new(read_buffer),
+            input: RefCell::new(input),
             codec: RefCell::new(Codec::new()),
             control_out: RefCell::default(),
             packed: RefCell::default(),
@@ -215,7 +216,7 @@ impl Shard {
     pub fn connect_memory_from(&self, peer: Option<std::net::SocketAddr>, capacity: usize) -> MemoryClient {
         let (end, client) = memory::pair(capacity);
         let token = self.0.adopt(Stream::Plain(Socket::Memory(end)), peer, false);
-        let id = self.0.connections.borrow().get(token as usize).map(|inner| inner.id);
+        let id = self.0.connections.borrow().get(token).map(|inner| inner.id());
         client(Rc::downgrade(&self.0), token, id)
     }
 

@@ -58,12 +58,10 @@ impl ShardInner {
     fn collect(self: &Rc<Self>, now: Instant, run: &dyn Fn()) {
         self.begin_turn(now);
         self.take_mail();
-        let mut buffer = std::mem::take(&mut *self.read_buffer.borrow_mut());
-        self.poll_sockets(&mut buffer, run);
+        self.poll_sockets(run);
         self.accept_delayed();
-        self.take_injected(&mut buffer, run);
-        self.read_ready(&mut buffer, run);
-        *self.read_buffer.borrow_mut() = buffer;
+        self.take_injected(run);
+        self.read_ready(run);
         self.fire_timers();
     }
 
@@ -74,7 +72,7 @@ impl ShardInner {
         self.sleeps.advance(now);
     }
 
-    fn poll_sockets(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+    fn poll_sockets(self: &Rc<Self>, run: &dyn Fn()) {
         let mut events = self.events.replace(Events::with_capacity(0));
         match self.poll.borrow_mut().poll(&mut events, Some(Duration::ZERO)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => tracing::error!(%error, "polling failed"),
@@ -95,7 +93,7 @@ impl ShardInner {
                 read_closed: event.is_read_closed(),
                 error: event.is_error(),
             };
-            self.on_readiness(token, readiness, buffer, run);
+            self.on_readiness(token, readiness, run);
         }
         // A full batch: the poller holds more, and its descriptor tells of it only once.
         let full = events.iter().count() == EVENTS_PER_POLL;
@@ -105,24 +103,24 @@ impl ShardInner {
         }
     }
 
-    fn on_readiness(self: &Rc<Self>, token: usize, readiness: Readiness, buffer: &mut [u8], run: &dyn Fn()) {
+    fn on_readiness(self: &Rc<Self>, token: usize, readiness: Readiness, run: &dyn Fn()) {
         let inner = self.connections.borrow().get(token as u32).cloned();
         let Some(inner) = inner else { return };
-        inner.on_readiness(readiness, buffer, run);
+        inner.on_readiness(readiness, run);
         drop(inner);
         self.open_requests();
         run();
     }
 
-    fn take_injected(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+    fn take_injected(self: &Rc<Self>, run: &dyn Fn()) {
         for (token, readiness) in self.injected.take() {
-            self.on_readiness(token as usize, readiness, buffer, run);
+            self.on_readiness(token as usize, readiness, run);
         }
     }
 
-    fn read_ready(self: &Rc<Self>, buffer: &mut [u8], run: &dyn Fn()) {
+    fn read_ready(self: &Rc<Self>, run: &dyn Fn()) {
         for inner in self.ready.take() {
-            inner.read_again(buffer, run);
+            inner.read_again(run);
             self.open_requests();
             run();
         }

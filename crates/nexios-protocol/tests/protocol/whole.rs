@@ -5,8 +5,11 @@ use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { message_bytes_max: Some(1000), fragments_max: Some(4) };
 
+/// Whether it is text, and its bytes.
+type Content = (bool, Vec<u8>);
+
 /// What the hot path makes of the front of `input`: how far it went, the message, the bytes after it.
-fn whole(role: Role, input: &[u8]) -> (Option<usize>, Option<(bool, Vec<u8>)>, Vec<u8>) {
+fn whole(role: Role, input: &[u8]) -> (Option<usize>, Option<Content>, Vec<u8>) {
     let mut after = input.to_vec();
     let mut message = None;
     let used = Decoder::new(role, None).decode_whole(&mut after, &LIMITS, |whole| {
@@ -19,7 +22,7 @@ fn whole(role: Role, input: &[u8]) -> (Option<usize>, Option<(bool, Vec<u8>)>, V
 }
 
 /// The same from the decoder that knows all of the protocol.
-fn decoded(role: Role, input: &[u8]) -> Option<(usize, (bool, Vec<u8>))> {
+fn decoded(role: Role, input: &[u8]) -> Option<(usize, Content)> {
     let mut input = input.to_vec();
     match Decoder::new(role, None).decode(&mut input, &LIMITS, &mut Codec::new()) {
         Ok((used, Some(Event::Text(text)))) => Some((used, (true, text.as_bytes().to_vec()))),
