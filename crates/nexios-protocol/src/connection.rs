@@ -7,7 +7,7 @@ use crate::deflate::{Agreed, Codec};
 use crate::error::ProtocolError;
 use crate::frame::{CONTROL_BYTES_MAX, write_frame};
 use crate::limits::Limits;
-use crate::message::{Decoder, Event, Whole};
+use crate::message::{self, Event, Kept, Rules, Whole};
 use crate::opcode::OpCode;
 use crate::role::Role;
 
@@ -63,17 +63,17 @@ pub struct ControlTooLong(pub usize);
 /// assert_eq!((used, event), (8, Some(Received::Ping(b"hi"))));
 /// assert_eq!(answer, b"\x8a\x02hi");
 /// ```
-#[derive(Debug)]
 pub struct Connection {
-    decoder: Decoder,
-    role: Role,
+    kept: Kept,
+    rules: Rules,
     close: CloseState,
 }
 
 impl Connection {
     /// A connection whose handshake is done.
     pub fn new(role: Role, deflate: Option<Agreed>) -> Self {
-        Connection { decoder: Decoder::new(role, deflate.as_ref()), role, close: CloseState::Open }
+        let (kept, rules) = Rules::new(role, deflate.as_ref());
+        Connection { kept, rules, close: CloseState::Open }
     }
 
     /// Takes input from the front: how many bytes were used, and what was received.
@@ -97,8 +97,8 @@ impl Connection {
         if self.is_closed() {
             return Ok((len, None));
         }
-        let (close, role) = (&mut self.close, self.role);
-        let (used, event) = match self.decoder.decode(input, limits, codec) {
+        let (close, role) = (&mut self.close, self.rules.role);
+        let (used, event) = match self.rules.decode(&mut self.kept, input, limits, codec) {
             Ok(decoded) => decoded,
             Err(error) => {
                 if *close == CloseState::Open {
@@ -149,13 +149,13 @@ impl Connection {
         if self.close != CloseState::Open {
             return None;
         }
-        self.decoder.decode_whole(input, limits, take)
+        self.rules.decode_whole(&self.kept, input, limits, take)
     }
 
     /// Whether [`receive_whole`](Self::receive_whole) would take the front of `input`, if it is a text in UTF-8.
     #[inline]
     pub fn has_whole(&self, input: &[u8], limits: &Limits) -> bool {
-        self.close == CloseState::Open && self.decoder.has_whole(input, limits)
+        self.close == CloseState::Open && self.rules.has_whole(&self.kept, input, limits)
     }
 
     /// Appends an uncompressed message in one frame; nothing once we have closed.
@@ -175,7 +175,7 @@ impl Connection {
 
     fn send_raw(&mut self, out: &mut Vec<u8>, opcode: OpCode, fin: bool, rsv1: bool, payload: &[u8]) {
         if self.close == CloseState::Open {
-            write_frame(out, opcode, fin, rsv1, payload, key(self.role));
+            write_frame(out, opcode, fin, rsv1, payload, key(self.rules.role));
         }
     }
 
@@ -206,7 +206,7 @@ impl Connection {
     /// Appends our Close frame, once; later calls do nothing.
     pub fn send_close(&mut self, out: &mut Vec<u8>, frame: Option<CloseFrame<'_>>) {
         if self.close == CloseState::Open {
-            write_close(out, self.role, frame);
+            write_close(out, self.rules.role, frame);
             self.close = CloseState::Sent;
         }
     }
@@ -223,12 +223,18 @@ impl Connection {
 
     /// Whether a message has begun and is not complete.
     pub fn is_mid_message(&self) -> bool {
-        self.decoder.is_mid_message()
+        message::is_mid_message(&self.kept)
     }
 
     /// Whether a frame has begun and is not complete.
     pub fn is_mid_frame(&self) -> bool {
-        self.decoder.is_mid_frame()
+        message::is_mid_frame(&self.kept)
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("role", &self.rules.role).field("close", &self.close).finish_non_exhaustive()
     }
 }
 

@@ -62,17 +62,26 @@ struct PlainFrame {
 /// assert_eq!((used, event), (7, Some(Event::Text("Hello".into()))));
 /// ```
 pub struct Decoder {
-    progress: Option<Box<Progress>>,
+    kept: Kept,
+    rules: Rules,
+}
+
+/// What a decoder keeps between two inputs, where it keeps anything.
+pub(crate) type Kept = Option<Box<Progress>>;
+
+/// What a decoder judges by. Apart from what it keeps, so that a connection can put its own
+/// state into the same eight bytes.
+pub(crate) struct Rules {
     /// Compression was negotiated; without it RSV1 is an error.
     deflate: bool,
-    role: Role,
+    pub(crate) role: Role,
     failed: Option<ProtocolError>,
 }
 
 /// What is kept between two inputs: the peer's window, and what is unfinished: part of a header,
 /// of a frame, of a message.
 #[derive(Default)]
-struct Progress {
+pub(crate) struct Progress {
     /// The peer's compressed messages build on each other; without it each stands on its own.
     context: Option<Box<Inflater>>,
     header: [u8; HEADER_BYTES_MAX],
@@ -99,7 +108,7 @@ struct Message {
     inflater: Option<Box<Inflater>>,
 }
 
-type Decoded<'a> = Result<(usize, Option<Event<'a>>), ProtocolError>;
+pub(crate) type Decoded<'a> = Result<(usize, Option<Event<'a>>), ProtocolError>;
 
 impl PlainFrame {
     #[inline]
@@ -159,16 +168,8 @@ fn lend_text(payload: &mut [u8], key: [u8; 4], take: impl FnOnce(Whole<'_>)) -> 
 impl Decoder {
     /// A decoder for what our peer sends; `role` is our own.
     pub fn new(role: Role, deflate: Option<&Agreed>) -> Self {
-        let in_context = deflate.is_some_and(|agreed| match role {
-            Role::Server => !agreed.client_no_context_takeover,
-            Role::Client => !agreed.server_no_context_takeover,
-        });
-        Decoder {
-            progress: in_context.then(|| Box::new(Progress { context: Some(Box::default()), ..Progress::default() })),
-            deflate: deflate.is_some(),
-            role,
-            failed: None,
-        }
+        let (kept, rules) = Rules::new(role, deflate);
+        Decoder { kept, rules }
     }
 
     /// Decodes from the front: how many bytes were used, and an event where one is complete.
@@ -178,7 +179,62 @@ impl Decoder {
     /// [`ProtocolError`]; the decoder then stays failed.
     #[inline]
     pub fn decode<'a>(&'a mut self, input: &'a mut [u8], limits: &Limits, codec: &mut Codec) -> Decoded<'a> {
-        if self.progress.as_ref().is_none_or(|progress| progress.is_finished())
+        self.rules.decode(&mut self.kept, input, limits, codec)
+    }
+
+    /// The hot path: lends the message at the front of `input` to `take`, where it is all there in one
+    /// plain frame and breaks no rule; returns how many bytes it took. `None`: nothing was taken, and
+    /// [`decode`](Self::decode) judges what it is.
+    #[inline]
+    pub fn decode_whole(&self, input: &mut [u8], limits: &Limits, take: impl FnOnce(Whole<'_>)) -> Option<usize> {
+        self.rules.decode_whole(&self.kept, input, limits, take)
+    }
+
+    /// Whether [`decode_whole`](Self::decode_whole) would take the front of `input`, if it is a text in UTF-8.
+    #[inline]
+    pub fn has_whole(&self, input: &[u8], limits: &Limits) -> bool {
+        self.rules.has_whole(&self.kept, input, limits)
+    }
+
+    /// Whether a message has begun and is not complete.
+    pub fn is_mid_message(&self) -> bool {
+        is_mid_message(&self.kept)
+    }
+
+    /// Whether a frame has begun and is not complete.
+    pub fn is_mid_frame(&self) -> bool {
+        is_mid_frame(&self.kept)
+    }
+}
+
+pub(crate) fn is_mid_message(kept: &Kept) -> bool {
+    kept.as_ref().is_some_and(|progress| progress.message.is_some())
+}
+
+pub(crate) fn is_mid_frame(kept: &Kept) -> bool {
+    kept.as_ref().is_some_and(|progress| progress.frame.is_some() || progress.header_len > 0)
+}
+
+impl Rules {
+    pub(crate) fn new(role: Role, deflate: Option<&Agreed>) -> (Kept, Self) {
+        let in_context = deflate.is_some_and(|agreed| match role {
+            Role::Server => !agreed.client_no_context_takeover,
+            Role::Client => !agreed.server_no_context_takeover,
+        });
+        let kept = in_context.then(|| Box::new(Progress { context: Some(Box::default()), ..Progress::default() }));
+        (kept, Rules { deflate: deflate.is_some(), role, failed: None })
+    }
+
+    /// See [`Decoder::decode`].
+    #[inline]
+    pub(crate) fn decode<'a>(
+        &mut self,
+        kept: &'a mut Kept,
+        input: &'a mut [u8],
+        limits: &Limits,
+        codec: &mut Codec,
+    ) -> Decoded<'a> {
+        if kept.as_ref().is_none_or(|progress| progress.is_finished())
             && self.failed.is_none()
             && let Some((header, header_len, end)) = self.whole_frame(input, limits)
         {
@@ -201,15 +257,19 @@ impl Decoder {
                 }
             };
         }
-        self.decode_pieces(input, limits, codec)
+        self.decode_pieces(kept, input, limits, codec)
     }
 
-    /// The hot path: lends the message at the front of `input` to `take`, where it is all there in one
-    /// plain frame and breaks no rule; returns how many bytes it took. `None`: nothing was taken, and
-    /// [`decode`](Self::decode) judges what it is.
+    /// See [`Decoder::decode_whole`].
     #[inline]
-    pub fn decode_whole(&self, input: &mut [u8], limits: &Limits, take: impl FnOnce(Whole<'_>)) -> Option<usize> {
-        let frame = self.plain_frame(input, limits)?;
+    pub(crate) fn decode_whole(
+        &self,
+        kept: &Kept,
+        input: &mut [u8],
+        limits: &Limits,
+        take: impl FnOnce(Whole<'_>),
+    ) -> Option<usize> {
+        let frame = self.plain_frame(kept, input, limits)?;
         let payload = &mut input[frame.start..frame.end];
         match (frame.text, payload.len()) {
             (true, 0..=SHORT_BYTES_MAX) => lend_short_text(payload, frame.key, take)?,
@@ -222,30 +282,20 @@ impl Decoder {
         Some(frame.end)
     }
 
-    /// Whether [`decode_whole`](Self::decode_whole) would take the front of `input`, if it is a text in UTF-8.
+    /// See [`Decoder::has_whole`].
     #[inline]
-    pub fn has_whole(&self, input: &[u8], limits: &Limits) -> bool {
-        self.plain_frame(input, limits).is_some()
+    pub(crate) fn has_whole(&self, kept: &Kept, input: &[u8], limits: &Limits) -> bool {
+        self.plain_frame(kept, input, limits).is_some()
     }
 
     #[inline]
-    fn plain_frame(&self, input: &[u8], limits: &Limits) -> Option<PlainFrame> {
-        if self.progress.is_some() || self.failed.is_some() {
+    fn plain_frame(&self, kept: &Kept, input: &[u8], limits: &Limits) -> Option<PlainFrame> {
+        if self.failed.is_some() || kept.as_ref().is_some_and(|progress| !progress.is_finished()) {
             return None;
         }
         let frame = PlainFrame::parse(input, self.role)?;
         let fits = limits.message_bytes_max.is_none_or(|max| frame.end - frame.start <= max);
         fits.then_some(frame)
-    }
-
-    /// Whether a message has begun and is not complete.
-    pub fn is_mid_message(&self) -> bool {
-        self.progress.as_ref().is_some_and(|progress| progress.message.is_some())
-    }
-
-    /// Whether a frame has begun and is not complete.
-    pub fn is_mid_frame(&self) -> bool {
-        self.progress.as_ref().is_some_and(|progress| progress.frame.is_some() || progress.header_len > 0)
     }
 
     /// The hot path: an unfragmented, uncompressed frame that is all there and breaks no rule.
@@ -261,18 +311,24 @@ impl Decoder {
         (plain && masked && there && fits).then(|| (header, header_len, header_len + len))
     }
 
-    fn decode_pieces<'a>(&'a mut self, input: &mut [u8], limits: &Limits, codec: &mut Codec) -> Decoded<'a> {
+    fn decode_pieces<'a>(
+        &mut self,
+        kept: &'a mut Kept,
+        input: &mut [u8],
+        limits: &Limits,
+        codec: &mut Codec,
+    ) -> Decoded<'a> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         let mut used = 0;
-        while used < input.len() || self.frame_is_complete() {
-            let step = self.step(&mut input[used..], limits, codec);
+        while used < input.len() || frame_is_complete(kept) {
+            let step = self.step(kept, &mut input[used..], limits, codec);
             match step {
                 Ok((taken, finished)) => {
                     used += taken;
                     if let Some(finished) = finished {
-                        return self.event_of(finished, used);
+                        return self.event_of(kept, finished, used);
                     }
                 }
                 Err(error) => {
@@ -281,25 +337,21 @@ impl Decoder {
                 }
             }
         }
-        if self.progress.as_ref().is_some_and(|progress| progress.is_empty()) {
-            self.progress = None;
+        if kept.as_ref().is_some_and(|progress| progress.is_empty()) {
+            *kept = None;
         }
         Ok((used, None))
-    }
-
-    fn frame_is_complete(&self) -> bool {
-        let frame = self.progress.as_ref().and_then(|progress| progress.frame.as_ref());
-        frame.is_some_and(|frame| frame.taken == frame.header.payload_len)
     }
 
     /// One header, one piece of payload, or the end of a frame.
     fn step(
         &mut self,
+        kept: &mut Kept,
         input: &mut [u8],
         limits: &Limits,
         codec: &mut Codec,
     ) -> Result<(usize, Option<Finished>), ProtocolError> {
-        let mut progress = self.progress.take().unwrap_or_default();
+        let mut progress = kept.take().unwrap_or_default();
         let result = match &mut progress.frame {
             None => progress.take_header(input).and_then(|(taken, header)| {
                 if let Some(header) = header {
@@ -312,7 +364,7 @@ impl Decoder {
             }
             Some(_) => self.end_frame(&mut progress, limits, codec).map(|finished| (0, finished)),
         };
-        self.progress = Some(progress);
+        *kept = Some(progress);
         result
     }
 
@@ -429,12 +481,12 @@ impl Decoder {
         Ok(Some(Finished::Binary(message.payload)))
     }
 
-    fn event_of<'a>(&'a mut self, finished: Finished, used: usize) -> Decoded<'a> {
+    fn event_of<'a>(&mut self, kept: &'a mut Kept, finished: Finished, used: usize) -> Decoded<'a> {
         let event = match finished {
             Finished::Text(text) => Event::Text(Cow::Owned(text)),
             Finished::Binary(bytes) => Event::Binary(Cow::Owned(bytes)),
             Finished::Control(opcode) => {
-                let control = self.progress.as_ref().map_or(&[][..], |progress| &progress.control);
+                let control = kept.as_ref().map_or(&[][..], |progress| &progress.control);
                 return match control_event(opcode, control) {
                     Ok(event) => Ok((used, Some(event))),
                     Err(error) => {
@@ -444,16 +496,24 @@ impl Decoder {
                 };
             }
         };
-        if self.progress.as_ref().is_some_and(|progress| progress.is_empty()) {
-            self.progress = None;
+        if kept.as_ref().is_some_and(|progress| progress.is_empty()) {
+            *kept = None;
         }
         Ok((used, Some(event)))
     }
 }
 
+fn frame_is_complete(kept: &Kept) -> bool {
+    let frame = kept.as_ref().and_then(|progress| progress.frame.as_ref());
+    frame.is_some_and(|frame| frame.taken == frame.header.payload_len)
+}
+
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoder").field("role", &self.role).field("failed", &self.failed).finish_non_exhaustive()
+        f.debug_struct("Decoder")
+            .field("role", &self.rules.role)
+            .field("failed", &self.rules.failed)
+            .finish_non_exhaustive()
     }
 }
 
