@@ -395,7 +395,7 @@ impl Inner {
 
     /// Nothing waits before the broadcast, and everybody with the same settings gets the same bytes.
     fn takes_direct_writes(&self, state: &State) -> bool {
-        state.outbox.is_none()
+        state.outbox().is_none()
             && !state.flags.has(Flag::Blocked)
             && !state.stream.is_tls()
             && !self.compresses_in_context(state)
@@ -435,7 +435,7 @@ impl Inner {
             }
         };
         if written < bytes.len() {
-            self.shard.outbox_of(&mut state.outbox).push_rest(&bytes[written..]);
+            self.shard.outbox_of(&mut state.extra).push_rest(&bytes[written..]);
             self.block(state, true);
             self.mark_changed(state);
         }
@@ -449,7 +449,7 @@ impl Inner {
         }
         let frame = self.shared_frame(state, broadcast);
         let blocked = state.flags.has(Flag::Blocked);
-        let outbox = self.shard.outbox_of(&mut state.outbox);
+        let outbox = self.shard.outbox_of(&mut state.extra);
         let queued = if blocked || outbox.has_backlog() {
             outbox.push_broadcast(self.settings(), frame, &broadcast.message, broadcast.key.as_ref())
         } else {

@@ -98,7 +98,7 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
     match upgrade {
         Some(head) => {
             let early = connection.into_parts().read_buf.to_vec();
-            inner.state.borrow_mut().phase = Phase::Head(Vec::new());
+            inner.state.borrow_mut().phase = Phase::Head(Box::default());
             inner.open_upgrade(head, early);
         }
         None => inner.end_http(),

@@ -13,58 +13,20 @@ use crate::timer::Tick;
 /// First bytes of the keepalive's ping payload.
 const KEEPALIVE: [u8; 2] = *b"ka";
 
-/// Points in time that matter to one connection.
+/// Points in time that matter to one connection; what matters only while messages or output
+/// are under way is among its extras.
 #[derive(Default)]
 pub(crate) struct Clock {
     /// The timer entry that counts.
     armed: Tick,
-    /// The phase's own deadline: head, accept, close.
-    deadline: Tick,
-    /// The next ping, or the end of patience for its pong.
-    ping: Tick,
-    /// Since when the socket has taken nothing.
-    blocked: Tick,
-    /// The last byte in.
-    heard: Tick,
-    ping_serial: u16,
-    waits_for_pong: bool,
+    /// While it is connected: the next ping, or the end of patience for its pong. Else the
+    /// phase's own deadline: head, accept, close.
+    pub(super) due: Tick,
 }
 
 impl Clock {
     pub(crate) fn new(now: Tick, head_timeout: Duration) -> Self {
-        Clock { deadline: now.after(head_timeout), ..Clock::default() }
-    }
-
-    pub(super) fn deadline(&mut self, at: Tick) {
-        self.deadline = at;
-    }
-
-    pub(super) fn heard(&mut self, now: Tick) {
-        self.heard = now;
-    }
-
-    pub(super) fn blocked_at(&mut self, now: Tick) {
-        self.blocked = now;
-    }
-
-    pub(super) fn unblocked(&mut self) {
-        self.blocked = Tick::NEVER;
-    }
-
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocked.is_set()
-    }
-
-    fn keepalive_payload(&self) -> [u8; 4] {
-        let [a, b] = self.ping_serial.to_be_bytes();
-        [KEEPALIVE[0], KEEPALIVE[1], a, b]
-    }
-
-    /// Whether this pong answers the keepalive's ping.
-    pub(super) fn keepalive_answered(&mut self, payload: &[u8]) -> bool {
-        let answered = self.waits_for_pong && payload == self.keepalive_payload();
-        self.waits_for_pong &= !answered;
-        answered
+        Clock { due: now.after(head_timeout), ..Clock::default() }
     }
 }
 
@@ -76,29 +38,32 @@ impl Inner {
 
     /// Sets the phase's deadline.
     pub(crate) fn arm_deadline(self: &Rc<Self>, state: &mut State, after: Duration) {
-        state.clock.deadline = self.shard.tick().after(after);
+        state.clock.due = self.shard.tick().after(after);
         self.arm(state);
-    }
-
-    pub(super) fn arm_keepalive(self: &Rc<Self>, state: &mut State) {
-        state.clock.heard = self.shard.tick();
-        self.arm_next_ping(state);
     }
 
     /// The next ping, spread by ± 20 % so that connections made together do not ping together.
     pub(super) fn arm_next_ping(self: &Rc<Self>, state: &mut State) {
-        state.clock.waits_for_pong = false;
-        state.clock.ping = Tick::NEVER;
+        if !state.is_connected() {
+            return;
+        }
+        state.clock.due = Tick::NEVER;
         if let Some(interval) = self.settings().ping_interval {
-            state.clock.ping = self.shard.tick().after(interval.mul_f64(0.8 + 0.4 * fastrand::f64()));
+            state.clock.due = self.shard.tick().after(interval.mul_f64(0.8 + 0.4 * fastrand::f64()));
         }
         self.arm(state);
     }
 
-    /// Sees to it that a stalled message is noticed.
+    /// Some input was parsed: sees to it that a stalled message is noticed.
     pub(super) fn watch_fragments(self: &Rc<Self>, state: &mut State) {
         if state.is_mid_message() {
+            state.extra().heard = self.shard.tick();
             self.arm(state);
+        } else if let Some(extra) = &mut state.extra
+            && extra.heard.is_set()
+        {
+            extra.heard = Tick::NEVER;
+            self.shard.give_back_extra(state);
         }
     }
 
@@ -114,24 +79,24 @@ impl Inner {
     }
 
     fn next_deadline(&self, state: &State) -> Tick {
-        let clock = &state.clock;
-        let mut next = clock.deadline;
-        if state.is_connected() {
-            next = next.earlier(clock.ping).earlier(self.drain_deadline(state)).earlier(self.fragment_deadline(state));
+        let due = state.clock.due;
+        if !state.is_connected() {
+            return due;
         }
-        next
+        due.earlier(self.drain_deadline(state)).earlier(self.fragment_deadline(state))
     }
 
     fn drain_deadline(&self, state: &State) -> Tick {
-        match (state.clock.is_blocked(), self.settings().slow_client) {
-            (true, SlowClient::Close) => state.clock.blocked.after(self.settings().drain_timeout),
+        let blocked = state.extra.as_ref().map_or(Tick::NEVER, |extra| extra.blocked);
+        match (blocked.is_set(), self.settings().slow_client) {
+            (true, SlowClient::Close) => blocked.after(self.settings().drain_timeout),
             _ => Tick::NEVER,
         }
     }
 
     fn fragment_deadline(&self, state: &State) -> Tick {
-        if state.is_mid_message() && !state.flags.has(Flag::Paused) {
-            state.clock.heard.after(self.settings().fragment_timeout)
+        if state.is_mid_message() && state.heard().is_set() && !state.flags.has(Flag::Paused) {
+            state.heard().after(self.settings().fragment_timeout)
         } else {
             Tick::NEVER
         }
@@ -146,8 +111,8 @@ impl Inner {
         }
         state.clock.armed = Tick::NEVER;
         let due = |at: Tick| at.is_set() && at <= now;
-        if due(state.clock.deadline) {
-            state.clock.deadline = Tick::NEVER;
+        if !state.is_connected() && due(state.clock.due) {
+            state.clock.due = Tick::NEVER;
             self.on_deadline(state);
         }
         if state.is_connected() && due(self.drain_deadline(state)) {
@@ -162,7 +127,7 @@ impl Inner {
             self.shard.shared.metrics.closed(Cause::StalledMessage);
             self.start_close(state, CloseCode::POLICY_VIOLATION, "message not finished in time");
         }
-        if state.is_connected() && due(state.clock.ping) {
+        if state.is_connected() && due(state.clock.due) {
             self.on_ping_due(state, now);
         }
         self.arm(state);
@@ -200,23 +165,22 @@ impl Inner {
 
     fn on_ping_due(self: &Rc<Self>, state: &mut State, now: Tick) {
         let timeout = self.settings().ping_timeout;
-        if state.clock.waits_for_pong {
+        if state.flags.has(Flag::WaitsForPong) {
             // A paused connection cannot deliver its pong; bytes of a frame that is still
             // on its way prove life as well.
-            let alive =
-                state.flags.has(Flag::Paused) || (state.is_mid_message() && state.clock.heard.after(timeout) > now);
+            let alive = state.flags.has(Flag::Paused) || (state.is_mid_message() && state.heard().after(timeout) > now);
             if alive {
-                state.clock.ping = now.after(timeout);
+                state.clock.due = now.after(timeout);
             } else {
                 self.shard.shared.metrics.closed(Cause::Silence);
                 self.cut(state);
             }
             return;
         }
-        state.clock.ping_serial = state.clock.ping_serial.wrapping_add(1);
-        state.clock.waits_for_pong = true;
-        state.clock.ping = now.after(timeout);
-        let payload = state.clock.keepalive_payload();
+        state.ping_serial = state.ping_serial.wrapping_add(1);
+        state.flags.set(Flag::WaitsForPong, true);
+        state.clock.due = now.after(timeout);
+        let payload = state.keepalive_payload();
         self.write_own(state, |tail| {
             nexios_protocol::write_frame(tail, nexios_protocol::OpCode::Ping, true, false, &payload, None);
         });
@@ -224,6 +188,19 @@ impl Inner {
 }
 
 impl State {
+    fn keepalive_payload(&self) -> [u8; 3] {
+        [KEEPALIVE[0], KEEPALIVE[1], self.ping_serial]
+    }
+
+    /// Whether this pong answers the keepalive's ping.
+    pub(super) fn keepalive_answered(&mut self, payload: &[u8]) -> bool {
+        payload == self.keepalive_payload() && self.flags.take(Flag::WaitsForPong)
+    }
+
+    fn heard(&self) -> Tick {
+        self.extra.as_ref().map_or(Tick::NEVER, |extra| extra.heard)
+    }
+
     fn is_mid_message(&self) -> bool {
         match &self.phase {
             Phase::Open(protocol) => protocol.is_mid_message() || protocol.is_mid_frame(),

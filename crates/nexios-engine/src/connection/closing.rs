@@ -5,6 +5,7 @@ use std::rc::Rc;
 use nexios_protocol::{CloseCode, CloseFrame, truncate_reason};
 
 use super::{CloseInfo, Flag, Inner, Phase, State};
+use crate::timer::Tick;
 
 impl Inner {
     /// Our Close frame (RFC 6455 §5.5.1); idempotent. The peer has the close timeout to answer.
@@ -19,10 +20,10 @@ impl Inner {
             protocol.send_close(&mut frame, Some(CloseFrame { code, reason }));
         }
         self.end_input(state, CloseInfo::new(code.get(), reason));
-        if let Some(inbox) = &mut state.inbox {
+        if let Some(inbox) = state.inbox_mut() {
             inbox.clear();
         }
-        self.shard.outbox_of(&mut state.outbox).tail().extend_from_slice(&frame);
+        self.shard.outbox_of(&mut state.extra).tail().extend_from_slice(&frame);
         self.output_grew(state);
         let timeout = self.settings().close_timeout;
         self.arm_deadline(state, timeout);
@@ -36,7 +37,7 @@ impl Inner {
     pub(super) fn on_close_frame(self: &Rc<Self>, state: &mut State, info: CloseInfo, answer: &[u8]) {
         self.settle(state);
         if !answer.is_empty() {
-            self.shard.outbox_of(&mut state.outbox).tail().extend_from_slice(answer);
+            self.shard.outbox_of(&mut state.extra).tail().extend_from_slice(answer);
         }
         self.finish(state, info);
         state.flags.set(Flag::HangUpAfterFlush, true);
@@ -48,9 +49,10 @@ impl Inner {
     /// The peer hung up while reading was paused: it is gone for everybody who waits or sends,
     /// but what had arrived is still handed out.
     pub(super) fn hang_up(self: &Rc<Self>, state: &mut State) {
-        if state.close.is_none() {
+        if !state.flags.has(Flag::Closing) {
             state.flags.set(Flag::HungUp, true);
-            state.close = Some(Box::new(CloseInfo::cut()));
+            state.set_close_info(CloseInfo::cut());
+            state.clock.due = Tick::NEVER;
             self.drop_output(state);
             state.flags.set(Flag::Finished, true);
             self.leave_groups(state);
@@ -60,7 +62,7 @@ impl Inner {
 
     /// No more input for the application, and no more broadcasts.
     fn end_input(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
-        state.close.get_or_insert_with(|| Box::new(info));
+        state.set_close_info(info);
         state.flags.set(Flag::InputOver, true);
         self.leave_groups(state);
         self.wake_all(state);
@@ -96,9 +98,7 @@ impl Inner {
     }
 
     fn drop_output(self: &Rc<Self>, state: &mut State) {
-        if let Some(outbox) = state.outbox.take() {
-            self.shard.recycle_outbox(outbox);
-        }
+        self.shard.give_back_outbox(state);
         self.mark_changed(state);
     }
 
@@ -106,13 +106,21 @@ impl Inner {
         if state.flags.has(Flag::OverMark) {
             self.tell_over_mark(state, false);
         }
-        if let Some(remote) = state.rare.as_ref().and_then(|rare| rare.remote.as_ref()) {
-            remote.disconnected(state.close.as_deref());
+        if let Some(remote) = state.rare_if_any().and_then(|rare| rare.remote.clone()) {
+            remote.disconnected(state.close_info());
         }
         match self.shard.fanout.try_borrow_mut() {
             Ok(mut fanout) => fanout.leave_all(self, &self.shard.connections.borrow()),
             // A broadcast is walking the groups just now.
             Err(_) => self.shard.leaving.borrow_mut().push(self.clone()),
         }
+    }
+}
+
+impl State {
+    /// How it ends; the first word counts.
+    fn set_close_info(&mut self, info: CloseInfo) {
+        self.flags.set(Flag::Closing, true);
+        self.extra().close.get_or_insert_with(|| Box::new(info));
     }
 }

@@ -17,6 +17,10 @@ pub(crate) enum Flag {
     HungUp,
     /// No input will be added to the inbox any more.
     InputOver,
+    /// How it ends is known: one side has closed, or it is cut.
+    Closing,
+    /// A keepalive's ping waits for its pong.
+    WaitsForPong,
     /// A receive waits.
     Receiving,
     /// The handler may take messages straight from the input.

@@ -51,15 +51,13 @@ impl Inner {
     }
 
     fn write_out(self: &Rc<Self>, state: &mut State) {
-        let Some(outbox) = &mut state.outbox else {
+        let State { extra, stream, .. } = state;
+        let Some(outbox) = extra.as_mut().and_then(|extra| extra.outbox.as_mut()) else {
             return self.after_flush(state);
         };
-        match outbox.flush(&mut state.stream) {
+        match outbox.flush(stream) {
             Ok(Flushed::All) => {
-                if let Some(outbox) = state.outbox.take() {
-                    self.shard.recycle_outbox(outbox);
-                }
-                state.clock.unblocked();
+                self.shard.give_back_outbox(state);
                 self.after_flush(state);
             }
             Ok(Flushed::Blocked { progress }) => self.block(state, progress),
@@ -74,8 +72,8 @@ impl Inner {
     /// The socket is full: the drain deadline runs from the last byte that went out.
     pub(crate) fn block(self: &Rc<Self>, state: &mut State, progress: bool) {
         state.flags.set(Flag::Blocked, true);
-        if progress || !state.clock.is_blocked() {
-            state.clock.blocked_at(self.shard.tick());
+        if progress || !state.extra().blocked.is_set() {
+            state.extra().blocked = self.shard.tick();
             self.arm(state);
         }
     }
@@ -97,7 +95,7 @@ impl Inner {
         let header = FrameHeader { fin: true, rsv1: false, opcode, payload_len: payload.len() as u64, mask: None };
         let (header, header_len) = header.encode();
         self.write_own(state, |tail| tail.extend_from_slice(&header[..header_len]));
-        let outbox = self.shard.outbox_of(&mut state.outbox);
+        let outbox = self.shard.outbox_of(&mut state.extra);
         if state.flags.has(Flag::Blocked) || outbox.has_backlog() || state.stream.is_tls() {
             outbox.tail().extend_from_slice(payload);
         } else {
@@ -130,7 +128,7 @@ impl Inner {
         let len = state.outbox_len();
         let over = len > self.settings().outbox_mark_bytes;
         // Below the mark, and nobody waits for that: what nearly every message finds.
-        if over || state.flags.has(Flag::OverMark) || state.flags.has(Flag::TaskSends) || state.rare.is_some() {
+        if over || state.flags.has(Flag::OverMark) || state.flags.has(Flag::TaskSends) || state.has_rare() {
             self.tell_changed(state, len, over);
         }
     }
@@ -142,7 +140,7 @@ impl Inner {
         if !over && state.flags.take(Flag::TaskSends) {
             self.wake_task(state);
         }
-        let Some(rare) = &mut state.rare else { return };
+        let Some(rare) = state.rare_if_any() else { return };
         if !over {
             rare.send_waiters.drain(..).for_each(std::task::Waker::wake);
         }
@@ -171,7 +169,7 @@ impl Inner {
     pub(crate) fn close_slow_client(self: &Rc<Self>, state: &mut State) {
         self.shard.shared.metrics.closed(Cause::SlowClient);
         tracing::debug!(id = %self.id(), unsent = state.outbox_len(), "closing a slow client");
-        if let Some(outbox) = &mut state.outbox {
+        if let Some(outbox) = state.outbox_mut() {
             outbox.drop_unwritten();
         }
         self.start_close(state, CloseCode::TRY_AGAIN_LATER, "client too slow");

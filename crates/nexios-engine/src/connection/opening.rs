@@ -87,7 +87,7 @@ impl Connection {
         if !self.0.settings().keep_head {
             state.head = None;
         }
-        self.0.arm_keepalive(&mut state);
+        self.0.arm_next_ping(&mut state);
         self.0.mark_ready(&mut state);
         Ok(())
     }
@@ -117,8 +117,8 @@ impl Connection {
         let mut state = self.0.state.borrow_mut();
         match state.phase {
             // A refusal that is not flushed yet is an answer, too.
-            Phase::Connecting(_) if state.close.is_none() => {}
-            _ => return Err(AcceptError::not_connecting(state.close.as_deref())),
+            Phase::Connecting(_) if !state.flags.has(Flag::Closing) => {}
+            _ => return Err(AcceptError::not_connecting(state.close_info())),
         }
         for (name, value) in &refusal.headers {
             check_header(name, value)?;
@@ -167,7 +167,7 @@ impl Inner {
             match RequestHead::parse(collected, &limits) {
                 Ok(None) => {}
                 Ok(Some((head, consumed))) => {
-                    let bytes = std::mem::take(collected);
+                    let bytes = std::mem::take(&mut **collected);
                     return self.take_request(state, head, bytes, consumed);
                 }
                 Err(error) => return self.refuse_handshake(state, &error),
@@ -177,7 +177,7 @@ impl Inner {
 
     /// A whole head is there: an upgrade goes to the framework, anything else to hyper.
     fn take_request(self: &Rc<Self>, state: &mut super::State, head: RequestHead, bytes: Vec<u8>, consumed: usize) {
-        state.clock.deadline(crate::timer::Tick::NEVER);
+        state.clock.due = crate::timer::Tick::NEVER;
         if head.is_upgrade() {
             self.shard.opened.borrow_mut().push((self.token(), Opened::Upgrade(head, bytes[consumed..].to_vec())));
         } else {
@@ -204,7 +204,7 @@ impl Inner {
         let head = Rc::new(head);
         {
             let mut state = self.state.borrow_mut();
-            if state.close.is_some() {
+            if state.flags.has(Flag::Closing) {
                 return;
             }
             state.head = Some(head.clone());
@@ -225,7 +225,7 @@ impl Inner {
     fn back_to_head(&self) -> Vec<u8> {
         let mut state = self.state.borrow_mut();
         state.head = None;
-        match std::mem::replace(&mut state.phase, Phase::Head(Vec::new())) {
+        match std::mem::replace(&mut state.phase, Phase::Head(Box::default())) {
             Phase::Connecting(connecting) => connecting.early,
             _ => Vec::new(),
         }
@@ -245,8 +245,10 @@ impl Inner {
         }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let (Phase::Connecting(connecting), None) = (&mut state.phase, &state.close) else {
-            return Err(AcceptError::not_connecting(state.close.as_deref()));
+        let closing = state.flags.has(Flag::Closing);
+        let connecting = match &mut state.phase {
+            Phase::Connecting(connecting) if !closing => connecting,
+            _ => return Err(AcceptError::not_connecting(state.close_info())),
         };
         let settings = self.settings();
         let agreed = agree_on_compression(settings, &connecting.offers);
@@ -260,7 +262,7 @@ impl Inner {
         if !early.is_empty() {
             state.rare().unread = early;
         }
-        state.clock.deadline(crate::timer::Tick::NEVER);
+        state.clock.due = crate::timer::Tick::NEVER;
         self.write_own(state, |tail| tail.extend_from_slice(&answer));
         Ok(())
     }

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use nexios_protocol::{CloseCode, Codec, Limits, Received};
 
 use super::{CloseInfo, Flag, Inner, Phase, State};
-use crate::inbox::Inbox;
 use crate::message::Message;
 use crate::metrics::Cause;
 use crate::settings::Settings;
@@ -75,7 +74,7 @@ impl Inner {
             return self.on_readiness(Readiness { readable: true, ..Readiness::default() }, run);
         }
         state.flags.set(Flag::Paused, false);
-        let unread = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.unread)).unwrap_or_default();
+        let unread = state.rare_if_any().map(|rare| std::mem::take(&mut rare.unread)).unwrap_or_default();
         drop(state);
         self.shard.input.borrow_mut().put(&unread);
         if self.parse_and_run(run) == Parsed::All {
@@ -113,12 +112,11 @@ impl Inner {
             Ok(n) if n > 0 => {
                 let is_full = n == space.len();
                 input.filled(n);
-                state.clock.heard(self.shard.tick());
                 return Some(is_full || state.stream.may_hold_plaintext());
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // A FIN right behind messages: whoever sent them may still read the answers.
-            Ok(_) if state.inbox.is_some() => self.end_behind_messages(&mut state, CloseInfo::cut(), &[]),
+            Ok(_) if state.inbox().is_some() => self.end_behind_messages(&mut state, CloseInfo::cut(), &[]),
             _ => self.cut(&mut state),
         }
         None
@@ -128,7 +126,7 @@ impl Inner {
     /// another, with no inbox between; what it leaves is parsed as ever.
     fn lend_input(self: &Rc<Self>, run: &dyn Fn()) {
         let mut state = self.state.borrow_mut();
-        if !state.flags.has(Flag::TaskReceives) || state.flags.has(Flag::Observed) || state.inbox.is_some() {
+        if !state.flags.has(Flag::TaskReceives) || state.flags.has(Flag::Observed) || state.inbox().is_some() {
             return;
         }
         let Phase::Open(protocol) = &state.phase else { return };
@@ -176,7 +174,7 @@ impl Inner {
 
     fn inbox_is_full(&self) -> bool {
         let state = self.state.borrow();
-        state.inbox.as_ref().is_some_and(|inbox| inbox.is_full(self.settings()))
+        state.inbox().is_some_and(|inbox| inbox.is_full(self.settings()))
     }
 
     /// Keeps what was read and reads no more until the handler has taken some.
@@ -193,10 +191,10 @@ impl Inner {
         let mut control = self.shard.control_out.borrow_mut();
         let settings = self.settings();
         let limits = settings.limits();
-        let before = state.inbox.is_some();
+        let before = state.inbox().is_some();
         let mut end = Parsed::All;
         while !input.is_empty() {
-            if state.inbox.as_ref().is_some_and(|inbox| inbox.is_full(settings)) {
+            if state.inbox().is_some_and(|inbox| inbox.is_full(settings)) {
                 end = Parsed::InboxFull;
                 break;
             }
@@ -213,7 +211,7 @@ impl Inner {
             }
         }
         self.watch_fragments(&mut state);
-        if before || state.inbox.is_some() {
+        if before || state.inbox().is_some() {
             self.wake_receiver(&mut state);
         }
         end
@@ -222,9 +220,9 @@ impl Inner {
     /// The hot path: a message that lies there whole.
     #[inline]
     fn take_whole(&self, state: &mut State, limits: &Limits, input: &mut [u8]) -> Option<usize> {
-        let State { phase: Phase::Open(protocol), inbox, .. } = state else { return None };
+        let State { phase: Phase::Open(protocol), extra, .. } = state else { return None };
         protocol.receive_whole(input, limits, |message| {
-            self.shard.inbox_of(inbox).push(message.into());
+            self.shard.inbox_of(extra).push(message.into());
         })
     }
 
@@ -238,17 +236,17 @@ impl Inner {
         codec: &mut Codec,
         control: &mut Vec<u8>,
     ) -> Option<usize> {
-        let State { phase, inbox, .. } = state;
+        let State { phase, extra, .. } = state;
         let Phase::Open(protocol) = phase else { return None };
         control.clear();
         match protocol.receive(input, control, limits, codec) {
             Ok((used, None)) => Some(used),
             Ok((used, Some(Received::Text(text)))) => {
-                self.shard.inbox_of(inbox).push(Message::Text(text.into()));
+                self.shard.inbox_of(extra).push(Message::Text(text.into()));
                 Some(used)
             }
             Ok((used, Some(Received::Binary(bytes)))) => {
-                self.shard.inbox_of(inbox).push(Message::Binary(bytes.into()));
+                self.shard.inbox_of(extra).push(Message::Binary(bytes.into()));
                 Some(used)
             }
             Ok((used, Some(Received::Ping(payload)))) => {
@@ -280,7 +278,7 @@ impl Inner {
     /// Messages that came right before the end are handed out first, so that their answers
     /// still go out before our Close frame.
     fn end_behind_messages(self: &Rc<Self>, state: &mut State, info: CloseInfo, answer: &[u8]) {
-        if state.inbox.is_none() || state.close.is_some() {
+        if state.inbox().is_none() || state.flags.has(Flag::Closing) {
             return self.on_close_frame(state, info, answer);
         }
         state.rare().ending = Some((info, answer.to_vec()));
@@ -290,7 +288,7 @@ impl Inner {
     /// The handlers have run: now the end that came behind their messages.
     pub(crate) fn end_now(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
-        let ending = state.rare.as_mut().and_then(|rare| rare.ending.take());
+        let ending = state.rare_if_any().and_then(|rare| rare.ending.take());
         if let (Some((info, answer)), Phase::Open(_)) = (ending, &state.phase) {
             self.on_close_frame(&mut state, info, &answer);
         }
@@ -324,12 +322,5 @@ impl Inner {
             }
         }
         self.mark_ready(state);
-    }
-}
-
-impl crate::shard::ShardInner {
-    /// The connection's inbox, from the shard's pool where it has none.
-    fn inbox_of<'a>(&self, inbox: &'a mut Option<Box<Inbox>>) -> &'a mut Inbox {
-        inbox.get_or_insert_with(|| self.inboxes.borrow_mut().pop().unwrap_or_default())
     }
 }

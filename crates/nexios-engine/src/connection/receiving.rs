@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::{CloseInfo, Connection, Flag, Inner, Phase, RoundTrip, SendError, State};
+use super::extra::RoundTrip;
+use super::{CloseInfo, Connection, Flag, Inner, Phase, SendError, State};
+use crate::inbox::Inbox;
 use crate::message::{Message, MessageRef};
 use crate::settings::Settings;
 
@@ -167,7 +169,7 @@ impl Connection {
     /// The next message that no listener has seen; it stays queued. `None`: closed, and all are heard.
     pub fn poll_unheard(&self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let mut state = self.0.state.borrow_mut();
-        if let Some(message) = state.inbox.as_ref().and_then(|inbox| inbox.unheard()) {
+        if let Some(message) = state.inbox().and_then(Inbox::unheard) {
             return Poll::Ready(Some(message.clone()));
         }
         if state.flags.has(Flag::InputOver) {
@@ -184,7 +186,7 @@ impl Connection {
     /// The message that [`poll_unheard`](Self::poll_unheard) showed may be received now.
     pub fn mark_heard(&self) {
         let mut state = self.0.state.borrow_mut();
-        if let Some(inbox) = &mut state.inbox {
+        if let Some(inbox) = state.inbox_mut() {
             inbox.mark_heard();
         }
         self.0.discard_heard(&mut state);
@@ -196,13 +198,11 @@ impl Connection {
     pub fn discard_unheard(&self) {
         let mut state = self.0.state.borrow_mut();
         let state = &mut *state;
-        if let Some(inbox) = &mut state.inbox {
+        if let Some(inbox) = state.inbox_mut() {
             inbox.remove_unheard();
-            if state.flags.has(Flag::Paused) && inbox.has_room(self.0.settings()) {
-                self.0.mark_ready(state);
-            }
+            self.0.go_on_reading(state);
         }
-        self.0.give_back_inbox(state);
+        self.0.shard.give_back_inbox(state);
     }
 
     /// From now on messages are thrown away once listeners, if any, have seen them.
@@ -226,7 +226,7 @@ impl Connection {
     pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseInfo> {
         let mut state = self.0.state.borrow_mut();
         if state.flags.has(Flag::Finished) {
-            return Poll::Ready(state.close.as_deref().cloned().unwrap_or_else(CloseInfo::cut));
+            return Poll::Ready(state.close_info().cloned().unwrap_or_else(CloseInfo::cut));
         }
         // The connection's own task is woken at the end in any case.
         if !self.0.is_task(&state, cx) {
@@ -247,7 +247,7 @@ impl Connection {
             return Poll::Pending;
         };
         let mut state = self.0.state.borrow_mut();
-        let closed = state.close.as_deref().cloned();
+        let closed = state.close_info().cloned();
         let trips = &mut state.rare().round_trips;
         let Some(index) = trips.iter().position(|trip| trip.id == id) else {
             return Poll::Ready(Err(SendError::Closed(closed.unwrap_or_else(CloseInfo::cut))));
@@ -270,7 +270,7 @@ impl Connection {
 
     /// Gives up a round trip.
     pub fn end_round_trip(&self, id: Option<u64>) {
-        if let Some(rare) = &mut self.0.state.borrow_mut().rare {
+        if let Some(rare) = self.0.state.borrow_mut().rare_if_any() {
             rare.round_trips.retain(|trip| Some(trip.id) != id);
         }
     }
@@ -279,8 +279,8 @@ impl Connection {
 impl State {
     fn receive_error(&self) -> Option<ReceiveError> {
         if self.flags.has(Flag::InputOver) {
-            let inbox_empty = self.inbox.as_ref().is_none_or(|inbox| inbox.is_empty());
-            let info = || self.close.as_deref().cloned().unwrap_or_else(CloseInfo::cut);
+            let inbox_empty = self.inbox().is_none_or(Inbox::is_empty);
+            let info = || self.close_info().cloned().unwrap_or_else(CloseInfo::cut);
             return inbox_empty.then(|| ReceiveError::Closed(info()));
         }
         match self.phase {
@@ -292,14 +292,14 @@ impl State {
     /// Whether messages that listeners have seen are thrown away.
     fn discards(&self, settings: &Settings) -> bool {
         let flags = self.flags;
-        let full = || flags.has(Flag::Paused) || self.inbox.as_ref().is_some_and(|inbox| inbox.is_full(settings));
+        let full = || flags.has(Flag::Paused) || self.inbox().is_some_and(|inbox| inbox.is_full(settings));
         let unreceived = flags.has(Flag::DiscardingUnreceived) && (!flags.has(Flag::Received) || full());
         flags.has(Flag::Discarding) || unreceived
     }
 
     fn control_error(&self) -> Option<ReceiveError> {
-        match (&self.close, &self.phase) {
-            (Some(info), _) => Some(ReceiveError::Closed((**info).clone())),
+        match (self.close_info(), &self.phase) {
+            (Some(info), _) => Some(ReceiveError::Closed(info.clone())),
             (None, Phase::Open(_)) => None,
             (None, _) => Some(ReceiveError::NotAccepted),
         }
@@ -317,7 +317,7 @@ impl Inner {
     fn wake_receive(&self, state: &mut State) {
         if state.flags.has(Flag::TaskReceives) {
             self.wake_task(state);
-        } else if let Some(rare) = &mut state.rare {
+        } else if let Some(rare) = state.rare_if_any() {
             wake(&mut rare.receiver);
         }
     }
@@ -325,7 +325,7 @@ impl Inner {
     fn wake_listener(&self, state: &mut State) {
         if state.flags.has(Flag::TaskListens) {
             self.wake_task(state);
-        } else if let Some(rare) = &mut state.rare {
+        } else if let Some(rare) = state.rare_if_any() {
             wake(&mut rare.listener);
         }
     }
@@ -333,40 +333,37 @@ impl Inner {
     /// Wakes everybody who waits for anything: the connection is ending.
     pub(super) fn wake_all(&self, state: &mut State) {
         self.wake_task(state);
-        let Some(rare) = &mut state.rare else { return };
+        let finished = state.flags.has(Flag::Finished);
+        let Some(rare) = state.rare_if_any() else { return };
         wake(&mut rare.receiver);
         wake(&mut rare.pings.receiver);
         wake(&mut rare.pongs.receiver);
         wake(&mut rare.listener);
         rare.send_waiters.drain(..).for_each(Waker::wake);
         rare.round_trips.iter().for_each(|trip| trip.waker.wake_by_ref());
-        if state.flags.has(Flag::Finished) {
+        if finished {
             rare.closed_waiters.drain(..).for_each(Waker::wake);
         }
     }
 
     fn take_message(self: &std::rc::Rc<Self>, state: &mut State) -> Option<Message> {
-        let inbox = state.inbox.as_mut()?;
-        let message = inbox.pop(state.flags.has(Flag::Observed))?;
-        if state.flags.has(Flag::Paused) && inbox.has_room(self.settings()) {
+        let observed = state.flags.has(Flag::Observed);
+        let message = state.inbox_mut()?.pop(observed)?;
+        self.go_on_reading(state);
+        self.shard.give_back_inbox(state);
+        Some(message)
+    }
+
+    /// Where reading was paused for a full inbox that has room again.
+    fn go_on_reading(self: &std::rc::Rc<Self>, state: &mut State) {
+        if state.flags.has(Flag::Paused) && state.inbox().is_some_and(|inbox| inbox.has_room(self.settings())) {
             self.mark_ready(state);
         }
-        self.give_back_inbox(state);
-        Some(message)
     }
 
     fn discard_heard(self: &std::rc::Rc<Self>, state: &mut State) {
         if state.discards(self.settings()) {
             while self.take_message(state).is_some() {}
-        }
-    }
-
-    /// An empty inbox goes back to the shard's pool.
-    fn give_back_inbox(&self, state: &mut State) {
-        if state.inbox.as_ref().is_some_and(|inbox| inbox.is_empty())
-            && let Some(inbox) = state.inbox.take()
-        {
-            self.shard.recycle_inbox(inbox);
         }
     }
 
@@ -386,15 +383,12 @@ impl Inner {
 
     /// Whether somebody had asked for this pong.
     pub(super) fn on_pong(self: &std::rc::Rc<Self>, state: &mut State, payload: Vec<u8>) -> bool {
-        if state.clock.keepalive_answered(&payload) {
+        if state.keepalive_answered(&payload) {
             self.arm_next_ping(state);
             return true;
         }
         let now = self.shard.now();
-        let Some(rare) = &mut state.rare else {
-            state.rare().pongs.push(payload);
-            return false;
-        };
+        let rare = state.rare();
         if let Some(trip) = rare.round_trips.iter_mut().find(|trip| round_trip_payload(trip.id)[..] == payload[..]) {
             trip.answered = Some(now);
             trip.waker.wake_by_ref();

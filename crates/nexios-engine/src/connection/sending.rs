@@ -161,10 +161,9 @@ impl Connection {
 
 impl State {
     pub(super) fn check_open(&self) -> Result<(), SendError> {
-        match (&self.close, &self.phase) {
-            (Some(info), _) => Err(SendError::Closed((**info).clone())),
-            (None, Phase::Open(_)) => Ok(()),
-            (None, _) => Err(SendError::NotAccepted),
+        match &self.phase {
+            Phase::Open(_) if !self.flags.has(Flag::Closing) => Ok(()),
+            _ => Err(self.close_info().map_or(SendError::NotAccepted, |info| SendError::Closed(info.clone()))),
         }
     }
 }
@@ -178,11 +177,11 @@ impl Inner {
     /// The hot path: a small message behind others of this turn, where nothing else is to be heeded.
     #[inline]
     fn cork(&self, state: &mut State, message: MessageRef<'_>) -> bool {
-        let plain = state.flags.is_corking() && state.is_connected() && state.rare.is_none();
+        let plain = state.flags.is_corking() && state.is_connected() && !state.has_rare();
         if !plain || self.shard.broadcasts_pending.get() {
             return false;
         }
-        let Some(outbox) = &mut state.outbox else { return false };
+        let Some(outbox) = state.outbox_mut() else { return false };
         outbox.cork(message.opcode(), message.as_bytes(), self.settings().outbox_mark_bytes.min(DIRECT_BYTES_MIN))
     }
 
@@ -258,7 +257,7 @@ impl Inner {
         if self.shard.broadcasts_pending.get() {
             self.settle(state);
         }
-        let outbox = self.shard.outbox_of(&mut state.outbox);
+        let outbox = self.shard.outbox_of(&mut state.extra);
         write(&mut outbox.tail());
         self.output_grew(state);
     }
@@ -280,7 +279,7 @@ impl Inner {
     /// The answer to a ping, made by the protocol.
     pub(super) fn send_pong_frame(self: &Rc<Self>, state: &mut State, frame: &[u8]) {
         if !frame.is_empty() {
-            self.shard.outbox_of(&mut state.outbox).push_pong(frame);
+            self.shard.outbox_of(&mut state.extra).push_pong(frame);
             self.output_grew(state);
         }
     }

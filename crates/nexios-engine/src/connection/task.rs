@@ -66,7 +66,7 @@ impl Inner {
         let mut state = self.state.borrow_mut();
         state.flags.set(Flag::Woken, false);
         let task = state.task.take()?;
-        Some((task, state.rare.as_mut().and_then(|rare| rare.waker.take())))
+        Some((task, state.extra.as_mut().and_then(|extra| extra.waker.take())))
     }
 
     fn put_back_task(self: &Rc<Self>, task: BoxedTask, kept: Option<KeptWaker>) {
@@ -78,7 +78,7 @@ impl Inner {
         }
         state.task = Some(task);
         if kept.is_some() {
-            state.rare().waker = kept;
+            state.extra().waker = kept;
         }
     }
 

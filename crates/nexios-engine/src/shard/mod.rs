@@ -12,8 +12,10 @@ mod turn;
 pub(crate) use turn::Stopwatch;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,17 +24,15 @@ use std::time::{Duration, Instant};
 use mio::{Events, Registry, Token};
 use nexios_protocol::Codec;
 
-use crate::connection::{Clock, Connection, Flag, Inner, Opened, State};
+use crate::connection::{Clock, Connection, Flag, Inner, Opened, Pool, State};
 use crate::connections::Connections;
 use crate::fanout::{Dropped, Fanout};
 use crate::id::ConnectionId;
-use crate::inbox::Inbox;
 use crate::input::Input;
 use crate::listener::{Listener, Listeners};
 use crate::mailbox::{Mailbox, ShardHandle};
 use crate::memory::{self, MemoryClient};
 use crate::metrics::Cause;
-use crate::outbox::Outbox;
 use crate::run_queue::{Notifier, RunQueue, Runner, TaskKey};
 use crate::server::Shared;
 use crate::service::Service;
@@ -42,8 +42,8 @@ use crate::timer::{Sleep, Sleeps, Tick, Timers};
 
 /// Events taken from the poller at once.
 const EVENTS_PER_POLL: usize = 1024;
-/// Empty inboxes and outboxes kept for reuse.
-const POOL_MAX: usize = 64;
+/// Boxes of one kind kept for reuse.
+pub(crate) const POOL_MAX: usize = 64;
 
 const WAKER: Token = Token(usize::MAX);
 pub(crate) const FIRST_LISTENER: usize = usize::MAX / 2;
@@ -91,10 +91,9 @@ pub(crate) struct ShardInner {
     pub(crate) control_out: RefCell<Vec<u8>>,
     /// A compressed payload, on its way to an outbox.
     pub(crate) packed: RefCell<Vec<u8>>,
-    #[allow(clippy::vec_box, reason = "the boxes move between connections and the pool")]
-    pub(crate) inboxes: RefCell<Vec<Box<Inbox>>>,
-    #[allow(clippy::vec_box, reason = "the boxes move between connections and the pool")]
-    outboxes: RefCell<Vec<Box<Outbox>>>,
+    pub(crate) pool: RefCell<Pool>,
+    /// Addresses that are too long for their connections.
+    pub(crate) peers_v6: RefCell<HashMap<(u32, u32), SocketAddrV6>>,
     /// Connections with input that no event will tell of.
     ready: RefCell<Vec<Rc<Inner>>>,
     /// Connections with output.
@@ -171,8 +170,8 @@ impl Shard {
             codec: RefCell::new(Codec::new()),
             control_out: RefCell::default(),
             packed: RefCell::default(),
-            inboxes: RefCell::default(),
-            outboxes: RefCell::default(),
+            pool: RefCell::default(),
+            peers_v6: RefCell::default(),
             ready: RefCell::default(),
             dirty: RefCell::default(),
             leaving: RefCell::default(),
@@ -377,11 +376,12 @@ impl ShardInner {
     }
 
     /// Takes over a new stream; returns its slot. A counted one holds a place in the server's limits.
-    pub(crate) fn adopt(self: &Rc<Self>, stream: Stream, peer: Option<std::net::SocketAddr>, counted: bool) -> u32 {
+    pub(crate) fn adopt(self: &Rc<Self>, stream: Stream, peer: Option<SocketAddr>, counted: bool) -> u32 {
         let clock = Clock::new(self.tick(), self.shared.settings.head_timeout);
-        let make = |token| Inner::new(self.clone(), token, stream, peer, clock, counted);
+        let make = |token| Inner::new(self.clone(), token, stream, clock, counted);
         let inner = self.connections.borrow_mut().add(make);
         self.open_sockets.update(|open| open + 1);
+        inner.set_peer(peer);
         inner.arm_first();
         inner.token()
     }
@@ -389,26 +389,6 @@ impl ShardInner {
     pub(crate) fn inject(&self, token: u32, readiness: Readiness) {
         self.injected.borrow_mut().push((token, readiness));
         self.notifier.notify();
-    }
-
-    /// The connection's outbox, from the pool where it has none.
-    pub(crate) fn outbox_of<'a>(&self, outbox: &'a mut Option<Box<Outbox>>) -> &'a mut Outbox {
-        outbox.get_or_insert_with(|| self.outboxes.borrow_mut().pop().unwrap_or_default())
-    }
-
-    pub(crate) fn recycle_outbox(&self, mut outbox: Box<Outbox>) {
-        let mut pool = self.outboxes.borrow_mut();
-        if pool.len() < POOL_MAX {
-            outbox.recycle();
-            pool.push(outbox);
-        }
-    }
-
-    pub(crate) fn recycle_inbox(&self, inbox: Box<Inbox>) {
-        let mut pool = self.inboxes.borrow_mut();
-        if pool.len() < POOL_MAX {
-            pool.push(inbox);
-        }
     }
 }
 

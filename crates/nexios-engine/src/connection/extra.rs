@@ -1,0 +1,181 @@
+//! What an idle connection does without: it exists only while there is some of it.
+
+use std::any::Any;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use nexios_protocol::ContextDeflater;
+
+use super::receiving::ControlQueue;
+use super::{CloseInfo, State};
+use crate::inbox::Inbox;
+use crate::mailbox::RemoteShared;
+use crate::outbox::Outbox;
+use crate::run_queue::KeptWaker;
+use crate::shard::{POOL_MAX, ShardInner};
+use crate::timer::Tick;
+
+/// Messages and bytes under way, and what some connections keep.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(super) inbox: Option<Box<Inbox>>,
+    pub(super) outbox: Option<Box<Outbox>>,
+    /// Since when the socket has taken nothing.
+    pub(super) blocked: Tick,
+    /// The last byte in, of a message that is not complete.
+    pub(super) heard: Tick,
+    /// How it ended, or is ending; the flag `Closing` says that it is there.
+    pub(super) close: Option<Box<CloseInfo>>,
+    /// The own task's, as long as there are clones of it.
+    pub(super) waker: Option<KeptWaker>,
+    /// The front end's.
+    pub(super) extension: Option<Rc<dyn Any>>,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What few connections need.
+#[derive(Default)]
+pub(crate) struct Rare {
+    /// The end of the connection, behind messages that were not handed out yet.
+    pub(super) ending: Option<(CloseInfo, Vec<u8>)>,
+    /// The window of our compressed messages, where it is kept between them.
+    pub(super) deflater: Option<Box<ContextDeflater>>,
+    /// Input that was read but not parsed, because the inbox was full.
+    pub(super) unread: Vec<u8>,
+    pub(super) pings: ControlQueue,
+    pub(super) pongs: ControlQueue,
+    /// Wakers of others than the connection's own task.
+    pub(super) receiver: Option<Waker>,
+    pub(super) listener: Option<Waker>,
+    pub(super) closed_waiters: Vec<Waker>,
+    pub(super) send_waiters: Vec<Waker>,
+    pub(super) round_trips: Vec<RoundTrip>,
+    pub(super) remote: Option<Arc<RemoteShared>>,
+    /// Pings sent by the application whose pongs are expected.
+    pub(super) asked_pongs: u32,
+    pub(super) control_second: u32,
+    pub(super) control_count: u32,
+}
+
+pub(super) struct RoundTrip {
+    pub(super) id: u64,
+    pub(super) sent: Instant,
+    pub(super) answered: Option<Instant>,
+    pub(super) waker: Waker,
+}
+
+impl Extra {
+    fn is_empty(&self) -> bool {
+        self.inbox.is_none()
+            && self.outbox.is_none()
+            && !self.heard.is_set()
+            && self.close.is_none()
+            && self.waker.is_none()
+            && self.extension.is_none()
+            && self.rare.is_none()
+    }
+}
+
+impl State {
+    pub(super) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.extra().rare.get_or_insert_default()
+    }
+
+    pub(super) fn has_rare(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.rare.is_some())
+    }
+
+    pub(super) fn rare_if_any(&mut self) -> Option<&mut Rare> {
+        self.extra.as_mut()?.rare.as_deref_mut()
+    }
+
+    /// Messages wait in it; without any there is none.
+    pub(super) fn inbox(&self) -> Option<&Inbox> {
+        self.extra.as_ref()?.inbox.as_deref()
+    }
+
+    pub(super) fn inbox_mut(&mut self) -> Option<&mut Inbox> {
+        self.extra.as_mut()?.inbox.as_deref_mut()
+    }
+
+    /// Output waits in it; without any there is none.
+    pub(crate) fn outbox(&self) -> Option<&Outbox> {
+        self.extra.as_ref()?.outbox.as_deref()
+    }
+
+    pub(super) fn outbox_mut(&mut self) -> Option<&mut Outbox> {
+        self.extra.as_mut()?.outbox.as_deref_mut()
+    }
+
+    pub(crate) fn outbox_len(&self) -> usize {
+        self.outbox().map_or(0, Outbox::len)
+    }
+
+    pub(super) fn close_info(&self) -> Option<&CloseInfo> {
+        self.extra.as_ref()?.close.as_deref()
+    }
+}
+
+/// The boxes that connections pass on to each other.
+#[derive(Default)]
+#[allow(clippy::vec_box, reason = "the boxes move between connections and the pool")]
+pub(crate) struct Pool {
+    extras: Vec<Box<Extra>>,
+    inboxes: Vec<Box<Inbox>>,
+    outboxes: Vec<Box<Outbox>>,
+}
+
+impl ShardInner {
+    /// The connection's inbox, from the pool where it has none.
+    pub(super) fn inbox_of<'a>(&self, extra: &'a mut Option<Box<Extra>>) -> &'a mut Inbox {
+        let pool = &mut *self.pool.borrow_mut();
+        let extra = extra.get_or_insert_with(|| pool.extras.pop().unwrap_or_default());
+        extra.inbox.get_or_insert_with(|| pool.inboxes.pop().unwrap_or_default())
+    }
+
+    /// The connection's outbox, from the pool where it has none.
+    pub(crate) fn outbox_of<'a>(&self, extra: &'a mut Option<Box<Extra>>) -> &'a mut Outbox {
+        let pool = &mut *self.pool.borrow_mut();
+        let extra = extra.get_or_insert_with(|| pool.extras.pop().unwrap_or_default());
+        extra.outbox.get_or_insert_with(|| pool.outboxes.pop().unwrap_or_default())
+    }
+
+    /// An empty inbox goes back to the pool.
+    pub(super) fn give_back_inbox(&self, state: &mut State) {
+        let Some(extra) = &mut state.extra else { return };
+        if let Some(inbox) = extra.inbox.take_if(|inbox| inbox.is_empty()) {
+            put(&mut self.pool.borrow_mut().inboxes, inbox);
+            self.give_back_extra(state);
+        }
+    }
+
+    /// The outbox goes back to the pool, and with it what is left in it.
+    pub(super) fn give_back_outbox(&self, state: &mut State) {
+        let Some(extra) = &mut state.extra else { return };
+        if let Some(mut outbox) = extra.outbox.take() {
+            extra.blocked = Tick::NEVER;
+            outbox.recycle();
+            put(&mut self.pool.borrow_mut().outboxes, outbox);
+            self.give_back_extra(state);
+        }
+    }
+
+    /// With nothing left in it, it goes back to the pool.
+    pub(super) fn give_back_extra(&self, state: &mut State) {
+        if let Some(extra) = state.extra.take_if(|extra| extra.is_empty()) {
+            put(&mut self.pool.borrow_mut().extras, extra);
+        }
+    }
+}
+
+fn put<T>(pool: &mut Vec<T>, one: T) {
+    if pool.len() < POOL_MAX {
+        pool.push(one);
+    }
+}

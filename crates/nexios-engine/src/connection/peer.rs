@@ -1,0 +1,91 @@
+//! The address of a connection's peer, in seven bytes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+
+use super::Inner;
+
+#[derive(Clone, Copy)]
+pub(super) enum Peer {
+    /// On a Unix socket or in memory.
+    Unnamed,
+    V4(Ipv4Addr, [u8; 2]),
+    /// Of IPv4, on a socket of IPv6.
+    Mapped(Ipv4Addr, [u8; 2]),
+    /// The shard keeps it: 28 bytes that only such connections cost.
+    V6,
+}
+
+impl Peer {
+    fn of(address: Option<SocketAddr>) -> Self {
+        match address {
+            None => Peer::Unnamed,
+            Some(SocketAddr::V4(v4)) => Peer::V4(*v4.ip(), v4.port().to_ne_bytes()),
+            Some(SocketAddr::V6(v6)) => match v6.ip().to_ipv4_mapped() {
+                Some(ip) if v6.flowinfo() == 0 && v6.scope_id() == 0 => Peer::Mapped(ip, v6.port().to_ne_bytes()),
+                _ => Peer::V6,
+            },
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn set_peer(&self, address: Option<SocketAddr>) {
+        let peer = Peer::of(address);
+        if let (Peer::V6, Some(SocketAddr::V6(v6))) = (peer, address) {
+            self.shard.peers_v6.borrow_mut().insert(self.key(), v6);
+        }
+        self.state.borrow_mut().peer = peer;
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        let peer = self.state.borrow().peer;
+        match peer {
+            Peer::Unnamed => None,
+            Peer::V4(ip, port) => Some(SocketAddr::new(ip.into(), u16::from_ne_bytes(port))),
+            Peer::Mapped(ip, port) => {
+                Some(SocketAddrV6::new(ip.to_ipv6_mapped(), u16::from_ne_bytes(port), 0, 0).into())
+            }
+            Peer::V6 => self.shard.peers_v6.borrow().get(&self.key()).map(|v6| SocketAddr::V6(*v6)),
+        }
+    }
+
+    pub(crate) fn peer_ip(&self) -> Option<IpAddr> {
+        self.peer().map(|address| address.ip())
+    }
+
+    /// What no other connection of the shard has, as long as there is a handle to this one.
+    fn key(&self) -> (u32, u32) {
+        (self.token(), self.serial())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Peer::V6 = self.state.get_mut().peer {
+            self.shard.peers_v6.borrow_mut().remove(&self.key());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use crate::stream::{Socket, Stream};
+    use crate::{Server, ServerSettings};
+
+    #[test]
+    fn an_address_comes_out_as_it_went_in() {
+        let shard = Server::new(ServerSettings::default()).shard(Instant::now()).unwrap();
+        for address in ["10.0.0.1:80", "[::ffff:10.0.0.1]:81", "[2001:db8::1]:82", "[fe80::1%3]:83"] {
+            let address = Some(address.parse().unwrap());
+            let (end, _) = crate::memory::pair(1);
+            let token = shard.0.adopt(Stream::Plain(Socket::Memory(end)), address, false);
+            assert_eq!(shard.0.connections.borrow().get(token).unwrap().peer(), address);
+        }
+        assert_eq!(shard.0.peers_v6.borrow().len(), 2);
+        shard.cancel_all();
+        shard.turn(Instant::now());
+        assert!(shard.0.peers_v6.borrow().is_empty());
+    }
+}
