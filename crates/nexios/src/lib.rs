@@ -85,7 +85,7 @@ pub use route::Route;
 pub use router::{RouterHandle, WsRouter};
 #[doc(hidden)]
 pub use rustls::ServerConfig as TlsConfig;
-pub use send::{AsBinary, AsJson, AsText, Payload, RoundTrip, Sending};
+pub use send::{AsBinary, AsJson, AsText, Compress, Payload, RoundTrip, Sending};
 pub use serve::{Running, Serve, StartError};
 pub use service::ShardService;
 pub use state::State;

@@ -16,7 +16,6 @@ use crate::websocket::WebSocket;
 pub struct Sending<'a, P> {
     connection: &'a Connection,
     payload: P,
-    compress: Option<bool>,
 }
 
 /// What can be sent.
@@ -26,6 +25,11 @@ pub trait Payload {
     /// # Errors
     /// A value that has no JSON form.
     fn message(&mut self) -> Result<MessageRef<'_>, SendError>;
+
+    /// Whether it is compressed where compression is on; `None` leaves it to the settings.
+    fn compress(&self) -> Option<bool> {
+        None
+    }
 }
 
 /// A payload that goes as text.
@@ -39,6 +43,15 @@ pub struct AsBinary<T>(T);
 /// A payload that goes as JSON in a text message.
 #[derive(Debug)]
 pub struct AsJson(Result<String, Option<serde_json::Error>>);
+
+/// A payload with a word on its compression: [`Sending::compress`].
+///
+/// A type of its own, since a handler that waits to send holds its payload all the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Compress<P> {
+    payload: P,
+    on: bool,
+}
 
 /// Waits for the answer to a ping: [`WebSocket::ping`].
 #[must_use = "nothing is sent until this is awaited"]
@@ -71,6 +84,16 @@ impl Payload for AsJson {
             Ok(json) => Ok(MessageRef::Text(json)),
             Err(error) => Err(error.take().map_or(SendError::NotAccepted, SendError::Json)),
         }
+    }
+}
+
+impl<P: Payload> Payload for Compress<P> {
+    fn message(&mut self) -> Result<MessageRef<'_>, SendError> {
+        self.payload.message()
+    }
+
+    fn compress(&self) -> Option<bool> {
+        Some(self.on)
     }
 }
 
@@ -115,7 +138,7 @@ impl WebSocket {
     }
 
     fn sending<P>(&self, payload: P) -> Sending<'_, P> {
-        Sending { connection: self.connection(), payload, compress: None }
+        Sending { connection: self.connection(), payload }
     }
 
     /// Sends a ping of at most 125 bytes.
@@ -143,11 +166,10 @@ impl WebSocket {
     }
 }
 
-impl<P> Sending<'_, P> {
+impl<'a, P> Sending<'a, P> {
     /// `false` leaves this message uncompressed.
-    pub fn compress(mut self, on: bool) -> Self {
-        self.compress = Some(on);
-        self
+    pub fn compress(self, on: bool) -> Sending<'a, Compress<P>> {
+        Sending { connection: self.connection, payload: Compress { payload: self.payload, on } }
     }
 }
 
@@ -159,8 +181,9 @@ impl<P: Payload> Future for Sending<'_, P> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let compress = this.payload.compress();
         let message = this.payload.message()?;
-        Poll::Ready(Ok(ready!(this.connection.poll_send(cx, message, this.compress))?))
+        Poll::Ready(Ok(ready!(this.connection.poll_send(cx, message, compress))?))
     }
 }
 
@@ -194,6 +217,17 @@ mod tests {
         assert_eq!(AsText(String::from("a")).message().unwrap(), MessageRef::Text("a"));
         assert_eq!(AsBinary([1, 2]).message().unwrap(), MessageRef::Binary(&[1, 2]));
         assert_eq!(Message::from("a").message().unwrap(), MessageRef::Text("a"));
+    }
+
+    #[test]
+    fn the_word_on_compression_that_counts_is_the_last() {
+        let payload = Compress { payload: Compress { payload: AsText("a"), on: true }, on: false };
+        assert_eq!((AsText("a").compress(), payload.compress()), (None, Some(false)));
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_is_a_pointer_and_the_payload() {
+        assert_eq!(size_of::<Sending<'_, AsText<nexios_engine::Text>>>(), 8 + size_of::<nexios_engine::Text>());
     }
 
     #[test]
