@@ -22,6 +22,31 @@ pub fn apply_mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     }
 }
 
+/// Writes the payload of a short frame without its mask to a place of the same length: in words of
+/// eight bytes, of which the last two may overlap, so that what reads it next finds whole words.
+#[inline]
+pub(crate) fn unmask_into(out: &mut [u8], payload: &[u8], key: [u8; 4]) {
+    let Some(last) = payload.last_chunk::<8>().filter(|_| out.len() == payload.len()) else {
+        for (index, (to, from)) in out.iter_mut().zip(payload).enumerate() {
+            *to = from ^ key[index & 3];
+        }
+        return;
+    };
+    let wide = |offset: usize| {
+        let narrow = u32::from_le_bytes(key).rotate_right(8 * (offset as u32 & 3));
+        u64::from(narrow) << 32 | u64::from(narrow)
+    };
+    let unmask = |word: &[u8; 8], wide: u64| (u64::from_le_bytes(*word) ^ wide).to_le_bytes();
+    let first = wide(0);
+    for (to, from) in out.as_chunks_mut::<8>().0.iter_mut().zip(payload.as_chunks::<8>().0) {
+        *to = unmask(from, first);
+    }
+    let end = unmask(last, wide(payload.len() - 8));
+    if let Some(to) = out.last_chunk_mut::<8>() {
+        *to = end;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +63,18 @@ mod tests {
             let mut fast = bytes;
             apply_mask(&mut fast, key, offset);
             prop_assert_eq!(fast, naive);
+        }
+
+        #[test]
+        fn unmasking_elsewhere_agrees_with_unmasking_in_place(
+            bytes in proptest::collection::vec(any::<u8>(), 0..70),
+            key in any::<[u8; 4]>(),
+        ) {
+            let mut elsewhere = vec![0; bytes.len()];
+            unmask_into(&mut elsewhere, &bytes, key);
+            let mut here = bytes;
+            apply_mask(&mut here, key, 0);
+            prop_assert_eq!(elsewhere, here);
         }
     }
 }

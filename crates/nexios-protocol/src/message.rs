@@ -7,7 +7,7 @@ use crate::deflate::{Agreed, Codec, Inflater};
 use crate::error::ProtocolError;
 use crate::frame::{CONTROL_BYTES_MAX, FrameHeader, HEADER_BYTES_MAX};
 use crate::limits::Limits;
-use crate::mask::apply_mask;
+use crate::mask::{apply_mask, unmask_into};
 use crate::opcode::OpCode;
 use crate::role::Role;
 use crate::utf8::Utf8Stream;
@@ -146,9 +146,9 @@ struct Block([u8; SHORT_BYTES_MAX]);
 #[inline]
 fn lend_short_text(payload: &[u8], key: [u8; 4], take: impl FnOnce(Whole<'_>)) -> Option<()> {
     let mut block = Block([0; SHORT_BYTES_MAX]);
-    block.0[..payload.len()].copy_from_slice(payload);
-    apply_mask(&mut block.0, key, 0);
-    let text = std::str::from_utf8(&block.0[..payload.len()]).ok()?;
+    let unmasked = block.0.get_mut(..payload.len())?;
+    unmask_into(unmasked, payload, key);
+    let text = std::str::from_utf8(unmasked).ok()?;
     take(Whole::Text(text));
     Some(())
 }
