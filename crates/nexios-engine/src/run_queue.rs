@@ -33,6 +33,8 @@ pub(crate) enum Table {
 /// The woken tasks, in the order of their wakes; any thread may push.
 pub(crate) struct RunQueue {
     woken: Mutex<Vec<TaskKey>>,
+    /// Whether there are any, without a lock.
+    any: AtomicBool,
     notifier: Arc<Notifier>,
 }
 
@@ -97,16 +99,26 @@ impl Notifier {
 
 impl RunQueue {
     pub(crate) fn new(notifier: Arc<Notifier>) -> Arc<Self> {
-        Arc::new(RunQueue { woken: Mutex::new(Vec::new()), notifier })
+        Arc::new(RunQueue { woken: Mutex::default(), any: AtomicBool::new(false), notifier })
     }
 
     fn push(&self, key: TaskKey) {
-        self.woken.lock().push(key);
+        let mut woken = self.woken.lock();
+        woken.push(key);
+        self.any.store(true, Ordering::Release);
+        drop(woken);
         self.notifier.notify();
     }
 
+    /// Takes all out, into an empty list.
+    fn take(&self, batch: &mut Vec<TaskKey>) {
+        let mut woken = self.woken.lock();
+        std::mem::swap(batch, &mut *woken);
+        self.any.store(false, Ordering::Release);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.woken.lock().is_empty()
+        !self.any.load(Ordering::Acquire)
     }
 
     #[cfg(test)]
@@ -160,7 +172,7 @@ impl Runner {
             return false;
         }
         let mut batch = std::mem::take(&mut *self.spare_batch.borrow_mut());
-        std::mem::swap(&mut batch, &mut *self.queue.woken.lock());
+        self.queue.take(&mut batch);
         let any = !batch.is_empty();
         batch.drain(..).for_each(run);
         *self.spare_batch.borrow_mut() = batch;

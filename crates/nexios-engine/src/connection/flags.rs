@@ -25,6 +25,8 @@ pub(crate) enum Flag {
     Receiving,
     /// The handler may take messages straight from the input.
     Lent,
+    /// Whoever runs the task right now flushes the outbox behind it.
+    Attended,
     /// The connection's own task waits for a message,
     TaskReceives,
     /// for a free outbox,

@@ -15,8 +15,10 @@ impl Inner {
     pub(crate) fn output_grew(self: &Rc<Self>, state: &mut State) {
         if !state.flags.has(Flag::Dirty) {
             state.flags.set(Flag::Dirty, true);
-            self.shard.dirty.borrow_mut().push(self.clone());
-            self.shard.notifier.notify();
+            if !state.flags.has(Flag::Attended) {
+                self.shard.dirty.borrow_mut().push(self.clone());
+                self.shard.notifier.notify();
+            }
         }
         self.mark_changed(state);
     }

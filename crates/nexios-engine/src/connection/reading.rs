@@ -26,8 +26,8 @@ enum Parsed {
 }
 
 impl Inner {
-    /// The socket has news. `run` lets handlers take messages while they are still in the cache.
-    pub(crate) fn on_readiness(self: &Rc<Self>, readiness: Readiness, run: &dyn Fn()) {
+    /// The socket has news. Handlers may take messages while they are still in the cache.
+    pub(crate) fn on_readiness(self: &Rc<Self>, readiness: Readiness) {
         if readiness.writable {
             self.on_writable();
         }
@@ -57,7 +57,7 @@ impl Inner {
             Phase::Open(_) => {
                 drop(state);
                 if readiness.readable || hangs_up {
-                    self.read_open(hangs_up, run);
+                    self.read_open(hangs_up);
                 }
             }
             Phase::Lingering => self.discard_input(&mut state),
@@ -66,19 +66,19 @@ impl Inner {
     }
 
     /// Goes on with a connection from the shard's ready list: no edge will come for it.
-    pub(crate) fn read_again(self: &Rc<Self>, run: &dyn Fn()) {
+    pub(crate) fn read_again(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
         state.flags.set(Flag::Ready, false);
         if !matches!(state.phase, Phase::Open(_)) {
             drop(state);
-            return self.on_readiness(Readiness { readable: true, ..Readiness::default() }, run);
+            return self.on_readiness(Readiness { readable: true, ..Readiness::default() });
         }
         state.flags.set(Flag::Paused, false);
         let unread = state.rare_if_any().map(|rare| std::mem::take(&mut rare.unread)).unwrap_or_default();
         drop(state);
         self.shard.input.borrow_mut().put(&unread);
-        if self.parse_and_run(run) == Parsed::All {
-            self.read_open(false, run);
+        if self.parse_and_run() == Parsed::All {
+            self.read_open(false);
         }
     }
 
@@ -86,11 +86,11 @@ impl Inner {
     ///
     /// With `to_the_end` it reads to 0 or EAGAIN: data and FIN can share one edge, and
     /// after a short read no other would tell of the FIN.
-    fn read_open(self: &Rc<Self>, to_the_end: bool, run: &dyn Fn()) {
+    fn read_open(self: &Rc<Self>, to_the_end: bool) {
         for _ in 0..READS_PER_TURN {
             let Some(may_hold_more) = self.read_input() else { return };
-            self.lend_input(run);
-            if self.parse_and_run(run) != Parsed::All {
+            self.lend_input();
+            if self.parse_and_run() != Parsed::All {
                 return;
             }
             if !may_hold_more && !to_the_end {
@@ -123,10 +123,11 @@ impl Inner {
     }
 
     /// Lets a handler that waits for a message take them straight from the input, one after
-    /// another, with no inbox between; what it leaves is parsed as ever.
-    fn lend_input(self: &Rc<Self>, run: &dyn Fn()) {
+    /// another, with no inbox between, and writes its answers; what it leaves is parsed as ever.
+    fn lend_input(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
-        if !state.flags.has(Flag::TaskReceives) || state.flags.has(Flag::Observed) || state.inbox().is_some() {
+        let waits = state.flags.has(Flag::TaskReceives) && !state.flags.has(Flag::Observed);
+        if !waits || !self.shard.runs_between.get() || state.inbox().is_some() {
             return;
         }
         let Phase::Open(protocol) = &state.phase else { return };
@@ -134,10 +135,17 @@ impl Inner {
             return;
         }
         state.flags.set(Flag::Lent, true);
-        self.wake_task(&mut state);
+        state.flags.set(Flag::Attended, true);
         drop(state);
-        run();
-        self.state.borrow_mut().flags.set(Flag::Lent, false);
+        self.run_task();
+        self.shard.end_connections();
+        let mut state = self.state.borrow_mut();
+        state.flags.set(Flag::Lent, false);
+        state.flags.set(Flag::Attended, false);
+        if state.flags.has(Flag::Dirty) {
+            drop(state);
+            self.flush();
+        }
     }
 
     /// The next message of the lent input; `None` where no whole one is left.
@@ -153,11 +161,11 @@ impl Inner {
     }
 
     /// Parses; where the inbox fills up it lets the handlers run once and tries again.
-    fn parse_and_run(self: &Rc<Self>, run: &dyn Fn()) -> Parsed {
+    fn parse_and_run(self: &Rc<Self>) -> Parsed {
         loop {
             match self.parse() {
                 Parsed::InboxFull => {
-                    run();
+                    self.shard.run_between();
                     if self.inbox_is_full() {
                         self.pause();
                         return Parsed::InboxFull;
@@ -185,8 +193,11 @@ impl Inner {
     }
 
     fn parse(self: &Rc<Self>) -> Parsed {
-        let mut state = self.state.borrow_mut();
         let mut input = self.shard.input.borrow_mut();
+        if input.is_empty() {
+            return Parsed::All;
+        }
+        let mut state = self.state.borrow_mut();
         let mut codec = self.shard.codec.borrow_mut();
         let mut control = self.shard.control_out.borrow_mut();
         let settings = self.settings();

@@ -6,7 +6,6 @@ use std::task::{Context, Poll, ready};
 use super::{Connection, Flag, Inner, State};
 use crate::run_queue::{KeptWaker, Table, TaskKey};
 use crate::service::BoxedTask;
-use crate::shard::Stopwatch;
 
 impl Inner {
     fn task_key(&self) -> TaskKey {
@@ -40,11 +39,11 @@ impl Inner {
     }
 
     /// Polls the task, if it is still there and not being polled.
-    pub(crate) fn run_task(self: &Rc<Self>, stopwatch: &mut Stopwatch) {
+    pub(crate) fn run_task(self: &Rc<Self>) {
         let Some((mut task, kept)) = self.take_task() else { return };
         let connection = Connection(self.clone());
         let poll = |cx: &mut Context<'_>| {
-            self.shard.guarded(Some(self), stopwatch, || {
+            self.shard.guarded(Some(self), || {
                 while let Some(next) = ready!(task.as_mut().poll(&connection, cx)) {
                     task = next;
                 }

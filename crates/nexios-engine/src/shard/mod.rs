@@ -9,8 +9,6 @@
 
 mod turn;
 
-pub(crate) use turn::Stopwatch;
-
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
@@ -84,6 +82,10 @@ pub(crate) struct ShardInner {
     pub(crate) timers: RefCell<Timers>,
     sleeps: Sleeps,
     now: Cell<Instant>,
+    /// When the last poll of a task in this turn ended.
+    last_poll_ended: Cell<Option<Duration>>,
+    /// Handlers run right behind the reads that wake them.
+    pub(crate) runs_between: Cell<bool>,
     tick: Cell<Tick>,
     pub(crate) input: RefCell<Input>,
     pub(crate) codec: RefCell<Codec>,
@@ -98,6 +100,7 @@ pub(crate) struct ShardInner {
     ready: RefCell<Vec<Rc<Inner>>>,
     /// Connections with output.
     pub(crate) dirty: RefCell<Vec<Rc<Inner>>>,
+    spare_dirty: RefCell<Vec<Rc<Inner>>>,
     /// Connections that end while the groups are being walked.
     pub(crate) leaving: RefCell<Vec<Rc<Inner>>>,
     /// Connections that end once their last messages were handed out.
@@ -165,6 +168,8 @@ impl Shard {
             sleeps: Sleeps::new(notifier.clone()),
             notifier,
             now: Cell::new(now),
+            last_poll_ended: Cell::new(None),
+            runs_between: Cell::new(false),
             tick: Cell::new(tick),
             input: RefCell::new(input),
             codec: RefCell::new(Codec::new()),
@@ -174,6 +179,7 @@ impl Shard {
             peers_v6: RefCell::default(),
             ready: RefCell::default(),
             dirty: RefCell::default(),
+            spare_dirty: RefCell::default(),
             leaving: RefCell::default(),
             ending: RefCell::default(),
             opened: RefCell::default(),

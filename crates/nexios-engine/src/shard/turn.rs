@@ -23,19 +23,16 @@ impl Shard {
     /// All three phases; handlers run right behind the read that wakes them.
     /// Says whether more is to be done at once.
     pub fn turn(&self, now: Instant) -> bool {
-        let inner = &self.0;
-        inner.collect(now, &|| {
-            inner.run_tasks_once();
-            inner.end_connections();
-            inner.flush_dirty();
-        });
+        self.0.runs_between.set(true);
+        self.0.collect(now);
+        self.0.runs_between.set(false);
         self.deliver();
         self.flush()
     }
 
     /// Phase 1: polls without waiting, reads and parses; handlers are woken, not run.
     pub fn collect(&self, now: Instant) {
-        self.0.collect(now, &|| {});
+        self.0.collect(now);
     }
 
     /// Phase 2: runs the handlers that were woken.
@@ -55,13 +52,13 @@ impl Shard {
 }
 
 impl ShardInner {
-    fn collect(self: &Rc<Self>, now: Instant, run: &dyn Fn()) {
+    fn collect(self: &Rc<Self>, now: Instant) {
         self.begin_turn(now);
         self.take_mail();
-        self.poll_sockets(run);
+        self.poll_sockets();
         self.accept_delayed();
-        self.take_injected(run);
-        self.read_ready(run);
+        self.take_injected();
+        self.read_ready();
         self.fire_timers();
     }
 
@@ -70,9 +67,22 @@ impl ShardInner {
         self.now.set(now);
         self.tick.set(self.timers.borrow().tick(now));
         self.sleeps.advance(now);
+        self.last_poll_ended.set(None);
     }
 
-    fn poll_sockets(self: &Rc<Self>, run: &dyn Fn()) {
+    /// In the middle of collecting: runs the handlers that were woken, where the host wants that.
+    pub(crate) fn run_between(self: &Rc<Self>) {
+        if !self.runs_between.get() {
+            return;
+        }
+        if !self.run_queue.is_empty() {
+            self.run_tasks_once();
+        }
+        self.end_connections();
+        self.flush_dirty();
+    }
+
+    fn poll_sockets(self: &Rc<Self>) {
         let mut events = self.events.replace(Events::with_capacity(0));
         match self.poll.borrow_mut().poll(&mut events, Some(Duration::ZERO)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => tracing::error!(%error, "polling failed"),
@@ -93,7 +103,7 @@ impl ShardInner {
                 read_closed: event.is_read_closed(),
                 error: event.is_error(),
             };
-            self.on_readiness(token, readiness, run);
+            self.on_readiness(token, readiness);
         }
         // A full batch: the poller holds more, and its descriptor tells of it only once.
         let full = events.iter().count() == EVENTS_PER_POLL;
@@ -103,26 +113,26 @@ impl ShardInner {
         }
     }
 
-    fn on_readiness(self: &Rc<Self>, token: usize, readiness: Readiness, run: &dyn Fn()) {
+    fn on_readiness(self: &Rc<Self>, token: usize, readiness: Readiness) {
         let inner = self.connections.borrow().get(token as u32).cloned();
         let Some(inner) = inner else { return };
-        inner.on_readiness(readiness, run);
+        inner.on_readiness(readiness);
         drop(inner);
         self.open_requests();
-        run();
+        self.run_between();
     }
 
-    fn take_injected(self: &Rc<Self>, run: &dyn Fn()) {
+    fn take_injected(self: &Rc<Self>) {
         for (token, readiness) in self.injected.take() {
-            self.on_readiness(token as usize, readiness, run);
+            self.on_readiness(token as usize, readiness);
         }
     }
 
-    fn read_ready(self: &Rc<Self>, run: &dyn Fn()) {
+    fn read_ready(self: &Rc<Self>) {
         for inner in self.ready.take() {
-            inner.read_again(run);
+            inner.read_again();
             self.open_requests();
-            run();
+            self.run_between();
         }
     }
 
@@ -191,30 +201,25 @@ impl ShardInner {
     }
 
     fn run_tasks_once(self: &Rc<Self>) -> bool {
-        let mut stopwatch = Stopwatch::default();
         self.runner.run(|key| match key.table {
             Table::Connections => {
                 if let Some(inner) = self.connection_of(key) {
-                    inner.run_task(&mut stopwatch);
+                    inner.run_task();
                 }
             }
-            Table::Tasks => self.tasks.run(&self.runner, key, |future, cx| {
-                self.guarded(None, &mut stopwatch, || future.poll(cx)).map(|_panicked| ())
-            }),
+            Table::Tasks => self
+                .tasks
+                .run(&self.runner, key, |future, cx| self.guarded(None, || future.poll(cx)).map(|_panicked| ())),
         })
     }
 
     /// Polls a task, of a connection or of none; ready is the end, and whether it was a panic.
-    pub(crate) fn guarded(
-        &self,
-        owner: Option<&Inner>,
-        stopwatch: &mut Stopwatch,
-        poll: impl FnOnce() -> Poll<()>,
-    ) -> Poll<bool> {
-        let started = stopwatch.last.take().unwrap_or_else(coarse_now);
+    pub(crate) fn guarded(&self, owner: Option<&Inner>, poll: impl FnOnce() -> Poll<()>) -> Poll<bool> {
+        // The next poll begins where the last one of the turn ended: one look at the clock serves both.
+        let started = self.last_poll_ended.get().unwrap_or_else(coarse_now);
         let polled = std::panic::catch_unwind(AssertUnwindSafe(poll));
         let ended = coarse_now();
-        stopwatch.last = Some(ended);
+        self.last_poll_ended.set(Some(ended));
         if ended.saturating_sub(started) > BLOCKING {
             let id = owner.map(Inner::id);
             tracing::warn!(?id, blocked = ?(ended - started), "a handler blocked its thread: move the work to spawn_blocking");
@@ -231,13 +236,13 @@ impl ShardInner {
 
     fn flush_dirty(&self) {
         while !self.dirty.borrow().is_empty() {
-            for inner in self.dirty.take() {
-                inner.flush();
-            }
+            let mut batch = self.dirty.replace(self.spare_dirty.take());
+            batch.drain(..).for_each(|inner| inner.flush());
+            self.spare_dirty.replace(batch);
         }
     }
 
-    fn end_connections(&self) {
+    pub(crate) fn end_connections(&self) {
         if !self.ending.borrow().is_empty() {
             self.ending.take().iter().for_each(Inner::end_now);
         }
@@ -296,12 +301,6 @@ impl ShardInner {
             self.free_if_over(&inner);
         }
     }
-}
-
-/// When the last poll ended: the next one begins then, so that one look at the clock serves both.
-#[derive(Default)]
-pub(crate) struct Stopwatch {
-    last: Option<Duration>,
 }
 
 /// A cheap clock for the warning about blocking handlers, good to some milliseconds.
