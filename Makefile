@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python lint test-docs test-rust test-conformance test-interop conformance bench deny docs clean checked
+.PHONY: help demo test test-python test-types lint test-docs test-rust test-conformance test-interop conformance bench deny docs clean checked
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -43,6 +43,9 @@ test-interop: checked | has-python ## websockets, aiohttp, picows, npm ws, and C
 test-python: | has-cargo has-python ## The Python package, on asyncio and uvloop
 	PYTHON=$(PYTHON) python/run-tests -q
 
+test-types: | has-cargo has-python ## Python: ruff, mypy on the package and on a typical app, stubtest
+	PYTHON=$(PYTHON) python/check-types
+
 conformance: checked | has-python ## All 535 Autobahn cases, plain and TLS; writes docs/conformance.md
 	$(PYTHON) conformance/run.py --full
 
@@ -57,7 +60,7 @@ docs: | has-cargo ## Build the documentation: target/doc/nexios/index.html
 	$(CARGO) doc --workspace --no-deps
 
 clean: ## Remove everything that was built or installed here
-	rm -rf target .cache artefacts interop/.venv interop/ws/node_modules bench/target python/.venv
+	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules bench/target python/.venv
 
 .PHONY: has-cargo has-python
 has-cargo:

@@ -1,5 +1,7 @@
 """A WebSocket framework: routes, middleware, events, groups, broadcast; its engine is Rust.
 
+A server in a few lines::
+
     from nexios import WSRouter
 
     ws_router = WSRouter()
@@ -17,6 +19,7 @@ from nexios._platform import require_support
 
 require_support()
 
+from nexios._chain import Next
 from nexios._nexios import Handle, WebSocket
 from nexios.app import NexiosApp
 from nexios.broadcast import Outcome, Room
@@ -33,6 +36,7 @@ __all__ = [
     "Headers",
     "MetricsSnapshot",
     "NexiosApp",
+    "Next",
     "OutboxFull",
     "Outcome",
     "RateLimit",

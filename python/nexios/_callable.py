@@ -1,9 +1,31 @@
-"""What may be registered: functions that are ``async def``."""
+"""What may be registered: functions that are ``async def``, and what they are called with."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from nexios._chain import Next
+    from nexios._nexios import WebSocket
+
+    Handler = Callable[[WebSocket], Coroutine[Any, Any, Any]]
+    Middleware = Callable[[WebSocket, Next], Coroutine[Any, Any, Any]]
+    Listener = Callable[[WebSocket], Coroutine[Any, Any, Any]]
+    MessageListener = Callable[[WebSocket, str | bytes], Coroutine[Any, Any, Any]]
+    DropListener = Callable[[WebSocket, list[str | bytes]], Coroutine[Any, Any, Any]]
+    ExceptionHandler = Callable[[WebSocket, Any], Coroutine[Any, Any, Any]]
+    # Of one level, by class.
+    ExceptionHandlers = dict[type[Exception], ExceptionHandler]
+
+# Decorators give back what they are given.
+HandlerT = TypeVar("HandlerT", bound="Handler")
+MiddlewareT = TypeVar("MiddlewareT", bound="Middleware")
+ListenerT = TypeVar("ListenerT", bound="Listener")
+MessageListenerT = TypeVar("MessageListenerT", bound="MessageListener")
+DropListenerT = TypeVar("DropListenerT", bound="DropListener")
+ExceptionHandlerT = TypeVar("ExceptionHandlerT", bound="ExceptionHandler")
 
 
 def require_async(function: Any, what: str) -> None:

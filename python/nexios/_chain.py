@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nexios._log import fault
 from nexios.exceptions import WebSocketDisconnect
 
 if TYPE_CHECKING:
+    from nexios._callable import ExceptionHandler, ExceptionHandlers, Handler, Listener, MessageListener, Middleware
     from nexios._nexios import WebSocket
 
-Handler = Callable[..., Coroutine[Any, Any, Any]]
-Middleware = Callable[..., Awaitable[Any]]
-# By class, the exception handlers of one level.
-Level = dict[type[Exception], Handler]
+__all__ = ["Chain", "Next", "acceptor", "find", "guarded", "listener", "message_listener"]
 
 
 class Next:
@@ -27,7 +25,7 @@ class Next:
         self._index = index
         self._called = False
 
-    def __call__(self, ws: WebSocket) -> Awaitable[Any]:
+    def __call__(self, ws: WebSocket) -> Coroutine[Any, Any, Any]:
         if self._called:
             raise RuntimeError("a middleware called next() twice for one connection")
         self._called = True
@@ -47,7 +45,7 @@ class Chain:
         self.middleware = unique
         self.handler = handler
 
-    def run(self, ws: WebSocket, index: int) -> Awaitable[Any]:
+    def run(self, ws: WebSocket, index: int) -> Coroutine[Any, Any, Any]:
         if index < len(self.middleware):
             return self.middleware[index](ws, Next(self, index + 1))
         ws._reached_handler()
@@ -57,7 +55,7 @@ class Chain:
         await self.run(ws, 0)
 
 
-def guarded(serve: Handler, levels: Sequence[Level]) -> Handler:
+def guarded(serve: Handler, levels: Sequence[ExceptionHandlers]) -> Handler:
     """Hands what is raised to the nearest exception handler that fits."""
 
     async def run(ws: WebSocket) -> None:
@@ -72,7 +70,7 @@ def guarded(serve: Handler, levels: Sequence[Level]) -> Handler:
     return run
 
 
-def find(levels: Sequence[Level], error: Exception) -> Handler | None:
+def find(levels: Sequence[ExceptionHandlers], error: Exception) -> ExceptionHandler | None:
     """The nearest level that has a handler for it; there the most specific class."""
     for level in levels:
         for kind in type(error).__mro__:
@@ -81,7 +79,7 @@ def find(levels: Sequence[Level], error: Exception) -> Handler | None:
     return None
 
 
-def acceptor(listeners: Sequence[Handler]) -> Handler:
+def acceptor(listeners: Sequence[Listener]) -> Callable[[WebSocket, str | None, Any], Coroutine[Any, Any, None]]:
     """``accept()`` where somebody listens for connects."""
 
     async def accept(ws: WebSocket, subprotocol: str | None, headers: Any) -> None:
@@ -95,7 +93,7 @@ def acceptor(listeners: Sequence[Handler]) -> Handler:
     return accept
 
 
-def message_listener(listeners: Sequence[Handler]) -> Handler:
+def message_listener(listeners: Sequence[MessageListener]) -> MessageListener:
     """Shows a message to a router's listeners; the connection outlives their errors."""
 
     async def tell(ws: WebSocket, message: str | bytes) -> None:
@@ -120,7 +118,9 @@ async def _listener_failed(ws: WebSocket, error: Exception) -> None:
         fault(ws, unhandled, "a message listener failed")
 
 
-def listener(listeners: Sequence[Handler], event: str) -> Handler:
+def listener(
+    listeners: Sequence[Callable[..., Coroutine[Any, Any, Any]]], event: str
+) -> Callable[..., Coroutine[Any, Any, None]]:
     """Calls a router's listeners one after another; their errors are logged."""
 
     async def tell(ws: WebSocket, *what: Any) -> None:

@@ -72,7 +72,7 @@ async def changed(directories: Sequence[Path], stopping: asyncio.Event) -> Path 
     except ImportError:
         return await _changed_by_polling(directories, stopping)
     async for changes in watchfiles.awatch(*directories, watch_filter=watchfiles.PythonFilter(), stop_event=stopping):
-        return Path(sorted(path for _, path in changes)[0])
+        return Path(min(path for _, path in changes))
     return None
 
 

@@ -68,9 +68,7 @@ class _Supervisor:
 
     async def _work(self) -> tuple[int, int]:
         # A session of its own: Ctrl-C reaches the workers once, through the supervisor.
-        process = await asyncio.create_subprocess_exec(
-            *self._command, pass_fds=self._inherited, start_new_session=True
-        )
+        process = await asyncio.create_subprocess_exec(*self._command, pass_fds=self._inherited, start_new_session=True)
         self._processes.add(process)
         if self._stopping.is_set():
             _send(process, self._signal)

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from nexios import _nexios
 from nexios._asgi import ASGIApp, Http
 from nexios._callable import require_async
 from nexios.router import WSRouter
+from nexios.settings import AppSettings, RouterSettings, ServerSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from nexios._callable import Middleware
+
+    Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 __all__ = ["NexiosApp"]
 
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
-Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
-
-#: Settings of the server, not of a route.
-SERVER_SETTINGS = frozenset(
-    {
-        "accept_rate_max",
-        "connections_max",
-        "connections_per_host_max",
-        "head_bytes_max",
-        "head_timeout",
-        "headers_max",
-        "read_buffer_bytes",
-        "shutdown_grace",
-    }
-)
+F = TypeVar("F", bound=Callable[[], Coroutine[Any, Any, Any]])
 
 
 class NexiosApp(WSRouter):
@@ -43,21 +36,25 @@ class NexiosApp(WSRouter):
     def __init__(
         self,
         *,
+        prefix: str = "",
+        name: str | None = None,
+        middleware: Sequence[Middleware] = (),
         trusted_proxies: Sequence[str] = (),
         lifespan: Lifespan | None = None,
         health: str | None = None,
         http: ASGIApp | None = None,
-        **settings: Any,
+        **settings: Unpack[AppSettings],
     ) -> None:
         self.lifespan = lifespan
-        self._server_settings = {name: settings.pop(name) for name in SERVER_SETTINGS & settings.keys()}
+        server, routes = _split(settings)
+        self._server_settings = server
         self._trusted_proxies = list(trusted_proxies)
         self._health = health
         self._http = None if http is None else Http(http)
         self._files: list[tuple[str, str]] = []
-        self._startup: list[Callable[[], Awaitable[Any]]] = []
-        self._shutdown: list[Callable[[], Awaitable[Any]]] = []
-        super().__init__(**settings)
+        self._startup: list[Callable[[], Coroutine[Any, Any, Any]]] = []
+        self._shutdown: list[Callable[[], Coroutine[Any, Any, Any]]] = []
+        super().__init__(prefix, name=name, middleware=middleware, **routes)
         # What makes no sense is said here, and not only once it is served.
         _nexios.App(_nexios.WsRouter("", None, {}), self._server_settings, self._trusted_proxies, [], None).check()
 
@@ -78,3 +75,12 @@ class NexiosApp(WSRouter):
         require_async(function, "a shutdown function")
         self._shutdown.append(function)
         return function
+
+
+def _split(settings: AppSettings) -> tuple[ServerSettings, RouterSettings]:
+    """What the server needs, and what its routes do."""
+    server: dict[str, Any] = {}
+    routes: dict[str, Any] = {}
+    for name, value in settings.items():
+        (server if name in ServerSettings.__annotations__ else routes)[name] = value
+    return cast(ServerSettings, server), cast(RouterSettings, routes)

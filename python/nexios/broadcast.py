@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from nexios._nexios import Engine, Handle, RouterHandle, WebSocket
 
-    Client = str | WebSocket | Handle
+    Client: TypeAlias = str | WebSocket | Handle
 
 __all__ = ["Connections", "Outcome", "Room"]
 
@@ -26,7 +28,7 @@ class Outcome(int):
 
     def __new__(
         cls, count: int = 0, dropped: int = 0, unknown: Iterable[str] = (), forwarded: Iterable[str] = ()
-    ) -> Outcome:
+    ) -> Self:
         outcome = super().__new__(cls, count)
         outcome.dropped = dropped
         outcome.unknown = list(unknown)
@@ -34,7 +36,8 @@ class Outcome(int):
         return outcome
 
     @property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
+        """The number itself."""
         return int(self)
 
     def __repr__(self) -> str:
@@ -101,12 +104,12 @@ class Audience:
 
     def broadcast(
         self,
-        message: Any,
+        message: object,
         *,
         exclude: Client | Iterable[Client] | None = None,
         key: str | None = None,
         compress: bool | None = None,
-    ) -> Awaitable[Outcome]:
+    ) -> Coroutine[Any, Any, Outcome]:
         """Sends a message to every connected client: ``str`` as text, bytes as binary, else JSON.
 
         ``exclude`` leaves connections or ids out; under the policy ``conflate`` a slow client
@@ -118,8 +121,8 @@ class Audience:
         return target.broadcast(self._place.engine, Outcome, message, exclude, key, compress)
 
     def broadcast_to(
-        self, clients: Client | Iterable[Client], message: Any, *, compress: bool | None = None
-    ) -> Awaitable[Outcome]:
+        self, clients: Client | Iterable[Client], message: object, *, compress: bool | None = None
+    ) -> Coroutine[Any, Any, Outcome]:
         """Sends a message to clients named by connection id, client id, or connection."""
         target = self._target()
         if target is None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from nexios import _nexios
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from nexios._nexios import WebSocket
 
 __all__ = ["RateLimit"]
 
 Key = Literal["connection", "host"]
+OnExcess = Literal["close", "drop", "wait"]
 
 
 class RateLimit(_nexios.RateLimit):
@@ -27,6 +30,26 @@ class RateLimit(_nexios.RateLimit):
     _key: Key | Callable[[WebSocket], str]
     _handshakes: bool
 
+    @overload
+    def __new__(
+        cls,
+        *,
+        messages: int,
+        per: float = ...,
+        burst: int | None = ...,
+        key: Key | Callable[[WebSocket], str] | None = ...,
+        on_excess: OnExcess = ...,
+    ) -> Self: ...
+    @overload
+    def __new__(
+        cls,
+        *,
+        handshakes: int,
+        per: float = ...,
+        burst: int | None = ...,
+        key: Key | Callable[[WebSocket], str] | None = ...,
+        on_excess: OnExcess = ...,
+    ) -> Self: ...
     def __new__(
         cls,
         *,
@@ -35,8 +58,8 @@ class RateLimit(_nexios.RateLimit):
         per: float = 1.0,
         burst: int | None = None,
         key: Key | Callable[[WebSocket], str] | None = None,
-        on_excess: Literal["close", "drop", "wait"] = "close",
-    ) -> RateLimit:
+        on_excess: OnExcess = "close",
+    ) -> Self:
         if (messages is None) == (handshakes is None):
             raise TypeError("a rate limit counts either messages= or handshakes=")
         count = messages if messages is not None else handshakes

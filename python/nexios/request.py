@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from nexios.exceptions import WebSocketDisconnect
@@ -79,12 +79,10 @@ def path_params(route: str, pairs: list[tuple[str, str]]) -> dict[str, str | int
     return {name: int(value) if name in numbers else value for name, value in pairs}
 
 
-async def iterate(receive: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
+async def iterate(receive: Callable[[], Awaitable[T]]) -> AsyncGenerator[T, None]:
     """What ``receive`` gives, until the connection is over."""
     try:
         while True:
             yield await receive()
     except WebSocketDisconnect:
         return
-
-

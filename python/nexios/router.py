@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 from nexios import _nexios
-from nexios._callable import require_async
-from nexios._chain import Chain, Handler, Level, Middleware, acceptor, guarded, listener, message_listener
+from nexios._callable import (
+    DropListenerT,
+    ExceptionHandlerT,
+    HandlerT,
+    ListenerT,
+    MessageListenerT,
+    MiddlewareT,
+    require_async,
+)
+from nexios._chain import Chain, acceptor, guarded, listener, message_listener
 from nexios.broadcast import Audience, Connections, Place, Room
 from nexios.metrics import MetricsSnapshot
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from nexios._callable import ExceptionHandlers, Handler, Listener, Middleware
+    from nexios.settings import RouterSettings, RouteSettings
+
+    LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+
 __all__ = ["Route", "WSRouter"]
 
-F = TypeVar("F", bound=Callable[..., Any])
 Event = Literal["connect", "disconnect", "message", "drop"]
 EVENTS = ("connect", "disconnect", "message", "drop")
 
@@ -27,8 +42,13 @@ class Route:
     __slots__ = ("_middleware", "_settings", "app", "exception_levels", "handler", "name", "path", "router")
 
     def __init__(
-        self, router: WSRouter, path: str, handler: Handler, name: str | None, middleware: Sequence[Middleware],
-        settings: dict[str, Any],
+        self,
+        router: WSRouter,
+        path: str,
+        handler: Handler,
+        name: str | None,
+        middleware: Sequence[Middleware],
+        settings: Mapping[str, Any],
     ) -> None:
         self.router = router
         #: The whole path, once the router is served; before that the route's own.
@@ -37,7 +57,7 @@ class Route:
         self.handler = handler
         #: The app, or the outermost router, that serves it.
         self.app: Any = None
-        self.exception_levels: Sequence[Level] = ()
+        self.exception_levels: Sequence[ExceptionHandlers] = ()
         self._middleware = list(middleware)
         self._settings = settings
 
@@ -54,7 +74,12 @@ class WSRouter(Audience):
     """
 
     def __init__(
-        self, prefix: str = "", *, name: str | None = None, middleware: Sequence[Middleware] = (), **settings: Any
+        self,
+        prefix: str = "",
+        *,
+        name: str | None = None,
+        middleware: Sequence[Middleware] = (),
+        **settings: Unpack[RouterSettings],
     ) -> None:
         self.prefix = prefix
         self.name = name
@@ -64,8 +89,8 @@ class WSRouter(Audience):
         self._routes: list[tuple[str, Route]] = []
         self._children: list[WSRouter] = []
         self._middleware: list[Middleware] = []
-        self._listeners: dict[str, list[Handler]] = {event: [] for event in EVENTS}
-        self._exceptions: Level = {}
+        self._listeners: dict[str, list[Callable[..., Any]]] = {event: [] for event in EVENTS}
+        self._exceptions: ExceptionHandlers = {}
         self._settings = settings
         _nexios.WsRouter(prefix, name, settings)
         for function in middleware:
@@ -74,13 +99,18 @@ class WSRouter(Audience):
     # --- registration
 
     def ws(
-        self, path: str, *, name: str | None = None, middleware: Sequence[Middleware] = (), **settings: Any
-    ) -> Callable[[F], F]:
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        middleware: Sequence[Middleware] = (),
+        **settings: Unpack[RouteSettings],
+    ) -> Callable[[HandlerT], HandlerT]:
         """Serves a path: parameters are ``{name}``, ``{name:int}`` and ``{name:path}``."""
         for function in middleware:
             require_async(function, "a middleware")
 
-        def register(handler: F) -> F:
+        def register(handler: HandlerT) -> HandlerT:
             require_async(handler, "a WebSocket handler")
             route = Route(self, path, handler, name, middleware, settings)
             self._routes.append((path, route))
@@ -89,30 +119,36 @@ class WSRouter(Audience):
 
         return register
 
-    def on(self, event: Event) -> Callable[[F], F]:
+    @overload
+    def on(self, event: Literal["connect", "disconnect"]) -> Callable[[ListenerT], ListenerT]: ...
+    @overload
+    def on(self, event: Literal["message"]) -> Callable[[MessageListenerT], MessageListenerT]: ...
+    @overload
+    def on(self, event: Literal["drop"]) -> Callable[[DropListenerT], DropListenerT]: ...
+    def on(self, event: Event) -> Callable[..., Any]:
         """Listens to ``connect``, ``disconnect``, ``message`` or ``drop``."""
         if event not in EVENTS:
             raise ValueError(f"there is no event {event!r}, only {', '.join(EVENTS)}")
 
-        def register(function: F) -> F:
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
             require_async(function, f"a listener for {event!r}")
             self._listeners[event].append(function)
             return function
 
         return register
 
-    def middleware(self, function: F) -> F:
+    def middleware(self, function: MiddlewareT) -> MiddlewareT:
         """Runs ``function(ws, next)`` around the handlers; the first registered is the outermost."""
         require_async(function, "a middleware")
         self._middleware.append(function)
         return function
 
-    def exception_handler(self, kind: type[Exception]) -> Callable[[F], F]:
+    def exception_handler(self, kind: type[Exception]) -> Callable[[ExceptionHandlerT], ExceptionHandlerT]:
         """Takes exceptions of this class from handlers, middleware and message listeners."""
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise TypeError(f"an exception handler is for a class of exceptions, not {kind!r}")
 
-        def register(function: F) -> F:
+        def register(function: ExceptionHandlerT) -> ExceptionHandlerT:
             require_async(function, "an exception handler")
             self._exceptions[kind] = function
             return function
@@ -171,8 +207,8 @@ class WSRouter(Audience):
         reuse_port: bool = False,
         ssl_certfile: str | os.PathLike[str] | None = None,
         ssl_keyfile: str | os.PathLike[str] | None = None,
-        loop: str = "auto",
-        log_level: str | None = "info",
+        loop: Literal["auto", "asyncio", "uvloop"] = "auto",
+        log_level: LogLevel | None = "info",
         access_log: bool = False,
         **unknown: NoReturn,
     ) -> None:
@@ -202,7 +238,7 @@ class WSRouter(Audience):
         reuse_port: bool = False,
         ssl_certfile: str | os.PathLike[str] | None = None,
         ssl_keyfile: str | os.PathLike[str] | None = None,
-        log_level: str | None = None,
+        log_level: LogLevel | None = None,
         access_log: bool = False,
         stop: asyncio.Event | None = None,
         on_listen: Callable[[list[tuple[str, int]]], Any] | None = None,
@@ -296,9 +332,9 @@ class _Outer:
     def __init__(self) -> None:
         self.prefix = ""
         self.middleware: list[Middleware] = []
-        self.connect: list[Handler] = []
+        self.connect: list[Listener] = []
         # Nearest first.
-        self.exceptions: list[Level] = []
+        self.exceptions: list[ExceptionHandlers] = []
 
     def with_router(self, router: WSRouter, prefix: str) -> _Outer:
         inner = _Outer()

@@ -5,9 +5,8 @@ import contextlib
 import socket
 
 import websockets.asyncio.client
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-
 from raw_client import RawClient, request
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 
 def bound_socket():

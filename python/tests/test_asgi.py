@@ -619,13 +619,15 @@ def living(log, **failing):
         if scope["type"] == "http":
             log(scope["state"]["name"])
             scope["state"]["name"] = "changed"
-            return await answering(start(), body())(scope, receive, send)
+            await answering(start(), body())(scope, receive, send)
+            return
         scope["state"]["name"] = "shared"
         for event in ("startup", "shutdown"):
             assert await receive() == {"type": f"lifespan.{event}"}
             log(event)
             if event in failing:
-                return await send({"type": f"lifespan.{event}.failed", "message": failing[event]})
+                await send({"type": f"lifespan.{event}.failed", "message": failing[event]})
+                return
             await send({"type": f"lifespan.{event}.complete"})
 
     return http
@@ -685,7 +687,8 @@ async def test_draining_waits_for_requests_before_the_shutdown(serve):
 
     async def http(scope, receive, send):
         if scope["type"] == "lifespan":
-            return await living(log)(scope, receive, send)
+            await living(log)(scope, receive, send)
+            return
         log("request")
         await go_on.wait()
         await answering(start(), body(b"late"))(scope, receive, send)

@@ -228,7 +228,7 @@ async def test_broadcast_to_reaches_each_connection_once(serve):
 
 
 async def test_broadcast_to_reaches_only_the_routers_own(serve):
-    app, outer, inner, other = tree()
+    app, outer, _, other = tree()
     async with serve(app) as server, clients(server, "/outer/inner/ws?as=a", "/other/ws?as=a") as (i, x):
         outcome = await outer.broadcast_to(["a"], "outer")
         assert outcome == 1

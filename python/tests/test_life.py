@@ -419,7 +419,6 @@ async def test_wait_closed_returns_at_the_end_and_never_raises(serve):
     assert [entry for entry in entries if entry != 4001] == [str(i) for i in range(200)]
 
 
-
 @pytest.mark.parametrize("how", ["task", "gather"])
 async def test_a_task_that_receives_beside_wait_closed_gets_every_message(serve, how):
     log, count = Log(), 100
@@ -483,6 +482,7 @@ async def test_wait_closed_after_a_receive_sees_the_end_behind_many_messages(ser
         client = await server.raw()
         client.send(b"".join(frame(TEXT, b"x") for _ in range(300)) + frame(CLOSE, b"\x0f\xa1"))
         assert await log.has(2) == ["x", 4001]
+
 
 # --- close
 

@@ -281,7 +281,7 @@ async def test_a_handler_that_blocks_its_thread_is_named_in_a_warning(serve, cap
     async def sleepy_handler(ws):
         await ws.accept()
         await ws.receive_text()
-        time.sleep(0.15)
+        time.sleep(0.15)  # noqa: ASYNC251
         await ws.send_text("awake")
 
     async with serve(app_with(sleepy_handler)) as server, server.connect() as ws:

@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import nexios
 import pytest
 import websockets
-import nexios
 from nexios import NexiosApp, WebSocketException, WebSocketState, WSRouter
 from serving import close_of, until
 
@@ -37,7 +37,7 @@ async def run(heading: str, **taken_for_granted: Any) -> dict[str, Any]:
     """Runs a snippet, unedited, where only this is there already."""
     names = dict(taken_for_granted)
     code = compile(SNIPPETS[heading], f"<{heading}>", "exec", flags=TOP_LEVEL_AWAIT)
-    result = eval(code, names)  # noqa: S307
+    result = eval(code, names)
     if inspect.isawaitable(result):
         await result
     return names
@@ -94,7 +94,7 @@ async def test_the_state_check_sees_an_open_connection(serve: Any) -> None:
     @app.ws("/")
     async def handler(ws: nexios.WebSocket) -> None:
         await ws.accept()
-        exec(check, {"ws": ws, "WebSocketState": WebSocketState, "seen": seen})  # noqa: S102
+        exec(check, {"ws": ws, "WebSocketState": WebSocketState, "seen": seen})
 
     async with serve(app) as server, server.connect("/") as client:
         assert await close_of(client) == (1000, "")
@@ -286,7 +286,7 @@ async def test_compression_makes_long_messages_small(serve: Any) -> None:
     ws_router = WSRouter()
     # What stands for the comment "Compressed WebSocket logic".
     source = SNIPPETS["WebSocket Compression"] + '    await ws.send_text("x" * 10_000)\n'
-    exec(source, {"ws_router": ws_router})  # noqa: S102
+    exec(source, {"ws_router": ws_router})
     async with serve(ws_router) as server:
         client = await server.raw("/compressed", Sec_WebSocket_Extensions="permessage-deflate")
         first, payload = await client.read_frame()

@@ -575,5 +575,3 @@ async def test_compression_may_be_declined_or_have_its_context(serve):
         client = await server.raw("/context", **offer)
         assert "no_context_takeover" not in client.headers["sec-websocket-extensions"]
         client.cut()
-
-

@@ -98,7 +98,7 @@ async def test_on_listen_gets_the_free_port_and_stop_ends_it(serve):
     await until(lambda: addresses, "the address")
     (host, port) = addresses[0]
     assert host == "127.0.0.1" and port > 0
-    reader, writer = await asyncio.open_connection(host, port)
+    _, writer = await asyncio.open_connection(host, port)
     writer.close()
     stop.set()
     assert await asyncio.wait_for(serving, 5) is None
@@ -235,7 +235,7 @@ async def test_a_socket_file_that_nobody_listens_on_is_replaced(tmp_path):
     stop, listens = asyncio.Event(), []
     serving = asyncio.ensure_future(app_with(echo).serve(uds=path, stop=stop, on_listen=lambda _: listens.append(1)))
     await until(lambda: listens, "the socket")
-    reader, writer = await asyncio.open_unix_connection(str(path))
+    _, writer = await asyncio.open_unix_connection(str(path))
     writer.close()
     # And one that somebody listens on is not.
     with pytest.raises(OSError, match="socket"):

@@ -5,6 +5,7 @@ import gc
 import sys
 import threading
 import weakref
+from functools import partial
 
 import nexios
 import pytest
@@ -79,7 +80,7 @@ async def test_what_a_connection_gives_to_await_raises_on_another_thread(serve):
         await ws.accept()
         awaitables = ws.receive_text(), ws.receive_ping(), ws.wait_closed()
         for awaitable in awaitables:
-            for use in (lambda: awaitable.send(None), lambda: awaitable.throw(ValueError), awaitable.close):
+            for use in (partial(awaitable.send, None), partial(awaitable.throw, ValueError), awaitable.close):
                 log(await asyncio.to_thread(refused, use))
         await ws.send_text("alive")
         await ws.send_text(await awaitables[0])

@@ -74,6 +74,7 @@ class AsyncTestSocket:
     @property
     def id(self) -> str:
         """What the server calls this connection: ``ws.id`` there."""
+        assert self._connection.id is not None, "the server has answered, and so it has a name for it"
         return self._connection.id
 
     @property

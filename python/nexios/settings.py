@@ -1,0 +1,77 @@
+"""What the keyword arguments of routes, routers and apps may be; times are in seconds, sizes in bytes.
+
+A setting of a route wins over that of its router, and this over that of the router around it.
+``docs/python.md`` has the table of defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypedDict
+
+__all__ = [
+    "AppSettings",
+    "CompressionSettings",
+    "RouteSettings",
+    "RouterSettings",
+    "ServerSettings",
+    "SlowClient",
+]
+
+SlowClient = Literal["close", "drop_newest", "drop_oldest", "conflate"]
+
+
+class CompressionSettings(TypedDict, total=False):
+    """How messages are compressed where the client can read it."""
+
+    context_takeover: bool
+    window_bits: int
+    level: int
+    message_bytes_min: int
+
+
+class RouterSettings(TypedDict, total=False):
+    """Settings of all routes of an app or a router."""
+
+    message_bytes_max: int | None
+    fragments_max: int | None
+    fragment_timeout: float
+    accept_timeout: float
+    ping_interval: float | None
+    ping_timeout: float
+    close_timeout: float
+    outbox_mark_bytes: int
+    outbox_bytes_max: int
+    drain_timeout: float
+    inbox_messages_max: int
+    inbox_bytes_max: int
+    control_frames_per_second_max: int
+    compression: CompressionSettings | bool | None
+    slow_client: SlowClient
+    keep_head: bool
+    allowed_origins: Iterable[str]
+    refuse_before_accept: bool
+
+
+class RouteSettings(RouterSettings, total=False):
+    """Settings of a route: those of its router, and two of its own."""
+
+    subprotocols: Iterable[str]
+    cancel_on_disconnect: bool
+
+
+class ServerSettings(TypedDict, total=False):
+    """Settings of the whole server."""
+
+    accept_rate_max: int | None
+    connections_max: int | None
+    connections_per_host_max: int | None
+    head_bytes_max: int
+    head_timeout: float
+    headers_max: int
+    read_buffer_bytes: int
+    shutdown_grace: float
+
+
+class AppSettings(RouterSettings, ServerSettings, total=False):
+    """Settings of an app: for all its routes, and for the server."""
