@@ -13,6 +13,9 @@ A server in a few lines::
             await ws.send(message)
 
     ws_router.run(port=8000)
+
+In the examples of the docstrings ``app`` is a ``NexiosApp`` with a route at ``/chat/{room}``, ``ws`` is the connection
+of a client that asked for ``/chat/general?name=ann``, and ``client`` is that client (``nexios.testing``).
 """
 
 from nexios._platform import require_support

@@ -16,7 +16,16 @@ __all__ = ["Chain", "Next", "acceptor", "find", "guarded", "listener", "message_
 
 
 class Next:
-    """What is left of the middleware, and the handler behind it."""
+    """What is left of the middleware, and the handler behind it: the second parameter of a middleware.
+
+    >>> @app.middleware
+    ... async def members_only(ws: WebSocket, next: Next) -> None:
+    ...     if ws.query_params.get("token") != "letmein":
+    ...         await ws.close(1008, "members only")
+    ...         return
+    ...     await next(ws)
+    ...     print("what follows is teardown")
+    """
 
     __slots__ = ("_called", "_chain", "_index")
 

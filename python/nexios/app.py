@@ -28,9 +28,30 @@ F = TypeVar("F", bound=Callable[[], Coroutine[Any, Any, Any]])
 class NexiosApp(WSRouter):
     """Everything that a server serves.
 
-    ``settings`` are those of routers, for all routes, and those of the server:
-    ``shutdown_grace``, ``connections_max``, ``connections_per_host_max``, ``head_timeout`` and so on.
-    ``http`` is any ASGI application: it answers the plain HTTP requests for all other paths.
+    ``settings``
+        Those of routers, for all routes, and those of the server: see ``nexios.settings.AppSettings``.
+    ``http``
+        Any ASGI application: it answers the plain HTTP requests for all other paths.
+    ``lifespan``
+        A function of the app that gives an async context manager: what it does before ``yield`` is done before
+        the server listens, the rest when the last connection is gone.
+    ``health``
+        A path that answers plain requests with 200.
+    ``trusted_proxies``
+        Addresses, networks such as ``"10.0.0.0/8"``, or ``"unix"``: their forwarded headers are believed.
+    ``middleware``, ``name``, ``prefix``
+        As of a router.
+
+    >>> app = NexiosApp(health="/health", allowed_origins=["https://example.org"], shutdown_grace=5)
+    >>> @app.ws("/ws")
+    ... async def echo(ws):
+    ...     await ws.accept()
+    ...     async for message in ws:
+    ...         await ws.send(message)
+    >>> with TestClient(app) as test, test.websocket_connect("/ws") as client:
+    ...     client.send_text("hello")
+    ...     client.receive_text()
+    'hello'
     """
 
     def __init__(
@@ -59,19 +80,40 @@ class NexiosApp(WSRouter):
         _nexios.App(_nexios.WsRouter("", None, {}), self._server_settings, self._trusted_proxies, [], None).check()
 
     def static(self, path: str, directory: str | os.PathLike[str]) -> None:
-        """Serves the files of a directory below a path; ``/`` gives ``index.html``."""
+        """Serves the files of a directory below a path; ``/`` gives ``index.html``.
+
+        Raises ``ValueError`` where there is no such directory.
+
+        >>> app.static("/files", directory=".")
+        """
         if not os.path.isdir(directory):
             raise ValueError(f"{os.fspath(directory)!r} is no directory")
         self._files.append((path, os.fspath(directory)))
 
     def on_startup(self, function: F) -> F:
-        """Runs before the server listens."""
+        """Runs before the server listens; what it raises stops the start.
+
+        >>> @app.on_startup
+        ... async def open_database():
+        ...     print("opened")
+        >>> with TestClient(app):
+        ...     pass
+        opened
+        """
         require_async(function, "a startup function")
         self._startup.append(function)
         return function
 
     def on_shutdown(self, function: F) -> F:
-        """Runs when the last connection is gone."""
+        """Runs when the last connection is gone; the newest first.
+
+        >>> @app.on_shutdown
+        ... async def close_database():
+        ...     print("closed")
+        >>> with TestClient(app):
+        ...     pass
+        closed
+        """
         require_async(function, "a shutdown function")
         self._shutdown.append(function)
         return function

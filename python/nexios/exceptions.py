@@ -23,7 +23,15 @@ class WebSocketException(Exception):
 
 
 class WebSocketTypeError(WebSocketException):
-    """The next message is of the other kind; unhandled it closes 1003, caught it loses nothing."""
+    """The next message is of the other kind; unhandled it closes 1003, caught it loses nothing.
+
+    >>> await client.send_bytes(b"data")
+    >>> try:
+    ...     await ws.receive_text()
+    ... except WebSocketTypeError as error:
+    ...     print(error.message)
+    b'data'
+    """
 
     def __init__(self, message: str | bytes, reason: str = "") -> None:
         super().__init__(1003, reason)
@@ -35,6 +43,13 @@ class WebSocketDisconnect(Exception):
     """The connection is over: the code and reason of whoever closed first.
 
     1005 stands for a Close frame without a code, 1006 for none at all.
+
+    >>> await client.close(4000, "bye")
+    >>> try:
+    ...     await ws.receive_text()
+    ... except WebSocketDisconnect as gone:
+    ...     print(gone.code, gone.reason)
+    4000 bye
     """
 
     def __init__(self, code: int = 1000, reason: str = "") -> None:
@@ -47,4 +62,13 @@ class WebSocketDisconnect(Exception):
 
 
 class OutboxFull(RuntimeError):
-    """The client reads too slowly, and what waits for it has reached the limit."""
+    """What a ``Handle`` raises: the client reads too slowly, and what waits for it has reached the limit.
+
+    >>> client.stop_reading()
+    >>> try:
+    ...     while True:
+    ...         ws.handle().send_bytes(bytes(100_000))
+    ... except OutboxFull:
+    ...     print("too slow")
+    too slow
+    """

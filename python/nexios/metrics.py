@@ -13,8 +13,9 @@ __all__ = ["MetricsSnapshot"]
 class MetricsSnapshot:
     """The counters at one moment: what ``app.metrics()`` returns.
 
-        snapshot = app.metrics()
-        print(snapshot.connections, snapshot.causes.get("slow_client", 0))
+    >>> snapshot = ws.app.metrics()
+    >>> snapshot.connected_total, snapshot.causes.get("slow_client", 0)
+    (1, 0)
     """
 
     #: Open sockets now, plain HTTP included.

@@ -25,6 +25,17 @@ class RateLimit(_nexios.RateLimit):
     ``RateLimit(handshakes=5, per=10.0)`` the handshakes of each host. ``key`` may be
     ``"connection"``, ``"host"`` or a function of ``ws``. Over the limit ``on_excess`` decides:
     ``"close"`` (1008 "Rate limit exceeded"), ``"drop"`` (a handshake gets 429) or ``"wait"``.
+
+    >>> @app.ws("/limited", middleware=[RateLimit(messages=1, per=60.0)])
+    ... async def limited(ws):
+    ...     await ws.accept()
+    ...     async for message in ws:
+    ...         await ws.send(message)
+    >>> with TestClient(app) as test, test.websocket_connect("/limited") as client:
+    ...     client.send_text("one")
+    ...     client.send_text("two")
+    ...     list(client), client.close_code, client.close_reason
+    (['one'], 1008, 'Rate limit exceeded')
     """
 
     _key: Key | Callable[[WebSocket], str]

@@ -14,14 +14,23 @@ T = TypeVar("T")
 
 
 class Address(NamedTuple):
-    """A client's host and port."""
+    """A client's host and port.
+
+    >>> ws.client
+    Address(host='203.0.113.7', port=50000)
+    >>> host, port = ws.client
+    """
 
     host: str
     port: int
 
 
 class Parameters(Mapping[str, str]):
-    """Names with values; of a repeated name the first counts, ``get_all`` has the rest."""
+    """Names with values; of a repeated name the first counts, ``get_all`` has the rest.
+
+    >>> dict(ws.query_params)
+    {'name': 'ann'}
+    """
 
     __slots__ = ("_pairs",)
 
@@ -39,12 +48,20 @@ class Parameters(Mapping[str, str]):
         raise KeyError(name)
 
     def get_all(self, name: str) -> list[str]:
-        """All the values of this name, in their order."""
+        """All the values of this name, in their order.
+
+        >>> Headers([("X-Tag", "1"), ("x-tag", "2")]).get_all("X-TAG")
+        ['1', '2']
+        """
         key = self._key(name)
         return [value for other, value in self._pairs if self._key(other) == key]
 
     def multi_items(self) -> list[tuple[str, str]]:
-        """All names and values, in their order."""
+        """All names and values, in their order.
+
+        >>> ws.query_params.multi_items()
+        [('name', 'ann')]
+        """
         return list(self._pairs)
 
     def __iter__(self) -> Iterator[str]:
@@ -60,8 +77,8 @@ class Parameters(Mapping[str, str]):
 class Headers(Parameters):
     """Header fields; their names have no case.
 
-    >>> Headers([("X-Tag", "1"), ("x-tag", "2")]).get_all("X-TAG")
-    ['1', '2']
+    >>> ws.headers["AUTHORIZATION"], "x-none" in ws.headers
+    ('Bearer letmein', False)
     """
 
     __slots__ = ()

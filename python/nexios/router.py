@@ -37,7 +37,13 @@ EVENTS = ("connect", "disconnect", "message", "drop")
 
 
 class Route:
-    """A WebSocket route: ``ws.route`` of its connections."""
+    """A WebSocket route: ``ws.route`` of its connections.
+
+    It has ``path``, ``name``, ``handler``, ``router`` and ``app``.
+
+    >>> ws.route.path, ws.route.name
+    ('/chat/{room}', 'chat')
+    """
 
     __slots__ = ("_middleware", "_settings", "app", "exception_levels", "handler", "name", "path", "router")
 
@@ -70,7 +76,17 @@ class WSRouter(Audience):
 
     ``settings`` are limits and timings for all its routes, such as ``message_bytes_max=65536``,
     ``ping_interval=None``, ``allowed_origins=["https://example.org"]`` or
-    ``slow_client="drop_oldest"``; a route's own win.
+    ``slow_client="drop_oldest"``; a route's own win. ``nexios.settings.RouterSettings`` has them all.
+
+    >>> chat = WSRouter(prefix="/talk", allowed_origins=["https://example.org"])
+    >>> @chat.ws("/general")
+    ... async def general(ws):
+    ...     await ws.accept()
+    ...     await ws.send_text("welcome")
+    >>> app.mount_ws_router(chat)
+    >>> with TestClient(app) as test, test.websocket_connect("/talk/general") as client:
+    ...     client.receive_text()
+    'welcome'
     """
 
     def __init__(
@@ -106,7 +122,19 @@ class WSRouter(Audience):
         middleware: Sequence[Middleware] = (),
         **settings: Unpack[RouteSettings],
     ) -> Callable[[HandlerT], HandlerT]:
-        """Serves a path: parameters are ``{name}``, ``{name:int}`` and ``{name:path}``."""
+        """Serves a path: parameters are ``{name}``, ``{name:int}`` and ``{name:path}``.
+
+        ``settings`` are those of ``nexios.settings.RouteSettings``. Raises ``ValueError`` at once where the path is
+        taken or makes no sense, ``TypeError`` where the handler is no ``async def``.
+
+        >>> @app.ws("/users/{id:int}")
+        ... async def user(ws):
+        ...     await ws.accept()
+        ...     await ws.send_json({"id": ws.path_params["id"]})
+        >>> with TestClient(app) as test, test.websocket_connect("/users/42") as client:
+        ...     client.receive_json()
+        {'id': 42}
+        """
         for function in middleware:
             require_async(function, "a middleware")
 
@@ -126,7 +154,18 @@ class WSRouter(Audience):
     @overload
     def on(self, event: Literal["drop"]) -> Callable[[DropListenerT], DropListenerT]: ...
     def on(self, event: Event) -> Callable[..., Any]:
-        """Listens to ``connect``, ``disconnect``, ``message`` or ``drop``."""
+        """Listens to ``connect``, ``disconnect``, ``message`` or ``drop``.
+
+        Listeners of a message also get the message, those of a drop a list of messages. They run one after another,
+        those of outer routers first.
+
+        >>> @app.on("disconnect")
+        ... async def gone(ws):
+        ...     print("closed", ws.close_code, ws.close_reason)
+        >>> with TestClient(app) as test, test.websocket_connect("/chat/general") as client:
+        ...     client.close(4000, "bye")
+        closed 4000 bye
+        """
         if event not in EVENTS:
             raise ValueError(f"there is no event {event!r}, only {', '.join(EVENTS)}")
 
@@ -138,13 +177,39 @@ class WSRouter(Audience):
         return register
 
     def middleware(self, function: MiddlewareT) -> MiddlewareT:
-        """Runs ``function(ws, next)`` around the handlers; the first registered is the outermost."""
+        """Runs ``function(ws, next)`` around the handlers; the first registered is the outermost.
+
+        >>> @app.middleware
+        ... async def members_only(ws, next):
+        ...     if ws.bearer_token != "letmein":
+        ...         await ws.close(1008, "members only")
+        ...         return
+        ...     await next(ws)
+        >>> with TestClient(app) as test, test.websocket_connect("/chat/general") as client:
+        ...     client.wait_closed()
+        (1008, 'members only')
+        """
         require_async(function, "a middleware")
         self._middleware.append(function)
         return function
 
     def exception_handler(self, kind: type[Exception]) -> Callable[[ExceptionHandlerT], ExceptionHandlerT]:
-        """Takes exceptions of this class from handlers, middleware and message listeners."""
+        """Takes exceptions of this class from handlers, middleware and message listeners.
+
+        The nearest level counts, and there the most specific class.
+
+        >>> @app.exception_handler(KeyError)
+        ... async def missing(ws, exc):
+        ...     await ws.close(1007, f"there is no {exc}")
+        >>> @app.ws("/strict")
+        ... async def strict(ws):
+        ...     await ws.accept()
+        ...     (await ws.receive_json())["name"]
+        >>> with TestClient(app) as test, test.websocket_connect("/strict") as client:
+        ...     client.send_json({})
+        ...     client.wait_closed()
+        (1007, "there is no 'name'")
+        """
         if not (isinstance(kind, type) and issubclass(kind, Exception)):
             raise TypeError(f"an exception handler is for a class of exceptions, not {kind!r}")
 
@@ -156,7 +221,15 @@ class WSRouter(Audience):
         return register
 
     def mount_ws_router(self, router: WSRouter, prefix: str | None = None) -> None:
-        """Mounts a router below this one; ``prefix`` replaces the router's own."""
+        """Mounts a router below this one; ``prefix`` replaces the router's own.
+
+        >>> talk = WSRouter(prefix="/talk")
+        >>> talk.ws("/general")(handler)
+        <function handler at ...>
+        >>> app.mount_ws_router(talk, prefix="/v2/talk")
+        >>> [route.path for route in app.routes]
+        ['/chat/{room}', '/v2/talk/general']
+        """
         if not isinstance(router, WSRouter):
             raise TypeError(f"only a WSRouter can be mounted, not {router!r}")
         if router.parent is not None:
@@ -176,24 +249,34 @@ class WSRouter(Audience):
 
     @property
     def connections(self) -> Connections:
-        """The connected clients of this router and of those below it."""
+        """The connected clients of this router and of those below it, at each look.
+
+        >>> len(app.connections), ws in app.connections, [other.id for other in app.connections] == [ws.id]
+        (1, True, True)
+        """
         return Connections(self._place)
 
     def room(self, name: str) -> Room:
-        """A room; the app's, whichever router it is asked of."""
+        """A room; the app's, whichever router it is asked of.
+
+        >>> await ws.join("general")
+        True
+        >>> await app.room("general").broadcast("hello") == 1
+        True
+        """
         return Room(self._place, name)
 
     def metrics(self) -> MetricsSnapshot:
         """The server's counters at this moment, on any thread; all zero unless it is served.
 
-            snapshot = app.metrics()
-            print(snapshot.connections, "open,", snapshot.connected_total, "since the start")
+        >>> ws.app.metrics().connected_total
+        1
         """
         engine = self._place.engine
         if engine is None:
             return MetricsSnapshot()
         counters = engine.metrics()
-        return MetricsSnapshot(**counters | {"causes": MappingProxyType(counters["causes"])})
+        return MetricsSnapshot(causes=MappingProxyType(counters.pop("causes")), **counters)
 
     # --- serving
 
@@ -214,13 +297,14 @@ class WSRouter(Audience):
     ) -> None:
         """Serves until SIGINT or SIGTERM, then closes gracefully; a second signal ends it at once.
 
-            app.run(host="0.0.0.0", port=8000, access_log=True)
-
         It listens on ``host`` and ``port``, or instead on the Unix socket ``uds`` or the descriptor ``fd`` that
         listens already. ``ssl_certfile`` and ``ssl_keyfile`` are PEM files: the certificate chain and its key.
         ``loop`` is ``"asyncio"``, ``"uvloop"`` or ``"auto"``: uvloop where it is installed. Where the application
         has not set up ``logging``, messages from ``log_level`` on go to stderr; ``None`` leaves it alone.
         ``access_log`` logs each connection and its end. Several processes and reloading are ``nexios run``'s.
+
+        >>> if __name__ == "__main__":
+        ...     app.run(host="0.0.0.0", port=8000, access_log=True)
         """
         from nexios._serve import Listen, refuse_unknown, run
 
@@ -246,13 +330,14 @@ class WSRouter(Audience):
     ) -> None:
         """Serves inside a running event loop, until it is cancelled: at once, without a grace period.
 
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(app.serve(port=8000))
-                tasks.create_task(something_else())
-
         The arguments are those of ``run()``, but for ``loop``; it installs no signal handlers, and touches
         ``logging`` only if ``log_level`` is given. When ``stop`` is set, it closes gracefully and returns.
         ``on_listen`` is called with the addresses as soon as clients can connect: ``port=0`` picks a free port.
+
+        >>> async def main():
+        ...     stop = asyncio.Event()
+        ...     await app.serve(port=0, stop=stop, on_listen=lambda addresses: stop.set())
+        >>> asyncio.run(main())
         """
         from nexios._serve import Listen, refuse_unknown, serve
 
@@ -264,7 +349,11 @@ class WSRouter(Audience):
 
     @property
     def routes(self) -> list[Route]:
-        """All routes, those of routers below included, with their whole paths."""
+        """All routes, those of routers below included, with their whole paths.
+
+        >>> app.routes
+        [<Route /chat/{room} 'chat'>]
+        """
         self._build(self)
         return [route for router in self._tree() for _, route in router._routes]
 

@@ -22,7 +22,10 @@ SlowClient = Literal["close", "drop_newest", "drop_oldest", "conflate"]
 
 
 class CompressionSettings(TypedDict, total=False):
-    """How messages are compressed where the client can read it."""
+    """How messages are compressed where the client can read it.
+
+    >>> app = NexiosApp(compression={"context_takeover": True, "window_bits": 12, "level": 6})
+    """
 
     context_takeover: bool
     window_bits: int
@@ -31,7 +34,10 @@ class CompressionSettings(TypedDict, total=False):
 
 
 class RouterSettings(TypedDict, total=False):
-    """Settings of all routes of an app or a router."""
+    """Settings of all routes of an app or a router.
+
+    >>> dashboards = WSRouter("/dashboards", slow_client="conflate", ping_interval=10, message_bytes_max=4096)
+    """
 
     message_bytes_max: int | None
     fragments_max: int | None
@@ -54,14 +60,22 @@ class RouterSettings(TypedDict, total=False):
 
 
 class RouteSettings(RouterSettings, total=False):
-    """Settings of a route: those of its router, and two of its own."""
+    """Settings of a route: those of its router, and two of its own.
+
+    >>> @app.ws("/upload", message_bytes_max=None, cancel_on_disconnect=True, subprotocols=["v2", "v1"])
+    ... async def upload(ws):
+    ...     await ws.accept()
+    """
 
     subprotocols: Iterable[str]
     cancel_on_disconnect: bool
 
 
 class ServerSettings(TypedDict, total=False):
-    """Settings of the whole server."""
+    """Settings of the whole server.
+
+    >>> app = NexiosApp(connections_max=10_000, connections_per_host_max=100, shutdown_grace=10)
+    """
 
     accept_rate_max: int | None
     connections_max: int | None
@@ -74,4 +88,7 @@ class ServerSettings(TypedDict, total=False):
 
 
 class AppSettings(RouterSettings, ServerSettings, total=False):
-    """Settings of an app: for all its routes, and for the server."""
+    """Settings of an app: for all its routes, and for the server.
+
+    >>> app = NexiosApp(ping_interval=10, connections_max=10_000)
+    """

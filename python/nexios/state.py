@@ -13,7 +13,11 @@ __all__ = ["State", "WebSocketState"]
 
 
 class WebSocketState(enum.Enum):
-    """Where a connection is in its life."""
+    """Where a connection is in its life.
+
+    >>> ws.connection_state
+    <WebSocketState.CONNECTED: 'connected'>
+    """
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
@@ -26,6 +30,12 @@ class State(MutableMapping[str, Any]):
 
     It equals the ``WebSocketState`` that the connection is in, so that
     ``ws.state == WebSocketState.CONNECTED`` holds while messages flow.
+
+    >>> ws.state["user_id"] = 42
+    >>> ws.state.user_id, ws.state.get("room"), "user_id" in ws.state
+    (42, None, True)
+    >>> ws.state == WebSocketState.CONNECTED
+    True
     """
 
     __slots__ = ("_values", "_ws")

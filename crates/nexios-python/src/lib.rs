@@ -7,11 +7,14 @@
 
 mod app;
 mod asgi;
+mod connection;
 mod convert;
 mod engine;
 mod errors;
+mod faces;
 mod future;
 mod handle;
+mod handshake;
 mod host;
 mod local;
 mod log;
@@ -21,6 +24,7 @@ mod route;
 mod router;
 mod run;
 mod settings;
+mod socket;
 mod testing;
 mod waiter;
 mod websocket;

@@ -34,6 +34,10 @@ impl RateLimit {
     }
 
     /// How many messages and handshakes were thrown away.
+    ///
+    /// >>> limit = RateLimit(messages=10, on_excess="drop")
+    /// >>> limit.dropped
+    /// 0
     #[getter]
     fn dropped(&self) -> u64 {
         self.0.dropped()

@@ -10,11 +10,11 @@ use nexios_engine::ReceiveTicket;
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 
+use crate::connection::Core;
 use crate::convert::{from_json, message_to_python};
 use crate::errors;
 use crate::local::Local;
 use crate::waiter::{Waiter, Withdraw};
-use crate::websocket::Core;
 
 /// What a receive makes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,12 +13,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use crate::connection::Core;
 use crate::convert::message_to_python;
 use crate::errors;
 use crate::host::Host;
 use crate::local::Local;
 use crate::route::PyRoute;
-use crate::websocket::{Core, WebSocket};
+use crate::websocket::WebSocket;
 
 /// What a connection's task, or a listener, has Python run.
 pub(crate) enum Call {

@@ -1,30 +1,41 @@
-//! `WebSocket`: one client's connection, as handlers in Python have it.
+//! `WebSocket`: one client's connection, as handlers in Python have it. Its examples are run by
+//! `python/tests/test_docstrings.py`, where `ws`, `client` and `app` come from.
 
-use std::any::Any;
-use std::cell::RefCell;
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-use nexios::{Accept, CloseCode, ConnectionId, ConnectionState, MessageRef, Refusal};
+use nexios::{CloseCode, MessageRef};
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyFloat};
+use pyo3::types::PyDict;
 
-use crate::convert::{is_binary, to_json, with_bytes, with_message, with_text};
+use crate::connection::{Core, Known};
+use crate::convert::{to_json, with_bytes, with_message, with_text};
 use crate::errors;
+use crate::faces;
 use crate::future::{Completed, Waiting};
 use crate::handle::Handle;
+use crate::handshake;
 use crate::host::Host;
 use crate::local::Local;
 use crate::receive::{Kind, Receive};
-use crate::route::PyRoute;
-use crate::waiter::Waiter;
+use crate::socket::Socket;
 
-/// One client's connection; it stays on the thread of its event loop.
+/// One client's connection, as handlers have it; it stays on the thread of its event loop.
+///
+/// A handler is called with one, and accepts it or closes it. `async for message in ws` gives its
+/// messages until the client is gone. What is awaited works with all of asyncio: timeouts,
+/// `gather`, tasks of your own.
+///
+/// >>> @app.ws("/echo")
+/// ... async def echo(ws):
+/// ...     await ws.accept()
+/// ...     async for message in ws:
+/// ...         await ws.send(message)
+/// >>> with TestClient(app) as test, test.websocket_connect("/echo") as client:
+/// ...     client.send_text("hello")
+/// ...     client.receive_text()
+/// 'hello'
 #[pyclass(frozen, weakref, module = "nexios")]
 pub(crate) struct WebSocket {
     socket: Local<Socket>,
@@ -32,79 +43,14 @@ pub(crate) struct WebSocket {
     values: Mutex<Option<Py<PyDict>>>,
 }
 
-struct Socket {
-    core: Rc<Core>,
-    /// A receive that can be used again, where nobody else has it.
-    spare: RefCell<Option<(Kind, Py<Receive>)>>,
-}
-
-/// What Python's object and the engine's task share.
-pub(crate) struct Core {
-    pub(crate) ws: nexios::WebSocket,
-    pub(crate) host: Rc<Host>,
-    pub(crate) route: Arc<PyRoute>,
-    /// The connection's own task, as long as it runs the handler: it wakes the receiver at no cost.
-    task: RefCell<Option<Waker>>,
-    receiver: RefCell<Option<Py<Waiter>>>,
-}
-
-/// Makes the loop forget the connection when its task has ended.
-struct Known(Rc<Host>, ConnectionId);
-
-impl Drop for Known {
-    fn drop(&mut self) {
-        let socket = self.0.sockets.borrow_mut().remove(&self.1);
-        drop(socket);
-    }
-}
-
-impl Core {
-    pub(crate) fn new(ws: nexios::WebSocket, host: Rc<Host>, route: Arc<PyRoute>, task: Waker) -> Rc<Self> {
-        Rc::new(Core { ws, host, route, task: RefCell::new(Some(task)), receiver: RefCell::default() })
-    }
-
-    pub(crate) fn has_task(&self) -> bool {
-        self.task.borrow().is_some()
-    }
-
-    pub(crate) fn with_task<R>(&self, look: impl FnOnce(Option<&Waker>) -> R) -> R {
-        look(self.task.borrow().as_ref())
-    }
-
-    /// The next message, or the end, goes to this wait.
-    pub(crate) fn await_message(&self, waiter: Py<Waiter>) {
-        let before = self.receiver.replace(Some(waiter));
-        drop(before);
-    }
-
-    pub(crate) fn forget_message(&self, waiter: &Py<Waiter>) {
-        let same = self.receiver.borrow().as_ref().is_some_and(|own| own.as_ptr() == waiter.as_ptr());
-        let taken = same.then(|| self.receiver.take());
-        drop(taken);
-    }
-
-    /// Something has happened to the connection: whoever receives has another look.
-    pub(crate) fn resume_receiver(&self) {
-        let waiter = self.receiver.take();
-        self.host.woken.borrow_mut().extend(waiter);
-    }
-
-    /// The handler is over; who still receives is woken by other means from now on.
-    pub(crate) fn lose_task(&self) {
-        self.task.replace(None);
-        self.resume_receiver();
-    }
-}
-
 impl WebSocket {
     /// The object for a connection that Python has not seen yet.
     pub(crate) fn introduce(py: Python<'_>, host: &Rc<Host>, core: Rc<Core>) -> PyResult<Py<WebSocket>> {
         let ws = core.ws.clone();
-        let socket = Local::new(Socket { core, spare: RefCell::default() }, host);
+        let socket = Local::new(Socket::new(core), host);
         let socket = Py::new(py, WebSocket { socket, values: Mutex::default() })?;
         host.sockets.borrow_mut().insert(ws.id(), socket.clone_ref(py));
-        let known: Rc<dyn Any> = Rc::new(Known(host.clone(), ws.id()));
-        ws.attach(known);
+        ws.attach(Known::of(host, &ws));
         Ok(socket)
     }
 
@@ -123,117 +69,25 @@ impl WebSocket {
     }
 }
 
-impl Socket {
-    fn receiving(&self, py: Python<'_>, kind: Kind) -> PyResult<Py<Receive>> {
-        if let Some((spare, receive)) = &*self.spare.borrow()
-            && *spare == kind
-            && is_unshared(receive, py)
-        {
-            return Ok(receive.clone_ref(py));
-        }
-        let receive = Py::new(py, Receive::new(self.core.clone(), kind))?;
-        let before = self.spare.replace(Some((kind, receive.clone_ref(py))));
-        drop(before);
-        Ok(receive)
-    }
-
-    fn ready_to_send(&self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        self.core.ws.engine().poll_send_ready(&mut context).is_ready()
-    }
-
-    fn queue(&self, py: Python<'_>, message: MessageRef<'_>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
-        if !self.ready_to_send() {
-            return self.queue_later(py, message, compress);
-        }
-        let sent = self.core.ws.engine().send(message, compress);
-        self.core.host.settle(py);
-        sent.map_err(|error| errors::send_error(py, error.into()))?;
-        Completed::nothing(py)
-    }
-
-    /// The outbox is above its mark: the task waits until the client has taken some of it.
-    fn queue_later(&self, py: Python<'_>, message: MessageRef<'_>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
-        let (ws, message) = (self.core.ws.clone(), message.to_message());
-        Waiting::begin(py, &self.core.host, async move {
-            poll_fn(|cx| ws.engine().poll_send_ready(cx)).await;
-            let sent = ws.engine().send(message.as_ref(), compress);
-            Python::attach(|py| match sent {
-                Ok(()) => Ok(py.None()),
-                Err(error) => Err(errors::send_error(py, error.into())),
-            })
-        })
-    }
-
-    fn receive_control(&self, py: Python<'_>, ping: bool) -> PyResult<Py<PyAny>> {
-        let ws = self.core.ws.clone();
-        Waiting::lazy(py, &self.core.host, async move {
-            let payload = match ping {
-                true => ws.receive_ping().await,
-                false => ws.receive_pong().await,
-            };
-            Python::attach(|py| match payload {
-                Ok(payload) => Ok(PyBytes::new(py, &payload).into_any().unbind()),
-                Err(error) => Err(errors::receive_error(py, error)),
-            })
-        })
-    }
-
-    fn send_control(&self, py: Python<'_>, payload: Option<&Bound<'_, PyAny>>, ping: bool) -> PyResult<Py<PyAny>> {
-        let engine = self.core.ws.engine();
-        let send = |payload: &[u8]| if ping { engine.send_ping(payload) } else { engine.send_pong(payload) };
-        let sent = match payload {
-            Some(payload) => with_bytes(payload, send)?,
-            None => send(b""),
-        };
-        self.core.host.settle(py);
-        sent.map_err(|error| errors::send_error(py, error.into()))?;
-        Completed::nothing(py)
-    }
-}
-
-/// What `nexios.state` and `nexios.request` make of what is here.
-struct Faces {
-    state: Py<PyAny>,
-    states: [Py<PyAny>; 4],
-    headers: Py<PyAny>,
-    multi: Py<PyAny>,
-    address: Py<PyAny>,
-    path_params: Py<PyAny>,
-    iterate: Py<PyAny>,
-}
-
-static FACES: PyOnceLock<Faces> = PyOnceLock::new();
-
-fn faces(py: Python<'_>) -> PyResult<&Faces> {
-    FACES.get_or_try_init(py, || {
-        let state = py.import("nexios.state")?;
-        let request = py.import("nexios.request")?;
-        let states = state.getattr("WebSocketState")?;
-        let named = |name: &str| Ok::<_, PyErr>(states.getattr(name)?.unbind());
-        Ok(Faces {
-            state: state.getattr("State")?.unbind(),
-            states: [named("CONNECTING")?, named("CONNECTED")?, named("CLOSING")?, named("DISCONNECTED")?],
-            headers: request.getattr("Headers")?.unbind(),
-            multi: request.getattr("Parameters")?.unbind(),
-            address: request.getattr("Address")?.unbind(),
-            path_params: request.getattr("path_params")?.unbind(),
-            iterate: request.getattr("iterate")?.unbind(),
-        })
-    })
-}
-
 #[pymethods]
 impl WebSocket {
     // --- identity and state
 
     /// The connection's id: assigned by the server, not guessable.
+    ///
+    /// >>> len(ws.id)
+    /// 32
     #[getter]
     fn id(&self) -> PyResult<String> {
         Ok(self.ws()?.id().to_string())
     }
 
-    /// The name that the application gave the client; several connections may share it.
+    /// The name that the application gave the client; several connections may share it, as a user's
+    /// tabs do.
+    ///
+    /// >>> ws.client_id = "ann"
+    /// >>> await app.broadcast_to("ann", "hello") == 1
+    /// True
     #[getter]
     fn client_id(&self) -> PyResult<Option<String>> {
         Ok(self.ws()?.client_id().map(|id| id.to_string()))
@@ -249,39 +103,53 @@ impl WebSocket {
     }
 
     /// The application's own values; it also compares with a `WebSocketState`.
+    ///
+    /// >>> ws.state["user_id"] = 42
+    /// >>> ws.state.user_id, ws.state == WebSocketState.CONNECTED
+    /// (42, True)
     #[getter]
     fn state(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
         slf.get().socket.here()?;
-        faces(py)?.state.call1(py, (slf, slf.get().values(py)))
+        faces::state(slf, slf.get().values(slf.py()))
     }
 
     /// Where the connection is in its life.
+    ///
+    /// >>> ws.connection_state
+    /// <WebSocketState.CONNECTED: 'connected'>
     #[getter]
     fn connection_state(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let [connecting, connected, closing, disconnected] = &faces(py)?.states;
-        Ok(match self.ws()?.connection_state() {
-            ConnectionState::Connecting => connecting,
-            ConnectionState::Connected => connected,
-            ConnectionState::Closing => closing,
-            ConnectionState::Disconnected => disconnected,
-        }
-        .clone_ref(py))
+        faces::connection_state(py, self.ws()?.connection_state())
     }
 
     /// The code of whoever closed first; `None` while the connection is open.
+    ///
+    /// 1005 stands for a Close frame without a code, 1006 for none at all.
+    ///
+    /// >>> await client.close(4000, "bye")
+    /// >>> ws.close_code
+    /// 4000
     #[getter]
     fn close_code(&self) -> PyResult<Option<u16>> {
         Ok(self.ws()?.close_code())
     }
 
-    /// The reason of whoever closed first.
+    /// The reason of whoever closed first; `None` while the connection is open.
+    ///
+    /// >>> await client.close(4000, "bye")
+    /// >>> ws.close_reason
+    /// 'bye'
     #[getter]
     fn close_reason(&self) -> PyResult<Option<String>> {
         Ok(self.ws()?.close_reason().map(Into::into))
     }
 
     /// The rooms that the connection has joined.
+    ///
+    /// >>> await ws.join("general")
+    /// True
+    /// >>> ws.rooms
+    /// ['general']
     #[getter]
     fn rooms(&self) -> PyResult<Vec<String>> {
         Ok(self.ws()?.rooms().iter().map(|room| room.to_string()).collect())
@@ -289,33 +157,37 @@ impl WebSocket {
 
     // --- the request
 
-    /// The request's header fields.
+    /// The request's header fields; their names have no case, and repeated ones are kept.
+    ///
+    /// >>> ws.headers["Authorization"], ws.headers.get("X-None")
+    /// ('Bearer letmein', None)
     #[getter]
     fn headers(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let headers = self.ws()?.headers();
-        let latin1 = |value: &[u8]| value.iter().copied().map(char::from).collect::<String>();
-        let text = |value: &[u8]| std::str::from_utf8(value).map_or_else(|_| latin1(value), str::to_owned);
-        let fields: Vec<_> = headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
-        faces(py)?.headers.call1(py, (fields,))
+        faces::headers(py, self.ws()?)
     }
 
     /// The parameters of the request's query.
+    ///
+    /// >>> ws.query_params["name"]
+    /// 'ann'
     #[getter]
     fn query_params(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let params = self.ws()?.query_params();
-        let pairs: Vec<_> = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        faces(py)?.multi.call1(py, (pairs,))
+        faces::query_params(py, self.ws()?)
     }
 
     /// The values of the route's `{parameters}`; those declared `int` are numbers.
+    ///
+    /// >>> ws.path_params
+    /// {'room': 'general'}
     #[getter]
     fn path_params(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let params = self.ws()?.path_params();
-        let pairs: Vec<_> = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        faces(py)?.path_params.call1(py, (self.ws()?.route_path(), pairs))
+        faces::path_params(py, self.ws()?)
     }
 
     /// The request's cookies.
+    ///
+    /// >>> ws.cookies
+    /// {'theme': 'dark'}
     #[getter]
     fn cookies<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
@@ -328,49 +200,72 @@ impl WebSocket {
     }
 
     /// The whole URL that the client asked for.
+    ///
+    /// >>> ws.url
+    /// 'ws://testserver/chat/general?name=ann'
     #[getter]
     fn url(&self) -> PyResult<String> {
         Ok(self.ws()?.url())
     }
 
     /// The request's path, as it was sent.
+    ///
+    /// >>> ws.path
+    /// '/chat/general'
     #[getter]
     fn path(&self) -> PyResult<String> {
         Ok(self.ws()?.path())
     }
 
     /// The subprotocols that the client offered.
+    ///
+    /// >>> ws.subprotocols
+    /// ['v2', 'v1']
     #[getter]
     fn subprotocols(&self) -> PyResult<Vec<String>> {
         Ok(self.ws()?.subprotocols())
     }
 
     /// The subprotocol that was agreed on.
+    ///
+    /// >>> ws.subprotocol
+    /// 'v1'
     #[getter]
     fn subprotocol(&self) -> PyResult<Option<String>> {
         Ok(self.ws()?.subprotocol())
     }
 
-    /// The client's host and port; `None` on a Unix socket.
+    /// The client's host and port; `None` on a Unix socket. Behind a proxy see `trusted_proxies`.
+    ///
+    /// >>> ws.client
+    /// Address(host='203.0.113.7', port=50000)
     #[getter]
     fn client(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let Some(client) = self.ws()?.client() else { return Ok(None) };
-        faces(py)?.address.call1(py, (client.host.to_string(), client.port)).map(Some)
+        faces::client(py, self.ws()?)
     }
 
     /// The route that serves the connection.
+    ///
+    /// >>> ws.route
+    /// <Route /chat/{room} 'chat'>
     #[getter]
     fn route(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(self.core()?.route.info.clone_ref(py))
     }
 
-    /// The app that is served.
+    /// The app that is served, or the router where a router is served without one.
+    ///
+    /// >>> ws.app is app
+    /// True
     #[getter]
     fn app(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.core()?.route.info.getattr(py, "app")
     }
 
     /// The token of `Authorization: Bearer …`, else of the subprotocols `bearer, <token>`.
+    ///
+    /// >>> ws.bearer_token
+    /// 'letmein'
     #[getter]
     fn bearer_token(&self) -> PyResult<Option<String>> {
         Ok(self.ws()?.bearer_token())
@@ -379,6 +274,18 @@ impl WebSocket {
     // --- the handshake and the end
 
     /// Completes the handshake, then runs the connect listeners.
+    ///
+    /// Without `subprotocol` it is the client's first that the route has. `headers` go into the answer.
+    /// What a listener raises is raised here. Raises `ValueError` for a subprotocol that the client has
+    /// not offered, or a header that is none; `RuntimeError` where the handshake is over already.
+    ///
+    /// >>> @app.ws("/accepting")
+    /// ... async def accepting(ws):
+    /// ...     await ws.accept(subprotocol="v2", headers={"X-Server": "one"})
+    /// >>> with TestClient(app) as test:
+    /// ...     accepted = test.handshake("/accepting", subprotocols=["v1", "v2"])
+    /// ...     accepted.subprotocol, accepted.headers["x-server"]
+    /// ('v2', 'one')
     #[pyo3(signature = (subprotocol = None, headers = None))]
     fn accept(slf: &Bound<'_, Self>, subprotocol: Option<String>, headers: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         let py = slf.py();
@@ -392,16 +299,7 @@ impl WebSocket {
     }
 
     fn _answer(&self, py: Python<'_>, subprotocol: Option<String>, headers: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        let mut accept = Accept::new();
-        if let Some(subprotocol) = subprotocol {
-            accept = accept.subprotocol(subprotocol);
-        }
-        for (name, value) in fields(headers.as_ref())? {
-            accept = accept.header(name, value);
-        }
-        let answered = self.ws()?.answer(accept);
-        self.core()?.host.settle(py);
-        answered.map_err(|error| errors::to_python(py, &error))
+        handshake::accept(self.core()?, py, subprotocol, headers.as_ref())
     }
 
     fn _opened(&self, py: Python<'_>) -> PyResult<()> {
@@ -419,34 +317,39 @@ impl WebSocket {
         Ok(())
     }
 
-    /// Answers with an HTTP status instead of a handshake.
+    /// Answers with an HTTP status, from 300 to 599, instead of a handshake.
+    ///
+    /// `close()` before `accept()` shows browsers a code and a reason; this shows them nothing but a
+    /// failure.
+    ///
+    /// >>> @app.ws("/rejecting")
+    /// ... async def rejecting(ws):
+    /// ...     await ws.reject(401, headers={"WWW-Authenticate": "Bearer"}, body="sign in first")
+    /// >>> with TestClient(app) as test:
+    /// ...     refused = test.handshake("/rejecting")
+    /// ...     refused.status, refused.text
+    /// (401, 'sign in first')
     #[pyo3(signature = (status = 403, headers = None, body = None))]
     fn reject(
         &self,
         py: Python<'_>,
         status: u16,
-        headers: Option<Bound<'_, PyAny>>,
+        headers: Option<&Bound<'_, PyAny>>,
         body: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        if !(400..=599).contains(&status) && !(300..=399).contains(&status) {
-            return Err(PyValueError::new_err("a handshake is refused with a status from 300 to 599"));
-        }
-        let body = match body {
-            None => Vec::new(),
-            Some(body) if is_binary(body) => with_bytes(body, <[u8]>::to_vec)?,
-            Some(body) => with_text(body, |text| text.as_bytes().to_vec())?,
-        };
-        let mut refusal = Refusal::new(status, body);
-        for (name, value) in fields(headers.as_ref())? {
-            refusal = refusal.header(name, value);
-        }
-        let refused = self.ws()?.engine().refuse(refusal);
-        self.core()?.host.settle(py);
-        refused.map_err(|error| errors::to_python(py, &error.into()))?;
+        handshake::refuse(self.core()?, py, status, headers, body)?;
         Completed::nothing(py)
     }
 
-    /// Closes the connection; returns when the Close frame is queued.
+    /// Closes the connection; returns when the Close frame is queued. It is closed already: nothing
+    /// happens.
+    ///
+    /// Before `accept()` the client sees the code and the reason as well. A reason over 123 bytes is
+    /// cut; a code that may not be sent raises `ValueError`.
+    ///
+    /// >>> await ws.close(code=4001, reason="come back later")
+    /// >>> await client.wait_closed()
+    /// (4001, 'come back later')
     #[pyo3(signature = (code = 1000, reason = None))]
     fn close(&self, py: Python<'_>, code: u16, reason: Option<&str>) -> PyResult<Py<PyAny>> {
         let code = CloseCode::try_from(code).map_err(|error| errors::invalid_close_code(&error))?;
@@ -457,6 +360,15 @@ impl WebSocket {
 
     /// Waits until the connection is gone; never raises. Messages go to their listeners and,
     /// where nobody receives, are then thrown away.
+    ///
+    /// >>> @app.ws("/listening")
+    /// ... async def listening(ws):
+    /// ...     await ws.accept()
+    /// ...     await ws.wait_closed()
+    /// ...     print("gone:", ws.close_code)
+    /// >>> with TestClient(app) as test, test.websocket_connect("/listening"):
+    /// ...     pass
+    /// gone: 1000
     fn wait_closed(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let ws = self.ws()?.clone();
         Waiting::behind_others(py, &self.core()?.host, async move {
@@ -465,7 +377,12 @@ impl WebSocket {
         })
     }
 
-    /// Compresses what is sent from now on; says whether the client can read it.
+    /// Compresses messages of 1 KiB and more from now on; says whether the client can read that.
+    ///
+    /// >>> ws.enable_compression()
+    /// True
+    /// >>> await ws.send_text("compressed " * 1000)
+    /// >>> await ws.send_text("a secret, beside text of others", compress=False)
     fn enable_compression(&self) -> PyResult<bool> {
         Ok(self.ws()?.enable_compression())
     }
@@ -473,120 +390,205 @@ impl WebSocket {
     // --- sending
 
     /// Sends a `str` as text, bytes as binary, anything else as JSON.
+    ///
+    /// Like every send it waits while the client is behind, above 64 KiB of unsent bytes; raises
+    /// `WebSocketDisconnect` when the client is gone, `RuntimeError` before `accept()`.
+    /// `compress=False` leaves this message uncompressed.
+    ///
+    /// >>> await ws.send({"hello": "world"})
+    /// >>> await client.receive()
+    /// '{"hello":"world"}'
     #[pyo3(signature = (value, *, compress = None))]
     fn send(&self, value: &Bound<'_, PyAny>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
         with_message(value, |message| self.socket.here()?.queue(value.py(), message, compress))?
     }
 
     /// Sends a text message.
+    ///
+    /// >>> await ws.send_text("hello")
+    /// >>> await client.receive_text()
+    /// 'hello'
     #[pyo3(signature = (text, *, compress = None))]
     fn send_text(&self, text: &Bound<'_, PyAny>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
         with_text(text, |borrowed| self.socket.here()?.queue(text.py(), MessageRef::Text(borrowed), compress))?
     }
 
     /// Sends a binary message.
+    ///
+    /// >>> await ws.send_bytes(b"hello")
+    /// >>> await client.receive_bytes()
+    /// b'hello'
     #[pyo3(signature = (data, *, compress = None))]
     fn send_bytes(&self, data: &Bound<'_, PyAny>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
         with_bytes(data, |bytes| self.socket.here()?.queue(data.py(), MessageRef::Binary(bytes), compress))?
     }
 
-    /// Sends a value as JSON, in a text message.
+    /// Sends a value as JSON, in a text message; raises `TypeError` or `ValueError` where it has no
+    /// JSON.
+    ///
+    /// >>> await ws.send_json({"numbers": [1, 2, 3]})
+    /// >>> await client.receive_json()
+    /// {'numbers': [1, 2, 3]}
     #[pyo3(signature = (value, *, compress = None))]
     fn send_json(&self, value: &Bound<'_, PyAny>, compress: Option<bool>) -> PyResult<Py<PyAny>> {
         let json = to_json(value)?;
         self.socket.here()?.queue(value.py(), MessageRef::Text(json.to_str()?), compress)
     }
 
-    /// Sends a ping of at most 125 bytes.
+    /// Sends a ping of at most 125 bytes, else raises `ValueError`. The server sends its own in any
+    /// case.
+    ///
+    /// >>> await ws.send_ping(b"1")
+    /// >>> await ws.receive_pong()
+    /// b'1'
     #[pyo3(signature = (payload = None))]
     fn send_ping(&self, py: Python<'_>, payload: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
         self.socket.here()?.send_control(py, payload, true)
     }
 
     /// Sends a pong of at most 125 bytes that answers no ping.
+    ///
+    /// >>> await ws.send_pong(b"still here")
+    /// >>> await client.receive_pong()
+    /// b'still here'
     #[pyo3(signature = (payload = None))]
     fn send_pong(&self, py: Python<'_>, payload: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
         self.socket.here()?.send_control(py, payload, false)
     }
 
     /// Sends a ping and waits for its pong: the seconds that it took.
+    ///
+    /// >>> await ws.ping() < 5
+    /// True
     fn ping(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let ws = self.ws()?.clone();
-        Waiting::begin(py, &self.core()?.host, async move {
-            let time = ws.ping().await;
-            Python::attach(|py| match time {
-                Ok(time) => Ok(PyFloat::new(py, time.as_secs_f64()).into_any().unbind()),
-                Err(error) => Err(errors::send_error(py, error)),
-            })
-        })
+        self.socket.here()?.ping(py)
     }
 
     // --- receiving
 
     /// Waits for the next message: a `str` or `bytes`.
+    ///
+    /// Like every receive it first hands out what has arrived, then raises `WebSocketDisconnect` when
+    /// the client is gone. One that is cancelled loses nothing. A second one at once raises
+    /// `RuntimeError`.
+    ///
+    /// >>> await client.send_text("hello")
+    /// >>> await ws.receive()
+    /// 'hello'
     fn receive(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
         self.socket.here()?.receiving(py, Kind::Any)
     }
 
-    /// Waits for the next message, which has to be text.
+    /// Waits for the next message, which has to be text; bytes raise `WebSocketTypeError`, which has
+    /// them.
+    ///
+    /// >>> await client.send_text("hello")
+    /// >>> await ws.receive_text()
+    /// 'hello'
     fn receive_text(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
         self.socket.here()?.receiving(py, Kind::Text)
     }
 
-    /// Waits for the next message, which has to be binary.
+    /// Waits for the next message, which has to be binary; text raises `WebSocketTypeError`, which has
+    /// it.
+    ///
+    /// >>> await client.send_bytes(b"hello")
+    /// >>> await ws.receive_bytes()
+    /// b'hello'
     fn receive_bytes(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
         self.socket.here()?.receiving(py, Kind::Bytes)
     }
 
-    /// Waits for the next message, which has to be JSON, in either kind.
+    /// Waits for the next message, which has to be JSON, in either kind; else raises
+    /// `WebSocketException` (1007).
+    ///
+    /// >>> await client.send_json({"numbers": [1, 2, 3]})
+    /// >>> await ws.receive_json()
+    /// {'numbers': [1, 2, 3]}
     fn receive_json(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
         self.socket.here()?.receiving(py, Kind::Json)
     }
 
     /// Waits for a ping that was not looked at yet; the engine has answered it.
+    ///
+    /// >>> await client.send_ping(b"1")
+    /// >>> await ws.receive_ping()
+    /// b'1'
     fn receive_ping(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.socket.here()?.receive_control(py, true)
     }
 
     /// Waits for a pong that was not looked at yet.
+    ///
+    /// >>> await client.send_pong(b"still here")
+    /// >>> await ws.receive_pong()
+    /// b'still here'
     fn receive_pong(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.socket.here()?.receive_control(py, false)
     }
 
     fn __aiter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        iterate(slf, "receive")
+        faces::iterate(here(slf)?, "receive")
     }
 
     /// All messages, which have to be text, until the connection is over.
+    ///
+    /// >>> await client.send_text("one")
+    /// >>> await client.close()
+    /// >>> [text async for text in ws.iter_text()]
+    /// ['one']
     fn iter_text(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        iterate(slf, "receive_text")
+        faces::iterate(here(slf)?, "receive_text")
     }
 
     /// All messages, which have to be binary, until the connection is over.
+    ///
+    /// >>> await client.send_bytes(b"one")
+    /// >>> await client.close()
+    /// >>> [data async for data in ws.iter_bytes()]
+    /// [b'one']
     fn iter_bytes(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        iterate(slf, "receive_bytes")
+        faces::iterate(here(slf)?, "receive_bytes")
     }
 
     /// All messages as values, from JSON, until the connection is over.
+    ///
+    /// >>> await client.send_json({"number": 1})
+    /// >>> await client.close()
+    /// >>> [value["number"] async for value in ws.iter_json()]
+    /// [1]
     fn iter_json(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        iterate(slf, "receive_json")
+        faces::iterate(here(slf)?, "receive_json")
     }
 
     // --- rooms, other threads
 
     /// Enters a room; says whether the connection is in it now.
+    ///
+    /// >>> await ws.join("general")
+    /// True
+    /// >>> await app.room("general").broadcast("hello") == 1
+    /// True
     fn join(&self, py: Python<'_>, room: String) -> PyResult<Py<PyAny>> {
         let ws = self.ws()?.clone();
-        at_once(py, &self.core()?.host, async move { ws.join(room).await })
+        self.socket.here()?.at_once(py, async move { ws.join(room).await })
     }
 
     /// Leaves a room; says whether the connection was in it.
+    ///
+    /// >>> await ws.leave("general")
+    /// False
     fn leave(&self, py: Python<'_>, room: String) -> PyResult<Py<PyAny>> {
         let ws = self.ws()?.clone();
-        at_once(py, &self.core()?.host, async move { ws.leave(room).await })
+        self.socket.here()?.at_once(py, async move { ws.leave(room).await })
     }
 
     /// A handle that other threads may use.
+    ///
+    /// >>> handle = ws.handle()
+    /// >>> await asyncio.to_thread(handle.send_text, "from a thread")
+    /// >>> await client.receive_text()
+    /// 'from a thread'
     fn handle(&self) -> PyResult<Handle> {
         Ok(Handle::new(self.ws()?.handle(), &self.core()?.host))
     }
@@ -621,40 +623,7 @@ impl WebSocket {
     }
 }
 
-fn iterate(ws: &Bound<'_, WebSocket>, receive: &str) -> PyResult<Py<PyAny>> {
-    ws.get().socket.here()?;
-    faces(ws.py())?.iterate.call1(ws.py(), (ws.getattr(receive)?,))
-}
-
-fn at_once(py: Python<'_>, host: &Rc<Host>, future: impl Future<Output = bool> + 'static) -> PyResult<Py<PyAny>> {
-    let mut future = Box::pin(future);
-    let polled = host.entered(|| future.as_mut().poll(&mut Context::from_waker(Waker::noop())));
-    host.settle(py);
-    match polled {
-        Poll::Ready(yes) => Completed::with(py, pyo3::types::PyBool::new(py, yes).to_owned().into_any().unbind()),
-        Poll::Pending => Err(PyRuntimeError::new_err("rooms are not ready")),
-    }
-}
-
-/// Whether nobody but its owner has the object.
-fn is_unshared<T>(object: &Py<T>, _py: Python<'_>) -> bool {
-    // SAFETY: the object is alive, and the token says that no other thread changes its count.
-    #[allow(unsafe_code, reason = "PyO3 offers the count in no other way")]
-    let count = unsafe { pyo3::ffi::Py_REFCNT(object.as_ptr()) };
-    count == 1
-}
-
-/// Header fields from a mapping or from pairs.
-fn fields(headers: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, String)>> {
-    let Some(headers) = headers else { return Ok(Vec::new()) };
-    let pairs = match headers.hasattr("items")? {
-        true => headers.call_method0("items")?,
-        false => headers.clone(),
-    };
-    let list: Vec<Bound<'_, PyAny>> = pairs.try_iter()?.collect::<PyResult<_>>()?;
-    let mut fields = Vec::with_capacity(list.len());
-    for pair in list {
-        fields.push(pair.extract().map_err(|_| PyTypeError::new_err("headers are pairs of str"))?);
-    }
-    Ok(fields)
+/// Raises on another thread than the loop's, before anything is begun.
+fn here<'a, 'py>(ws: &'a Bound<'py, WebSocket>) -> PyResult<&'a Bound<'py, WebSocket>> {
+    ws.get().socket.here().map(|_| ws)
 }

@@ -223,11 +223,11 @@ async def request(ws: WebSocket) -> None:
 
 @app.ws("/state")
 async def state(ws: WebSocket) -> None:
-    ws.state["user_id"] = 42
-    ws.state.room = "general"
     assert_type(ws.state, State)
     assert_type(ws.state["user_id"], Any)
     assert_type(ws.state.room, Any)
+    ws.state["user_id"] = 42
+    ws.state.room = "general"
     if ws.state == WebSocketState.CONNECTED or ws.state != WebSocketState.CLOSING:
         assert_type(ws.connection_state, WebSocketState)
 

@@ -17,7 +17,7 @@ WSRouter(shutdown_grace=1)  # type: ignore[call-arg]
 WSRouter(subprotocols=["v1"])  # type: ignore[call-arg]
 app.ws("/", connections_max=1)  # type: ignore[call-arg]
 app.run(loop="trio")  # type: ignore[arg-type]
-app.run(workers=2)  # type: ignore[call-arg]
+app.run(workers=2)  # type: ignore[arg-type]
 
 # --- functions that are not called so
 

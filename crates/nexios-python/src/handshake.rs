@@ -1,0 +1,66 @@
+//! How a handshake is answered: with a 101, or with another status.
+
+use nexios::{Accept, Refusal};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::connection::Core;
+use crate::convert::{is_binary, with_bytes, with_text};
+use crate::errors;
+
+pub(crate) fn accept(
+    core: &Core,
+    py: Python<'_>,
+    subprotocol: Option<String>,
+    headers: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let mut accept = Accept::new();
+    if let Some(subprotocol) = subprotocol {
+        accept = accept.subprotocol(subprotocol);
+    }
+    for (name, value) in fields(headers)? {
+        accept = accept.header(name, value);
+    }
+    let answered = core.ws.answer(accept);
+    core.host.settle(py);
+    answered.map_err(|error| errors::to_python(py, &error))
+}
+
+pub(crate) fn refuse(
+    core: &Core,
+    py: Python<'_>,
+    status: u16,
+    headers: Option<&Bound<'_, PyAny>>,
+    body: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    if !(300..=599).contains(&status) {
+        return Err(PyValueError::new_err("a handshake is refused with a status from 300 to 599"));
+    }
+    let body = match body {
+        None => Vec::new(),
+        Some(body) if is_binary(body) => with_bytes(body, <[u8]>::to_vec)?,
+        Some(body) => with_text(body, |text| text.as_bytes().to_vec())?,
+    };
+    let mut refusal = Refusal::new(status, body);
+    for (name, value) in fields(headers)? {
+        refusal = refusal.header(name, value);
+    }
+    let refused = core.ws.engine().refuse(refusal);
+    core.host.settle(py);
+    refused.map_err(|error| errors::to_python(py, &error.into()))
+}
+
+/// Header fields from a mapping or from pairs.
+fn fields(headers: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, String)>> {
+    let Some(headers) = headers else { return Ok(Vec::new()) };
+    let pairs = match headers.hasattr("items")? {
+        true => headers.call_method0("items")?,
+        false => headers.clone(),
+    };
+    let list: Vec<Bound<'_, PyAny>> = pairs.try_iter()?.collect::<PyResult<_>>()?;
+    let mut fields = Vec::with_capacity(list.len());
+    for pair in list {
+        fields.push(pair.extract().map_err(|_| PyTypeError::new_err("headers are pairs of str"))?);
+    }
+    Ok(fields)
+}
