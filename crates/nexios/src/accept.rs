@@ -70,7 +70,7 @@ impl<'a> Accepting<'a> {
     /// From now on messages and the end are told to their listeners.
     fn opened(&mut self) {
         self.stage = Stage::Done;
-        self.ws.mark(Mark::Opened);
+        self.ws.opens();
     }
 }
 

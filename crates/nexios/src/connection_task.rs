@@ -93,6 +93,7 @@ fn drive(
         poll_companion(ws, cx);
         let next = match guarded(ws, || poll(cx)) {
             Poll::Ready(result) => conclude(ws, result),
+            Poll::Pending if ws.has(Mark::Alone) => return Poll::Pending,
             Poll::Pending if is_abandoned(ws, cx) => Box::pin(LastWord),
             Poll::Pending if start_companion(ws) => continue,
             Poll::Pending => return Poll::Pending,

@@ -17,7 +17,7 @@ use crate::hub::Target;
 use crate::rate_limit::{Limiter, RateLimit};
 use crate::room::Room;
 use crate::router::RouterHandle;
-use crate::websocket::{Mark, WebSocket};
+use crate::websocket::WebSocket;
 
 #[doc(hidden)]
 impl WebSocket {
@@ -41,7 +41,7 @@ impl WebSocket {
 
     /// `accept()` is over: from now on messages and the end are told to their listeners.
     pub fn opened(&self) {
-        self.mark(Mark::Opened);
+        self.opens();
     }
 
     /// [`close`](Self::close), for a code that may be sent.

@@ -13,6 +13,7 @@ use nexios_protocol::{CloseCode, InvalidCloseCode};
 
 use crate::accept::{Accept, Accepting};
 use crate::auth;
+use crate::companion;
 use crate::error::{Error, IntoCloseCode, Result};
 use crate::handle::Handle;
 use crate::handler::LocalFuture;
@@ -86,6 +87,8 @@ pub(crate) enum Mark {
     Registered = 32,
     /// It has a companion.
     Accompanied = 64,
+    /// Nothing runs beside the handler or ends it early; what most connections are.
+    Alone = 128,
 }
 
 impl WebSocket {
@@ -112,6 +115,14 @@ impl WebSocket {
 
     fn unmark(&self, mark: Mark) {
         self.0.set_marks(self.0.marks() & !(mark as u8));
+    }
+
+    /// `accept()` is over: from now on messages and the end are told to their listeners.
+    pub(crate) fn opens(&self) {
+        self.mark(Mark::Opened);
+        if !companion::is_needed(self) && !self.route().cancel_on_disconnect {
+            self.mark(Mark::Alone);
+        }
     }
 
     pub(crate) fn handler_starts(&self) {
@@ -511,6 +522,7 @@ impl WebSocket {
 
     pub(crate) fn observe(&self) {
         self.mark(Mark::Observed);
+        self.unmark(Mark::Alone);
         self.connection().observe();
     }
 

@@ -137,6 +137,7 @@ impl ShardInner {
     }
 
     /// Starts handlers of complete requests.
+    #[inline]
     fn open_requests(self: &Rc<Self>) {
         if self.opened.borrow().is_empty() {
             return;
@@ -242,6 +243,7 @@ impl ShardInner {
         }
     }
 
+    #[inline]
     pub(crate) fn end_connections(&self) {
         if !self.ending.borrow().is_empty() {
             self.ending.take().iter().for_each(Inner::end_now);
