@@ -1,7 +1,7 @@
 //! nexios as its users would write it: the server that the peers are compared with.
 
 use clap::Parser;
-use nexios::{App, RouterHandle, Serve, WebSocket, WsRouter};
+use nexios::{App, RouterHandle, Serve, Settings, WebSocket, WsRouter};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 #[derive(Parser)]
@@ -15,6 +15,20 @@ struct Options {
     /// Keep no request heads after accept.
     #[arg(long)]
     drop_head: bool,
+    /// Effort of compression, 1 to 9; the product's default without this.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=9))]
+    deflate_level: Option<u8>,
+}
+
+impl Options {
+    fn apply(&self, settings: &mut Settings) {
+        settings.keep_head = !self.drop_head;
+        if let Some(compression) = &mut settings.compression {
+            // The routes with compression compress every message, as the peers do.
+            compression.message_bytes_min = 0;
+            compression.level = self.deflate_level.unwrap_or(compression.level);
+        }
+    }
 }
 
 /// What `/pub` publishes to.
@@ -24,28 +38,50 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     raise_descriptor_limit()?;
     let subscribers = WsRouter::new().ws("/sub", subscribe);
+    let serve = Serve::tcp(&options.listen).shards(options.shards);
     let app = App::new()
-        .settings(move |settings| settings.keep_head = !options.drop_head)
+        .settings(move |settings| options.apply(settings))
         .state(Subscribers(subscribers.handle()))
-        .mount(WsRouter::new().ws("/echo", echo).ws("/pub", publish))
+        .mount(WsRouter::new().ws("/echo", echo).ws("/deflate", echo_deflated).ws("/pub", publish))
         .mount(WsRouter::new().ws("/bcast", broadcast))
+        .mount(WsRouter::new().ws("/bcast-deflate", broadcast_deflated))
         .mount(subscribers);
-    app.run(Serve::tcp(options.listen).shards(options.shards))?;
+    app.run(serve)?;
     Ok(())
 }
 
-/// `/echo`: every text back to its sender.
+/// `/echo`: every message back to its sender.
 async fn echo(ws: WebSocket) -> nexios::Result {
     ws.accept().await?;
     loop {
-        let text = ws.receive_text().await?;
-        ws.send_text(text).await?;
+        let message = ws.receive().await?;
+        ws.send(message).await?;
+    }
+}
+
+/// `/deflate`: the same, compressed.
+async fn echo_deflated(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    ws.enable_compression();
+    loop {
+        let message = ws.receive().await?;
+        ws.send(message).await?;
     }
 }
 
 /// `/bcast`: every message to every client of the route, its sender included.
 async fn broadcast(ws: WebSocket) -> nexios::Result {
     ws.accept().await?;
+    loop {
+        let message = ws.receive().await?;
+        ws.router().broadcast(message).await;
+    }
+}
+
+/// `/bcast-deflate`: the same, compressed.
+async fn broadcast_deflated(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    ws.enable_compression();
     loop {
         let message = ws.receive().await?;
         ws.router().broadcast(message).await;
