@@ -45,8 +45,8 @@ def require(condition: object, fault: str) -> None:
         raise Wrong(fault)
 
 
-def echoes(address: Address, path: str = "/echo", deflate: bool = False) -> None:
-    client = Client(address, path, deflate=deflate)
+def echoes(address: Address, path: str = "/echo", deflate: bool = False, tls: bool = False) -> None:
+    client = Client(address, path, deflate, tls)
     require(client.deflates == deflate, f"permessage-deflate: {client.deflates}")
     for message in messages(deflate):
         client.send(message)
@@ -124,7 +124,7 @@ def nothing_more(clients: list[Client]) -> None:
         client.close()
 
 
-#: The column, the family that it belongs to, and whether every server offers it that does not say otherwise.
+#: The column, and the family that it belongs to.
 CHECKS: list[tuple[str, str, Callable[[Address], None]]] = [
     ("echo", "echo", echoes),
     ("bcast", "broadcast", broadcasts),
@@ -132,12 +132,13 @@ CHECKS: list[tuple[str, str, Callable[[Address], None]]] = [
     ("deflate", "deflate", lambda address: echoes(address, "/deflate", deflate=True)),
     ("bcast-deflate", "broadcast-deflate", lambda address: broadcasts(address, "/bcast-deflate", deflate=True)),
     ("http", "http", answers_http),
+    ("tls", "tls", lambda address: echoes(address, tls=True)),
 ]
 
 
 def offers(peer: dict, family: str) -> bool:
-    if family == "http":
-        return "http" in peer.get("also", [])
+    if family in ("http", "tls"):
+        return family in peer.get("also", [])
     missing = peer.get("without", [])
     return not any(part in missing for part in [family, *family.split("-")])
 

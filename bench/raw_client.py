@@ -7,6 +7,7 @@ import hashlib
 import os
 import select
 import socket
+import ssl
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -29,9 +30,12 @@ class Message:
 class Client:
     """One connection. What it sends is compressed where deflate was negotiated, without context takeover."""
 
-    def __init__(self, address: tuple[str, int], path: str, deflate: bool = False) -> None:
+    def __init__(self, address: tuple[str, int], path: str, deflate: bool = False, tls: bool = False) -> None:
         self._socket = socket.create_connection(address, timeout=5)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            # The certificate of a bench is made by itself.
+            self._socket = ssl._create_unverified_context().wrap_socket(self._socket)
         self._received = b""
         extension = self._open(address, path, deflate)
         self.deflates = extension.startswith("permessage-deflate")

@@ -1,7 +1,9 @@
 //! nexios as its users would write it: the server that the peers are compared with.
 
+use std::path::PathBuf;
+
 use clap::Parser;
-use nexios::{App, RouterHandle, Serve, Settings, WebSocket, WsRouter};
+use nexios::{App, RouterHandle, Serve, Settings, Tls, WebSocket, WsRouter};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 #[derive(Parser)]
@@ -18,6 +20,12 @@ struct Options {
     /// Effort of compression, 1 to 9; the product's default without this.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=9))]
     deflate_level: Option<u8>,
+    /// A PEM file with a certificate chain: TLS.
+    #[arg(long, requires = "key")]
+    certificate: Option<PathBuf>,
+    /// A PEM file with its key.
+    #[arg(long, requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
 impl Options {
@@ -38,7 +46,10 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     raise_descriptor_limit()?;
     let subscribers = WsRouter::new().ws("/sub", subscribe);
-    let serve = Serve::tcp(&options.listen).shards(options.shards);
+    let mut serve = Serve::tcp(&options.listen).shards(options.shards);
+    if let (Some(certificate), Some(key)) = (&options.certificate, &options.key) {
+        serve = serve.tls(Tls::files(certificate, key));
+    }
     let app = App::new()
         .settings(move |settings| options.apply(settings))
         .state(Subscribers(subscribers.handle()))
