@@ -15,7 +15,7 @@ namespace {
 constexpr unsigned PAYLOAD_BYTES_MAX = 1024 * 1024;
 constexpr unsigned BACKPRESSURE_BYTES_MAX = 1024 * 1024;
 
-// The project leaves it to the library; there is nothing to remember of a client.
+// There is nothing to remember of a client.
 struct Client {};
 
 using Behavior = uWS::App::WebSocketBehavior<Client>;
@@ -23,7 +23,7 @@ using Behavior = uWS::App::WebSocketBehavior<Client>;
 // The library's defaults, but for the limits: pings before 120 s of silence are over.
 Behavior behavior(bool compress) {
     Behavior behavior;
-    behavior.compression = compress ? uWS::CompressOptions(uWS::SHARED_COMPRESSOR | uWS::SHARED_DECOMPRESSOR) : uWS::DISABLED;
+    behavior.compression = uWS::CompressOptions(compress ? uWS::SHARED_COMPRESSOR | uWS::SHARED_DECOMPRESSOR : 0);
     behavior.maxPayloadLength = PAYLOAD_BYTES_MAX;
     behavior.maxBackpressure = BACKPRESSURE_BYTES_MAX;
     return behavior;
@@ -33,7 +33,9 @@ Behavior behavior(bool compress) {
 template <bool COMPRESS>
 Behavior echo() {
     Behavior route = behavior(COMPRESS);
-    route.message = [](auto *socket, std::string_view message, uWS::OpCode code) { socket->send(message, code, COMPRESS); };
+    route.message = [](auto *socket, std::string_view message, uWS::OpCode code) {
+        socket->send(message, code, COMPRESS);
+    };
     return route;
 }
 
