@@ -6,10 +6,12 @@ use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 
 use crate::connection::{Connection, Tape};
+use crate::content::Content;
 use crate::opening;
 use crate::poller::{Poller, read_buffer};
-use crate::report::{Latency, Report};
+use crate::report::{Latency, Output, Report};
 use crate::target::Target;
+use crate::verify;
 use crate::window::{Phase, Window};
 
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -26,15 +28,18 @@ pub struct Broadcast {
     pub receivers: usize,
     /// Messages published at once; the next ones follow when all have been delivered.
     pub burst: usize,
-    /// Bytes of payload.
-    pub size: usize,
+    /// What each message is made of.
+    pub content: Content,
 }
 
 /// Runs the workload; its unit is one delivery.
 pub fn run(target: &Target, broadcast: &Broadcast) -> Result<Report> {
+    if broadcast.publisher_path.is_none() {
+        verify::exchange(target, &broadcast.path, broadcast.content)?;
+    }
     let mut audience = Audience::open(target, broadcast)?;
     let mut window = Window::new(target);
-    let mut latencies = Histogram::<u64>::new(2)?;
+    let mut latencies = Histogram::<u64>::new(3)?;
     loop {
         let published = Instant::now();
         audience.publish()?;
@@ -46,7 +51,8 @@ pub fn run(target: &Target, broadcast: &Broadcast) -> Result<Report> {
             Phase::Opened => latencies.reset(),
             Phase::Done(report) => {
                 audience.check_each_received_all()?;
-                return Ok(Report { latency: Latency::from_nanoseconds(&latencies), ..report });
+                let output = broadcast.content.deflate.then(|| audience.output(broadcast.content));
+                return Ok(Report { latency: Latency::from_nanoseconds(&latencies), output, ..report });
             }
         }
     }
@@ -68,17 +74,18 @@ pub(crate) struct Audience {
 
 impl Audience {
     pub(crate) fn open(target: &Target, broadcast: &Broadcast) -> Result<Self> {
-        let receivers = opening::open_many(target, &broadcast.path, broadcast.receivers)?;
-        let publisher = match &broadcast.publisher_path {
-            Some(path) => Some(opening::open(target, path, broadcast.receivers)?),
+        let Broadcast { path, publisher_path, receivers, burst, content } = broadcast;
+        let publisher = match publisher_path {
+            Some(path) => Some(opening::open(target, path, *receivers, content.deflate)?),
             None => None,
         };
+        let receivers = opening::open_many(target, path, *receivers, content.deflate)?;
         Ok(Self {
             poller: Poller::over(&receivers)?,
             receivers,
             publisher,
-            burst: broadcast.burst,
-            tape: Tape::new(target.kind(), broadcast.size, broadcast.burst),
+            burst: *burst,
+            tape: Tape::new(&content.frame(target.kind()), *burst),
             buffer: read_buffer(),
             published: 0,
             delivered: 0,
@@ -118,6 +125,13 @@ impl Audience {
 
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered
+    }
+
+    /// Bytes of payload that each delivery had on the wire.
+    fn output(&self, content: Content) -> Output {
+        let bytes: u64 = self.receivers.iter().map(Connection::payload_bytes).sum();
+        let bytes_per_message = bytes as f64 / self.delivered.max(1) as f64;
+        Output { bytes_per_message, zlib_bytes: content.zlib_bytes() }
     }
 
     fn expected(&self) -> u64 {

@@ -5,18 +5,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::{Result, bail};
 use rustix::io::{Errno, ioctl_fionbio, read, write};
 
-use crate::frame::{self, Kind, MessageCounter};
+use crate::frame::MessageCounter;
 
-/// The same masked frame again and again, so that several go out with one write.
+/// The same bytes again and again, so that several go out with one write.
 pub(crate) struct Tape {
     bytes: Vec<u8>,
     frame_bytes: usize,
 }
 
 impl Tape {
-    /// A tape that can send `frames` frames of `size` bytes of payload at once.
-    pub(crate) fn new(kind: Kind, size: usize, frames: usize) -> Self {
-        let frame = frame::masked(kind, &frame::payload(size));
+    /// A tape that can send `frames` of these frames at once.
+    pub(crate) fn new(frame: &[u8], frames: usize) -> Self {
         // One more, for a write that begins within a frame.
         Self { bytes: frame.repeat(frames + 1), frame_bytes: frame.len() }
     }
@@ -41,6 +40,11 @@ impl Connection {
 
     pub(crate) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Bytes of payload received since the opening, as they were sent.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        self.counter.payload_bytes()
     }
 
     pub(crate) fn count(&mut self, bytes: &[u8]) -> Result<usize> {

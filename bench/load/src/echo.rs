@@ -1,15 +1,16 @@
 //! Echo: every connection keeps a number of messages in flight.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-use crate::connection::{Connection, Tape};
-use crate::opening;
-use crate::poller::{Poller, read_buffer};
-use crate::report::{Latency, Report};
+use crate::clients::Clients;
+use crate::content::Content;
+use crate::report::{Latency, Output, Report};
 use crate::target::Target;
+use crate::verify;
 use crate::window::{Phase, Window};
 
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -23,99 +24,99 @@ pub struct Echo {
     pub connections: usize,
     /// Messages that each connection has under way at any time.
     pub in_flight: usize,
-    /// Bytes of payload.
-    pub size: usize,
+    /// What each message is made of.
+    pub content: Content,
 }
 
 /// Runs the workload; its unit is one message there and back.
 pub fn run(target: &Target, echo: &Echo) -> Result<Report> {
-    opening::check_echo(target, &echo.path, echo.size)?;
-    let mut clients = Clients::open(target, echo)?;
+    verify::exchange(target, &echo.path, echo.content)?;
+    let mut echoes = Echoes::open(target, echo)?;
     let mut window = Window::new(target);
-    clients.begin()?;
+    echoes.begin()?;
     loop {
-        let now = clients.turn()?;
-        match window.advance(now, clients.echoed)? {
+        let now = echoes.turn()?;
+        match window.advance(now, echoes.echoed)? {
             Phase::WarmUp | Phase::Measuring => {}
-            Phase::Opened => clients.latencies.reset(),
-            Phase::Done(report) => {
-                return Ok(Report { latency: Latency::from_nanoseconds(&clients.latencies), ..report });
-            }
+            Phase::Opened => echoes.latencies.reset(),
+            Phase::Done(report) => return Ok(echoes.complete(report, echo.content)),
         }
     }
 }
 
-struct Clients {
-    connections: Vec<Connection>,
-    /// For each connection, when the messages under way were sent: a ring, oldest at the cursor.
-    sent_at: Vec<Instant>,
-    cursors: Vec<usize>,
-    watched: Vec<bool>,
+struct Echoes {
+    clients: Clients,
+    /// For each connection, the messages under way, oldest first.
+    under_way: Vec<VecDeque<Batch>>,
     in_flight: usize,
-    tape: Tape,
-    poller: Poller,
-    buffer: Vec<u8>,
     latencies: Histogram<u64>,
     echoed: u64,
 }
 
-impl Clients {
+/// Messages that went out together.
+struct Batch {
+    sent_at: Instant,
+    messages: usize,
+}
+
+impl Echoes {
     fn open(target: &Target, echo: &Echo) -> Result<Self> {
-        let connections = opening::open_many(target, &echo.path, echo.connections)?;
         Ok(Self {
-            sent_at: vec![Instant::now(); echo.connections * echo.in_flight],
-            cursors: vec![0; echo.connections],
-            watched: vec![false; echo.connections],
+            clients: Clients::open(target, &echo.path, echo.connections, echo.content, echo.in_flight)?,
+            under_way: (0..echo.connections).map(|_| VecDeque::with_capacity(4)).collect(),
             in_flight: echo.in_flight,
-            tape: Tape::new(target.kind(), echo.size, echo.in_flight),
-            poller: Poller::over(&connections)?,
-            buffer: read_buffer(),
-            latencies: Histogram::new(2)?,
+            latencies: Histogram::new(3)?,
             echoed: 0,
-            connections,
         })
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.sent_at.fill(Instant::now());
-        (0..self.connections.len()).try_for_each(|index| self.send(index, self.in_flight))
+        (0..self.under_way.len()).try_for_each(|index| self.send(index, self.in_flight, Instant::now()))
     }
 
     /// Answers everything that is ready and returns the time afterwards.
     fn turn(&mut self) -> Result<Instant> {
-        let ready = self.poller.wait_for_any(SILENCE_MAX)?;
+        let ready = self.clients.poller().wait_for_any(SILENCE_MAX)?;
         let mut now = Instant::now();
         for nth in 0..ready {
-            let index = self.poller.ready(nth);
-            let messages = self.connections[index].receive(&mut self.buffer)?;
+            let index = self.clients.poller().ready(nth);
+            let messages = self.clients.receive(index)?;
             if messages > 0 {
                 now = Instant::now();
-                self.stamp(index, messages, now)?;
+                self.record(index, messages, now)?;
             }
-            self.send(index, messages)?;
+            self.send(index, messages, now)?;
         }
         Ok(now)
     }
 
-    /// Each answer frees the place of the oldest message, which the next one takes.
-    fn stamp(&mut self, index: usize, messages: usize, now: Instant) -> Result<()> {
+    fn record(&mut self, index: usize, mut messages: usize, now: Instant) -> Result<()> {
         self.echoed += messages as u64;
-        for _ in 0..messages {
-            let sent_at = &mut self.sent_at[index * self.in_flight + self.cursors[index]];
-            self.latencies.record((now - *sent_at).as_nanos() as u64)?;
-            *sent_at = now;
-            self.cursors[index] = (self.cursors[index] + 1) % self.in_flight;
+        while let Some(batch) = self.under_way[index].front_mut() {
+            let answered = messages.min(batch.messages);
+            self.latencies.record_n((now - batch.sent_at).as_nanos() as u64, answered as u64)?;
+            batch.messages -= answered;
+            messages -= answered;
+            if batch.messages > 0 {
+                break;
+            }
+            self.under_way[index].pop_front();
         }
         Ok(())
     }
 
-    fn send(&mut self, index: usize, messages: usize) -> Result<()> {
-        let connection = &mut self.connections[index];
-        connection.send(&self.tape, messages)?;
-        if connection.has_unsent() != self.watched[index] {
-            self.watched[index] = connection.has_unsent();
-            self.poller.watch_writable(connection, index, self.watched[index])?;
+    fn send(&mut self, index: usize, messages: usize, now: Instant) -> Result<()> {
+        if messages > 0 {
+            self.under_way[index].push_back(Batch { sent_at: now, messages });
         }
-        Ok(())
+        self.clients.send(index, messages)
+    }
+
+    fn complete(&self, report: Report, content: Content) -> Report {
+        let output = content.deflate.then(|| Output {
+            bytes_per_message: self.clients.payload_bytes_per_message(),
+            zlib_bytes: content.zlib_bytes(),
+        });
+        Report { latency: Latency::from_nanoseconds(&self.latencies), output, ..report }
     }
 }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::connection::{Connection, Tape};
+use crate::content::Content;
 use crate::opening;
 use crate::poller::{Poller, read_buffer};
 use crate::process::Process;
 use crate::report::{Memory, Report};
 use crate::target::Target;
+use crate::tls;
 use crate::window::Window;
 
 /// Connections that make the server touch its code and its pools first.
@@ -29,30 +31,48 @@ pub struct Idle {
     pub connections: usize,
     /// Bytes of the one message that each connection sends in the end.
     pub size: usize,
+    /// Over TLS. Any certificate will do.
+    pub tls: bool,
 }
 
 /// Runs the workload; its unit is one open connection, and its window is the time
 /// in which none of them does anything.
 pub fn run(target: &Target, idle: &Idle) -> Result<Report> {
-    let mut warm_up = opening::open_many(target, &idle.path, WARM_UP_CONNECTIONS)?;
-    exchange(target, idle, &mut warm_up)?;
+    let frame = Content::letters(idle.size).frame(target.kind());
+    if idle.tls {
+        let client = tls::Client::new()?;
+        let open = |count| client.open_many(target, &idle.path, count);
+        return measure(target, idle.connections, open, |connections| tls::exchange(&frame, connections));
+    }
+    let open = |count| opening::open_many(target, &idle.path, count, false);
+    measure(target, idle.connections, open, |connections| exchange(&frame, connections))
+}
+
+fn measure<C>(
+    target: &Target,
+    count: usize,
+    open: impl Fn(usize) -> Result<Vec<C>>,
+    exchange: impl Fn(&mut [C]) -> Result<()>,
+) -> Result<Report> {
+    let mut warm_up = open(WARM_UP_CONNECTIONS)?;
+    exchange(&mut warm_up)?;
     let before_bytes = settled_bytes(target.process)?;
 
-    let mut connections = opening::open_many(target, &idle.path, idle.connections)?;
+    let mut connections = open(count)?;
     let opened_bytes = settled_bytes(target.process)?;
     let mut window = Window::open_now(target.process)?;
     sleep(target.window);
-    let report = window.close(Instant::now(), idle.connections as u64)?;
+    let report = window.close(Instant::now(), count as u64)?;
 
-    exchange(target, idle, &mut connections)?;
+    exchange(&mut connections)?;
     let used_bytes = settled_bytes(target.process)?;
-    let memory = Memory { before_bytes, opened_bytes, used_bytes, connections: idle.connections as u64 };
+    let memory = Memory { before_bytes, opened_bytes, used_bytes, connections: count as u64 };
     Ok(Report { memory: Some(memory), ..report })
 }
 
 /// One message there and back on each connection.
-fn exchange(target: &Target, idle: &Idle, connections: &mut [Connection]) -> Result<()> {
-    let tape = Tape::new(target.kind(), idle.size, 1);
+fn exchange(frame: &[u8], connections: &mut [Connection]) -> Result<()> {
+    let tape = Tape::new(frame, 1);
     let mut poller = Poller::over(connections)?;
     let mut buffer = read_buffer();
     for connection in connections.iter_mut() {

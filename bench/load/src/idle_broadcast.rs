@@ -19,7 +19,7 @@ const DUPLICATES_WITHIN: Duration = Duration::from_millis(500);
 /// Runs the workload; its unit is one delivery, and its latency the time to the last.
 pub fn run(target: &Target, broadcast: &Broadcast) -> Result<Report> {
     // Closed again, so that the audience is all there is.
-    drop(opening::open_many(target, &broadcast.path, WARM_UP_CONNECTIONS)?);
+    drop(opening::open_many(target, &broadcast.path, WARM_UP_CONNECTIONS, broadcast.content.deflate)?);
     let before_bytes = settled_bytes(target.process)?;
     let mut audience = Audience::open(target, broadcast)?;
     let opened_bytes = settled_bytes(target.process)?;
@@ -36,6 +36,6 @@ pub fn run(target: &Target, broadcast: &Broadcast) -> Result<Report> {
     let used_bytes = settled_bytes(target.process)?;
     let memory = Memory { before_bytes, opened_bytes, used_bytes, connections: broadcast.receivers as u64 };
     let microseconds = last_delivery.as_secs_f64() * 1e6;
-    let latency = Latency { p50_us: microseconds, p99_us: microseconds };
+    let latency = Latency { p50_us: microseconds, p99_us: microseconds, p999_us: microseconds };
     Ok(Report { memory: Some(memory), latency: Some(latency), ..report })
 }

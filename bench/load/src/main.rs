@@ -8,8 +8,11 @@ use clap::{Args, Parser, Subcommand};
 use load::broadcast::{self, Broadcast};
 use load::echo::{self, Echo};
 use load::handshakes::{self, Handshakes};
+use load::http::{self, Http};
 use load::idle::{self, Idle};
-use load::{Process, Report, Target, idle_broadcast};
+use load::rate::{self, Rate};
+use load::storm::{self, Storm};
+use load::{Content, Process, Report, Target, idle_broadcast};
 
 /// The load answers no pings: servers that send some cut its connections after a while,
 /// ours after 36 seconds.
@@ -53,8 +56,20 @@ enum Workload {
         connections: usize,
         #[arg(long, default_value_t = 1)]
         in_flight: usize,
-        #[arg(long, default_value_t = 20)]
-        size: usize,
+        #[command(flatten)]
+        message: Message<20>,
+    },
+    /// Messages at a fixed rate, whatever the server does; latency from their intended times.
+    Rate {
+        #[arg(long, default_value = "/echo")]
+        path: String,
+        #[arg(long, default_value_t = 150)]
+        connections: usize,
+        /// Messages in a second, over all connections.
+        #[arg(long, default_value_t = 20_000.0)]
+        per_second: f64,
+        #[command(flatten)]
+        message: Message<20>,
     },
     /// One publishes, all receive; the next message follows when all have it.
     Broadcast(Audience),
@@ -66,6 +81,9 @@ enum Workload {
         connections: usize,
         #[arg(long, default_value_t = 20)]
         size: usize,
+        /// Over TLS; the server's certificate is not checked.
+        #[arg(long)]
+        tls: bool,
     },
     /// Idle connections and one broadcast that must reach each exactly once.
     IdleBroadcast(Audience),
@@ -76,6 +94,30 @@ enum Workload {
         #[arg(long, default_value_t = 64)]
         in_flight: usize,
     },
+    /// All connections are cut at once and come back at once, again and again.
+    Storm {
+        #[arg(long, default_value = "/echo")]
+        path: String,
+        #[arg(long, default_value_t = 1000)]
+        connections: usize,
+    },
+    /// Plain HTTP requests on connections that stay open.
+    Http {
+        #[arg(long, default_value = "/")]
+        path: String,
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+    },
+}
+
+#[derive(Args)]
+struct Message<const SIZE: usize> {
+    /// Bytes of payload.
+    #[arg(long, default_value_t = SIZE)]
+    size: usize,
+    /// JSON, compressed in both directions, on a route that compresses.
+    #[arg(long)]
+    deflate: bool,
 }
 
 #[derive(Args)]
@@ -90,8 +132,8 @@ struct Audience {
     /// Messages published at once.
     #[arg(long, default_value_t = 1)]
     burst: usize,
-    #[arg(long, default_value_t = 256)]
-    size: usize,
+    #[command(flatten)]
+    message: Message<256>,
 }
 
 fn main() -> Result<()> {
@@ -100,7 +142,7 @@ fn main() -> Result<()> {
     load::raise_descriptor_limit()?;
     let report = run(&server.into(), workload)?;
     if report.load_saturated() {
-        eprintln!("The load was the bottleneck: its core was full and the server's was not.");
+        eprintln!("The load was the bottleneck: its core was full and the server's was not, or it was late itself.");
     }
     println!("{}", serde_json::to_string(&report)?);
     Ok(())
@@ -108,13 +150,18 @@ fn main() -> Result<()> {
 
 fn run(target: &Target, workload: Workload) -> Result<Report> {
     match workload {
-        Workload::Echo { path, connections, in_flight, size } => {
-            echo::run(target, &Echo { path, connections, in_flight, size })
+        Workload::Echo { path, connections, in_flight, message } => {
+            echo::run(target, &Echo { path, connections, in_flight, content: message.into() })
+        }
+        Workload::Rate { path, connections, per_second, message } => {
+            rate::run(target, &Rate { path, connections, per_second, content: message.into() })
         }
         Workload::Broadcast(audience) => broadcast::run(target, &audience.into()),
-        Workload::Idle { path, connections, size } => idle::run(target, &Idle { path, connections, size }),
+        Workload::Idle { path, connections, size, tls } => idle::run(target, &Idle { path, connections, size, tls }),
         Workload::IdleBroadcast(audience) => idle_broadcast::run(target, &audience.into()),
         Workload::Handshakes { path, in_flight } => handshakes::run(target, &Handshakes { path, in_flight }),
+        Workload::Storm { path, connections } => storm::run(target, &Storm { path, connections }),
+        Workload::Http { path, connections } => http::run(target, &Http { path, connections }),
     }
 }
 
@@ -130,9 +177,15 @@ impl From<Server> for Target {
     }
 }
 
+impl<const SIZE: usize> From<Message<SIZE>> for Content {
+    fn from(message: Message<SIZE>) -> Self {
+        Self { size: message.size, deflate: message.deflate }
+    }
+}
+
 impl From<Audience> for Broadcast {
     fn from(audience: Audience) -> Self {
-        let Audience { path, publisher_path, receivers, burst, size } = audience;
-        Self { path, publisher_path, receivers, burst, size }
+        let Audience { path, publisher_path, receivers, burst, message } = audience;
+        Self { path, publisher_path, receivers, burst, content: message.into() }
     }
 }

@@ -7,10 +7,17 @@ use serde::{Deserialize, Serialize};
 const LOAD_SATURATED_SHARE: f64 = 0.95;
 const SERVER_BUSY_SHARE: f64 = 0.90;
 
+/// At a fixed rate, the part of the server's p99 that may be the load's own being late.
+const LATENESS_SHARE_MAX: f64 = 0.25;
+
+/// At a fixed rate, the part of the messages that has to be answered within the window.
+const KEPT_UP_SHARE: f64 = 0.98;
+
 /// The result of one run of one workload.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
-    /// What was counted: messages echoed, deliveries, handshakes, or idle connections.
+    /// What was counted: messages echoed, deliveries, handshakes, requests, or idle connections.
     pub units: u64,
     /// How long the measured window was.
     pub seconds: f64,
@@ -18,10 +25,23 @@ pub struct Report {
     pub server_cpu_ns: u64,
     /// CPU time of the load itself within the window.
     pub load_cpu_ns: u64,
+    /// CPU time of everything else on the machine, steal included, within the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others_cpu_ns: Option<u64>,
     /// Time from sending to the answer, or to the last delivery of a broadcast.
     pub latency: Option<Latency>,
     /// The server's memory, where the workload looks at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// What the server made of compressed messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
+    /// The schedule, where messages are sent at a fixed rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
+    /// For each reconnect storm, the milliseconds until all were back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recoveries_ms: Vec<f64>,
 }
 
 impl Report {
@@ -45,10 +65,25 @@ impl Report {
         self.load_cpu_ns as f64 / (self.seconds * 1e9)
     }
 
+    /// The part of one core that everything else on the machine used.
+    pub fn others_share(&self) -> Option<f64> {
+        Some(self.others_cpu_ns? as f64 / (self.seconds * 1e9))
+    }
+
     /// True if the load ran at its limit while the server did not: throughput and
     /// latency then say more about the load than about the server.
+    ///
+    /// At a fixed rate the load never sleeps; there it counts how late it was itself.
     pub fn load_saturated(&self) -> bool {
+        if let (Some(pace), Some(latency)) = (&self.pace, &self.latency) {
+            return pace.lateness_p99_us > LATENESS_SHARE_MAX * latency.p99_us;
+        }
         self.load_share() >= LOAD_SATURATED_SHARE && self.server_share() < SERVER_BUSY_SHARE
+    }
+
+    /// False if a server did not answer at the rate at which messages were sent.
+    pub fn kept_up(&self) -> bool {
+        self.pace.as_ref().is_none_or(|pace| self.units_per_second() >= KEPT_UP_SHARE * pace.per_second)
     }
 }
 
@@ -59,13 +94,15 @@ pub struct Latency {
     pub p50_us: f64,
     /// 99 % of the samples were faster.
     pub p99_us: f64,
+    /// 99.9 % of the samples were faster.
+    pub p999_us: f64,
 }
 
 impl Latency {
     /// Reads the percentiles of a histogram of nanoseconds; `None` if it is empty.
     pub(crate) fn from_nanoseconds(histogram: &Histogram<u64>) -> Option<Self> {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-        (!histogram.is_empty()).then(|| Self { p50_us: at(0.5), p99_us: at(0.99) })
+        (!histogram.is_empty()).then(|| Self { p50_us: at(0.5), p99_us: at(0.99), p999_us: at(0.999) })
     }
 }
 
@@ -98,6 +135,31 @@ impl Memory {
     }
 }
 
+/// Compressed messages as the server sent them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Output {
+    /// Mean bytes of payload on the wire.
+    pub bytes_per_message: f64,
+    /// What zlib at level 6 makes of the same payload.
+    pub zlib_bytes: u64,
+}
+
+impl Output {
+    /// The size compared with that of zlib at level 6.
+    pub fn ratio(&self) -> f64 {
+        self.bytes_per_message / self.zlib_bytes as f64
+    }
+}
+
+/// A schedule of messages.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pace {
+    /// Messages meant to be sent in a second.
+    pub per_second: f64,
+    /// 99 % of the messages were sent with less delay than this after their time.
+    pub lateness_p99_us: f64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +171,25 @@ mod tests {
         assert!(report.load_saturated());
         report.server_cpu_ns = 950_000_000;
         assert!(!report.load_saturated());
+    }
+
+    #[test]
+    fn at_a_fixed_rate_a_late_load_counts_as_saturated() {
+        let latency = Latency { p50_us: 50.0, p99_us: 100.0, p999_us: 200.0 };
+        let pace = Pace { per_second: 1000.0, lateness_p99_us: 10.0 };
+        let mut report = Report { latency: Some(latency), pace: Some(pace.clone()), ..Report::default() };
+        report.load_cpu_ns = 1_000_000_000;
+        report.seconds = 1.0;
+        assert!(!report.load_saturated());
+        report.pace = Some(Pace { lateness_p99_us: 30.0, ..pace });
+        assert!(report.load_saturated());
+    }
+
+    #[test]
+    fn a_server_that_answers_too_few_has_not_kept_up() {
+        let pace = Some(Pace { per_second: 1000.0, lateness_p99_us: 0.0 });
+        let report = |units| Report { units, seconds: 1.0, pace: pace.clone(), ..Report::default() };
+        assert!(report(990).kept_up());
+        assert!(!report(900).kept_up());
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::process::Process;
+use crate::process::{Process, machine_cpu_ns};
 use crate::report::Report;
 use crate::target::Target;
 
@@ -21,6 +21,7 @@ struct Start {
     units: u64,
     server_cpu_ns: u64,
     load_cpu_ns: u64,
+    machine_cpu_ns: Option<u64>,
 }
 
 /// Where a run stands.
@@ -58,11 +59,15 @@ impl Window {
     /// Ends the window and reports what happened within.
     pub(crate) fn close(&mut self, now: Instant, units: u64) -> Result<Report> {
         let Some(start) = self.start.take() else { return Ok(Report::default()) };
+        let server_cpu_ns = self.server.cpu_ns()? - start.server_cpu_ns;
+        let load_cpu_ns = Process::current().cpu_ns()? - start.load_cpu_ns;
+        let machine_cpu_ns = machine_cpu_ns().zip(start.machine_cpu_ns).map(|(end, start)| end - start);
         Ok(Report {
             units: units - start.units,
             seconds: (now - start.at).as_secs_f64(),
-            server_cpu_ns: self.server.cpu_ns()? - start.server_cpu_ns,
-            load_cpu_ns: Process::current().cpu_ns()? - start.load_cpu_ns,
+            server_cpu_ns,
+            load_cpu_ns,
+            others_cpu_ns: machine_cpu_ns.map(|machine| machine.saturating_sub(server_cpu_ns + load_cpu_ns)),
             ..Report::default()
         })
     }
@@ -70,7 +75,7 @@ impl Window {
     fn open(&mut self, at: Instant, units: u64) -> Result<()> {
         let server_cpu_ns = self.server.cpu_ns()?;
         let load_cpu_ns = Process::current().cpu_ns()?;
-        self.start = Some(Start { at, units, server_cpu_ns, load_cpu_ns });
+        self.start = Some(Start { at, units, server_cpu_ns, load_cpu_ns, machine_cpu_ns: machine_cpu_ns() });
         Ok(())
     }
 }
