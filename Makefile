@@ -3,14 +3,18 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python test-types lint test-docs test-rust test-conformance test-interop conformance bench deny docs clean checked
+.PHONY: help demo test test-python test-types lint test-docs test-rust test-conformance test-interop test-bench conformance \
+	bench bench-all bench-report deny docs clean checked
 
 CARGO ?= cargo
 PYTHON ?= python3
 PORT ?= 8000
+SUITE ?= all
+# Of bench/, what is ours and no server.
+BENCH_TOOLS := -p load -p runner
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
 
 demo: | has-cargo ## Build and serve the chat at http://127.0.0.1:8000 (PORT=… for another)
 	$(CARGO) build --release -p nexios --example chat
@@ -23,6 +27,7 @@ lint: | has-cargo ## Format and clippy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	cd bench && $(CARGO) fmt --all --check
+	cd bench && $(CARGO) clippy $(BENCH_TOOLS) --all-targets -- -D warnings
 
 test-docs: | has-cargo ## Build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
@@ -49,8 +54,17 @@ test-types: | has-cargo has-python ## Python: ruff, mypy on the package and on a
 conformance: checked | has-python ## All 535 Autobahn cases, plain and TLS; writes docs/conformance.md
 	$(PYTHON) conformance/run.py --full
 
-bench: | has-cargo ## Measure against fastwebsockets and axum in one run
-	cd bench && $(CARGO) run --release -p runner
+test-bench: | has-cargo ## The bench itself: reading names, statistics, the report; nothing is timed
+	cd bench && $(CARGO) test $(BENCH_TOOLS)
+
+bench: | has-cargo has-python ## Measure beside uWebSockets, fastwebsockets, axum, picows and uvicorn: under 25 minutes
+	cd bench && $(CARGO) run --release -p runner -- suite quick --fresh
+
+bench-all: | has-cargo has-python ## Measure everything: hours; goes on where it was interrupted (FRESH=--fresh: not)
+	cd bench && $(CARGO) run --release -p runner -- suite all $(FRESH)
+
+bench-report: | has-cargo ## Write BENCHMARKS.md and its charts from what bench-all measured (SUITE=quick: bench)
+	cd bench && $(CARGO) run --release -p runner -- report $(SUITE)
 
 deny: | has-cargo ## Licences and sources of all dependencies
 	@command -v cargo-deny >/dev/null || { echo "make: installing cargo-deny"; $(CARGO) install --locked cargo-deny; }

@@ -8,8 +8,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// Two different cores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
-    pub(crate) server: usize,
-    pub(crate) load: usize,
+    server: usize,
+    load: usize,
 }
 
 impl Cores {
@@ -25,14 +25,24 @@ impl Cores {
         }
         Ok(cores)
     }
+
+    /// The cores of a server with so many threads. With more than one it shares the load's.
+    pub(crate) fn server(self, shards: usize) -> Vec<usize> {
+        if shards > 1 { vec![self.server, self.load] } else { vec![self.server] }
+    }
+
+    /// The cores of the load against that server.
+    pub(crate) fn load(self, shards: usize) -> Vec<usize> {
+        if shards > 1 { self.server(shards) } else { vec![self.load] }
+    }
 }
 
-/// Starts a process that can run on this core only, from its first instruction on.
-pub(crate) fn spawn_on(core: usize, command: &mut Command) -> Result<Child> {
+/// Starts a process that can run on these cores only, from its first instruction on.
+pub(crate) fn spawn_on(cores: &[usize], command: &mut Command) -> Result<Child> {
     // A child inherits the affinity of the thread that starts it.
     let mut only = CpuSet::new();
-    only.set(core);
-    sched_setaffinity(None, &only).with_context(|| format!("core {core} is not available"))?;
+    cores.iter().for_each(|core| only.set(*core));
+    sched_setaffinity(None, &only).with_context(|| format!("the cores {cores:?} are not available"))?;
     let program = command.get_program().to_string_lossy().into_owned();
     command.spawn().with_context(|| format!("{program} cannot be started"))
 }

@@ -20,17 +20,42 @@ pub(crate) struct Peer {
     /// Families of workloads that the server cannot do.
     #[serde(default)]
     without: Vec<String>,
+    /// Families of workloads that most servers cannot do, and this one can.
+    #[serde(default)]
+    also: Vec<String>,
+    /// Threads of the server.
+    #[serde(default = "one")]
+    pub(crate) shards: usize,
+    /// What it consists of, where no lock file or environment tells.
+    pub(crate) version: Option<String>,
+}
+
+/// Families that a server has only where it says so.
+const RARE_FAMILIES: [&str; 2] = ["http", "tls"];
+
+fn one() -> usize {
+    1
 }
 
 impl Peer {
     pub(crate) fn offers(&self, family: &str) -> bool {
-        !self.without.iter().any(|missing| missing == family)
+        let lacks = |family: &str| self.without.iter().any(|missing| missing == family);
+        match family {
+            "broadcast-deflate" => !lacks(family) && !lacks("broadcast") && !lacks("deflate"),
+            _ if RARE_FAMILIES.contains(&family) => self.also.iter().any(|offered| offered == family),
+            _ => !lacks(family),
+        }
     }
 
     /// The program and its arguments.
     pub(crate) fn command(&self, folder: &Path, address: &str) -> Result<Command> {
         let run = self.run.replace("{address}", address);
         command(folder, &run)
+    }
+
+    /// How it is built and started, as one line each.
+    pub(crate) fn lines(&self) -> (Option<&str>, &str) {
+        (self.build.as_deref(), &self.run)
     }
 
     fn build(&self, folder: &Path) -> Result<()> {
@@ -123,6 +148,14 @@ mod tests {
     #[test]
     fn an_unknown_peer_is_an_error() {
         assert!(choose(Vec::new(), &["nobody".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn compressed_broadcasts_need_both_and_rare_families_have_to_be_named() {
+        let peers = parse("a = { language = \"C\", run = \"a\", without = [\"deflate\"], also = [\"http\"] }").unwrap();
+        let offered = |family| peers[0].offers(family);
+        assert!(offered("echo") && offered("broadcast") && offered("http"));
+        assert!(!offered("deflate") && !offered("broadcast-deflate") && !offered("tls"));
     }
 
     #[test]

@@ -1,75 +1,118 @@
 //! The rounds: servers take turns, so that a change of the machine meets all of them.
 
+use std::collections::HashSet;
+use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use load::Report;
 
-use crate::comparison::{Entry, Measured};
 use crate::cores::Cores;
+use crate::journal::{Journal, Outcome, Run};
 use crate::load_process;
 use crate::peers::{Built, Peer};
 use crate::server::Server;
+use crate::suite::{Suite, Turns};
 use crate::workload::Workload;
+
+/// A run that fails is tried once more before the server is given up.
+const ATTEMPTS: usize = 2;
 
 /// How each run is done.
 pub(crate) struct Plan {
     pub(crate) folder: PathBuf,
     pub(crate) load_program: PathBuf,
     pub(crate) cores: Cores,
-    pub(crate) rounds: usize,
-    pub(crate) seconds: f64,
-    pub(crate) warm_up: f64,
+    pub(crate) suite: Suite,
+}
+
+/// One run that is still to be done.
+struct Due<'a> {
+    workload: &'a Workload,
+    built: &'a Built,
+    round: usize,
 }
 
 impl Plan {
-    pub(crate) fn run(&self, workloads: &[Workload], peers: &[Built]) -> Result<Vec<Measured>> {
-        let bar = ProgressBar::new((workloads.len() * peers.len() * self.rounds) as u64);
+    /// Does what the journal does not have yet, all workloads of a round before the next round.
+    pub(crate) fn run(&self, built: &[Built], journal: &mut Journal) -> Result<()> {
+        let turns = self.suite.turns();
+        let due = self.due(&turns, built, journal);
+        let bar = ProgressBar::new(due.len() as u64);
         bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} · {msg} · {eta} left")?);
-        let measured = workloads.iter().map(|workload| self.run_workload(workload, peers, &bar)).collect();
+        let mut given_up = HashSet::new();
+        for (done, Due { workload, built, round }) in due.iter().enumerate() {
+            let name = format!("{workload} · {} · round {round}", built.peer.name);
+            if !stderr().is_terminal() {
+                eprintln!("{}/{} {name}", done + 1, due.len());
+            }
+            bar.set_message(name);
+            if !given_up.contains(&(workload, &built.peer.name)) {
+                let outcome = self.attempt(built, workload);
+                if let Outcome::Failure(failure) = &outcome {
+                    bar.suspend(|| eprintln!("{workload} on {}: {failure}", built.peer.name));
+                    given_up.insert((workload, &built.peer.name));
+                }
+                journal.add(run(workload, &built.peer, *round, outcome))?;
+            }
+            bar.inc(1);
+        }
         bar.finish_and_clear();
-        Ok(measured)
+        Ok(())
     }
 
-    fn run_workload(&self, workload: &Workload, peers: &[Built], bar: &ProgressBar) -> Measured {
-        let mut entries: Vec<Entry> = peers.iter().map(|built| entry(built, workload)).collect();
-        for round in 1..=self.rounds {
-            for (built, entry) in peers.iter().zip(&mut entries) {
-                bar.set_message(format!("{workload} · {} · round {round}", built.peer.name));
-                if entry.failure.is_none() {
-                    match self.measure(&built.peer, workload) {
-                        Ok(report) => entry.reports.push(report),
-                        Err(error) => entry.failure = Some(format!("{error:#}")),
-                    }
-                }
-                bar.inc(1);
+    fn due<'a>(&self, turns: &'a [Turns], built: &'a [Built], journal: &Journal) -> Vec<Due<'a>> {
+        let measured = journal.measured();
+        let mut due = Vec::new();
+        for round in 1..=self.suite.rounds {
+            for Turns { workload, peers } in turns {
+                let named = peers.iter().filter_map(|name| built.iter().find(|built| built.peer.name == *name));
+                let missing = named.filter(|built| !measured.contains(&(workload, built.peer.name.as_str(), round)));
+                due.extend(missing.map(|built| Due { workload, built, round }));
             }
         }
-        Measured { workload: workload.clone(), entries }
+        due
+    }
+
+    fn attempt(&self, built: &Built, workload: &Workload) -> Outcome {
+        if built.failure.is_some() {
+            return Outcome::Failure("did not build".to_owned());
+        }
+        if !built.peer.offers(workload.family()) {
+            return Outcome::Failure("not offered".to_owned());
+        }
+        let mut failure = String::new();
+        for _ in 0..ATTEMPTS {
+            match self.measure(&built.peer, workload) {
+                Ok(report) => return Outcome::Report(report),
+                Err(error) => failure = format!("{error:#}"),
+            }
+        }
+        Outcome::Failure(failure)
     }
 
     /// A fresh server and a fresh load.
     fn measure(&self, peer: &Peer, workload: &Workload) -> Result<Report> {
-        let server = Server::start(peer, &self.folder, self.cores.server)?;
+        let server = Server::start(peer, &self.folder, &self.cores.server(peer.shards))?;
         let mut arguments = vec![
             format!("--connect={}", server.address),
             format!("--server-pid={}", server.pid()),
-            format!("--warm-up={}", self.warm_up),
-            format!("--seconds={}", self.seconds),
+            format!("--warm-up={}", self.suite.warm_up),
+            format!("--seconds={}", self.suite.seconds),
         ];
         arguments.extend(workload.arguments());
-        load_process::run(&self.load_program, self.cores.load, &arguments)
+        load_process::run(&self.load_program, &self.cores.load(peer.shards), &arguments)
     }
 }
 
-fn entry(built: &Built, workload: &Workload) -> Entry {
-    let unoffered = || (!built.peer.offers(workload.family())).then(|| "not offered".to_owned());
-    let unbuilt = built.failure.as_ref().map(|_| "did not build".to_owned());
-    Entry {
-        peer: built.peer.name.clone(),
-        language: built.peer.language.clone(),
-        failure: unbuilt.or_else(unoffered),
-        reports: Vec::new(),
+fn run(workload: &Workload, peer: &Peer, round: usize, outcome: Outcome) -> Run {
+    Run {
+        workload: workload.clone(),
+        peer: peer.name.clone(),
+        language: peer.language.clone(),
+        shards: peer.shards,
+        round,
+        outcome,
     }
 }

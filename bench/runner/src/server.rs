@@ -25,13 +25,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the server on its core and waits until it accepts.
-    pub(crate) fn start(peer: &Peer, folder: &Path, core: usize) -> Result<Self> {
+    /// Starts the server on its cores and waits until it accepts.
+    pub(crate) fn start(peer: &Peer, folder: &Path, cores: &[usize]) -> Result<Self> {
         let address = free_address()?;
         let log = std::env::temp_dir().join(format!("bench-{}-{}.log", peer.name, std::process::id()));
         let mut command = peer.command(folder, &address)?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
-        let mut server = Self { child: spawn_on(core, &mut command)?, address };
+        let mut server = Self { child: spawn_on(cores, &mut command)?, address };
         let started = server.wait_until_it_accepts().with_context(|| format!("it did not start{}", tail(&log)));
         let _ = std::fs::remove_file(&log);
         started.map(|()| server)

@@ -1,95 +1,198 @@
-//! The table for people, in Markdown.
+//! The tables for people, in Markdown.
+
+use std::fmt::Write as _;
 
 use load::Report;
 
-use crate::comparison::{Comparison, Entry, Measured};
+use crate::goals::Verdict;
+use crate::growth;
+use crate::results::{Entry, Measured, Results};
 use crate::statistics::Summary;
+use crate::workload::{Growth, Workload};
 
-/// Above this, something else was running.
-const LOAD_AVERAGE_QUIET: f64 = 0.5;
+/// What the Python servers are compared with, beside the reference of all.
+const PYTHON_REFERENCE: &str = "nexios-python";
 
-pub(crate) fn print(comparison: &Comparison) {
-    let machine = &comparison.machine;
-    println!("{}, {} cores, Linux {}", machine.processor, machine.cores, machine.kernel);
-    if machine.load_average > LOAD_AVERAGE_QUIET {
-        println!("NOTE: the machine was not quiet before (load average {:.2}).", machine.load_average);
+/// One workload: a line for each server, the cheapest first.
+pub(crate) fn of_workload(measured: &Measured) -> String {
+    let reference = measured.reference();
+    let python = measured.entry(PYTHON_REFERENCE).filter(|entry| measured.summary(entry).is_some());
+    let named = |entry: Option<&Entry>| entry.map_or_else(|| "–".to_owned(), |entry| entry.peer.clone());
+    let mut text = format!("| server | {} | min – max | to {} |", measured.workload.unit(), named(reference));
+    if python.is_some() {
+        let _ = write!(text, " Python: to {PYTHON_REFERENCE} |");
     }
-    println!("Less is better. The ratio is to {}, round by round.\n", comparison.reference);
-    println!("| workload | server | median | min – max | ratio (min – max) | also |");
-    println!("|---|---|---:|---:|---:|---|");
-    for measured in &comparison.measured {
-        for entry in &measured.entries {
-            println!("{}", row(measured, entry, &comparison.reference));
-        }
+    text.push_str(" also |\n|---|---:|---:|---:|");
+    text.push_str(if python.is_some() { "---:|---|\n" } else { "---|\n" });
+    for entry in by_figure(measured) {
+        let _ = writeln!(text, "{}", row(measured, entry, reference, python));
     }
-    println!();
-    for measured in &comparison.measured {
-        println!("- {}: {}", measured.workload, measured.workload.description());
-    }
+    text
 }
 
-/// The one run with very many connections.
-pub(crate) fn print_idle(report: &Report) {
-    let Some(memory) = &report.memory else { return };
-    println!("{} connections on one process.", memory.connections);
-    println!(
-        "Bytes for each, of the server's Rss: {:.0} when opened, {:.0} after the broadcast.",
-        memory.bytes_per_opened(),
-        memory.bytes_per_used()
+/// The servers on one core, the cheapest first, those without a figure last.
+pub(crate) fn by_figure(measured: &Measured) -> Vec<&Entry> {
+    let mut entries: Vec<&Entry> = measured.entries.iter().filter(|entry| entry.shards == 1).collect();
+    let figure = |entry: &Entry| measured.summary(entry).map_or(f64::INFINITY, |summary| summary.median);
+    entries.sort_by(|a, b| figure(a).total_cmp(&figure(b)));
+    entries
+}
+
+fn row(measured: &Measured, entry: &Entry, reference: Option<&Entry>, python: Option<&Entry>) -> String {
+    let name = format!("| {} ({})", entry.peer, entry.language);
+    let columns_between = if python.is_some() { "– | – |" } else { "– |" };
+    let Some(summary) = measured.summary(entry) else {
+        return format!("{name} | – | – | {columns_between} {} |", entry.reason());
+    };
+    let ratio_to = |reference: Option<&Entry>| {
+        reference.and_then(|reference| measured.ratio(entry, reference)).map_or_else(|| "–".to_owned(), spread)
+    };
+    let mut row = format!(
+        "{name} | {} | {} – {} | {} |",
+        number(summary.median),
+        number(summary.min),
+        number(summary.max),
+        ratio_to(reference)
     );
-    let milliseconds = report.latency.as_ref().map_or(0.0, |latency| latency.p99_us / 1e3);
-    println!("One broadcast reached each exactly once, the last after {milliseconds:.1} ms.");
-    println!("{:.0} ns of the server's CPU time for each delivery.", report.cpu_ns_per_unit());
+    if python.is_some() {
+        let ratio = if entry.language == "Python" { ratio_to(python) } else { "–".to_owned() };
+        let _ = write!(row, " {ratio} |");
+    }
+    format!("{row} {} |", also(&measured.workload, entry))
 }
 
-fn row(measured: &Measured, entry: &Entry, reference: &str) -> String {
-    let name = format!("| {} | {} ", measured.workload, entry.peer);
-    match (&entry.failure, measured.summary(entry)) {
-        (None, Some(summary)) => {
-            let Summary { median, min, max } = summary;
-            let ratio = measured.ratio(entry, reference).map_or_else(
-                || "–".to_owned(),
-                |ratio| format!("{:.2} ({:.2} – {:.2})", ratio.median, ratio.min, ratio.max),
-            );
-            let unit = measured.workload.unit();
-            let also = also(measured, &entry.reports);
-            format!("{name}| {median:.0} {unit} | {min:.0} – {max:.0} | {ratio} | {also} |")
-        }
-        (failure, _) => {
-            let reason = failure.as_deref().unwrap_or("no rounds").replace('|', "/").replace('\n', " ");
-            format!("{name}| – | – | – | {reason} (after {} good rounds) |", entry.reports.len())
-        }
-    }
+fn spread(ratio: Summary) -> String {
+    format!("{:.2} ({:.2} – {:.2})", ratio.median, ratio.min, ratio.max)
+}
+
+/// Few digits, so that nobody takes noise for precision.
+pub(crate) fn number(figure: f64) -> String {
+    if figure < 100.0 { format!("{figure:.1}") } else { format!("{figure:.0}") }
 }
 
 /// Medians of what else was seen.
-fn also(measured: &Measured, reports: &[Report]) -> String {
+fn also(workload: &Workload, entry: &Entry) -> String {
     let mut parts = Vec::new();
-    if let Some(opened) = median(reports, |report| Some(report.memory.as_ref()?.bytes_per_opened())) {
+    if let Some(opened) = entry.median(|report| Some(report.memory.as_ref()?.bytes_per_opened())) {
         parts.push(format!("{opened:.0} before the first message"));
     }
-    if measured.workload.is_timed() {
-        parts.extend(median(reports, |report| Some(report.units_per_second())).map(|rate| format!("{rate:.0}/s")));
-        let busy = |share: fn(&Report) -> f64| median(reports, |report| Some(100.0 * share(report))).unwrap_or(0.0);
-        parts.push(format!(
-            "cores: server {:.0} %, load {:.0} %",
-            busy(Report::server_share),
-            busy(Report::load_share)
-        ));
+    if workload.is_timed() {
+        parts.extend(entry.median(|report| Some(report.units_per_second())).map(|rate| format!("{rate:.0}/s")));
     }
-    let p50 = median(reports, |report| Some(report.latency.as_ref()?.p50_us));
-    let p99 = median(reports, |report| Some(report.latency.as_ref()?.p99_us));
-    match (p50, p99) {
-        (Some(p50), Some(p99)) if p50 == p99 => parts.push(format!("all within {p50:.0} µs")),
-        (Some(p50), Some(p99)) => parts.push(format!("p50 {p50:.0} µs, p99 {p99:.0} µs")),
-        _ => {}
+    if let Some(recovery) = entry.median(|report| report.recoveries_ms.iter().copied().max_by(f64::total_cmp)) {
+        parts.push(format!("all back after {recovery:.0} ms"));
     }
-    if reports.iter().any(Report::load_saturated) {
-        parts.push("LOAD SATURATED: rate and latency are the load's".to_owned());
+    if let Some(output) = entry.median(|report| Some(report.output.as_ref()?.bytes_per_message)) {
+        let ratio = entry.median(|report| Some(report.output.as_ref()?.ratio())).unwrap_or(0.0);
+        parts.push(format!("{output:.0} B on the wire, {ratio:.2} of zlib-6"));
+    }
+    parts.extend(latency(entry));
+    let saturated = entry.reports.values().filter(|report| report.load_saturated()).count();
+    if saturated > 0 {
+        parts.push(format!("**LOAD SATURATED** in {saturated} of {} rounds", entry.reports.len()));
     }
     parts.join(", ")
 }
 
-fn median(reports: &[Report], pick: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
-    Summary::of(reports.iter().filter_map(pick)).map(|summary| summary.median)
+fn latency(entry: &Entry) -> Option<String> {
+    let at = |pick: fn(&load::Latency) -> f64| {
+        entry.median(move |report: &Report| report.latency.as_ref().map(pick)).map(number)
+    };
+    let (p50, p99, p999) =
+        (at(|latency| latency.p50_us)?, at(|latency| latency.p99_us)?, at(|latency| latency.p999_us)?);
+    Some(if p50 == p999 { format!("all within {p50} µs") } else { format!("p50/p99/p99.9 {p50}/{p99}/{p999} µs") })
+}
+
+/// The goals, one a line.
+pub(crate) fn of_goals(verdicts: &[Verdict]) -> String {
+    let mut text = "| goal | measured, median (min – max) | |\n|---|---|---|\n".to_owned();
+    for Verdict { goal, figures, standing } in verdicts {
+        let _ = writeln!(text, "| {goal} | {figures} | {} |", standing.words());
+    }
+    text
+}
+
+/// One server a line, one count a column.
+pub(crate) fn of_growth(results: &Results, growth: Growth) -> Option<String> {
+    let lines = growth::lines(results, growth);
+    let mut counts: Vec<usize> = lines.iter().flat_map(|(_, points)| points.iter().map(|(count, _)| *count)).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    if lines.is_empty() {
+        return None;
+    }
+    let head: String = counts.iter().map(|count| format!(" {count} |")).collect();
+    let mut text = format!("| server |{head}");
+    let _ = write!(text, " largest to smallest |\n|---|{}---:|\n", "---:|".repeat(counts.len()));
+    for (peer, points) in lines {
+        let _ = write!(text, "| {peer} |");
+        for count in &counts {
+            let point = points.iter().find(|(at, _)| at == count);
+            let _ = write!(text, " {} |", point.map_or_else(|| "–".to_owned(), |(_, summary)| number(summary.median)));
+        }
+        let ratio = points.last().zip(points.first()).map_or(0.0, |((_, last), (_, first))| last.median / first.median);
+        let _ = writeln!(text, " {ratio:.2} |");
+    }
+    Some(text)
+}
+
+/// Servers with more than one thread beside the same ones with one.
+pub(crate) fn of_shards(results: &Results) -> Option<String> {
+    let mut text = String::new();
+    for measured in &results.measured {
+        for entry in measured.entries.iter().filter(|entry| entry.shards > 1) {
+            let one = measured.entries.iter().find(|one| one.shards == 1 && entry.peer.starts_with(one.peer.as_str()));
+            for entry in one.into_iter().chain([entry]) {
+                let rate = entry.median(|report| Some(report.units_per_second())).map_or_else(String::new, number);
+                let figure = measured.summary(entry).map_or_else(|| entry.reason(), |summary| number(summary.median));
+                let _ = writeln!(
+                    text,
+                    "| {} | {} | {} | {figure} {} | {rate} |",
+                    measured.workload,
+                    entry.peer,
+                    entry.shards,
+                    measured.workload.unit()
+                );
+            }
+        }
+    }
+    let head = "| workload | server | threads | cost | in a second |\n|---|---|---:|---:|---:|\n";
+    (!text.is_empty()).then(|| format!("{head}{text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::{entry, measured};
+
+    #[test]
+    fn the_cheapest_comes_first_and_ratios_are_to_the_reference() {
+        let entries = vec![
+            entry("uvicorn", "Python", &[9000, 9000]),
+            entry("nexios-python", "Python", &[1500, 1500]),
+            entry("uwebsockets", "C++", &[1000, 1000]),
+            entry("nexios", "Rust", &[900, 950]),
+        ];
+        let text = of_workload(&measured("echo-20", entries));
+        let rows: Vec<&str> = text.lines().collect();
+        assert!(rows[0].contains("to uwebsockets") && rows[0].contains("to nexios-python"));
+        assert!(rows[2].starts_with("| nexios (Rust) | 925 | 900 – 950 | 0.93 (0.90 – 0.95) | – |"), "{}", rows[2]);
+        assert!(rows[5].starts_with("| uvicorn (Python) | 9000 |") && rows[5].contains("| 6.00 ("), "{}", rows[5]);
+        let columns = |row: &str| row.matches('|').count();
+        assert!(rows.iter().all(|row| columns(row) == columns(rows[0])));
+    }
+
+    #[test]
+    fn a_server_without_a_figure_comes_last_with_the_reason() {
+        let silent = entry("axum", "Rust", &[]);
+        let text = of_workload(&measured("echo-20", vec![silent, entry("nexios", "Rust", &[900])]));
+        assert!(text.lines().last().unwrap().contains("| axum (Rust) | – | – | – | no rounds |"), "{text}");
+    }
+
+    #[test]
+    fn a_saturated_load_is_marked() {
+        let mut slow = entry("nexios", "Rust", &[500_000_000]);
+        slow.reports.values_mut().for_each(|report| report.load_cpu_ns = 999_000_000);
+        assert!(of_workload(&measured("echo-20", vec![slow])).contains("**LOAD SATURATED** in 1 of 1 rounds"));
+    }
 }

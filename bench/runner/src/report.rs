@@ -1,0 +1,271 @@
+//! BENCHMARKS.md, its charts, and the file with every run.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use crate::chart;
+use crate::goals::{Goals, Standing, Verdict};
+use crate::journal::{Journal, Session};
+use crate::peers::Peer;
+use crate::results::{Measured, Results};
+use crate::table;
+use crate::workload::Growth;
+
+/// Above this part of a core, others were at work too.
+const OTHERS_QUIET: f64 = 0.05;
+
+/// Where the report goes.
+pub(crate) struct Places {
+    /// The Markdown file.
+    pub(crate) page: PathBuf,
+    /// The folder of charts and runs, and how the page names it.
+    pub(crate) folder: PathBuf,
+    pub(crate) link: String,
+}
+
+/// Writes everything.
+pub(crate) fn write(journal: &Journal, goals: &Goals, peers: &[Peer], places: &Places) -> Result<()> {
+    let results = Results::of(journal);
+    ensure!(!results.measured.is_empty(), "nothing was measured yet: {} is empty", journal.file().display());
+    fs::create_dir_all(&places.folder)?;
+    let verdicts = goals.verdicts(&results);
+    let page = Page { results: &results, verdicts: &verdicts, peers, places };
+    fs::write(&places.page, page.text()?)?;
+    let runs = json!({ "sessions": journal.sessions, "runs": journal.runs });
+    fs::write(places.folder.join("runs.json"), serde_json::to_string_pretty(&runs)?)?;
+    Ok(())
+}
+
+/// For the terminal: the tables without charts, and the goals.
+pub(crate) fn print(journal: &Journal, goals: &Goals) {
+    let results = Results::of(journal);
+    for measured in &results.measured {
+        println!("{}: {}\n\n{}", measured.workload, measured.workload.description(), table::of_workload(measured));
+    }
+    let verdicts = goals.verdicts(&results);
+    let measured: Vec<Verdict> =
+        verdicts.into_iter().filter(|verdict| verdict.standing != Standing::NotMeasured).collect();
+    if !measured.is_empty() {
+        println!("{}", table::of_goals(&measured));
+    }
+    println!("{}", noise(&results));
+}
+
+struct Page<'a> {
+    results: &'a Results,
+    verdicts: &'a [Verdict],
+    peers: &'a [Peer],
+    places: &'a Places,
+}
+
+impl Page<'_> {
+    fn text(&self) -> Result<String> {
+        let last = self.results.sessions.last().context("nothing was measured yet")?;
+        let mut text = String::from(
+            "# Benchmarks\n\nWritten by `make bench-report` from the runs of `make bench-all`; edits are lost. How it \
+             is measured, and how to measure one thing only: [bench/README.md](bench/README.md).\n\n",
+        );
+        self.goals(&mut text);
+        self.conditions(&mut text, last);
+        self.servers(&mut text, last);
+        self.workloads(&mut text)?;
+        self.growth(&mut text)?;
+        self.shards(&mut text);
+        self.not_measured(&mut text, last);
+        Ok(text)
+    }
+
+    fn goals(&self, text: &mut String) {
+        let count = |standing| self.verdicts.iter().filter(|verdict| verdict.standing == standing).count();
+        let missed = count(Standing::Missed) + count(Standing::MissedWithinSpread);
+        let (met, unmeasured) = (count(Standing::Met), count(Standing::NotMeasured));
+        let _ = write!(
+            text,
+            "## Goals\n\n{met} met, {missed} missed, {unmeasured} not measured. A ratio below 1 means less CPU time, \
+             memory or latency than the other server in the same round; the goals are in `bench/goals.toml`.\n\n{}\n",
+            table::of_goals(self.verdicts)
+        );
+    }
+
+    fn conditions(&self, text: &mut String, last: &Session) {
+        let machine = &last.machine;
+        let rounds = self.results.measured.iter().flat_map(|measured| &measured.entries);
+        let rounds = rounds.map(|entry| entry.reports.len()).max().unwrap_or(0);
+        let mut revisions: Vec<&str> = self.results.sessions.iter().map(|session| session.revision.as_str()).collect();
+        revisions.dedup();
+        let _ = write!(
+            text,
+            "## Conditions\n\n\
+             - {}, {} cores, {} MiB, Linux {}, {}.\n\
+             - Revision {}.\n\
+             - Up to {rounds} rounds, the servers taking turns; windows of {} s after {} s of warm-up.\n\
+             - Server and load are pinned to a core each; every server has one thread, but for the section on two.\n\
+             - CPU time is what the kernel books on the server's process (`/proc/<pid>/task/*/schedstat`).\n\
+             - {}\n\n\
+             ```sh\nmake bench-all      # measure; a second call goes on where the first was interrupted\n\
+             make bench-report   # write this page\n```\n\n",
+            machine.processor,
+            machine.cores,
+            machine.memory_mib,
+            machine.kernel,
+            machine.compiler,
+            revisions.join(", then "),
+            last.seconds,
+            last.warm_up,
+            noise(self.results)
+        );
+    }
+
+    fn servers(&self, text: &mut String, last: &Session) {
+        text.push_str(
+            "## Servers\n\n| server | language | what it consists of | how it is started |\n|---|---|---|---|\n",
+        );
+        for (name, version) in &last.versions {
+            let Some(peer) = self.peers.iter().find(|peer| peer.name == *name) else { continue };
+            let _ = writeln!(text, "| {name} | {} | {version} | `{}` |", peer.language, peer.lines().1);
+        }
+        text.push('\n');
+    }
+
+    fn workloads(&self, text: &mut String) -> Result<()> {
+        text.push_str("## Workloads\n\nLess is better. In brackets: the lowest and the highest round.\n\n");
+        for measured in self.results.measured.iter().filter(|measured| measured.workload.has_table()) {
+            let name = measured.workload.to_string();
+            let _ = write!(text, "### {name}\n\n{}.\n\n", measured.workload.description());
+            self.chart(text, &name, |file| chart::of_workload(measured, file))?;
+            let _ = writeln!(text, "{}", table::of_workload(measured));
+        }
+        Ok(())
+    }
+
+    fn growth(&self, text: &mut String) -> Result<()> {
+        for growth in Growth::ALL {
+            let Some(table) = table::of_growth(self.results, growth) else { continue };
+            let _ = write!(text, "## {}\n\n", growth.description());
+            self.chart(text, growth.name(), |file| chart::of_growth(self.results, growth, file))?;
+            let _ = writeln!(text, "{table}");
+        }
+        Ok(())
+    }
+
+    fn shards(&self, text: &mut String) {
+        if let Some(table) = table::of_shards(self.results) {
+            let _ = write!(
+                text,
+                "## Two threads\n\nHere the load has no core of its own: it shares both with the server. The throughput \
+                 is that of both together, and says less than the cost.\n\n{table}\n"
+            );
+        }
+    }
+
+    fn not_measured(&self, text: &mut String, last: &Session) {
+        let _ = write!(text, "## What was not measured\n\n{}", include_str!("../not_measured.md"));
+        for (name, reason) in &last.unbuilt {
+            let reason = reason.lines().next().unwrap_or_default();
+            let _ = writeln!(text, "- {name}: it did not build ({reason}).");
+        }
+        for measured in &self.results.measured {
+            for line in failures(measured) {
+                let _ = writeln!(text, "- {line}");
+            }
+        }
+    }
+
+    fn chart(&self, text: &mut String, name: &str, draw: impl FnOnce(&Path) -> Result<bool>) -> Result<()> {
+        let file = format!("{name}.svg");
+        if draw(&self.places.folder.join(&file))? {
+            let _ = write!(text, "![{name}]({}/{file})\n\n", self.places.link);
+        }
+        Ok(())
+    }
+}
+
+/// Servers without a figure, and why.
+fn failures(measured: &Measured) -> Vec<String> {
+    let silent = measured.entries.iter().filter(|entry| measured.summary(entry).is_none());
+    silent
+        .filter(|entry| entry.reason() != "did not build")
+        .map(|entry| format!("{} on {}: {}.", measured.workload, entry.peer, entry.reason()))
+        .collect()
+}
+
+/// Whether the machine was quiet.
+fn noise(results: &Results) -> String {
+    let reports = results.measured.iter().flat_map(|measured| &measured.entries);
+    let shares: Vec<f64> =
+        reports.flat_map(|entry| entry.reports.values()).filter_map(load::Report::others_share).collect();
+    let noisy = shares.iter().filter(|share| **share > OTHERS_QUIET).count();
+    if noisy == 0 {
+        return format!(
+            "The machine was quiet: in no run did others take over {:.0} % of a core.",
+            100.0 * OTHERS_QUIET
+        );
+    }
+    let median = crate::statistics::Summary::of(shares.iter().copied()).map_or(0.0, |summary| summary.median);
+    format!(
+        "**The machine was not quiet:** in {noisy} of {} runs others took over {:.0} % of a core; median {:.0} %.",
+        shares.len(),
+        100.0 * OTHERS_QUIET,
+        100.0 * median
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Outcome, Run};
+
+    #[test]
+    fn the_page_has_goals_conditions_tables_charts_and_what_is_missing() {
+        let folder = std::env::temp_dir().join(format!("bench-report-{}", std::process::id()));
+        let mut journal = Journal::open(folder.join("runs.jsonl")).unwrap();
+        journal.begin(session()).unwrap();
+        for (peer, ns) in [("uwebsockets", 100), ("nexios", 90)] {
+            journal
+                .add(run(peer, Outcome::Report(load::Report { units: 1, server_cpu_ns: ns, ..Default::default() })))
+                .unwrap();
+        }
+        journal.add(run("axum", Outcome::Failure("it ended".to_owned()))).unwrap();
+        let goals =
+            toml::from_str("[[goal]]\nworkload = \"handshakes\"\npeer = \"nexios\"\nto = \"uwebsockets\"\nmax = 1.2")
+                .unwrap();
+        let places = Places { page: folder.join("page.md"), folder: folder.join("charts"), link: "charts".to_owned() };
+        write(&journal, &goals, &crate::peers::read(&crate::folder().join("peers.toml")).unwrap(), &places).unwrap();
+
+        let text = fs::read_to_string(&places.page).unwrap();
+        for part in [
+            "1 met, 0 missed",
+            "| handshakes: nexios at most 1.2 of uwebsockets | 0.90 (0.90 – 0.90) | met |",
+            "Revision abc",
+            "| nexios | Rust | mio 1 |",
+            "![handshakes](charts/handshakes.svg)",
+            "- granian: it did not build (no wheel).",
+            "- handshakes on axum: it ended.",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert!(places.folder.join("handshakes.svg").exists() && places.folder.join("runs.json").exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn session() -> Session {
+        Session {
+            unix_time: 0,
+            machine: crate::machine::describe(),
+            revision: "abc".to_owned(),
+            seconds: 1.0,
+            warm_up: 0.3,
+            versions: vec![("nexios".to_owned(), "mio 1".to_owned())],
+            unbuilt: vec![("granian".to_owned(), "no wheel".to_owned())],
+        }
+    }
+
+    fn run(peer: &str, outcome: Outcome) -> Run {
+        let workload = "handshakes".parse().unwrap();
+        Run { workload, peer: peer.to_owned(), language: "Rust".to_owned(), shards: 1, round: 1, outcome }
+    }
+}
