@@ -4,14 +4,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-python test-types lint test-docs test-rust test-conformance test-interop test-bench conformance \
-	bench bench-all bench-report deny docs clean checked
+	bench bench-all bench-report bench-instructions deny docs clean checked
 
 CARGO ?= cargo
 PYTHON ?= python3
 PORT ?= 8000
 SUITE ?= all
 # Of bench/, what is ours and no server.
-BENCH_TOOLS := -p load -p runner
+BENCH_TOOLS := -p load -p runner -p instructions
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -66,6 +66,12 @@ bench-all: | has-cargo has-python ## Measure everything: hours; goes on where it
 bench-report: | has-cargo ## Write BENCHMARKS.md and its charts from what bench-all measured (SUITE=quick: bench)
 	cd bench && $(CARGO) run --release -p runner -- report $(SUITE)
 
+bench-instructions: | has-cargo has-valgrind ## Count the instructions of the hot paths; over 2 % more is an error
+	cd bench && $(CARGO) run --release -p instructions -- check
+
+bench-instructions-renew: | has-cargo has-valgrind ## Take the counts of now as the baseline
+	cd bench && $(CARGO) run --release -p instructions -- renew
+
 deny: | has-cargo ## Licences and sources of all dependencies
 	@command -v cargo-deny >/dev/null || { echo "make: installing cargo-deny"; $(CARGO) install --locked cargo-deny; }
 	$(CARGO) deny check licenses sources bans
@@ -76,7 +82,7 @@ docs: | has-cargo ## Build the documentation: target/doc/nexios/index.html
 clean: ## Remove everything that was built or installed here
 	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules bench/target python/.venv bench/.cache bench/.venv
 
-.PHONY: has-cargo has-python
+.PHONY: has-cargo has-python has-valgrind
 has-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "make: Rust is missing: install it from https://rustup.rs (1.91 or later)" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "make: a C compiler is missing (cryptography of TLS): apt-get install gcc" >&2; exit 1; }
@@ -84,3 +90,6 @@ has-cargo:
 has-python:
 	@$(PYTHON) -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 		|| { echo "make: Python 3.11 or 3.12 with venv is needed: apt-get install python3-venv, or PYTHON=python3.12" >&2; exit 1; }
+
+has-valgrind:
+	@command -v valgrind >/dev/null || { echo "make: valgrind is missing: apt-get install valgrind" >&2; exit 1; }
