@@ -7,8 +7,9 @@ use crate::deflate::{Agreed, Codec};
 use crate::error::ProtocolError;
 use crate::frame::{CONTROL_BYTES_MAX, write_frame};
 use crate::limits::Limits;
-use crate::message::{self, Event, Kept, Rules, Whole};
+use crate::message::{Event, Rules, Whole};
 use crate::opcode::OpCode;
+use crate::progress::{self, Kept};
 use crate::role::Role;
 
 /// What the peer has sent, after the protocol's own answers were written.
@@ -223,12 +224,12 @@ impl Connection {
 
     /// Whether a message has begun and is not complete.
     pub fn is_mid_message(&self) -> bool {
-        message::is_mid_message(&self.kept)
+        progress::is_mid_message(&self.kept)
     }
 
     /// Whether a frame has begun and is not complete.
     pub fn is_mid_frame(&self) -> bool {
-        message::is_mid_frame(&self.kept)
+        progress::is_mid_frame(&self.kept)
     }
 }
 

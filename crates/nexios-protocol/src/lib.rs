@@ -16,6 +16,7 @@ mod limits;
 mod mask;
 mod message;
 mod opcode;
+mod progress;
 mod role;
 mod utf8;
 

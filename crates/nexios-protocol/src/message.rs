@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use crate::close::{CloseCode, CloseFrame};
-use crate::deflate::{Agreed, Codec, Inflater};
+use crate::deflate::{Agreed, Codec};
 use crate::error::ProtocolError;
-use crate::frame::{CONTROL_BYTES_MAX, FrameHeader, HEADER_BYTES_MAX};
+use crate::frame::{CONTROL_BYTES_MAX, FrameHeader};
 use crate::limits::Limits;
 use crate::mask::{apply_mask, unmask_into};
 use crate::opcode::OpCode;
+use crate::progress::{Frame, Kept, Message, Progress, frame_is_complete, is_mid_frame, is_mid_message};
 use crate::role::Role;
 use crate::utf8::Utf8Stream;
 
@@ -66,9 +67,6 @@ pub struct Decoder {
     rules: Rules,
 }
 
-/// What a decoder keeps between two inputs, where it keeps anything.
-pub(crate) type Kept = Option<Box<Progress>>;
-
 /// What a decoder judges by. Apart from what it keeps, so that a connection can put its own
 /// state into the same eight bytes.
 pub(crate) struct Rules {
@@ -76,36 +74,6 @@ pub(crate) struct Rules {
     deflate: bool,
     pub(crate) role: Role,
     failed: Option<ProtocolError>,
-}
-
-/// What is kept between two inputs: the peer's window, and what is unfinished: part of a header,
-/// of a frame, of a message.
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// The peer's compressed messages build on each other; without it each stands on its own.
-    context: Option<Box<Inflater>>,
-    header: [u8; HEADER_BYTES_MAX],
-    header_len: usize,
-    frame: Option<Frame>,
-    control: Vec<u8>,
-    message: Option<Message>,
-}
-
-struct Frame {
-    header: FrameHeader,
-    /// Payload bytes taken so far.
-    taken: u64,
-}
-
-struct Message {
-    text: bool,
-    compressed: bool,
-    fragments: u32,
-    /// The payload so far, inflated where it was compressed.
-    payload: Vec<u8>,
-    utf8: Utf8Stream,
-    /// The stream of a compressed message under way, without takeover.
-    inflater: Option<Box<Inflater>>,
 }
 
 pub(crate) type Decoded<'a> = Result<(usize, Option<Event<'a>>), ProtocolError>;
@@ -207,21 +175,13 @@ impl Decoder {
     }
 }
 
-pub(crate) fn is_mid_message(kept: &Kept) -> bool {
-    kept.as_ref().is_some_and(|progress| progress.message.is_some())
-}
-
-pub(crate) fn is_mid_frame(kept: &Kept) -> bool {
-    kept.as_ref().is_some_and(|progress| progress.frame.is_some() || progress.header_len > 0)
-}
-
 impl Rules {
     pub(crate) fn new(role: Role, deflate: Option<&Agreed>) -> (Kept, Self) {
         let in_context = deflate.is_some_and(|agreed| match role {
             Role::Server => !agreed.client_no_context_takeover,
             Role::Client => !agreed.server_no_context_takeover,
         });
-        let kept = in_context.then(|| Box::new(Progress { context: Some(Box::default()), ..Progress::default() }));
+        let kept = in_context.then(|| Box::new(Progress::in_context()));
         (kept, Rules { deflate: deflate.is_some(), role, failed: None })
     }
 
@@ -503,11 +463,6 @@ impl Rules {
     }
 }
 
-fn frame_is_complete(kept: &Kept) -> bool {
-    let frame = kept.as_ref().and_then(|progress| progress.frame.as_ref());
-    frame.is_some_and(|frame| frame.taken == frame.header.payload_len)
-}
-
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Decoder")
@@ -521,66 +476,6 @@ enum Finished {
     Text(String),
     Binary(Vec<u8>),
     Control(OpCode),
-}
-
-impl Progress {
-    fn is_finished(&self) -> bool {
-        self.header_len == 0 && self.frame.is_none() && self.message.is_none()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.is_finished() && self.context.is_none()
-    }
-
-    /// Completes a header, from here or from what was kept of it.
-    fn take_header(&mut self, input: &[u8]) -> Result<(usize, Option<FrameHeader>), ProtocolError> {
-        let room = (HEADER_BYTES_MAX - self.header_len).min(input.len());
-        let kept = self.header_len;
-        self.header[kept..kept + room].copy_from_slice(&input[..room]);
-        match FrameHeader::parse(&self.header[..kept + room])? {
-            Some((header, len)) => {
-                self.header_len = 0;
-                Ok((len - kept, Some(header)))
-            }
-            None => {
-                self.header_len = kept + room;
-                Ok((room, None))
-            }
-        }
-    }
-}
-
-impl Message {
-    fn add(&mut self, piece: &[u8], context: Option<&mut Inflater>, max: usize) -> Result<(), ProtocolError> {
-        let before = self.payload.len();
-        if self.compressed {
-            let inflater = self.inflater.as_deref_mut().or(context).ok_or(ProtocolError::Deflate)?;
-            inflater.push(piece, &mut self.payload, max)?;
-        } else {
-            self.payload.extend_from_slice(piece);
-        }
-        self.check_text(before)
-    }
-
-    fn finish(&mut self, context: Option<&mut Inflater>, max: usize, codec: &mut Codec) -> Result<(), ProtocolError> {
-        let before = self.payload.len();
-        if self.compressed {
-            match (self.inflater.take(), context) {
-                (Some(mut own), _) => {
-                    own.finish(&mut self.payload, max)?;
-                    codec.give_back(own);
-                }
-                (None, Some(context)) => context.finish(&mut self.payload, max)?,
-                (None, None) => return Err(ProtocolError::Deflate),
-            }
-            self.check_text(before)?;
-        }
-        if self.text { self.utf8.finish() } else { Ok(()) }
-    }
-
-    fn check_text(&mut self, from: usize) -> Result<(), ProtocolError> {
-        if self.text { self.utf8.push(&self.payload[from..]) } else { Ok(()) }
-    }
 }
 
 fn control_event(opcode: OpCode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
