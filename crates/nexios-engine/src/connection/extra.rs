@@ -68,8 +68,11 @@ pub(super) struct RoundTrip {
 
 impl Extra {
     fn is_empty(&self) -> bool {
+        self.outbox.is_none() && self.is_empty_but_for_outbox()
+    }
+
+    fn is_empty_but_for_outbox(&self) -> bool {
         self.inbox.is_none()
-            && self.outbox.is_none()
             && !self.heard.is_set()
             && self.close.is_none()
             && self.waker.is_none()
@@ -127,8 +130,16 @@ impl State {
 #[allow(clippy::vec_box, reason = "the boxes move between connections and the pool")]
 pub(crate) struct Pool {
     extras: Vec<Box<Extra>>,
+    /// With an outbox that is empty: what most connections need next.
+    extras_with_outbox: Vec<Box<Extra>>,
     inboxes: Vec<Box<Inbox>>,
     outboxes: Vec<Box<Outbox>>,
+}
+
+impl Pool {
+    fn extra_for_outbox(&mut self) -> Box<Extra> {
+        self.extras_with_outbox.pop().or_else(|| self.extras.pop()).unwrap_or_default()
+    }
 }
 
 impl ShardInner {
@@ -140,10 +151,10 @@ impl ShardInner {
     }
 
     /// The connection's outbox, from the pool where it has none.
+    #[inline]
     pub(crate) fn outbox_of<'a>(&self, extra: &'a mut Option<Box<Extra>>) -> &'a mut Outbox {
-        let pool = &mut *self.pool.borrow_mut();
-        let extra = extra.get_or_insert_with(|| pool.extras.pop().unwrap_or_default());
-        extra.outbox.get_or_insert_with(|| pool.outboxes.pop().unwrap_or_default())
+        let extra = extra.get_or_insert_with(|| self.pool.borrow_mut().extra_for_outbox());
+        extra.outbox.get_or_insert_with(|| self.pool.borrow_mut().outboxes.pop().unwrap_or_default())
     }
 
     /// An empty inbox goes back to the pool.
@@ -158,11 +169,14 @@ impl ShardInner {
     /// The outbox goes back to the pool, and with it what is left in it.
     pub(super) fn give_back_outbox(&self, state: &mut State) {
         let Some(extra) = &mut state.extra else { return };
-        if let Some(mut outbox) = extra.outbox.take() {
-            extra.blocked = Tick::NEVER;
-            outbox.recycle();
-            put(&mut self.pool.borrow_mut().outboxes, outbox);
-            self.give_back_extra(state);
+        let Some(outbox) = &mut extra.outbox else { return };
+        outbox.recycle();
+        extra.blocked = Tick::NEVER;
+        let mut pool = self.pool.borrow_mut();
+        if let Some(extra) = state.extra.take_if(|extra| extra.is_empty_but_for_outbox()) {
+            put(&mut pool.extras_with_outbox, extra);
+        } else if let Some(outbox) = state.extra.as_mut().and_then(|extra| extra.outbox.take()) {
+            put(&mut pool.outboxes, outbox);
         }
     }
 
