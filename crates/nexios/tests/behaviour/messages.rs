@@ -376,3 +376,101 @@ fn a_handler_that_has_received_and_then_waits_still_sees_the_end_behind_many_mes
     assert_eq!(seen.len(), 201);
     assert_eq!(seen[200], "Some(4001)");
 }
+
+/// Messages that come in one read, with what may stand between them.
+fn write_all(client: &crate::bench::Client) {
+    client.write(|connection, out| {
+        for text in ["1", "2"] {
+            connection.send_message(out, OpCode::Text, text.as_bytes());
+        }
+        connection.send_ping(out, b"between").unwrap();
+        connection.send_fragment(out, OpCode::Text, false, b"3 in ");
+        connection.send_fragment(out, OpCode::Continuation, true, b"pieces");
+        for text in ["4", "5"] {
+            connection.send_message(out, OpCode::Text, text.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_handler_gets_all_of_one_read_in_order_whatever_stands_between() {
+    async fn echo(ws: WebSocket) -> nexios::Result {
+        ws.accept().await?;
+        loop {
+            ws.send(ws.receive().await?).await?;
+        }
+    }
+    let client = Bench::new(App::new().ws("/", echo)).connect("/");
+    write_all(&client);
+    let text = |text: &str| Seen::Text(text.into());
+    let seen = client.seen();
+    assert!(seen.contains(&Seen::Pong(b"between".into())));
+    let texts: Vec<Seen> = seen.into_iter().filter(|seen| !matches!(seen, Seen::Pong(_))).collect();
+    assert_eq!(texts, ["1", "2", "3 in pieces", "4", "5"].map(text));
+}
+
+#[test]
+fn a_handler_that_does_something_else_between_two_messages_loses_none() {
+    let gate = Arc::new(Semaphore::new(0));
+    let waits = gate.clone();
+    let app = App::new().ws("/", move |ws: WebSocket| {
+        let gate = waits.clone();
+        async move {
+            ws.accept().await?;
+            let first = ws.receive_text().await?;
+            ws.send_text(&*first).await?;
+            gate.acquire().await.unwrap().forget();
+            for _ in 0..4 {
+                ws.send_text(ws.receive_text().await?).await?;
+            }
+            ws.wait_closed().await;
+            nexios::Result::Ok(())
+        }
+    });
+    let bench = Bench::new(app);
+    let client = bench.connect("/");
+    write_all(&client);
+    let text = |text: &str| Seen::Text(text.into());
+    assert_eq!(client.seen(), [text("1"), Seen::Pong(b"between".into())]);
+    gate.add_permits(1);
+    bench.run();
+    assert_eq!(client.seen(), ["2", "3 in pieces", "4", "5"].map(text));
+}
+
+#[test]
+fn a_handler_that_closes_between_two_messages_gets_no_more() {
+    let log = Log::default();
+    let noted = log.clone();
+    let app = App::new().ws("/", move |ws: WebSocket| {
+        let log = noted.clone();
+        async move {
+            ws.accept().await?;
+            log.add(&*ws.receive_text().await?);
+            ws.close(4000, "enough").await?;
+            log.add(ws.receive_text().await.unwrap_err().to_string());
+            nexios::Result::Ok(())
+        }
+    });
+    let client = Bench::new(app).connect("/");
+    write_all(&client);
+    assert_eq!(client.closed(), (4000, "enough".into()));
+    assert_eq!(log.take()[0], "1");
+}
+
+#[test]
+fn a_text_that_is_no_utf8_behind_good_ones_is_1007_and_the_good_ones_are_answered() {
+    async fn echo(ws: WebSocket) -> nexios::Result {
+        ws.accept().await?;
+        loop {
+            ws.send(ws.receive().await?).await?;
+        }
+    }
+    let client = Bench::new(App::new().ws("/", echo)).connect("/");
+    client.write(|connection, out| {
+        connection.send_message(out, OpCode::Text, b"good");
+        connection.send_message(out, OpCode::Text, b"\xff\xfe");
+        connection.send_message(out, OpCode::Text, b"too late");
+    });
+    let seen = client.seen();
+    assert_eq!(seen[..2], [Seen::Text("good".into()), Seen::Close(1007, String::new())]);
+}
