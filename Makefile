@@ -3,8 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-python test-types lint test-docs test-rust test-conformance test-interop test-bench conformance \
-	bench bench-all bench-report bench-instructions deny docs clean checked
+.PHONY: help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop test-bench \
+	conformance soak bench bench-all bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -19,6 +19,10 @@ help: ## List the targets
 demo: | has-cargo ## Build and serve the chat at http://127.0.0.1:8000 (PORT=… for another)
 	$(CARGO) build --release -p nexios --example chat
 	target/release/examples/chat --listen 127.0.0.1:$(PORT)
+
+demo-python: | has-cargo ## The same chat, served by Python: builds the package into python/.venv
+	PYTHON=$(PYTHON) PROFILE=release python/build
+	python/.venv/bin/python examples/python/chat.py --listen 127.0.0.1:$(PORT)
 
 test: | has-cargo has-python ## All that CI runs: format, lints, docs, Rust tests, quick Autobahn, interop, browser
 	@scripts/test
@@ -39,19 +43,22 @@ test-rust: | has-cargo ## Unit, integration, example and documentation tests
 checked: | has-cargo
 	$(CARGO) build --profile checked -p nexios --example echo --example chat
 
-test-conformance: checked | has-python ## Autobahn, fewer sizes, plain and TLS: about a minute
+checked-python: | has-cargo has-python
+	@PYTHON=$(PYTHON) python/build --quiet
+
+test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
 	$(PYTHON) conformance/run.py --quick
 
-test-interop: checked | has-python ## websockets, aiohttp, picows, npm ws, and Chromium on the chat
+test-interop: checked checked-python ## websockets, aiohttp, picows, npm ws, and Chromium on both chats
 	PYTHON=$(PYTHON) interop/run
 
-test-python: | has-cargo has-python ## The Python package, on asyncio and uvloop
-	PYTHON=$(PYTHON) python/run-tests -q
+test-python: | has-cargo has-python ## The Python package, on asyncio and uvloop, on every CPython that is installed
+	PYTHON=$(PYTHON) python/run-tests --every-version -q
 
 test-types: | has-cargo has-python ## Python: ruff, mypy on the package and on a typical app, stubtest
 	PYTHON=$(PYTHON) python/check-types
 
-conformance: checked | has-python ## All 535 Autobahn cases, plain and TLS; writes docs/conformance.md
+conformance: checked checked-python ## All 535 Autobahn cases on both, plain and TLS; writes docs/conformance.md
 	$(PYTHON) conformance/run.py --full
 
 test-bench: | has-cargo ## The bench itself: reading names, statistics, the report; nothing is timed
@@ -80,7 +87,8 @@ docs: | has-cargo ## Build the documentation: target/doc/nexios/index.html
 	$(CARGO) doc --workspace --no-deps
 
 clean: ## Remove everything that was built or installed here
-	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules bench/target python/.venv bench/.cache bench/.venv
+	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules python/.venv*
+	rm -rf bench/target bench/.cache bench/.venv
 
 .PHONY: has-cargo has-python has-valgrind
 has-cargo:

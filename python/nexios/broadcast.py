@@ -48,6 +48,9 @@ class Outcome(int):
         """
         return int(self)
 
+    def __str__(self) -> str:
+        return int.__repr__(self)
+
     def __repr__(self) -> str:
         return f"Outcome({int(self)}, dropped={self.dropped}, unknown={self.unknown}, forwarded={self.forwarded})"
 

@@ -57,6 +57,11 @@ def connect(loop):
         yield connect
 
 
+def seconds_for(item):
+    marker = item.get_closest_marker("timeout")
+    return marker.args[0] if marker else float(item.config.getini("timeout"))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
@@ -68,7 +73,8 @@ def pytest_pyfunc_call(pyfuncitem):
     loop.set_debug(True)
     try:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(pyfuncitem.obj(**arguments))
+        # The alarm of pytest-timeout does not end what waits in uvloop.
+        loop.run_until_complete(asyncio.wait_for(pyfuncitem.obj(**arguments), seconds_for(pyfuncitem) - 1))
         loop.run_until_complete(asyncio.sleep(0))
         left = asyncio.all_tasks(loop)
         assert not left, f"tasks are left over: {left}"
