@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hmac
 import logging
+import sys
 import time
 import unicodedata
 from collections import Counter, deque
@@ -179,12 +180,12 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig()
 
-    def tell(addresses: list[tuple[str, int]]) -> None:
-        for host, port in addresses:
-            print(f"The chat is at http://{host}:{port} (any name; the token is {args.token})", flush=True)
-
     host, _, port = args.listen.rpartition(":")
-    build(args.token, args.page).run(host, int(port), on_listen=tell)
+    print(f"The chat is at http://{args.listen} (any name; the token is {args.token})", flush=True)
+    try:
+        build(args.token, args.page).run(host, int(port))
+    except OSError as error:
+        sys.exit(f"Error: {error.strerror}")
 
 
 if __name__ == "__main__":

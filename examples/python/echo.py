@@ -5,6 +5,7 @@
 
 import argparse
 import logging
+import sys
 
 from nexios import NexiosApp, WebSocket
 
@@ -43,14 +44,14 @@ def main() -> None:
     app.ws("/")(echo)
     app.ws("/echo")(echo)
 
-    def tell(addresses: list[tuple[str, int]]) -> None:
-        for where in [args.uds] if args.uds else [f"{host}:{port}" for host, port in addresses]:
-            print(f"echo on {where}", flush=True)
-
     host, _, port = args.listen.rpartition(":")
     certificate, key = args.tls or (None, None)
     tls = {"ssl_certfile": certificate, "ssl_keyfile": key}
-    app.run(host, int(port), uds=args.uds, on_listen=tell, loop=args.loop, **tls)
+    print(f"echo on {args.uds or args.listen}", flush=True)
+    try:
+        app.run(host, int(port), uds=args.uds, loop=args.loop, **tls)
+    except OSError as error:
+        sys.exit(f"Error: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,14 @@
 import asyncio
 import importlib.util
 import json
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from nexios import NexiosApp
 from raw_client import TEXT, frame
 from serving import close_of, until
 
@@ -28,22 +32,21 @@ def test_all_examples_are_tested():
     assert [name for name in names if f'"{name}"' not in source] == []
 
 
-@pytest.fixture
-def in_process():
-    """Runs an example as a person does; `await start(name, line)` waits for what it says first."""
-    processes = []
-
-    async def start(name, *arguments):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, EXAMPLES / f"{name}.py", *arguments, stdout=asyncio.subprocess.PIPE
-        )
-        processes.append(process)
-        return process, (await asyncio.wait_for(process.stdout.readline(), 15)).decode().strip()
-
-    yield start
-    for process in processes:
-        if process.returncode is None:
-            process.kill()
+@pytest.mark.parametrize("name", ["echo", "chat"])
+def test_a_program_runs_and_ends_with_0(name):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with subprocess.Popen([sys.executable, EXAMPLES / f"{name}.py", "--listen", f"127.0.0.1:{port}"]) as process:
+        end = time.monotonic() + 15
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.02)
+        process.terminate()
+        assert process.wait(15) == 0
 
 
 # --- one for each section of the reference
@@ -239,18 +242,14 @@ async def test_asgi_pages_beside_the_websockets(serve):
         assert await ws.recv() == "hello"
 
 
-async def test_echo_runs_as_a_program(in_process):
-    import websockets.asyncio.client
-
-    process, line = await in_process("echo", "--listen", "127.0.0.1:0")
-    assert line.startswith("echo on 127.0.0.1:")
-    url = f"ws://{line.removeprefix('echo on ')}/echo"
-    async with websockets.asyncio.client.connect(url, proxy=None) as ws:
+async def test_echo(serve):
+    echo = example("echo")
+    app = NexiosApp()
+    app.ws("/ws")(echo.echo)
+    async with serve(app) as server, server.connect() as ws:
         for message in ("text", b"binary"):
             await ws.send(message)
             assert await ws.recv() == message
-    process.terminate()
-    assert await process.wait() == 0
 
 
 # --- the chat; its page is tested in a browser, by `make test-interop`
