@@ -1,11 +1,11 @@
-"""The servers that the tests talk to."""
+"""The servers that the tests talk to: each test runs against those in Rust and those in Python."""
 
 import ssl
 
 import pytest
 import trustme
 
-from servers import Server
+from servers import LANGUAGES, Server
 
 
 @pytest.fixture(scope="session")
@@ -32,41 +32,47 @@ def trusting(authority):
     return context
 
 
+@pytest.fixture(scope="session", params=LANGUAGES)
+def language(request):
+    """What the server is written in."""
+    return request.param
+
+
 @pytest.fixture(scope="session")
-def echo(tmp_path_factory):
+def echo(language, tmp_path_factory):
     """The echo server over plain TCP, shared by all tests that leave it as it was."""
-    yield from _running(Server("echo", tmp_path_factory.mktemp("echo")))
+    yield from _running(Server("echo", tmp_path_factory.mktemp("echo"), language=language))
 
 
 @pytest.fixture(scope="session")
-def echo_tls(tmp_path_factory, certificate):
+def echo_tls(language, tmp_path_factory, certificate):
     directory = tmp_path_factory.mktemp("echo-tls")
-    yield from _running(Server("echo", directory, "--tls", *certificate, scheme="wss"))
+    yield from _running(Server("echo", directory, "--tls", *certificate, scheme="wss", language=language))
 
 
 @pytest.fixture(scope="session")
-def echo_unix(tmp_path_factory):
+def echo_unix(language, tmp_path_factory):
     directory = tmp_path_factory.mktemp("echo-unix")
-    yield from _running(Server("echo", directory, uds=directory / "echo.sock"))
+    yield from _running(Server("echo", directory, uds=directory / "echo.sock", language=language))
 
 
 @pytest.fixture(params=["tcp", "tls", "unix"])
-def echo_anywhere(request):
+def echo_anywhere(request, language):
     return request.getfixturevalue({"tcp": "echo", "tls": "echo_tls", "unix": "echo_unix"}[request.param])
 
 
 @pytest.fixture(scope="session")
-def chat(tmp_path_factory):
-    yield from _running(Server("chat", tmp_path_factory.mktemp("chat")))
+def chat(language, tmp_path_factory):
+    yield from _running(Server("chat", tmp_path_factory.mktemp("chat"), language=language))
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(language, tmp_path):
     """Starts servers of a test's own: `start("echo", "--compression", "off")`."""
     started = []
 
     def start(example, *options, **where):
-        started.append(Server(example, tmp_path, *options, **where))
+        started.append(Server(example, tmp_path, *options, language=language, **where))
         return started[-1]
 
     yield start

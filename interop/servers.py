@@ -11,6 +11,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES = Path(os.environ.get("NEXIOS_EXAMPLES", REPOSITORY / "target/release/examples"))
+# What has the Python package.
+PYTHON = REPOSITORY / "python/.venv/bin/python"
+LANGUAGES = ["rust", "python"]
 START_SECONDS = 15
 
 
@@ -20,18 +23,28 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def command_of(example, language):
+    """How the example is started; it fails the test where it has not been built."""
+    if language == "rust":
+        needed, command = EXAMPLES / example, [str(EXAMPLES / example)]
+    else:
+        needed, command = PYTHON, [str(PYTHON), str(REPOSITORY / f"examples/python/{example}.py")]
+    if not needed.exists():
+        pytest.fail(f"{needed} is missing: build it as `make test-interop` does", pytrace=False)
+    return command
+
+
 class Server:
     """`Server("echo", tmp_path)` listens on a free port; another one with `port=` takes its place."""
 
-    def __init__(self, example, directory, *options, port=None, uds=None, scheme="ws"):
+    def __init__(self, example, directory, *options, port=None, uds=None, scheme="ws", language="rust"):
+        self.language = language
         self.port = None if uds else port or free_port()
         self.uds = uds
         self.scheme = scheme
         self._log_path = Path(directory) / f"{example}-{time.monotonic_ns()}.log"
         where = ["--uds", str(uds)] if uds else ["--listen", f"127.0.0.1:{self.port}"]
-        command = [str(EXAMPLES / example), *where, *options]
-        if not (EXAMPLES / example).exists():
-            pytest.fail(f"{command[0]} is missing: cargo build --release --examples", pytrace=False)
+        command = [*command_of(example, language), *where, *options]
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         self._wait_until_it_listens()

@@ -1,4 +1,4 @@
-"""The chat page in Chromium: several people, each in a browser context of their own."""
+"""The chat page in Chromium, served by Rust and by Python: several people, each in a context of their own."""
 
 import os
 import signal
@@ -225,7 +225,7 @@ def test_what_is_typed_while_the_server_is_away_is_not_lost(open_window, server,
 def test_the_page_fits_the_screen(open_window, server, size, options, scheme):
     def shoot(what):
         SCREENSHOTS.mkdir(exist_ok=True)
-        ann.page.screenshot(path=SCREENSHOTS / f"chat-{what}-{size}-{scheme}.png")
+        ann.page.screenshot(path=SCREENSHOTS / f"chat-{server.language}-{what}-{size}-{scheme}.png")
         assert ann.overflows() == [], what
 
     ann = open_window(**options, color_scheme=scheme)

@@ -38,7 +38,7 @@ async def client(server, trusting=None, path="/", **options):
 
 
 @pytest.fixture(params=["echo", "echo_tls"])
-def over_tcp(request):
+def over_tcp(request, language):
     return request.getfixturevalue(request.param)
 
 

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from raw_client import CLOSE, PING, TEXT, RawClient, frame, request
-from servers import EXAMPLES
+from servers import command_of
 
 RESTARTING = (1012, "server restarting")
 # Over the 5 s that a server waits for a client to answer its Close and to hang up.
@@ -143,9 +143,8 @@ def test_a_server_can_come_back_on_the_same_unix_socket(start, tmp_path, number)
 
 
 def test_a_port_that_is_taken_is_an_error_at_start(echo):
-    second = subprocess.run(
-        [EXAMPLES / "echo", "--listen", echo.netloc], capture_output=True, text=True, timeout=10, check=False
-    )
+    command = [*command_of("echo", echo.language), "--listen", echo.netloc]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     assert second.returncode == 1
     assert "in use" in second.stderr
     assert "panicked" not in second.stderr

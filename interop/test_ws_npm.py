@@ -41,7 +41,7 @@ def talk(node, authority, tmp_path):
 
 
 @pytest.fixture(params=["echo", "echo_tls"])
-def over_tcp(request):
+def over_tcp(request, language):
     return request.getfixturevalue(request.param)
 
 
