@@ -12,6 +12,7 @@ PORT ?= 8000
 SUITE ?= all
 # Of bench/, what is ours and no server.
 BENCH_TOOLS := -p load -p runner -p instructions
+SOAK_SECONDS ?= 120
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -78,6 +79,9 @@ bench-instructions: | has-cargo has-valgrind ## Count the instructions of the ho
 
 bench-instructions-renew: | has-cargo has-valgrind ## Take the counts of now as the baseline
 	cd bench && $(CARGO) run --release -p instructions -- renew
+
+soak: checked-python ## The Python package under all kinds of clients, two minutes on each loop: nothing is left
+	python/.venv/bin/python python/soak --seconds $(SOAK_SECONDS)
 
 deny: | has-cargo ## Licences and sources of all dependencies
 	@command -v cargo-deny >/dev/null || { echo "make: installing cargo-deny"; $(CARGO) install --locked cargo-deny; }
