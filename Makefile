@@ -54,7 +54,7 @@ test-interop: checked checked-python ## websockets, aiohttp, picows, npm ws, and
 	PYTHON=$(PYTHON) interop/run
 
 test-python: | has-cargo has-python ## The Python package, on asyncio and uvloop, on every CPython that is installed
-	PYTHON=$(PYTHON) python/run-tests --every-version -q
+	PYTHON=$(PYTHON) python/run-tests --every-version -q -n 2
 
 test-types: | has-cargo has-python ## Python: ruff, mypy on the package and on a typical app, stubtest
 	PYTHON=$(PYTHON) python/check-types
