@@ -91,7 +91,7 @@ docs: | has-cargo ## Build the documentation: target/doc/nexios/index.html
 	$(CARGO) doc --workspace --no-deps
 
 clean: ## Remove everything that was built or installed here
-	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules python/.venv*
+	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules python/.venv* python/nexios/*.so
 	rm -rf bench/target bench/.cache bench/.venv
 
 .PHONY: has-cargo has-python has-valgrind
