@@ -8,10 +8,15 @@ import logging
 import sys
 
 from nexios import NexiosApp, WebSocket
+from nexios.settings import CompressionSettings
 
 # Messages on their own: an idle connection holds no window. Messages that build on each other are
 # smaller, at some 150 KiB for each connection. Or declined.
-COMPRESSION = {"no-takeover": True, "takeover": {"context_takeover": True}, "off": None}
+COMPRESSION: dict[str, CompressionSettings | bool] = {
+    "no-takeover": True,
+    "takeover": {"context_takeover": True},
+    "off": False,
+}
 
 
 async def echo(ws: WebSocket) -> None:
@@ -29,7 +34,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-fragments", type=int, default=1024, metavar="N", help="most fragments of a message")
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"), help="PEM files of a certificate chain and its key")
     parser.add_argument("--compression", choices=COMPRESSION, default="no-takeover", help="how it is negotiated")
-    parser.add_argument("--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="event loop (%(default)s)")
+    parser.add_argument(
+        "--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="event loop (%(default)s)"
+    )
     return parser.parse_args()
 
 
@@ -46,10 +53,9 @@ def main() -> None:
 
     host, _, port = args.listen.rpartition(":")
     certificate, key = args.tls or (None, None)
-    tls = {"ssl_certfile": certificate, "ssl_keyfile": key}
     print(f"echo on {args.uds or args.listen}", flush=True)
     try:
-        app.run(host, int(port), uds=args.uds, loop=args.loop, **tls)
+        app.run(host, int(port), uds=args.uds, loop=args.loop, ssl_certfile=certificate, ssl_keyfile=key)
     except OSError as error:
         sys.exit(f"Error: {error.strerror}")
 

@@ -19,6 +19,7 @@ slow = WSRouter(prefix="/slow", slow_client="drop_oldest", outbox_bytes_max=1 <<
 faults = WSRouter(prefix="/faults")
 uncaught: list[str] = []
 
+
 @app.ws("/census")
 async def census(ws):
     await ws.accept()

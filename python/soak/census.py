@@ -14,7 +14,13 @@ from dataclasses import asdict, dataclass
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 #: How much more there may be at the end: caches of the interpreter, and what the allocator keeps in pieces.
 ALLOWANCE = {
-    "connections": 0, "tasks": 0, "descriptors": 0, "faults": 0, "objects": 200, "blocks": 2_000, "rss_kib": 4_096
+    "connections": 0,
+    "tasks": 0,
+    "descriptors": 0,
+    "faults": 0,
+    "objects": 200,
+    "blocks": 2_000,
+    "rss_kib": 4_096,
 }
 WORDS = {
     "connections": "connections",

@@ -177,7 +177,12 @@ async def cancelled_receives(port: int) -> int:
 # --- exceptions and refusals
 
 ENDS = {
-    "connect": 1011, "handler": 1011, "exception": 4001, "handled": 4000, "json": 1007, "message": 1000,
+    "connect": 1011,
+    "handler": 1011,
+    "exception": 4001,
+    "handled": 4000,
+    "json": 1007,
+    "message": 1000,
     "disconnect": 1000,
 }
 
@@ -195,7 +200,10 @@ async def exceptions(port: int) -> int:
 
 
 REFUSALS = {
-    "/nowhere": 404, "/faults/rejected": 403, "/faults/any?in=start": 500, "/faults/any?in=middleware": 500,
+    "/nowhere": 404,
+    "/faults/rejected": 403,
+    "/faults/any?in=start": 500,
+    "/faults/any?in=middleware": 500,
     "/faults/closed": 101,
 }
 
@@ -267,7 +275,20 @@ async def slow_readers(port: int) -> int:
 
 
 ALL: list[Visit] = [
-    small_messages, large_messages, compressed_messages, json_messages, pings, sends_of_a_thread, cut_in_a_message,
-    cut_while_it_is_sent_to, cut_while_cancelled, cancelled_receives, exceptions, refusals, half_open_handshakes,
-    plain_requests, broadcasts, slow_readers,
+    small_messages,
+    large_messages,
+    compressed_messages,
+    json_messages,
+    pings,
+    sends_of_a_thread,
+    cut_in_a_message,
+    cut_while_it_is_sent_to,
+    cut_while_cancelled,
+    cancelled_receives,
+    exceptions,
+    refusals,
+    half_open_handshakes,
+    plain_requests,
+    broadcasts,
+    slow_readers,
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "soak"))
 
-from app import app, main  # noqa: E402
+from app import app, main
 
 kept = []
 

@@ -27,14 +27,15 @@ REQUEST = {
 
 
 def public_names():
-    """The names that the package exports, and what its classes have."""
+    """The names that the package exports, and what its classes have, in an order that is the same every time."""
     found = {}
     for module in nexios, nexios.settings, nexios.testing:
         for name in module.__all__:
             found[f"{module.__name__}.{name}"] = value = getattr(module, name)
             if inspect.isclass(value):
                 found |= {f"{module.__name__}.{name}.{member}": value for member, value in members(value)}
-    return {name: value for name, value in found.items() if inspect.isclass(value) or hasattr(value, "__get__")}
+    ordered = sorted(found.items(), key=lambda item: item[0])
+    return {name: value for name, value in ordered if inspect.isclass(value) or hasattr(value, "__get__")}
 
 
 def members(kind):

@@ -132,7 +132,9 @@ async def test_broadcast(serve, capsys):
     async with serve(broadcast.app) as server:
         async with server.connect("/chat/general?name=client1") as one, server.connect("/chat/general") as two:
             assert [await one.recv() for _ in range(3)] == [
-                "Hello, everyone!", "Hello, chat!", "Hello, specific clients!"
+                "Hello, everyone!",
+                "Hello, chat!",
+                "Hello, specific clients!",
             ]
             broadcast.ANNOUNCE_SECONDS = 60
             await two.send("hi")
