@@ -1,7 +1,6 @@
 //! Turns of a shard whose peers are in memory: no kernel but the poll itself.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -11,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use nexios::testing::TestClient;
 use nexios::{App, WebSocket};
 use nexios_engine::{
-    Accept, Audience, Broadcast, Connection, Group, MemoryClient, Message, ReceiveTicket, Server, ServerSettings,
-    Service, Shard,
+    Accept, Audience, BoxedTask, Broadcast, Connection, Group, MemoryClient, Message, ReceiveTicket, Server,
+    ServerSettings, Service, Shard,
 };
 
 use crate::protocol::frame;
@@ -29,7 +28,7 @@ struct Front {
 }
 
 impl Service for Front {
-    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    fn websocket(self: Rc<Self>, connection: &Connection) -> Option<BoxedTask> {
         Some(Box::pin(serve(connection.clone(), self.group.clone())))
     }
 
