@@ -1,12 +1,15 @@
 //! What a message is made of.
 
-use std::fmt::Write as _;
-
 use crate::deflate;
 use crate::frame::{self, Kind};
 
-const SYMBOLS: [&str; 6] = ["EURUSD", "USDJPY", "GBPUSD", "AUDNZD", "USDCHF", "EURSEK"];
-const SIDES: [&str; 2] = ["buy", "sell"];
+const NAMES: [&str; 12] =
+    ["ada", "grace", "alan", "edsger", "barbara", "donald", "margaret", "dennis", "ken", "linus", "radia", "leslie"];
+const ROOMS: [&str; 3] = ["general", "random", "help"];
+const WORDS: &str = "the of and to in is that for it was on are as with his they be at one have this from by hot but \
+    some what there we can out other were all your when up use word how said an each she which do their time if will \
+    way about many then them would write like so these her long make thing see him two has look more day could go \
+    come did my sound no most number who over know water than call first people may down side been now find";
 
 /// The payload of every message of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,42 +48,48 @@ impl Content {
     }
 }
 
-/// Records as an application sends them: the same keys again and again, values that differ.
+/// Messages of a chat: the same keys again and again, values that differ.
 fn json(size: usize) -> Vec<u8> {
-    let mut text = String::from("{\"orders\":[");
-    let mut state = 1_u32;
-    let mut next = |below: u32| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) % below
-    };
-    let mut number = 0_u32;
-    loop {
-        let mut record = String::new();
-        // Writing into a String cannot fail.
-        let _ = write!(
-            record,
-            "{}{{\"id\":{},\"user\":\"{:06x}\",\"symbol\":\"{}\",\"side\":\"{}\",\"price\":{}.{:05},\"quantity\":{},\"at\":{}}}",
-            if number == 0 { "" } else { "," },
-            100_000 + number,
-            next(1 << 24),
-            SYMBOLS[next(6) as usize],
-            SIDES[next(2) as usize],
-            next(2),
-            next(100_000),
-            100 * (1 + next(50)),
-            1_760_000_000_000_u64 + u64::from(number) * 1000 + u64::from(next(1000)),
-        );
+    let mut random = Random(1);
+    let mut text = String::from("{\"messages\":[");
+    for number in 0.. {
+        let record = record(number, &mut random);
         if text.len() + record.len() + 12 > size {
             break;
         }
         text.push_str(&record);
-        number += 1;
     }
     text.push_str("],\"note\":\"");
     let padding = size.saturating_sub(text.len() + 2);
     text.extend(('a'..='z').cycle().take(padding));
     text.push_str("\"}");
     text.into_bytes()
+}
+
+fn record(number: u64, random: &mut Random) -> String {
+    let words: Vec<&str> = WORDS.split_whitespace().collect();
+    let comma = if number == 0 { "" } else { "," };
+    let (id, from, room) = (100_000 + number, random.pick(&NAMES), random.pick(&ROOMS));
+    let said: Vec<&str> = (0..3 + random.below(7)).map(|_| random.pick(&words)).collect();
+    let (likes, at) = (random.below(60), 1_760_000_000_000 + 1000 * number + random.below(1000));
+    format!(
+        "{comma}{{\"id\":{id},\"from\":\"{from}\",\"room\":\"{room}\",\"text\":\"{}\",\"likes\":{likes},\"at\":{at}}}",
+        said.join(" ")
+    )
+}
+
+/// The same numbers in every run.
+struct Random(u32);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        u64::from(self.0 >> 8) % limit
+    }
+
+    fn pick<'a>(&mut self, among: &[&'a str]) -> &'a str {
+        among[self.below(among.len() as u64) as usize]
+    }
 }
 
 #[cfg(test)]
@@ -93,7 +102,7 @@ mod tests {
             let text = Content { size, deflate: true }.payload();
             assert_eq!(text.len(), size);
             let parsed: serde_json::Value = serde_json::from_slice(&text).unwrap();
-            assert!(parsed["orders"].as_array().unwrap().len() > 2);
+            assert!(parsed["messages"].as_array().unwrap().len() > 1);
         }
         let compressed = Content { size: 2048, deflate: true }.zlib_bytes();
         assert!((500..700).contains(&compressed), "{compressed}");
