@@ -35,8 +35,6 @@ struct Goal {
     max: Option<f64>,
     /// The most that the figure itself may be.
     max_figure: Option<f64>,
-    /// The least units in a second.
-    min_per_second: Option<f64>,
     /// The most bytes of output, compared with zlib at level 6.
     max_output: Option<f64>,
 }
@@ -108,24 +106,18 @@ impl Goal {
         if let (Some(to), Some(max)) = (&self.to, self.max) {
             let ratio = measured.and_then(|measured| measured.ratio(measured.entry(peer)?, measured.entry(to)?));
             let goal = format!("{workload}: {peer} at most {max} of {to}");
-            verdicts.push(at_most(goal, ratio, max, |figure| format!("{figure:.2}")));
+            verdicts.push(at_most(goal, ratio, max, |figure| format!("{figure:.3}")));
         }
         if let Some(max) = self.max_figure {
             let summary = results.summary(workload, peer);
             let goal = format!("{workload}: {peer} at most {max} {}", workload.unit());
             verdicts.push(at_most(goal, summary, max, |figure| format!("{figure:.0}")));
         }
-        if let Some(min) = self.min_per_second {
-            let rate =
-                measured.and_then(|measured| every_round(measured, peer, |report| Some(report.units_per_second())));
-            let goal = format!("{workload}: {peer} at least {min:.0} in a second");
-            verdicts.push(at_least(goal, rate, min));
-        }
         if let Some(max) = self.max_output {
             let ratio = |report: &Report| Some(report.output.as_ref()?.ratio());
             let output = measured.and_then(|measured| every_round(measured, peer, ratio));
             let goal = format!("{workload}: the output of {peer} at most {max} of zlib's at level 6");
-            verdicts.push(at_most(goal, output, max, |figure| format!("{figure:.2}")));
+            verdicts.push(at_most(goal, output, max, |figure| format!("{figure:.3}")));
         }
         verdicts
     }
@@ -166,7 +158,8 @@ impl GrowthGoal {
         let (growth, peer, max) = (self.growth, &self.peer, self.max);
         let goal = format!("{}: {peer} at most {max} from the smallest to the largest count", growth.name());
         let points = growth::points(results, growth, peer);
-        let (Some((least, first)), Some((most, last))) = (points.first(), points.last().filter(|_| points.len() > 1))
+        let (Some((least, first)), Some((most, last))) =
+            (points.first(), points.last().filter(|_| points.len() >= growth::POINTS_MIN))
         else {
             return Verdict { goal, figures: String::new(), standing: Standing::NotMeasured };
         };
@@ -191,16 +184,6 @@ fn at_most(goal: String, found: Option<Summary>, max: f64, print: impl Fn(f64) -
         Some(_) => Standing::Missed,
     };
     Verdict { goal, figures: figures(found, print), standing }
-}
-
-fn at_least(goal: String, found: Option<Summary>, min: f64) -> Verdict {
-    let standing = match found {
-        None => Standing::NotMeasured,
-        Some(found) if found.median >= min => Standing::Met,
-        Some(found) if found.max >= min => Standing::MissedWithinSpread,
-        Some(_) => Standing::Missed,
-    };
-    Verdict { goal, figures: figures(found, |figure| format!("{figure:.0}")), standing }
 }
 
 fn figures(found: Option<Summary>, print: impl Fn(f64) -> String) -> String {
@@ -238,8 +221,9 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_and_a_rate_have_limits_of_their_own() {
-        let goal = "[[goal]]\nworkload = \"handshakes\"\npeer = \"nexios\"\nmax_figure = 90\nmin_per_second = 2";
+    fn a_figure_has_a_limit_of_its_own() {
+        let goal = "[[goal]]\nworkload = \"handshakes\"\npeer = \"nexios\"\nmax_figure = 90\n\
+                    [[goal]]\nworkload = \"handshakes\"\npeer = \"nexios\"\nmax_figure = 79";
         assert_eq!(standings(goal, handshakes()), [Standing::Met, Standing::Missed]);
     }
 
@@ -269,6 +253,7 @@ mod tests {
         };
         assert_eq!(standings(&goal(1.25), points()), [Standing::Met]);
         assert_eq!(standings(&goal(1.15), points()), [Standing::Missed]);
+        assert_eq!(standings(&goal(1.15), points().into_iter().take(2).collect()), [Standing::NotMeasured]);
     }
 
     #[test]

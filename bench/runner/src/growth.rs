@@ -4,6 +4,9 @@ use crate::results::Results;
 use crate::statistics::Summary;
 use crate::workload::Growth;
 
+/// Fewer counts say nothing about growth.
+pub(crate) const POINTS_MIN: usize = 3;
+
 /// One server's figures, by count.
 pub(crate) fn points(results: &Results, growth: Growth, peer: &str) -> Vec<(usize, Summary)> {
     let of_peer = results.measured.iter().filter_map(|measured| {
@@ -16,7 +19,7 @@ pub(crate) fn points(results: &Results, growth: Growth, peer: &str) -> Vec<(usiz
     points
 }
 
-/// The servers that were measured at three counts or more, with their figures.
+/// The servers that were measured at enough counts, with their figures.
 pub(crate) fn lines(results: &Results, growth: Growth) -> Vec<(String, Vec<(usize, Summary)>)> {
     let mut peers: Vec<&str> = Vec::new();
     for entry in results.measured.iter().flat_map(|measured| &measured.entries) {
@@ -25,7 +28,7 @@ pub(crate) fn lines(results: &Results, growth: Growth) -> Vec<(String, Vec<(usiz
         }
     }
     let lines = peers.into_iter().map(|peer| (peer.to_owned(), points(results, growth, peer)));
-    lines.filter(|(_, points)| points.len() >= 3).collect()
+    lines.filter(|(_, points)| points.len() >= POINTS_MIN).collect()
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! BENCHMARKS.md, its charts, and the file with every run.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
 
 use crate::chart;
 use crate::goals::{Goals, Standing, Verdict};
 use crate::journal::{Journal, Session};
 use crate::peers::Peer;
-use crate::results::{Measured, Results};
+use crate::results::Results;
 use crate::table;
 use crate::workload::Growth;
 
@@ -35,9 +35,15 @@ pub(crate) fn write(journal: &Journal, goals: &Goals, peers: &[Peer], places: &P
     let verdicts = goals.verdicts(&results);
     let page = Page { results: &results, verdicts: &verdicts, peers, places };
     fs::write(&places.page, page.text()?)?;
-    let runs = json!({ "sessions": journal.sessions, "runs": journal.runs });
-    fs::write(places.folder.join("runs.json"), serde_json::to_string_pretty(&runs)?)?;
+    fs::write(places.folder.join("runs.json"), runs(journal)?)?;
     Ok(())
+}
+
+/// Every run as one JSON value, each on a line of its own.
+fn runs(journal: &Journal) -> Result<String> {
+    let sessions = serde_json::to_string(&journal.sessions)?;
+    let runs: Vec<String> = journal.runs.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    Ok(format!("{{\"sessions\": {sessions},\n\"runs\": [\n{}\n]}}\n", runs.join(",\n")))
 }
 
 /// For the terminal: the tables without charts, and the goals.
@@ -168,10 +174,8 @@ impl Page<'_> {
             let reason = reason.lines().next().unwrap_or_default();
             let _ = writeln!(text, "- {name}: it did not build ({reason}).");
         }
-        for measured in &self.results.measured {
-            for line in failures(measured) {
-                let _ = writeln!(text, "- {line}");
-            }
+        for ((peer, reason), workloads) in failures(self.results) {
+            let _ = writeln!(text, "- {peer}: {} ({reason}).", workloads.join(", "));
         }
     }
 
@@ -184,13 +188,16 @@ impl Page<'_> {
     }
 }
 
-/// Servers without a figure, and why.
-fn failures(measured: &Measured) -> Vec<String> {
-    let silent = measured.entries.iter().filter(|entry| measured.summary(entry).is_none());
-    silent
-        .filter(|entry| entry.reason() != "did not build")
-        .map(|entry| format!("{} on {}: {}.", measured.workload, entry.peer, entry.reason()))
-        .collect()
+/// For each server and reason the workloads without a figure.
+fn failures(results: &Results) -> BTreeMap<(&str, String), Vec<String>> {
+    let mut failures: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for measured in &results.measured {
+        let silent = measured.entries.iter().filter(|entry| measured.summary(entry).is_none());
+        for entry in silent.filter(|entry| entry.reason() != "did not build") {
+            failures.entry((entry.peer.as_str(), entry.reason())).or_default().push(measured.workload.to_string());
+        }
+    }
+    failures
 }
 
 /// Whether the machine was quiet.
@@ -239,16 +246,19 @@ mod tests {
         let text = fs::read_to_string(&places.page).unwrap();
         for part in [
             "1 met, 0 missed",
-            "| handshakes: nexios at most 1.2 of uwebsockets | 0.90 (0.90 – 0.90) | met |",
+            "| handshakes: nexios at most 1.2 of uwebsockets | 0.900 (0.900 – 0.900) | met |",
             "Revision abc",
             "| nexios | Rust | mio 1 |",
             "![handshakes](charts/handshakes.svg)",
             "- granian: it did not build (no wheel).",
-            "- handshakes on axum: it ended.",
+            "- axum: handshakes (it ended).",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
-        assert!(places.folder.join("handshakes.svg").exists() && places.folder.join("runs.json").exists());
+        assert!(places.folder.join("handshakes.svg").exists());
+        let runs = fs::read_to_string(places.folder.join("runs.json")).unwrap();
+        let runs: serde_json::Value = serde_json::from_str(&runs).unwrap();
+        assert_eq!(runs["runs"].as_array().unwrap().len(), 3);
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -17,6 +17,8 @@ const PYTHON_REFERENCE: &str = "nexios-python";
 pub(crate) fn of_workload(measured: &Measured) -> String {
     let reference = measured.reference();
     let python = measured.entry(PYTHON_REFERENCE).filter(|entry| measured.summary(entry).is_some());
+    // Once is enough.
+    let python = python.filter(|python| reference.is_some_and(|reference| reference.peer != python.peer));
     let named = |entry: Option<&Entry>| entry.map_or_else(|| "–".to_owned(), |entry| entry.peer.clone());
     let mut text = format!("| server | {} | min – max | to {} |", measured.workload.unit(), named(reference));
     if python.is_some() {
@@ -180,6 +182,13 @@ mod tests {
         assert!(rows[5].starts_with("| uvicorn (Python) | 9000 |") && rows[5].contains("| 6.00 ("), "{}", rows[5]);
         let columns = |row: &str| row.matches('|').count();
         assert!(rows.iter().all(|row| columns(row) == columns(rows[0])));
+    }
+
+    #[test]
+    fn one_reference_is_one_column() {
+        let entries = vec![entry("nexios-python", "Python", &[100]), entry("uvicorn", "Python", &[200])];
+        let text = of_workload(&measured("http", entries));
+        assert_eq!(text.matches("nexios-python |").count(), 1, "{text}");
     }
 
     #[test]
