@@ -21,6 +21,8 @@ from nexios.router import WSRouter
 CLOSES_PER_SECOND = 1000
 JITTER_MAX = 5.0
 IDLE_POLL = 0.02
+#: Seconds for handlers to end, and for listeners to hear of it, where the server is told to end at once.
+LAST_MOMENT = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +89,21 @@ class Server:
         """Tells the clients to come back, and gives handlers the grace period to end."""
         count = self.engine.connection_count
         self.engine.shutdown(min(count / CLOSES_PER_SECOND, JITTER_MAX))
-        end = self.loop.time() + self.engine.shutdown_grace
+        if not await self._idle_within(self.engine.shutdown_grace):
+            logger.warning("handlers were still running after the grace period: cancelled")
+
+    async def part(self) -> None:
+        """The same in a hurry: who has connected is seen to leave, and handlers learn that it is over."""
+        self.engine.shutdown(0)
+        await self._idle_within(min(LAST_MOMENT, self.engine.shutdown_grace))
+
+    async def _idle_within(self, seconds: float) -> bool:
+        end = self.loop.time() + seconds
         while not self.engine.is_idle:
             if self.loop.time() > end:
-                logger.warning("handlers were still running after the grace period: cancelled")
-                break
+                return False
             await asyncio.sleep(IDLE_POLL)
+        return True
 
     async def close(self) -> None:
         """Cuts what is left."""
@@ -170,6 +181,9 @@ async def _serve(
             on_listen(server.addresses)
         await stop.wait()
         await server.drain()
+    except asyncio.CancelledError:
+        await server.part()
+        raise
     finally:
         await server.close()
 
@@ -177,7 +191,7 @@ async def _serve(
 def run(
     root: WSRouter, where: Listen, *, loop: str = "auto", log_level: str | None = "info", access_log: bool = False
 ) -> None:
-    """Serves until SIGINT or SIGTERM; a second one ends at once."""
+    """Serves until SIGINT or SIGTERM; a second one ends within a second."""
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -295,7 +295,7 @@ class WSRouter(Audience):
         access_log: bool = False,
         **unknown: NoReturn,
     ) -> None:
-        """Serves until SIGINT or SIGTERM, then closes gracefully; a second signal ends it at once.
+        """Serves until SIGINT or SIGTERM, then closes gracefully; a second signal ends it within a second.
 
         It listens on ``host`` and ``port``, or instead on the Unix socket ``uds`` or the descriptor ``fd`` that
         listens already. ``ssl_certfile`` and ``ssl_keyfile`` are PEM files: the certificate chain and its key.
@@ -328,7 +328,7 @@ class WSRouter(Audience):
         on_listen: Callable[[list[tuple[str, int]]], Any] | None = None,
         **unknown: NoReturn,
     ) -> None:
-        """Serves inside a running event loop, until it is cancelled: at once, without a grace period.
+        """Serves inside a running event loop, until it is cancelled: then handlers get a second to end.
 
         The arguments are those of ``run()``, but for ``loop``; it installs no signal handlers, and touches
         ``logging`` only if ``log_level`` is given. When ``stop`` is set, it closes gracefully and returns.

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 from apps import app_with, echo, stay
-from nexios import MetricsSnapshot, NexiosApp, WSRouter
+from nexios import MetricsSnapshot, NexiosApp, WebSocketDisconnect, WSRouter
 from serving import close_of, until
 
 # --- arguments
@@ -360,3 +360,43 @@ def test_a_socket_of_the_applications_own_stays_open():
 
         asyncio.run(briefly())
         assert listening.getsockname()[1] > 0
+
+
+async def test_who_has_connected_is_seen_to_leave_when_serve_is_cancelled(serve):
+    app, events = NexiosApp(), []
+
+    @app.on("connect")
+    async def connected(ws):
+        events.append("connect")
+
+    @app.on("disconnect")
+    async def disconnected(ws):
+        events.append(f"disconnect {ws.close_code}")
+
+    @app.ws("/ws")
+    async def handler(ws):
+        await ws.accept()
+        try:
+            await ws.receive()
+        except WebSocketDisconnect as gone:
+            events.append(f"handler {gone.code}")
+
+    async with serve(app) as server, server.connect() as ws:
+        await server.stop()
+        assert (await close_of(ws))[0] == 1012
+    assert sorted(events) == ["connect", "disconnect 1012", "handler 1012"]
+
+
+async def test_a_handler_that_does_not_end_is_cancelled_a_second_after_serve(serve):
+    async def stubborn(ws):
+        await ws.accept()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.set()
+            raise
+
+    ended = asyncio.Event()
+    async with serve(app_with(stubborn)) as server, server.connect():
+        await asyncio.wait_for(server.stop(), 5)
+    assert ended.is_set()
