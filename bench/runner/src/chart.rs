@@ -80,7 +80,7 @@ fn bar(area: &Area<'_>, top: i32, entry: &Entry, summary: Summary, longest: f64)
     // From the best round to the worst.
     area.draw(&PathElement::new([(at(summary.min), middle), (at(summary.max), middle)], INK)).map_err(drawing)?;
     let cut = if summary.median > longest { "(cut) " } else { "" };
-    let saturated = if entry.reports.values().any(|report| report.load_saturated()) { " (load saturated)" } else { "" };
+    let saturated = if entry.had_saturated_load() { " (load saturated)" } else { "" };
     let label = format!("{cut}{}{saturated}", table::number(summary.median));
     write(area, &label, (at(summary.max) + 8, middle), 13, INK, HPos::Left)
 }

@@ -7,7 +7,7 @@ use load::Report;
 use serde::Deserialize;
 
 use crate::growth;
-use crate::results::{Measured, Results};
+use crate::results::{Entry, Measured, Results};
 use crate::statistics::Summary;
 use crate::workload::{Growth, Workload};
 
@@ -106,7 +106,14 @@ impl Goal {
         if let (Some(to), Some(max)) = (&self.to, self.max) {
             let ratio = measured.and_then(|measured| measured.ratio(measured.entry(peer)?, measured.entry(to)?));
             let goal = format!("{workload}: {peer} at most {max} of {to}");
-            verdicts.push(at_most(goal, ratio, max, |figure| format!("{figure:.3}")));
+            let mut verdict = at_most(goal, ratio, max, |figure| format!("{figure:.3}"));
+            let saturated = |name: &String| {
+                measured.and_then(|measured| measured.entry(name)).is_some_and(Entry::had_saturated_load)
+            };
+            if saturated(peer) || saturated(to) {
+                verdict.figures.push_str("; load saturated");
+            }
+            verdicts.push(verdict);
         }
         if let Some(max) = self.max_figure {
             let summary = results.summary(workload, peer);
@@ -218,6 +225,17 @@ mod tests {
         assert_eq!(standings(&to(0.85), handshakes()), [Standing::MissedWithinSpread]);
         assert_eq!(standings(&to(0.7), handshakes()), [Standing::Missed]);
         assert_eq!(standings(&to(0.9), Vec::new()), [Standing::NotMeasured]);
+    }
+
+    #[test]
+    fn a_saturated_load_stands_beside_the_verdict() {
+        let mut measured = handshakes();
+        for report in measured[0].entries[1].reports.values_mut() {
+            report.load_cpu_ns = 1_000_000_000;
+        }
+        let goals: Goals = toml::from_str(&to(0.9)).unwrap();
+        let verdicts = goals.verdicts(&Results { sessions: Vec::new(), measured });
+        assert!(verdicts[0].figures.ends_with("; load saturated"), "{}", verdicts[0].figures);
     }
 
     #[test]

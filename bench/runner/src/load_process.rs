@@ -22,7 +22,12 @@ pub(crate) fn build(folder: &Path, as_it_is: bool) -> Result<PathBuf> {
 /// Runs the load on its cores until it reports.
 pub(crate) fn run(program: &Path, cores: &[usize], arguments: &[String]) -> Result<Report> {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let output = spawn_on(cores, &mut command)?.wait_with_output()?;
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim().replace("\n\nCaused by:\n   ", ":"));

@@ -52,6 +52,14 @@ pub(crate) fn print(journal: &Journal, goals: &Goals) {
     for measured in &results.measured {
         println!("{}: {}\n\n{}", measured.workload, measured.workload.description(), table::of_workload(measured));
     }
+    for growth in Growth::ALL {
+        if let Some(table) = table::of_growth(&results, growth) {
+            println!("{}\n\n{table}", growth.description());
+        }
+    }
+    if let Some(table) = table::of_shards(&results) {
+        println!("Two threads, which share their cores with the load\n\n{table}");
+    }
     let verdicts = goals.verdicts(&results);
     let measured: Vec<Verdict> =
         verdicts.into_iter().filter(|verdict| verdict.standing != Standing::NotMeasured).collect();

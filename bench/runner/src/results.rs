@@ -128,12 +128,17 @@ impl Entry {
         Summary::of(self.reports.values().filter_map(pick)).map(|summary| summary.median)
     }
 
+    /// Whether the load was the bottleneck in any round.
+    pub(crate) fn had_saturated_load(&self) -> bool {
+        self.reports.values().any(Report::load_saturated)
+    }
+
     /// Why there is no figure.
     pub(crate) fn reason(&self) -> String {
         match self.failures.values().next() {
             Some(failure) => failure.replace('|', "/").replace('\n', " "),
             None if self.reports.is_empty() => "no rounds".to_owned(),
-            None if self.reports.values().any(Report::load_saturated) => "the load did not keep up".to_owned(),
+            None if self.had_saturated_load() => "the load did not keep up".to_owned(),
             None => "did not keep up".to_owned(),
         }
     }

@@ -30,6 +30,8 @@ impl Server {
         let address = free_address()?;
         let log = std::env::temp_dir().join(format!("bench-{}-{}.log", peer.name, std::process::id()));
         let mut command = peer.command(folder, &address)?;
+        // The reason for an end is then the last line of the log.
+        command.env("RUST_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let mut server = Self { child: spawn_on(cores, &mut command)?, address };
         let started = server.wait_until_it_accepts().with_context(|| format!("it did not start{}", tail(&log)));

@@ -146,7 +146,7 @@ pub(crate) fn of_shards(results: &Results) -> Option<String> {
             let one = measured.entries.iter().find(|one| one.shards == 1 && entry.peer.starts_with(one.peer.as_str()));
             for entry in one.into_iter().chain([entry]) {
                 let rate = entry.median(|report| Some(report.units_per_second())).map_or_else(String::new, number);
-                let figure = measured.summary(entry).map_or_else(|| entry.reason(), |summary| number(summary.median));
+                let Some(figure) = measured.summary(entry).map(|summary| number(summary.median)) else { continue };
                 let _ = writeln!(
                     text,
                     "| {} | {} | {} | {figure} {} | {rate} |",
