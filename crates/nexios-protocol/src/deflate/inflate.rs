@@ -5,8 +5,11 @@ use zlib_rs::{Inflate, InflateFlush, Status};
 use super::codec::TAIL;
 use crate::error::ProtocolError;
 
-/// Bytes of output made before the limit is looked at again.
-const STEP: usize = 16 << 10;
+/// Bytes of output made before the limit is looked at again: what texts usually inflate to, within bounds,
+/// since the room for it is zeroed first.
+const STEP_MIN: usize = 320;
+const STEP_MAX: usize = 64 << 10;
+const USUAL_RATIO: usize = 4;
 
 /// A decompression stream; window bits of the peer do not matter, 15 takes them all.
 pub(crate) struct Inflater {
@@ -35,7 +38,7 @@ impl Inflater {
             if start > max {
                 return Err(ProtocolError::MessageTooBig);
             }
-            let step = STEP.max(input.len().saturating_mul(3)).min(max - start + 1);
+            let step = input.len().saturating_mul(USUAL_RATIO).clamp(STEP_MIN, STEP_MAX).min(max - start + 1);
             out.resize(start + step, 0);
             let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
             let result = self.inflate.decompress(input, &mut out[start..], InflateFlush::SyncFlush);
