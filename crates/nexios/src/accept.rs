@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::auth;
+use crate::broker::Entering;
 use crate::error::Result;
 use crate::handler::LocalFuture;
 use crate::websocket::{Mark, WebSocket};
@@ -30,6 +31,8 @@ pub struct Accepting<'a> {
 
 enum Stage {
     Unanswered(Option<Box<Accept>>),
+    /// The first client of a router waits until what other nodes send to it arrives.
+    Entering(LocalFuture<()>),
     Listeners(LocalFuture<Result>),
     Done,
 }
@@ -60,11 +63,18 @@ impl<'a> Accepting<'a> {
 
     fn answer(&mut self, accept: Option<Box<Accept>>) -> Result {
         answer(self.ws, accept.map(|accept| *accept).unwrap_or_default())?;
+        match enter(self.ws) {
+            Some(entering) => self.stage = Stage::Entering(Box::pin(entering.done())),
+            None => self.listen(),
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self) {
         self.stage = match self.ws.route().listeners.connect.is_empty() {
             true => Stage::Done,
             false => Stage::Listeners(Box::pin(run_listeners(self.ws.clone()))),
         };
-        Ok(())
     }
 
     /// From now on messages and the end are told to their listeners.
@@ -83,6 +93,10 @@ impl Future for Accepting<'_> {
             let accept = accept.take();
             this.answer(accept)?;
         }
+        if let Stage::Entering(entering) = &mut this.stage {
+            ready!(entering.as_mut().poll(cx));
+            this.listen();
+        }
         let heard = match &mut this.stage {
             Stage::Listeners(listeners) => ready!(listeners.as_mut().poll(cx)),
             _ => Ok(()),
@@ -95,10 +109,16 @@ impl Future for Accepting<'_> {
 /// Given up while the connect listeners ran: the connection is open all the same.
 impl Drop for Accepting<'_> {
     fn drop(&mut self) {
-        if matches!(self.stage, Stage::Listeners(_)) {
+        if matches!(self.stage, Stage::Entering(_) | Stage::Listeners(_)) {
             self.opened();
         }
     }
+}
+
+/// With a broker: tells it of a client that has connected.
+pub(crate) fn enter(ws: &WebSocket) -> Option<Entering> {
+    let route = ws.route();
+    route.hub.enter_router(route.group.id())
 }
 
 pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nexios_engine::{Message, Server, ServerSettings, Settings, Shard, SlowClient};
 
+use crate::broker::{Broker, BrokerError, Gap, NodeThread};
 use crate::build::{self, ConfigError};
 use crate::exception::{Exception, ExceptionHandler};
 use crate::handler::{Handler, IntoResult};
@@ -44,6 +45,7 @@ pub struct App {
     pub(crate) trusted_proxies: Vec<String>,
     pub(crate) server: ServerSettings,
     pub(crate) http: HttpRoutes,
+    pub(crate) broker: Option<Broker>,
 }
 
 /// An app whose parts are in their places: what a server of any host runs.
@@ -53,7 +55,12 @@ pub struct BuiltApp {
     pub(crate) server: ServerSettings,
     pub(crate) http: HttpRoutes,
     pub(crate) handle: AppHandle,
+    pub(crate) broker: Option<Broker>,
 }
+
+/// An app's connection to its broker; dropped, it sends what waits and ends within a second.
+#[must_use = "dropping it ends the connection"]
+pub struct Connected(Option<NodeThread>);
 
 impl Default for App {
     fn default() -> Self {
@@ -64,13 +71,28 @@ impl Default for App {
 impl App {
     /// An app without routes.
     pub fn new() -> Self {
+        App::from(WsRouter::new())
+    }
+
+    fn around(root: WsRouter) -> Self {
         App {
-            root: WsRouter::new(),
+            root,
             state: AppState::default(),
             trusted_proxies: Vec::new(),
             server: ServerSettings::default(),
             http: HttpRoutes::default(),
+            broker: None,
         }
+    }
+
+    /// Connects the nodes of this app: [`broker`](crate::broker) has the kinds.
+    ///
+    /// ```
+    /// let app = nexios::App::new().broker("unix:/run/chat-hub.sock");
+    /// ```
+    pub fn broker(mut self, broker: impl Into<Broker>) -> Self {
+        self.broker = Some(broker.into());
+        self
     }
 
     /// Shares a value with all handlers, one of each type: [`WebSocket::app_state`].
@@ -162,6 +184,15 @@ impl App {
         self.on_root(|root| root.on_drop(function))
     }
 
+    /// Runs when clients here may have missed messages of other nodes: [`WsRouter::on_gap`].
+    pub fn on_gap<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(Gap) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_gap(function))
+    }
+
     /// Takes errors that no router took: [`WsRouter::exception_handler`].
     pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(self, handler: H) -> Self {
         self.on_root(|root| root.exception_handler::<E, H>(handler))
@@ -207,7 +238,27 @@ impl App {
     }
 }
 
+impl From<WsRouter> for App {
+    /// The router becomes the outermost one.
+    fn from(router: WsRouter) -> Self {
+        App::around(router)
+    }
+}
+
 impl BuiltApp {
+    /// Connects to the broker of the app, else to that of the environment, and waits until it
+    /// is reached.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub fn connect(&self) -> Result<Connected, BrokerError> {
+        let Some(broker) = self.broker.clone().or_else(Broker::from_environment) else { return Ok(Connected(None)) };
+        self.hub.check_topics()?;
+        let thread = NodeThread::start(&broker, Some(self.hub.clone()))?;
+        self.hub.connect(thread.node.clone());
+        Ok(Connected(Some(thread)))
+    }
+
     /// Makes a shard run this app: call it for each shard, before its first connection.
     pub fn run_on(self: &Arc<Self>, server: &Server, shard: &Shard) {
         shard.set_service(Rc::new(ShardService::new(self.clone())));
@@ -227,5 +278,11 @@ impl BuiltApp {
     /// The route of a path.
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<BuiltRoute>> {
         self.routes.find(path).map(|served| &served.route)
+    }
+}
+
+impl std::fmt::Debug for Connected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Connected").field(&self.0.is_some()).finish()
     }
 }

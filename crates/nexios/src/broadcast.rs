@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use nexios_engine::{Audience, Broadcast, Connection, ConnectionId, Message, Shard};
 
+use crate::broker::{Envelope, Kind, Options};
 use crate::error::SendError;
 use crate::hub::{Hub, Target};
 use crate::registry;
 use crate::websocket::WebSocket;
 
-/// What a broadcast earned, in this process, when it was sent.
+/// What a broadcast earned when it was sent: the counts are of this node.
 ///
 /// ```
 /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
@@ -29,7 +30,10 @@ pub struct Outcome {
     /// this turn's broadcasts do to the others is known at its end only: see
     /// [`on_drop`](crate::WsRouter::on_drop) and the metrics.
     pub dropped: usize,
-    /// The ids that nobody has: only of `broadcast_to`.
+    /// Whether it went on its way: without a broker to the clients here, with one also into the
+    /// queue of what other nodes get. `false` where that is full, because the broker is away.
+    pub accepted: bool,
+    /// The ids that nobody has: only of `broadcast_to`, and without a broker.
     pub unknown: Vec<String>,
     /// The ids that are looked for on other nodes: only with a broker.
     pub forwarded: Vec<String>,
@@ -103,7 +107,9 @@ impl Broadcasting {
     async fn run(self) -> Outcome {
         let Some((hub, target)) = self.to else { return Outcome::default() };
         let audience = target.audience();
+        let named = hub.node().map_or_else(Vec::new, |_| self.exclude.clone());
         let exclude = find_all(&hub, &audience, self.exclude).await;
+        let named = elsewhere(&named, |client| exclude.iter().any(|found| Some(found.id) == client.id));
         let (members, dropped) = hub.count(&target);
         let excluded = exclude.iter().filter(|found| found.member).count();
         let dropped = dropped.saturating_sub(exclude.iter().filter(|found| found.left_out).count());
@@ -111,10 +117,13 @@ impl Broadcasting {
         broadcast.exclude = exclude.into_iter().map(|found| found.id).collect();
         broadcast.key = self.key;
         broadcast.compress = self.compress;
-        let missed = hub.publish(&Arc::new(broadcast)).await;
+        let broadcast = Arc::new(broadcast);
+        let missed = hub.publish(&broadcast).await;
+        let options = Options { key: broadcast.key.as_deref(), compress: broadcast.compress, clients: named };
+        let accepted = publish_elsewhere(&hub, &target, Kind::Broadcast, &broadcast.message, &options);
         hub.room_to_broadcast().await;
         let dropped = dropped + hub.share_of(members, missed);
-        Outcome { count: members.saturating_sub(excluded + dropped), dropped, ..Outcome::default() }
+        Outcome { count: members.saturating_sub(excluded + dropped), dropped, accepted, ..Outcome::default() }
     }
 }
 
@@ -133,19 +142,29 @@ impl BroadcastingTo {
         let clients: Arc<[ClientRef]> = self.clients.into();
         let mut known = vec![false; clients.len()];
         let mut outcome = Outcome::default();
+        let mut is_forwarded = false;
         if let Some((hub, target)) = self.to {
-            let (audience, message, compress) = (target.audience(), self.message, self.compress);
-            let asked = clients.clone();
-            let deliver = move |shard: &Shard| deliver(shard, &audience, &asked, &message, compress);
-            for delivered in hub.ask(Arc::new(deliver)).await {
+            let message = self.message.clone();
+            for delivered in deliver_all(&hub, target.audience(), clients.clone(), message, self.compress).await {
                 outcome.count += delivered.sent;
                 outcome.dropped += delivered.dropped;
                 known.iter_mut().zip(delivered.known).for_each(|(all, here)| *all |= here);
             }
+            let mut found = known.iter();
+            let clients = elsewhere(&clients, |_| found.next().is_some_and(|found| *found));
+            outcome.accepted = true;
+            if hub.node().is_some() && !clients.is_empty() {
+                let options = Options { key: None, compress: self.compress, clients };
+                outcome.accepted = publish_elsewhere(&hub, &target, Kind::ToClients, &self.message, &options);
+                is_forwarded = outcome.accepted;
+            }
             hub.room_to_broadcast().await;
         }
-        let unknown = clients.iter().zip(known).filter(|(_, known)| !known);
-        outcome.unknown = unknown.map(|(client, _)| client.to_string()).collect();
+        let missing = clients.iter().zip(known).filter(|(_, known)| !known).map(|(client, _)| client.to_string());
+        match is_forwarded {
+            true => outcome.forwarded = missing.collect(),
+            false => outcome.unknown = missing.collect(),
+        }
         outcome
     }
 }
@@ -166,6 +185,49 @@ impl IntoFuture for BroadcastingTo {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
     }
+}
+
+/// Hands a message to the other nodes, if there are any.
+fn publish_elsewhere(hub: &Hub, target: &Target, kind: Kind, message: &Message, options: &Options<'_>) -> bool {
+    let Some(node) = hub.node() else { return true };
+    hub.topic(target).is_none_or(|topic| node.publish(kind, &topic, message, options, None))
+}
+
+/// What other nodes have to know of these clients: a client id may be there as well as here.
+fn elsewhere(clients: &[ClientRef], mut is_here: impl FnMut(&ClientRef) -> bool) -> Vec<String> {
+    let named = |client: &&ClientRef| !is_here(client) || client.name.is_some();
+    clients.iter().filter(named).map(ToString::to_string).collect()
+}
+
+/// Passes on what another node has sent; `false` where some of the clients here miss it.
+pub(crate) async fn receive(hub: &Hub, envelope: &Envelope<'_>) -> bool {
+    let Some(target) = hub.find(&envelope.topic) else { return true };
+    let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
+    let message = envelope.message.to_message();
+    if envelope.kind == Kind::ToClients {
+        deliver_all(hub, target.audience(), clients.into(), message, envelope.compress).await;
+        hub.room_to_broadcast().await;
+        return true;
+    }
+    let mut broadcast = Broadcast::new(target.audience(), message);
+    let exclude = find_all(hub, &broadcast.audience, clients).await;
+    broadcast.exclude = exclude.into_iter().map(|found| found.id).collect();
+    broadcast.key = envelope.key.map(Into::into);
+    broadcast.compress = envelope.compress;
+    let missed = hub.publish(&Arc::new(broadcast)).await;
+    hub.room_to_broadcast().await;
+    missed == 0
+}
+
+async fn deliver_all(
+    hub: &Hub,
+    audience: Audience,
+    clients: Arc<[ClientRef]>,
+    message: Message,
+    compress: Option<bool>,
+) -> Vec<Delivered> {
+    let deliver = move |shard: &Shard| deliver(shard, &audience, &clients, &message, compress);
+    hub.ask(Arc::new(deliver)).await
 }
 
 /// A connection that a broadcast leaves out.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nexios_engine::Group;
 
 use crate::app::{App, BuiltApp};
+use crate::broker::Topic;
 use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
 use crate::hub::{Hub, Place, RouterGroup};
@@ -41,6 +42,7 @@ pub enum ConfigError {
 
 /// A router with all that it inherits.
 struct Level {
+    name: Option<String>,
     prefix: Pattern,
     middleware: Vec<Arc<dyn Middleware>>,
     listeners: Listeners,
@@ -75,7 +77,7 @@ pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
             inserted.map_err(|other| ConfigError::DuplicateRoute(other.route.path.clone(), route.path.clone()))?;
         }
     }
-    Ok(Arc::new(BuiltApp { routes, hub, server: app.server, http: app.http, handle }))
+    Ok(Arc::new(BuiltApp { routes, hub, server: app.server, http: app.http, handle, broker: app.broker }))
 }
 
 impl Levels {
@@ -83,8 +85,9 @@ impl Levels {
     fn add(&mut self, router: WsRouter, outer: Option<usize>) -> Result<(), ConfigError> {
         let at = self.done.len();
         let WsRouter { prefix, name, handle, routes, children, middleware, listeners, exceptions, options } = router;
-        if let Some(name) = name.filter(|name| self.names.insert(name.clone(), at as u32).is_some()) {
-            return Err(ConfigError::DuplicateName(name));
+        let is_taken = |name: &&String| self.names.insert((*name).clone(), at as u32).is_some();
+        if let Some(name) = name.as_ref().filter(is_taken) {
+            return Err(ConfigError::DuplicateName(name.clone()));
         }
         let prefix_of = |outer: &Pattern| Pattern::parse(&prefix).and_then(|own| own.under(outer));
         let path_error = |error| ConfigError::Path { path: prefix.clone(), error };
@@ -92,6 +95,7 @@ impl Levels {
         let ids = at as u32..at as u32;
         let level = match outer.and_then(|outer| self.done.get(outer)) {
             None => Level {
+                name,
                 prefix: prefix_of(&Pattern::default()).map_err(path_error)?,
                 middleware,
                 listeners,
@@ -102,6 +106,7 @@ impl Levels {
                 ids,
             },
             Some((outer, _)) => Level {
+                name,
                 prefix: prefix_of(&outer.prefix).map_err(path_error)?,
                 middleware: outer.middleware.iter().cloned().chain(middleware).collect(),
                 listeners: listeners.under(&outer.listeners),
@@ -124,7 +129,23 @@ impl Levels {
 
 impl Level {
     fn router_group(&self) -> RouterGroup {
-        RouterGroup { group: self.group.clone(), slow_client: self.options.settings().slow_client }
+        RouterGroup {
+            group: self.group.clone(),
+            slow_client: self.options.settings().slow_client,
+            ids: self.ids.clone(),
+            topics: self.topics(),
+            gap: self.listeners.gap.clone(),
+        }
+    }
+
+    /// The outermost router is the app, and may have a name besides.
+    fn topics(&self) -> Vec<Topic> {
+        let name = self.name.as_deref().map(Into::into).map(Topic::Router);
+        match (self.ids.start, name) {
+            (0, name) => [Topic::App].into_iter().chain(name).collect(),
+            (_, Some(name)) => vec![name],
+            (_, None) => vec![Topic::Router(self.prefix.to_string().into())],
+        }
     }
 
     fn build_route(&self, route: Route, hub: &Arc<Hub>, app: &RouterHandle) -> Result<BuiltRoute, ConfigError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nexios_engine::Message;
 
+use crate::broker::Gap;
 use crate::error::Result;
 use crate::handler::{IntoResult, LocalFuture, Resulting};
 use crate::websocket::WebSocket;
@@ -13,6 +14,7 @@ use crate::websocket::WebSocket;
 pub(crate) type Listener = Arc<dyn Fn(WebSocket) -> LocalFuture<Result> + Send + Sync>;
 
 pub(crate) type MessageListener = Arc<dyn Fn(WebSocket, Message) -> LocalFuture<Result> + Send + Sync>;
+pub(crate) type GapListener = Arc<dyn Fn(Gap) -> LocalFuture<Result> + Send + Sync>;
 pub(crate) type DropListener = Arc<dyn Fn(WebSocket, Vec<Message>) -> LocalFuture<Result> + Send + Sync>;
 
 /// The listeners of a router, or of a route and all that it stands under, outermost first.
@@ -22,12 +24,14 @@ pub(crate) struct Listeners {
     pub(crate) disconnect: Vec<Listener>,
     pub(crate) message: Vec<MessageListener>,
     pub(crate) dropped: Vec<DropListener>,
+    /// Of the router itself: a gap is no connection's.
+    pub(crate) gap: Vec<GapListener>,
 }
 
 impl Listeners {
     /// These behind those of `outer`.
     pub(crate) fn under(&self, outer: &Listeners) -> Self {
-        let mut all = outer.clone();
+        let mut all = Listeners { gap: self.gap.clone(), ..outer.clone() };
         all.connect.extend(self.connect.iter().cloned());
         all.disconnect.extend(self.disconnect.iter().cloned());
         all.message.extend(self.message.iter().cloned());
@@ -53,4 +57,12 @@ where
     Fut: Future<Output: IntoResult> + 'static,
 {
     Arc::new(move |ws, event| Box::pin(Resulting::new(function(ws, event))))
+}
+
+pub(crate) fn gap_listener<F, Fut>(function: F) -> GapListener
+where
+    F: Fn(Gap) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: IntoResult> + 'static,
+{
+    Arc::new(move |gap| Box::pin(Resulting::new(function(gap))))
 }

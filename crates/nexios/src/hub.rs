@@ -1,16 +1,18 @@
 //! What the shards of an app share: groups, rooms, and the way from one shard to all.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use nexios_engine::{Audience, Broadcast, Group, Shard, ShardHandle, SlowClient};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+use crate::broker::{BrokerError, Entering, Gap, Node, Topic};
+use crate::event::GapListener;
 use crate::proxy::TrustedProxies;
 
 /// Room groups are numbered from here; below are the routers, in preorder.
@@ -28,6 +30,8 @@ pub(crate) struct Hub {
     shards: RwLock<Arc<[ShardHandle]>>,
     state: AppState,
     pub(crate) proxies: TrustedProxies,
+    /// Where the other nodes are, if the app has a broker.
+    node: OnceLock<Arc<Node>>,
 }
 
 /// The app's own values, by type.
@@ -38,6 +42,11 @@ pub(crate) struct AppState(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 pub(crate) struct RouterGroup {
     pub(crate) group: Group,
     pub(crate) slow_client: SlowClient,
+    /// Itself and those below it.
+    pub(crate) ids: Range<u32>,
+    /// What other nodes call it; the first is what is sent to.
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) gap: Vec<GapListener>,
 }
 
 /// Where a router is among the others: itself and those below it.
@@ -52,8 +61,8 @@ pub(crate) struct Place {
 pub(crate) enum Target {
     /// A router and those below it.
     Routers(Range<u32>),
-    /// A room.
-    Room(Group),
+    /// A room; without members here it has no group.
+    Room(Arc<str>, Option<Group>),
 }
 
 #[derive(Default)]
@@ -69,7 +78,8 @@ impl Target {
     pub(crate) fn audience(&self) -> Audience {
         match self {
             Target::Routers(ids) => Audience::Range(ids.clone()),
-            Target::Room(group) => Audience::One(group.id()),
+            Target::Room(_, Some(group)) => Audience::One(group.id()),
+            Target::Room(_, None) => Audience::Range(0..0),
         }
     }
 }
@@ -82,7 +92,8 @@ impl AppState {
 
 impl Hub {
     pub(crate) fn new(routers: Vec<RouterGroup>, state: AppState, proxies: TrustedProxies) -> Self {
-        Hub { routers, rooms: Mutex::default(), shards: RwLock::default(), state, proxies }
+        let (rooms, shards, node) = Default::default();
+        Hub { routers, rooms, shards, state, proxies, node }
     }
 
     /// Makes the shards known. A shard calls it before its first connection, and shards may
@@ -95,6 +106,76 @@ impl Hub {
 
     pub(crate) fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.state.0.get(&TypeId::of::<T>())?.clone().downcast().ok()
+    }
+
+    /// The broker's side, if there is one.
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        self.node.get()
+    }
+
+    /// From now on broadcasts go to other nodes, too; the first call counts.
+    pub(crate) fn connect(&self, node: Arc<Node>) {
+        self.node.get_or_init(|| node);
+    }
+
+    /// Two routers of one name would be one to other nodes.
+    pub(crate) fn check_topics(&self) -> Result<(), BrokerError> {
+        let mut seen = HashSet::new();
+        let mut topics = self.routers.iter().flat_map(|router| &router.topics);
+        match topics.find(|topic| !seen.insert(*topic)) {
+            Some(topic) => Err(BrokerError::SameName(topic.name().to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// What a target is called on other nodes.
+    pub(crate) fn topic(&self, target: &Target) -> Option<Topic> {
+        match target {
+            Target::Routers(ids) => self.routers.get(ids.start as usize)?.topics.first().cloned(),
+            Target::Room(name, _) => Some(Topic::Room(name.clone())),
+        }
+    }
+
+    /// What another node means; `None` where it has no clients here.
+    pub(crate) fn find(&self, topic: &Topic) -> Option<Target> {
+        let target = match topic {
+            Topic::Room(name) => Target::Room(name.clone(), Some(self.room(name)?)),
+            _ => Target::Routers(self.routers.iter().find(|router| router.topics.contains(topic))?.ids.clone()),
+        };
+        (self.count(&target).0 > 0).then_some(target)
+    }
+
+    /// Whether a topic has clients here.
+    pub(crate) fn has_clients(&self, topic: &Topic) -> bool {
+        self.find(topic).is_some()
+    }
+
+    /// A client has connected to a router: with it to those around it.
+    pub(crate) fn enter_router(&self, id: u32) -> Option<Entering> {
+        let around = self.routers.iter().take(id as usize + 1).filter(|router| router.ids.contains(&id));
+        self.node()?.enter(around.flat_map(|router| &router.topics))
+    }
+
+    /// A client has joined a room.
+    pub(crate) fn enter_room(&self, name: &Arc<str>) -> Option<Entering> {
+        self.node()?.enter([Topic::Room(name.clone())].iter())
+    }
+
+    /// Runs the listeners of all routers whose clients may have missed something.
+    pub(crate) fn tell_gap(&self, gap: &Gap) {
+        let concerned = match &gap.topic {
+            Some(topic @ Topic::Router(_)) => self.routers.iter().find(|router| router.topics.contains(topic)),
+            _ => self.routers.first(),
+        };
+        let Some(ids) = concerned.map(|router| router.ids.clone()) else { return };
+        let overlaps = |router: &&RouterGroup| router.ids.start < ids.end && ids.start < router.ids.end;
+        let listeners: Vec<_> = self.routers.iter().filter(overlaps).flat_map(|router| router.gap.clone()).collect();
+        let (Some(shard), false) = (self.shards().first().cloned(), listeners.is_empty()) else { return };
+        let gap = gap.clone();
+        let told = shard.run(Box::new(move |shard| shard.spawn(tell_all(listeners, gap))));
+        if told.is_err() {
+            tracing::warn!("a shard's mailbox is full: gap listeners were not called");
+        }
     }
 
     fn shards(&self) -> Arc<[ShardHandle]> {
@@ -117,7 +198,7 @@ impl Hub {
                 let drops = router.slow_client == SlowClient::DropNewest;
                 (members + router.group.members(), dropped + if drops { router.group.over_mark() } else { 0 })
             }),
-            Target::Room(group) => (group.members(), 0),
+            Target::Room(_, group) => (group.as_ref().map_or(0, Group::members), 0),
         }
     }
 
@@ -145,8 +226,10 @@ impl Hub {
     /// Forgets a room whose last member has left.
     pub(crate) fn left_room(&self, name: &str) {
         let mut rooms = self.rooms.lock();
-        if rooms.by_name.get(name).is_some_and(|group| group.members() == 0) {
-            rooms.by_name.remove(name);
+        if rooms.by_name.get(name).is_some_and(|group| group.members() == 0)
+            && let (Some((name, _)), Some(node)) = (rooms.by_name.remove_entry(name), self.node())
+        {
+            node.left_room(&name);
         }
     }
 
@@ -213,6 +296,14 @@ impl Hub {
     }
 }
 
+async fn tell_all(listeners: Vec<GapListener>, gap: Gap) {
+    for listener in listeners {
+        if let Err(error) = listener(gap.clone()).await {
+            tracing::error!(%error, "a gap listener failed");
+        }
+    }
+}
+
 async fn publish_to(handle: &ShardHandle, broadcast: &Arc<Broadcast>) -> bool {
     for _ in 0..MAILBOX_ATTEMPTS {
         if handle.publish(broadcast.clone()).is_ok() {
@@ -241,7 +332,13 @@ mod tests {
     use super::*;
 
     fn hub() -> Hub {
-        let group = |id| RouterGroup { group: Group::new(id), slow_client: SlowClient::default() };
+        let group = |id| RouterGroup {
+            group: Group::new(id),
+            slow_client: SlowClient::default(),
+            ids: id..id + 1,
+            topics: Vec::new(),
+            gap: Vec::new(),
+        };
         Hub::new(vec![group(0), group(1)], AppState::default(), TrustedProxies::default())
     }
 
@@ -266,7 +363,8 @@ mod tests {
         let hub = hub();
         assert_eq!(hub.count(&Target::Routers(0..2)), (0, 0));
         assert_eq!(hub.count(&Target::Routers(5..9)), (0, 0));
-        assert_eq!(hub.count(&Target::Room(Group::new(ROOM_IDS))), (0, 0));
+        assert_eq!(hub.count(&Target::Room("x".into(), Some(Group::new(ROOM_IDS)))), (0, 0));
+        assert_eq!(hub.count(&Target::Room("x".into(), None)), (0, 0));
         assert!(!hub.has_remote_shards());
     }
 }

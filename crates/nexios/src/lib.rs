@@ -18,6 +18,7 @@
 //! - building: [`App`], [`WsRouter`], [`Route`], [`Handler`], [`Middleware`], [`RateLimit`]
 //! - a connection: [`WebSocket`], its [`Handle`] for other threads, its [`State`]
 //! - many connections: [`RouterHandle`], [`Room`], [`Outcome`]
+//! - many processes and machines: [`broker`]
 //! - what goes wrong: [`Error`], [`WebSocketException`], [`WebSocketDisconnect`], [`WebSocketTypeError`]
 //! - limits: [`Settings`], [`ServerSettings`]
 
@@ -25,6 +26,7 @@ mod accept;
 mod app;
 mod auth;
 mod broadcast;
+pub mod broker;
 mod build;
 mod companion;
 mod connection_task;
@@ -58,7 +60,7 @@ mod tls;
 mod websocket;
 
 pub use accept::{Accept, Accepting, SubprotocolNotOffered};
-pub use app::{App, AppHandle, BuiltApp};
+pub use app::{App, AppHandle, BuiltApp, Connected};
 pub use broadcast::{Broadcasting, BroadcastingTo, ClientRef, Outcome};
 pub use build::ConfigError;
 pub use error::{

@@ -40,12 +40,12 @@ impl Room {
         &self.name
     }
 
-    /// How many connections are in it.
+    /// How many connections of this node are in it.
     pub fn count(&self) -> usize {
         self.target().map_or(0, |(hub, target)| hub.count(&target).0)
     }
 
-    /// Those who are in it.
+    /// Those of this node who are in it.
     pub async fn members(&self) -> Vec<Handle> {
         members(self.target()).await
     }
@@ -74,7 +74,7 @@ impl Room {
 
     pub(crate) fn target(&self) -> Option<(Arc<Hub>, Target)> {
         let hub = self.app.hub()?;
-        let group = hub.room(&self.name)?;
-        Some((hub, Target::Room(group)))
+        let group = hub.room(&self.name);
+        Some((hub, Target::Room(self.name.clone(), group)))
     }
 }

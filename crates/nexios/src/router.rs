@@ -7,7 +7,8 @@ use nexios_engine::{Message, Settings, Shard, SlowClient};
 use serde::Serialize;
 
 use crate::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
-use crate::event::{Listeners, listener, listener_with};
+use crate::broker::{BrokerMetrics, Gap};
+use crate::event::{Listeners, gap_listener, listener, listener_with};
 use crate::exception::{AnyExceptionHandler, Exception, ExceptionHandler};
 use crate::handle::Handle;
 use crate::handler::{Handler, IntoResult};
@@ -175,6 +176,29 @@ impl WsRouter {
         self
     }
 
+    /// Runs when clients here may have missed messages of other nodes: of this router, one around
+    /// it or below it, a room, or the app. It is not called for each connection, but once.
+    ///
+    /// ```
+    /// use nexios::{WsRouter, broker::Gap};
+    /// let scores = WsRouter::with_prefix("/scores");
+    /// let handle = scores.handle();
+    /// let scores = scores.on_gap(move |_: Gap| {
+    ///     let handle = handle.clone();
+    ///     async move {
+    ///         handle.broadcast("reload").await;
+    ///     }
+    /// });
+    /// ```
+    pub fn on_gap<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(Gap) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.listeners.gap.push(gap_listener(function));
+        self
+    }
+
     /// Takes errors of type `E` from handlers, middleware and message listeners; the nearest
     /// router's wins, there the most specific type. For [`Error`](crate::Error) it takes all.
     pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(mut self, handler: H) -> Self {
@@ -269,14 +293,19 @@ impl RouterHandle {
         Room::new(self.clone(), name.as_ref())
     }
 
-    /// How many clients are connected.
+    /// How many clients are connected to this node.
     pub fn count(&self) -> usize {
         self.target().map_or(0, |(hub, target)| hub.count(&target).0)
     }
 
-    /// The connected clients.
+    /// The clients that are connected to this node.
     pub async fn connections(&self) -> Vec<Handle> {
         members(self.target()).await
+    }
+
+    /// The counters of the app's broker; `None` without one.
+    pub fn broker_metrics(&self) -> Option<BrokerMetrics> {
+        Some(self.0.get()?.hub.node()?.counters.snapshot())
     }
 
     /// The app's own value of this type; [`App::state`](crate::App::state) sets it.

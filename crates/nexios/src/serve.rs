@@ -15,7 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::app::{App, BuiltApp};
+use crate::app::{App, BuiltApp, Connected};
+use crate::broker::BrokerError;
 use crate::build::ConfigError;
 use crate::host::Host;
 use crate::tls::{Tls, TlsError};
@@ -70,6 +71,9 @@ pub enum StartError {
         /// What the operating system said.
         error: io::Error,
     },
+    /// The app's broker cannot be used.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
     /// A thread, a runtime or a poller could not be made.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -88,6 +92,8 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     server: ServerOfThreads,
     threads: Vec<JoinHandle<()>>,
+    /// Dropped when the threads have ended: what they sent at the end reaches other nodes.
+    _broker: Connected,
     stopped: mpsc::Receiver<()>,
 }
 
@@ -293,11 +299,12 @@ impl App {
         let on_listen = serve.on_listen.take();
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let count = serve.shards.unwrap_or_else(cores).max(1);
+        let broker = built.connect()?;
         let listeners = serve.listeners()?;
         let addresses = listeners.iter().filter_map(Listener::local_address).collect();
         let server = ServerOfThreads { server: Server::new(built.server.clone()), stage: Arc::default() };
         let (alive, stopped) = mpsc::channel(1);
-        let mut running = Running { addresses, server: server.clone(), threads: Vec::new(), stopped };
+        let mut running = Running { addresses, server: server.clone(), threads: Vec::new(), _broker: broker, stopped };
         let (ready, started) = std::sync::mpsc::channel();
         for index in 0..count {
             let listeners = listeners.iter().map(Listener::try_clone).collect::<io::Result<Vec<_>>>()?;

@@ -458,10 +458,12 @@ impl WebSocket {
             return self.connection_state() == ConnectionState::Connected;
         }
         let joined = self.route().hub.join_room(room, |group| self.connection().join(group));
-        joined.is_some_and(|joined| {
-            self.rare(|rare| rare.rooms.push(joined));
-            true
-        })
+        let Some((name, group)) = joined else { return false };
+        self.rare(|rare| rare.rooms.push((name.clone(), group)));
+        if let Some(entering) = self.route().hub.enter_room(&name) {
+            entering.done().await;
+        }
+        true
     }
 
     /// Leaves a room; returns whether the connection was in it.

@@ -11,7 +11,7 @@ use nexios_engine::{MemoryClient, MetricsSnapshot, Server};
 use tokio::time::Instant;
 
 use super::{TestError, TestRequest, TestSocket};
-use crate::app::{App, AppHandle};
+use crate::app::{App, AppHandle, Connected};
 use crate::host::Host;
 use crate::serve::StartError;
 
@@ -24,6 +24,7 @@ pub struct TestClient {
     server: Server,
     host: Rc<RefCell<Host>>,
     app: AppHandle,
+    _broker: Rc<Connected>,
     timeout: Duration,
 }
 
@@ -49,8 +50,9 @@ impl TestClient {
         let server = Server::new(built.server.clone());
         let shard = server.shard(Instant::now().into_std())?;
         built.run_on(&server, &shard);
+        let broker = Rc::new(built.connect()?);
         let host = Rc::new(RefCell::new(Host::new(shard)?));
-        Ok(TestClient { server, host, app: handle, timeout: TIMEOUT })
+        Ok(TestClient { server, host, app: handle, _broker: broker, timeout: TIMEOUT })
     }
 
     /// The same client with another limit on how long a call waits for the server.

@@ -1,0 +1,229 @@
+//! The node's thread: keeps a session with the broker, and moves messages both ways.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use tokio::time::{interval, sleep, timeout};
+
+use super::deliver;
+use super::envelope::Kind;
+use super::incoming::{Event, Sink};
+use super::link::{Engine, Frame, LinkError, Session};
+use super::node::Node;
+use super::subscriptions::SWEEP_EVERY;
+use super::topic::Topic;
+use crate::hub::Hub;
+
+/// A broker that does not answer for so long is taken for lost.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Silence after which a broker is asked whether it is still there.
+const ASK_AFTER: Duration = Duration::from_secs(5);
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How long what waits at the end may take.
+const STOP_MAX: Duration = Duration::from_secs(1);
+/// Sweeps between two looks at what is kept for long.
+const SWEEPS_PER_CLEANING: u32 = 240;
+
+pub(crate) struct Driver {
+    pub(crate) node: Arc<Node>,
+    /// A publisher has none: nothing arrives.
+    pub(crate) hub: Option<Arc<Hub>>,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) connect_timeout: Duration,
+}
+
+type Ready = Sender<Result<(), String>>;
+
+impl Driver {
+    /// Runs until the node stops; says when the broker is reached, or that it is not.
+    pub(crate) fn run(self, ready: &Ready) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return tell(ready, Err(error.to_string())),
+        };
+        runtime.block_on(async {
+            let receiving = self.hub.clone().map(|hub| tokio::spawn(deliver::receive(self.node.clone(), hub)));
+            let stopped = async {
+                self.node.stopping.notified().await;
+                sleep(STOP_MAX).await;
+            };
+            tokio::select! {
+                () = self.drive(ready) => {}
+                () = stopped => self.gave_up(),
+            }
+            receiving.into_iter().for_each(|task| task.abort());
+        });
+    }
+
+    fn gave_up(&self) {
+        let waiting = self.node.outgoing.len();
+        if waiting > 0 {
+            tracing::warn!(waiting, "messages did not reach the broker before the end");
+        }
+    }
+
+    async fn drive(&self, ready: &Ready) {
+        let first = timeout(self.connect_timeout, self.connect_first()).await;
+        let (mut session, mut sink) = match first {
+            Ok(Ok(session)) => session,
+            Ok(Err(reason)) => return tell(ready, Err(reason.to_string())),
+            Err(_) => {
+                return tell(ready, Err(format!("no answer within {} s", self.connect_timeout.as_secs_f32())));
+            }
+        };
+        let mut unconfirmed = None;
+        let mut told = Some(ready);
+        loop {
+            let ended = self.serve(&*session, &sink, &mut unconfirmed, told.take()).await;
+            self.node.counters.connected(false);
+            self.node.subscriptions.down();
+            let Err(reason) = ended else { return };
+            tracing::warn!(%reason, "the broker is lost; clients here get what is sent here");
+            drop(session);
+            (session, sink) = self.reconnect().await;
+        }
+    }
+
+    /// A broker that says no at once will not say yes later; one that is not there may come.
+    async fn connect_first(&self) -> Result<(Box<dyn Session>, Sink), LinkError> {
+        let end = Instant::now() + self.connect_timeout;
+        loop {
+            let sink = self.node.incoming.sink();
+            match self.engine.connect(sink.clone()).await {
+                Ok(session) => return Ok((session, sink)),
+                Err(LinkError::Lost(_)) if end > Instant::now() + BACKOFF_MIN * 3 => sleep(BACKOFF_MIN * 2).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn reconnect(&self) -> (Box<dyn Session>, Sink) {
+        let mut delay = BACKOFF_MIN;
+        loop {
+            sleep(delay.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+            let sink = self.node.incoming.sink();
+            match timeout(ANSWER_MAX, self.engine.connect(sink.clone())).await {
+                Ok(Ok(session)) => return (session, sink),
+                Ok(Err(error)) => tracing::debug!(%error, "the broker is not there"),
+                Err(_) => tracing::debug!("the broker does not answer"),
+            }
+            delay = (delay * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    /// Serves one session. `Ok` says that the node has stopped and all is sent.
+    async fn serve(
+        &self,
+        session: &dyn Session,
+        sink: &Sink,
+        unconfirmed: &mut Option<Vec<Frame>>,
+        first: Option<&Ready>,
+    ) -> Result<(), LinkError> {
+        let node = &*self.node;
+        node.outgoing.limit_to(session.capabilities());
+        self.subscribe(session, &node.subscriptions.begin()).await?;
+        node.subscriptions.up();
+        node.counters.connected(true);
+        match first {
+            Some(ready) => tell(ready, Ok(())),
+            None => {
+                tracing::info!("the broker is back");
+                node.counters.reconnected();
+                node.incoming.tell(Event::Restored);
+            }
+        }
+        tokio::select! {
+            reason = sink.ended() => Err(LinkError::Lost(reason)),
+            published = self.publish(session, unconfirmed) => published,
+            error = self.follow(session) => error.map(|never| match never {}),
+            never = self.tend() => match never {},
+        }
+    }
+
+    /// Publishes batch after batch; one that is not confirmed is kept for the next session.
+    async fn publish(&self, session: &dyn Session, unconfirmed: &mut Option<Vec<Frame>>) -> Result<(), LinkError> {
+        loop {
+            let batch = match unconfirmed {
+                Some(batch) => batch,
+                None => match timeout(ASK_AFTER, self.node.outgoing.batch()).await {
+                    Ok(Some(batch)) => unconfirmed.insert(batch),
+                    Ok(None) => return Ok(()),
+                    Err(_) => {
+                        answered(session.publish(&[])).await?;
+                        continue;
+                    }
+                },
+            };
+            let result = match answered(session.publish(batch)).await {
+                Err(lost @ LinkError::Lost(_)) => return Err(lost),
+                result => result,
+            };
+            self.conclude(unconfirmed.take().unwrap_or_default(), &result);
+        }
+    }
+
+    fn conclude(&self, batch: Vec<Frame>, result: &Result<(), LinkError>) {
+        let is_message = |frame: &&Frame| frame.bytes.get(1) != Some(&(Kind::Mark as u8));
+        let messages = batch.iter().filter(is_message).count();
+        match result {
+            Ok(()) => self.node.counters.published(messages),
+            Err(error) => {
+                tracing::error!(%error, messages, "the broker refuses messages");
+                self.node.counters.refused(messages);
+            }
+        }
+        for receipt in batch.into_iter().filter_map(|frame| frame.receipt) {
+            // Nobody waits any more.
+            let _ = receipt.send(result.clone());
+        }
+    }
+
+    /// Subscribes and unsubscribes as clients come and go.
+    async fn follow(&self, session: &dyn Session) -> Result<std::convert::Infallible, LinkError> {
+        loop {
+            let changes = self.node.subscriptions.changes().await;
+            if !changes.unsubscribe.is_empty() {
+                answered(session.unsubscribe(&changes.unsubscribe)).await?;
+            }
+            self.node.incoming.tell(Event::Subscribed(changes.subscribe.clone()));
+            self.subscribe(session, &changes.subscribe).await?;
+        }
+    }
+
+    async fn subscribe(&self, session: &dyn Session, topics: &[Topic]) -> Result<(), LinkError> {
+        let channels = self.node.subscriptions.channels(topics);
+        if !channels.is_empty() {
+            answered(session.subscribe(&channels)).await?;
+            self.node.subscriptions.live(topics);
+        }
+        Ok(())
+    }
+
+    /// What is done from time to time.
+    async fn tend(&self) -> std::convert::Infallible {
+        let mut ticks = interval(SWEEP_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for sweeps in 1_u32.. {
+            ticks.tick().await;
+            let now = Instant::now();
+            self.node.outgoing.mark_silent(now);
+            self.node.subscriptions.sweep(now, |topic| self.hub.as_ref().is_some_and(|hub| hub.has_clients(topic)));
+            if sweeps.is_multiple_of(SWEEPS_PER_CLEANING) {
+                self.node.outgoing.forget_idle(now);
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+async fn answered(step: impl Future<Output = Result<(), LinkError>>) -> Result<(), LinkError> {
+    let late = |_| LinkError::Lost(format!("no answer within {} s", ANSWER_MAX.as_secs()));
+    timeout(ANSWER_MAX, step).await.map_err(late)?
+}
+
+fn tell(ready: &Ready, result: Result<(), String>) {
+    // Who started the node waits for this; it may have been given up.
+    let _ = ready.send(result);
+}

@@ -1,0 +1,215 @@
+//! What has come from the broker and waits for the clients here: a bounded queue.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::envelope::{Envelope, NodeId, Unreadable};
+use super::metrics::Counters;
+use super::topic::Topic;
+
+/// Besides its bytes each envelope costs about this much.
+const ENVELOPE_COST: usize = 64;
+
+pub(crate) struct Incoming {
+    node: NodeId,
+    bytes_max: usize,
+    state: Mutex<State>,
+    filled: Notify,
+    counters: Arc<Counters>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Event>,
+    bytes: usize,
+}
+
+/// What happened, in order.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Envelope(Bytes),
+    /// Envelopes that came when the queue was full: their topics, nodes and numbers.
+    Overflow(HashMap<(Topic, NodeId), Span>),
+    /// A new subscription: what was counted on these topics before does not count any more.
+    Subscribed(Vec<Topic>),
+    /// Another session after one that was lost.
+    Restored,
+}
+
+/// Numbers from `first` to the one before `next`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Span {
+    pub(crate) first: u64,
+    pub(crate) next: u64,
+}
+
+/// Where one session puts what happens to it.
+#[derive(Clone)]
+pub(crate) struct Sink {
+    incoming: Arc<Incoming>,
+    lost: Arc<Lost>,
+}
+
+#[derive(Default)]
+struct Lost {
+    reason: Mutex<Option<String>>,
+    told: Notify,
+}
+
+impl Incoming {
+    pub(crate) fn new(node: NodeId, bytes_max: usize, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Incoming { node, bytes_max, state: Mutex::default(), filled: Notify::new(), counters })
+    }
+
+    /// A sink for a session to come.
+    pub(crate) fn sink(self: &Arc<Self>) -> Sink {
+        Sink { incoming: self.clone(), lost: Arc::default() }
+    }
+
+    /// The next event, as soon as there is one.
+    pub(crate) async fn next(&self) -> Event {
+        loop {
+            if let Some(event) = self.take() {
+                return event;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Event> {
+        let mut state = self.state.lock();
+        let event = state.queue.pop_front()?;
+        if let Event::Envelope(bytes) = &event {
+            state.bytes -= bytes.len() + ENVELOPE_COST;
+        }
+        Some(event)
+    }
+
+    /// Something other than an envelope has happened.
+    pub(crate) fn tell(&self, event: Event) {
+        self.state.lock().queue.push_back(event);
+        self.filled.notify_one();
+    }
+
+    fn push(&self, bytes: Bytes) {
+        let mut state = self.state.lock();
+        let cost = bytes.len() + ENVELOPE_COST;
+        // Behind a first that is lost all are, until there is room for some.
+        let overflowing = matches!(state.queue.back(), Some(Event::Overflow(_))) && state.bytes > self.bytes_max / 2;
+        if state.bytes + cost <= self.bytes_max && !overflowing {
+            state.bytes += cost;
+            state.queue.push_back(Event::Envelope(bytes));
+        } else {
+            match Envelope::parse(&bytes) {
+                Ok(envelope) => state.overflow(&envelope),
+                Err(error) => self.unreadable(error),
+            }
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Counts and logs what is no envelope.
+    pub(crate) fn unreadable(&self, error: Unreadable) {
+        if self.counters.unreadable() == 1 {
+            let version = if let Unreadable::Version(version) = error { Some(version) } else { None };
+            tracing::warn!(
+                version,
+                "something on the broker is no envelope that this version can read; more are counted"
+            );
+        }
+    }
+}
+
+impl State {
+    fn overflow(&mut self, envelope: &Envelope<'_>) {
+        if !matches!(self.queue.back(), Some(Event::Overflow(_))) {
+            self.queue.push_back(Event::Overflow(HashMap::new()));
+        }
+        let Some(Event::Overflow(lost)) = self.queue.back_mut() else { return };
+        let span = Span { first: envelope.sequence, next: envelope.next() };
+        lost.entry((envelope.topic.clone(), envelope.node))
+            .and_modify(|lost| *lost = Span { first: lost.first.min(span.first), next: lost.next.max(span.next) })
+            .or_insert(span);
+    }
+}
+
+impl Sink {
+    /// An envelope has come. What the node itself has sent is left out.
+    pub(crate) fn envelope(&self, bytes: Bytes) {
+        if !self.incoming.node.sent(&bytes) {
+            self.incoming.push(bytes);
+        }
+    }
+
+    /// The session is over.
+    pub(crate) fn lost(&self, reason: impl ToString) {
+        self.lost.reason.lock().get_or_insert_with(|| reason.to_string());
+        self.lost.told.notify_one();
+    }
+
+    /// Resolves when the session is over, with the reason.
+    pub(crate) async fn ended(&self) -> String {
+        loop {
+            if let Some(reason) = self.lost.reason.lock().clone() {
+                return reason;
+            }
+            self.lost.told.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nexios_engine::Message;
+
+    use super::*;
+    use crate::broker::envelope::{Draft, Kind, Options};
+
+    fn envelope(node: NodeId, sequence: u64) -> Bytes {
+        let message = Message::from("x".repeat(100));
+        Draft::new(Kind::Broadcast, node, &Topic::App, &message, &Options::default()).finish(sequence, false)
+    }
+
+    #[test]
+    fn what_overflows_is_told_in_its_place_with_its_numbers() {
+        let (here, there) = (NodeId::random(), NodeId::random());
+        let cost = envelope(there, 0).len() + ENVELOPE_COST;
+        let incoming = Incoming::new(here, 2 * cost, Arc::default());
+        let sink = incoming.sink();
+        (0..5).for_each(|sequence| sink.envelope(envelope(there, sequence)));
+        assert!(matches!(incoming.take(), Some(Event::Envelope(_))));
+        sink.envelope(envelope(there, 5));
+        assert!(matches!(incoming.take(), Some(Event::Envelope(_))));
+        match incoming.take() {
+            Some(Event::Overflow(lost)) => {
+                assert_eq!(lost[&(Topic::App, there)], Span { first: 2, next: 5 });
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(incoming.take(), Some(Event::Envelope(_))));
+        assert!(incoming.take().is_none());
+        assert_eq!(incoming.state.lock().bytes, 0);
+    }
+
+    #[test]
+    fn what_the_node_itself_has_sent_is_left_out() {
+        let here = NodeId::random();
+        let incoming = Incoming::new(here, 1 << 20, Arc::default());
+        incoming.sink().envelope(envelope(here, 0));
+        assert!(incoming.take().is_none());
+    }
+
+    #[test]
+    fn garbage_that_overflows_is_counted() {
+        let counters = Arc::<Counters>::default();
+        let incoming = Incoming::new(NodeId::random(), 0, counters.clone());
+        incoming.sink().envelope(Bytes::from_static(b"garbage"));
+        assert!(incoming.take().is_none());
+        assert_eq!(counters.snapshot().unreadable, 1);
+    }
+}

@@ -1,0 +1,89 @@
+//! The contract between a node and the engine that carries its messages.
+//!
+//! An engine knows how to connect, and nothing of what it carries. A session is one connection;
+//! when it is lost the node makes another, subscribes anew and publishes again what was not
+//! confirmed: receivers drop what they have seen. So an engine has no state to recover.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::incoming::Sink;
+
+/// A step of an engine; all run on the node's own thread.
+pub(crate) type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, LinkError>> + 'a>>;
+
+/// A kind of broker, and where one is.
+pub(crate) trait Engine: Send {
+    /// Connects. What arrives goes into the sink, and so does the news that the connection is lost.
+    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>>;
+}
+
+/// One connection to a broker.
+pub(crate) trait Session {
+    /// Publishes in order and in one round trip; returns once the broker has all of it. A batch
+    /// of nothing asks whether the broker is still there.
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()>;
+
+    /// Subscribes to channels; returns once what is published from now on arrives.
+    fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()>;
+
+    /// Ends subscriptions.
+    fn unsubscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()>;
+
+    /// What this broker can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+}
+
+/// What one broker can do and another cannot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Capabilities {
+    /// The longest envelope that it takes.
+    pub(crate) envelope_bytes_max: usize,
+}
+
+/// An envelope on its way to the broker.
+pub(crate) struct Frame {
+    pub(crate) channel: Arc<str>,
+    pub(crate) bytes: Bytes,
+    /// Told how it went, where somebody waits for that.
+    pub(crate) receipt: Option<Receipt>,
+}
+
+/// Tells a publisher what the broker said.
+pub(crate) type Receipt = oneshot::Sender<Result<(), LinkError>>;
+
+/// Why a step failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum LinkError {
+    /// The connection is lost; another may do better.
+    Lost(String),
+    /// The broker answered no; asking again does not help.
+    Refused(String),
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Capabilities { envelope_bytes_max: 64 << 20 }
+    }
+}
+
+impl LinkError {
+    pub(crate) fn lost(error: impl fmt::Display) -> Self {
+        LinkError::Lost(error.to_string())
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkError::Lost(reason) | LinkError::Refused(reason) => f.write_str(reason),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Brokers: what carries messages between the nodes of one app.
+//!
+//! A node is one served app: a process, or one of several apps in it. With a broker a broadcast
+//! reaches the clients of all nodes: those here at once and whether the broker is there or not,
+//! those of other nodes through the broker, at most once, in order for each sender. What is
+//! missed is said: [`WsRouter::on_gap`](crate::WsRouter::on_gap).
+//!
+//! ```no_run
+//! # fn main() -> Result<(), nexios::StartError> {
+//! use nexios::App;
+//! App::new().broker("unix:/run/chat-hub.sock").run("127.0.0.1:8000")
+//! # }
+//! ```
+//!
+//! Without [`App::broker`](crate::App::broker) the environment's `NEXIOS_BROKER` counts; with
+//! neither there is one node.
+
+mod deliver;
+mod driver;
+mod envelope;
+mod gap;
+mod hub;
+mod incoming;
+mod link;
+mod memory;
+mod metrics;
+mod node;
+mod outgoing;
+mod subscriptions;
+mod topic;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use envelope::{Envelope, Kind, Options};
+pub use gap::{Gap, GapCause};
+pub use hub::{Hub, RunningHub};
+use link::Engine;
+pub use memory::Memory;
+pub use metrics::BrokerMetrics;
+pub(crate) use node::{Entering, Node, NodeThread};
+pub use topic::Topic;
+
+/// The environment's say.
+const VARIABLE: &str = "NEXIOS_BROKER";
+
+/// Which broker, and how it is used.
+///
+/// ```
+/// use std::time::Duration;
+/// use nexios::broker::Broker;
+/// let broker = Broker::new("redis://127.0.0.1:6379").namespace("chat").connect_timeout(Duration::from_secs(2));
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Broker {
+    place: Place,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) outgoing_messages_max: usize,
+    pub(crate) outgoing_bytes_max: usize,
+    pub(crate) incoming_bytes_max: usize,
+}
+
+#[derive(Clone)]
+enum Place {
+    Url(Arc<str>),
+    Memory(Memory),
+}
+
+/// Why there is no broker.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// The URL says nothing that is known.
+    #[error("{url:?} is no broker: write {SCHEMES}")]
+    Url {
+        /// As it was written, without a password.
+        url: String,
+    },
+    /// The kind of broker was left out when this program was built.
+    #[error("{url:?} needs the cargo feature {feature:?} of nexios")]
+    Feature {
+        /// As it was written, without a password.
+        url: String,
+        /// The feature.
+        feature: &'static str,
+    },
+    /// The broker cannot be reached.
+    #[error("cannot reach the broker {url}: {reason}")]
+    Unreachable {
+        /// Which one, without a password.
+        url: String,
+        /// What came instead.
+        reason: String,
+    },
+    /// Two routers would be one to other nodes.
+    #[error("to a broker two routers are called {0:?}: give one a name of its own")]
+    SameName(String),
+    /// The broker has not taken a message.
+    #[error("the broker has not taken the message: {0}")]
+    Refused(String),
+}
+
+const SCHEMES: &str = "unix:/path/to/socket, redis://host:6379/0 or nats://host:4222";
+
+impl Broker {
+    /// A broker by its URL.
+    ///
+    /// - `unix:/run/chat-hub.sock`: the hub of one machine
+    /// - `redis://user:password@host:6379/0`, `rediss://` with TLS; `redis+cluster://a:7000,b:7000`,
+    ///   `redis+sentinel://a:26379,b:26379/name`: Redis 7 or Valkey; feature `redis`
+    /// - `nats://user:password@host:4222`, `tls://` with TLS, several with commas; feature `nats`
+    pub fn new(url: impl AsRef<str>) -> Self {
+        Broker::at(Place::Url(url.as_ref().into()))
+    }
+
+    fn at(place: Place) -> Self {
+        Broker {
+            place,
+            namespace: "nexios".into(),
+            connect_timeout: Duration::from_secs(5),
+            outgoing_messages_max: 64 << 10,
+            outgoing_bytes_max: 32 << 20,
+            incoming_bytes_max: 32 << 20,
+        }
+    }
+
+    /// The one that the environment names.
+    pub(crate) fn from_environment() -> Option<Self> {
+        std::env::var(VARIABLE).ok().filter(|url| !url.is_empty()).map(Broker::new)
+    }
+
+    /// Keeps apps on one broker apart; all nodes of an app have the same. `nexios` if not set.
+    pub fn namespace(mut self, namespace: impl AsRef<str>) -> Self {
+        self.namespace = namespace.as_ref().into();
+        self
+    }
+
+    /// How long a start waits for the broker; 5 s if not set.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How much may wait for the broker: 65,536 messages and 32 MiB if not set. What does not
+    /// fit is not [`accepted`](crate::Outcome::accepted).
+    pub fn outgoing_max(mut self, messages: usize, bytes: usize) -> Self {
+        (self.outgoing_messages_max, self.outgoing_bytes_max) = (messages, bytes);
+        self
+    }
+
+    /// How much of what came may wait for the clients here: 32 MiB if not set. What does not
+    /// fit is a [`Gap`].
+    pub fn incoming_max(mut self, bytes: usize) -> Self {
+        self.incoming_bytes_max = bytes;
+        self
+    }
+
+    /// The URL as it may be shown.
+    pub(crate) fn display_url(&self) -> String {
+        match &self.place {
+            Place::Memory(_) => "in memory".to_owned(),
+            Place::Url(url) => without_password(url),
+        }
+    }
+
+    fn engine(&self) -> Result<Box<dyn Engine>, BrokerError> {
+        let url = match &self.place {
+            Place::Memory(memory) => return Ok(Box::new(memory.clone())),
+            Place::Url(url) => url,
+        };
+        match url.split_once(':') {
+            Some(("unix", path)) if !path.trim_start_matches("//").is_empty() => {
+                Ok(Box::new(hub::HubEngine(path.strip_prefix("//").unwrap_or(path).into())))
+            }
+            _ => Err(BrokerError::Url { url: without_password(url) }),
+        }
+    }
+}
+
+/// `scheme://user:password@host` without what nobody should read in a log.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+impl From<&str> for Broker {
+    fn from(url: &str) -> Self {
+        Broker::new(url)
+    }
+}
+
+impl From<String> for Broker {
+    fn from(url: String) -> Self {
+        Broker::new(url)
+    }
+}
+
+impl From<&Memory> for Broker {
+    fn from(memory: &Memory) -> Self {
+        Broker::at(Place::Memory(memory.clone()))
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker")
+            .field("url", &self.display_url())
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for (url, shown) in [
+            ("redis://:secret@host:6379/0", "redis://host:6379/0"),
+            ("nats://ann:s@c,r/et@a:1,nats://token@b:2", "nats://b:2"),
+            ("unix:/run/hub.sock", "unix:/run/hub.sock"),
+        ] {
+            assert_eq!(
+                format!("{:?}", Broker::new(url)),
+                format!("Broker {{ url: {shown:?}, namespace: \"nexios\", .. }}")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_broker_says_what_is() {
+        let error = Broker::new("http://host").engine().err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "\"http://host\" is no broker: write unix:/path/to/socket, redis://host:6379/0 or nats://host:4222"
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! A node: what one served app, or one publisher, has of its broker.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use nexios_engine::Message;
+use tokio::sync::{Notify, oneshot};
+
+use super::envelope::{Draft, Kind, NodeId, Options};
+use super::incoming::Incoming;
+use super::link::Receipt;
+use super::metrics::Counters;
+use super::outgoing::{Limits, Outgoing};
+use super::subscriptions::Subscriptions;
+use super::topic::Topic;
+use super::{Broker, BrokerError, driver};
+use crate::hub::Hub;
+
+/// What handlers and the node's own thread share.
+pub(crate) struct Node {
+    id: NodeId,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) incoming: Arc<Incoming>,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) stopping: Notify,
+}
+
+/// The node's thread; dropped, it sends what waits and ends within a second.
+pub(crate) struct NodeThread {
+    pub(crate) node: Arc<Node>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    fn new(broker: &Broker) -> Arc<Self> {
+        let id = NodeId::random();
+        let counters = Arc::<Counters>::default();
+        let limits = Limits { messages: broker.outgoing_messages_max, bytes: broker.outgoing_bytes_max };
+        Arc::new(Node {
+            id,
+            outgoing: Outgoing::new(id, broker.namespace.clone(), limits),
+            incoming: Incoming::new(id, broker.incoming_bytes_max, counters.clone()),
+            subscriptions: Subscriptions::new(broker.namespace.clone()),
+            counters,
+            stopping: Notify::new(),
+        })
+    }
+
+    /// Hands a message to the broker; `false` where it is not taken.
+    pub(crate) fn publish(
+        &self,
+        kind: Kind,
+        topic: &Topic,
+        message: &Message,
+        options: &Options<'_>,
+        receipt: Option<Receipt>,
+    ) -> bool {
+        let draft = Draft::new(kind, self.id, topic, message, options);
+        let accepted = self.outgoing.push(topic, draft, receipt, Instant::now());
+        if !accepted {
+            self.counters.refused(1);
+        }
+        accepted
+    }
+
+    /// These topics have a client here; resolves as soon as what is published on them arrives,
+    /// or after a second.
+    pub(crate) fn enter<'a>(&self, topics: impl Iterator<Item = &'a Topic>) -> Option<Entering> {
+        let now = Instant::now();
+        let waiting: Vec<_> = topics.filter_map(|topic| self.subscriptions.enter(topic, now)).collect();
+        (!waiting.is_empty()).then_some(Entering(waiting))
+    }
+
+    /// The last member of a room has left.
+    pub(crate) fn left_room(&self, name: &Arc<str>) {
+        self.subscriptions.left(&Topic::Room(name.clone()), Instant::now());
+    }
+}
+
+/// Subscriptions that are being made.
+pub(crate) struct Entering(Vec<oneshot::Receiver<()>>);
+
+impl Entering {
+    pub(crate) async fn done(self) {
+        for waiting in self.0 {
+            // An error says that it took too long, or that the broker is gone.
+            let _ = waiting.await;
+        }
+    }
+}
+
+impl NodeThread {
+    /// Starts the thread, and waits until the broker is reached. What arrives goes to the hub.
+    pub(crate) fn start(broker: &Broker, hub: Option<Arc<Hub>>) -> Result<Self, BrokerError> {
+        let engine = broker.engine()?;
+        let node = Node::new(broker);
+        let (ready, connected) = std::sync::mpsc::channel();
+        let driver = driver::Driver { node: node.clone(), hub, engine, connect_timeout: broker.connect_timeout };
+        let thread = std::thread::Builder::new().name("nexios-broker".into()).spawn(move || driver.run(&ready));
+        let mut started = NodeThread { node, thread: None };
+        let unreachable = |reason: String| BrokerError::Unreachable { url: broker.display_url(), reason };
+        started.thread = Some(thread.map_err(|error| unreachable(error.to_string()))?);
+        match connected.recv() {
+            Ok(Ok(())) => Ok(started),
+            Ok(Err(reason)) => Err(unreachable(reason)),
+            Err(_) => Err(unreachable("its thread ended".to_owned())),
+        }
+    }
+}
+
+impl Drop for NodeThread {
+    fn drop(&mut self) {
+        self.node.outgoing.close();
+        self.node.stopping.notify_one();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the broker's thread panicked");
+        }
+    }
+}

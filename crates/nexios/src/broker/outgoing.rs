@@ -1,0 +1,326 @@
+//! What waits for the broker: a bounded queue, and the numbers of what went into it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::envelope::{Draft, NodeId};
+use super::link::{Capabilities, Frame, LinkError, Receipt};
+use super::topic::Topic;
+
+/// Silence on a topic after which a mark says where it ended.
+const MARK_AFTER: Duration = Duration::from_millis(500);
+/// Silence on a topic after which its numbers are forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(300);
+/// Envelopes that go to the broker in one round trip at most.
+const BATCH_LEN_MAX: usize = 1024;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+pub(crate) struct Outgoing {
+    node: NodeId,
+    namespace: Arc<str>,
+    limits: Limits,
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Frame>,
+    bytes: usize,
+    topics: HashMap<Topic, Sequence>,
+    /// Topics that need a mark once they are silent.
+    unmarked: VecDeque<Topic>,
+    /// A topic that is counted anew begins here: above all that it has ever counted.
+    floor: u64,
+    capabilities: Capabilities,
+    closed: bool,
+}
+
+struct Sequence {
+    channel: Arc<str>,
+    next: u64,
+    used: Instant,
+    unmarked: bool,
+}
+
+impl Outgoing {
+    pub(crate) fn new(node: NodeId, namespace: Arc<str>, limits: Limits) -> Self {
+        Outgoing { node, namespace, limits, state: Mutex::default(), filled: Notify::new() }
+    }
+
+    /// Queues an envelope; where there is no room it is refused. It has used a number all the
+    /// same, so that other nodes see that they miss one.
+    pub(crate) fn push(&self, topic: &Topic, draft: Draft, receipt: Option<Receipt>, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let full = state.queue.len() >= self.limits.messages || state.bytes + draft.len() > self.limits.bytes;
+        let too_long = draft.len() > state.capabilities.envelope_bytes_max;
+        let start = !state.topics.contains_key(topic);
+        if start {
+            let sequence =
+                Sequence { channel: topic.channel(&self.namespace), next: state.floor, used: now, unmarked: false };
+            state.topics.insert(topic.clone(), sequence);
+        }
+        let Some(sequence) = state.topics.get_mut(topic) else { return false };
+        if !std::mem::replace(&mut sequence.unmarked, true) {
+            state.unmarked.push_back(topic.clone());
+        }
+        let number = sequence.next;
+        sequence.next += 1;
+        sequence.used = now;
+        if state.closed || full || too_long {
+            let why = match too_long {
+                true => {
+                    format!("longer than the {} bytes that this broker takes", state.capabilities.envelope_bytes_max)
+                }
+                false => "too much is waiting for the broker".to_owned(),
+            };
+            // Nobody waits any more.
+            let _ = receipt.map(|receipt| receipt.send(Err(LinkError::Refused(why))));
+            return false;
+        }
+        let (channel, bytes) = (sequence.channel.clone(), draft.finish(number, start));
+        state.enqueue(Frame { channel, bytes, receipt });
+        self.filled.notify_one();
+        true
+    }
+
+    /// The next batch, as soon as there is one; `None` when all is sent and nothing more comes.
+    pub(crate) async fn batch(&self) -> Option<Vec<Frame>> {
+        loop {
+            {
+                let mut state = self.state.lock();
+                if !state.queue.is_empty() {
+                    return Some(state.take_batch());
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Queues marks for topics that have become silent.
+    pub(crate) fn mark_silent(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let waiting = state.queue.len();
+        self.mark(&mut state, |used| now.saturating_duration_since(used) >= MARK_AFTER);
+        if state.queue.len() > waiting {
+            self.filled.notify_one();
+        }
+    }
+
+    fn mark(&self, state: &mut State, is_due: impl Fn(Instant) -> bool) {
+        for _ in 0..state.unmarked.len() {
+            let Some(topic) = state.unmarked.pop_front() else { return };
+            let has_room = state.queue.len() < self.limits.messages;
+            let Some(sequence) = state.topics.get_mut(&topic) else { continue };
+            if !has_room || !is_due(sequence.used) {
+                state.unmarked.push_back(topic);
+                continue;
+            }
+            sequence.unmarked = false;
+            let bytes = Draft::mark(self.node, &topic).finish(sequence.next, false);
+            let channel = sequence.channel.clone();
+            state.enqueue(Frame { channel, bytes, receipt: None });
+        }
+    }
+
+    /// Forgets the numbers of topics that nobody has used for long.
+    pub(crate) fn forget_idle(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let floor = &mut state.floor;
+        state.topics.retain(|_, sequence| {
+            let keep = sequence.unmarked || now.saturating_duration_since(sequence.used) < FORGET_AFTER;
+            if !keep {
+                *floor = sequence.next.max(*floor);
+            }
+            keep
+        });
+        state.topics.shrink_to(state.topics.len() * 2);
+    }
+
+    /// What the broker that is connected now can do.
+    pub(crate) fn limit_to(&self, capabilities: Capabilities) {
+        self.state.lock().capabilities = capabilities;
+    }
+
+    /// Refuses whatever comes from now on, and marks the end of what came.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            self.mark(&mut state, |_| true);
+        }
+        state.closed = true;
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// How many envelopes wait.
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+}
+
+impl State {
+    fn enqueue(&mut self, frame: Frame) {
+        self.bytes += frame.bytes.len();
+        self.queue.push_back(frame);
+    }
+
+    fn take_batch(&mut self) -> Vec<Frame> {
+        let mut bytes = 0;
+        let fits = |frame: &&Frame| {
+            bytes += frame.bytes.len();
+            bytes <= BATCH_BYTES_MAX
+        };
+        let count = self.queue.iter().take(BATCH_LEN_MAX).take_while(fits).count().max(1);
+        let batch: Vec<Frame> = self.queue.drain(..count.min(self.queue.len())).collect();
+        self.bytes -= batch.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nexios_engine::Message;
+
+    use super::*;
+    use crate::broker::envelope::{Envelope, Kind, Options};
+
+    struct Fixture {
+        outgoing: Outgoing,
+        node: NodeId,
+        start: Instant,
+    }
+
+    impl Fixture {
+        fn new(messages: usize, bytes: usize) -> Self {
+            let node = NodeId::random();
+            Fixture {
+                outgoing: Outgoing::new(node, "n".into(), Limits { messages, bytes }),
+                node,
+                start: Instant::now(),
+            }
+        }
+
+        fn push(&self, room: &str, message: &str, after_ms: u64) -> bool {
+            let topic = Topic::Room(room.into());
+            let draft = Draft::new(Kind::Broadcast, self.node, &topic, &Message::from(message), &Options::default());
+            self.outgoing.push(&topic, draft, None, self.start + Duration::from_millis(after_ms))
+        }
+
+        fn mark(&self, after_ms: u64) {
+            self.outgoing.mark_silent(self.start + Duration::from_millis(after_ms));
+        }
+
+        /// What waits: room, number and message, a mark's being `None`; `true` where counting begins.
+        fn take(&self) -> Vec<(String, u64, Option<String>, bool)> {
+            let batch = self.outgoing.state.lock().take_batch();
+            let read = |frame: &Frame| {
+                let envelope = Envelope::parse(&frame.bytes).unwrap();
+                let text = String::from_utf8(envelope.message.as_bytes().to_vec()).unwrap();
+                let message = (envelope.kind != Kind::Mark).then_some(text);
+                (envelope.topic.name().to_owned(), envelope.sequence, message, envelope.start)
+            };
+            batch.iter().map(read).collect()
+        }
+    }
+
+    fn sent(room: &str, number: u64, message: &str, start: bool) -> (String, u64, Option<String>, bool) {
+        (room.into(), number, Some(message.into()), start)
+    }
+
+    #[test]
+    fn each_topic_is_counted_by_itself_and_in_order() {
+        let fixture = Fixture::new(100, 100_000);
+        for (room, message) in [("a", "1"), ("b", "2"), ("a", "3")] {
+            assert!(fixture.push(room, message, 0));
+        }
+        let expected = [sent("a", 0, "1", true), sent("b", 0, "2", true), sent("a", 1, "3", false)];
+        assert_eq!(fixture.take(), expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_leaves_a_hole() {
+        let fixture = Fixture::new(1, 100_000);
+        assert!(fixture.push("a", "1", 0));
+        assert!(!fixture.push("a", "2", 0));
+        fixture.take();
+        assert!(fixture.push("a", "3", 0));
+        assert_eq!(fixture.take(), [sent("a", 2, "3", false)]);
+        let fixture = Fixture::new(10, 100);
+        assert!(!fixture.push("a", &"x".repeat(100), 0));
+        assert!(fixture.push("a", "x", 0));
+    }
+
+    #[test]
+    fn what_the_broker_does_not_take_is_refused() {
+        let fixture = Fixture::new(10, 100_000);
+        fixture.outgoing.limit_to(Capabilities { envelope_bytes_max: 100 });
+        assert!(!fixture.push("a", &"x".repeat(100), 0));
+        assert!(fixture.push("a", "x", 0));
+    }
+
+    #[test]
+    fn silence_is_marked_once_with_the_number_that_comes_next() {
+        let fixture = Fixture::new(100, 100_000);
+        fixture.push("a", "1", 0);
+        fixture.push("a", "2", 400);
+        fixture.mark(600);
+        assert_eq!(fixture.take().len(), 2);
+        fixture.mark(900);
+        assert_eq!(fixture.take(), [("a".into(), 2, None, false)]);
+        fixture.mark(1500);
+        assert_eq!(fixture.outgoing.len(), 0);
+        fixture.push("a", "3", 1600);
+        fixture.mark(2200);
+        assert_eq!(fixture.take(), [sent("a", 2, "3", false), ("a".into(), 3, None, false)]);
+    }
+
+    #[test]
+    fn a_topic_that_is_forgotten_counts_on_above_itself() {
+        let fixture = Fixture::new(100, 100_000);
+        fixture.push("a", "1", 0);
+        fixture.push("a", "2", 0);
+        fixture.mark(600);
+        fixture.take();
+        fixture.outgoing.forget_idle(fixture.start + FORGET_AFTER);
+        assert!(fixture.outgoing.state.lock().topics.is_empty());
+        fixture.push("a", "3", 400_000);
+        assert_eq!(fixture.take(), [sent("a", 2, "3", true)]);
+    }
+
+    #[test]
+    fn the_end_is_marked_and_nothing_comes_after_it() {
+        let fixture = Fixture::new(100, 100_000);
+        fixture.push("a", "1", 0);
+        fixture.outgoing.close();
+        assert!(!fixture.push("a", "2", 0));
+        assert_eq!(fixture.take(), [sent("a", 0, "1", true), ("a".into(), 1, None, false)]);
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let fixture = Fixture::new(10_000, 100 << 20);
+        (0..BATCH_LEN_MAX + 1).for_each(|_| assert!(fixture.push("a", "x", 0)));
+        assert_eq!(fixture.take().len(), BATCH_LEN_MAX);
+        assert_eq!(fixture.take().len(), 1);
+        let long = "x".repeat(BATCH_BYTES_MAX);
+        (0..2).for_each(|_| assert!(fixture.push("a", &long, 0)));
+        assert_eq!(fixture.take().len(), 1);
+    }
+}

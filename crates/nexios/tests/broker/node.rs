@@ -1,0 +1,169 @@
+//! Nodes with real clients.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use nexios::broker::{Broker, BrokerMetrics, Gap};
+use nexios::{App, AppHandle, Message, Outcome, Room, Running, Serve, WebSocket, WsRouter};
+use parking_lot::Mutex;
+use tungstenite::stream::MaybeTlsStream;
+
+/// More than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than a message takes that should not come.
+const SILENCE: Duration = Duration::from_millis(300);
+
+pub(crate) struct Node {
+    pub(crate) app: AppHandle,
+    pub(crate) chat: nexios::RouterHandle,
+    gaps: Arc<Mutex<Vec<Gap>>>,
+    running: Running,
+}
+
+/// A client; a thread reads what it gets.
+pub(crate) struct Client {
+    pub(crate) id: String,
+    received: Receiver<Message>,
+    socket: TcpStream,
+}
+
+/// Joins the room of the first message under the client id of the path, says its id, and leaves
+/// when it is told to.
+async fn chat(ws: WebSocket) -> nexios::Result {
+    ws.set_client_id(ws.path_param::<String>("name")?);
+    ws.accept().await?;
+    let room = ws.receive_text().await?;
+    ws.join(&room).await;
+    ws.send_text(ws.id().to_string()).await?;
+    ws.receive_text().await?;
+    ws.leave(&room).await;
+    ws.send_text("left").await?;
+    ws.wait_closed().await;
+    Ok(())
+}
+
+impl Node {
+    pub(crate) fn start(broker: Broker) -> Self {
+        let gaps = Arc::<Mutex<Vec<Gap>>>::default();
+        let heard = gaps.clone();
+        let router = WsRouter::with_prefix("/chat").named("chat").ws("/{name}", chat);
+        let chat = router.handle();
+        let app = App::new().broker(broker).mount(router).on_gap(move |gap: Gap| {
+            heard.lock().push(gap);
+            std::future::ready(())
+        });
+        let app = app.settings(|settings| settings.outbox_bytes_max = 64 << 20);
+        let handle = app.handle();
+        let running = app.start(Serve::tcp("127.0.0.1:0").shards(1)).unwrap();
+        Node { app: handle, chat, gaps, running }
+    }
+
+    pub(crate) fn room(&self, name: &str) -> Room {
+        self.app.room(name)
+    }
+
+    pub(crate) fn client(&self, room: &str, name: &str) -> Client {
+        Client::connect(self.running.addresses()[0], room, name)
+    }
+
+    pub(crate) fn metrics(&self) -> BrokerMetrics {
+        self.app.broker_metrics().unwrap()
+    }
+
+    pub(crate) fn gaps(&self) -> Vec<Gap> {
+        self.gaps.lock().clone()
+    }
+
+    /// The messages that are said to be missing.
+    pub(crate) fn missed(&self) -> u64 {
+        self.gaps().iter().filter_map(|gap| gap.missed).sum()
+    }
+
+    pub(crate) fn wait_until(&self, what: &str, holds: impl Fn(&Node) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(Instant::now() < end, "still not {what}: {:?}, gaps {:?}", self.metrics(), self.gaps());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Client {
+    fn connect(address: SocketAddr, room: &str, name: &str) -> Self {
+        let url = format!("ws://{address}/chat/{name}");
+        let (mut websocket, _) = tungstenite::connect(url).unwrap();
+        websocket.send(tungstenite::Message::text(room)).unwrap();
+        let MaybeTlsStream::Plain(socket) = websocket.get_ref() else { panic!("TLS") };
+        let socket = socket.try_clone().unwrap();
+        let (sender, received) = channel();
+        std::thread::spawn(move || {
+            loop {
+                let message = match websocket.read() {
+                    Ok(tungstenite::Message::Text(text)) => Message::from(text.as_str()),
+                    Ok(tungstenite::Message::Binary(bytes)) => Message::from(&bytes[..]),
+                    Ok(_) => continue,
+                    Err(_) => return,
+                };
+                if sender.send(message).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut client = Client { id: String::new(), received, socket };
+        client.id = client.next();
+        client
+    }
+
+    pub(crate) fn message(&self) -> Message {
+        self.received.recv_timeout(PATIENCE).expect("a message")
+    }
+
+    pub(crate) fn next(&self) -> String {
+        self.message().as_text().expect("a text").to_owned()
+    }
+
+    pub(crate) fn expect<const N: usize>(&self, messages: [&str; N]) {
+        let got: Vec<String> = messages.iter().map(|_| self.next()).collect();
+        assert_eq!(got, messages);
+    }
+
+    pub(crate) fn expect_nothing(&self) {
+        assert_eq!(self.received.recv_timeout(SILENCE), Err(RecvTimeoutError::Timeout));
+    }
+
+    /// Leaves the room.
+    pub(crate) fn leave(&mut self) {
+        use std::io::Write;
+        // A masked text of one byte; the mask is zero.
+        self.socket.write_all(&[0x81, 0x81, 0, 0, 0, 0, b'x']).unwrap();
+        self.expect(["left"]);
+    }
+
+    /// All numbered messages until there are no more for a while, by sender; in order and none twice.
+    pub(crate) fn numbered(&self, quiet: Duration) -> HashMap<String, Vec<u64>> {
+        let mut all = HashMap::<String, Vec<u64>>::new();
+        while let Ok(message) = self.received.recv_timeout(quiet) {
+            let (sender, number) = message.as_text().unwrap().split_once(' ').unwrap();
+            let numbers = all.entry(sender.to_owned()).or_default();
+            let number = number.split_whitespace().next().unwrap().parse().unwrap();
+            assert!(numbers.last().is_none_or(|last| *last < number), "{sender}: {number} after {:?}", numbers.last());
+            numbers.push(number);
+        }
+        all
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The reading thread ends.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// Runs a broadcast to its end.
+pub(crate) fn send(broadcast: impl IntoFuture<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(broadcast.into_future())
+}

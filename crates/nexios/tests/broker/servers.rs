@@ -1,0 +1,151 @@
+//! Brokers that tests start, stop and freeze.
+
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use nexios::broker::{Broker, Memory};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A broker in the hands of a test.
+pub(crate) trait Server: Send {
+    /// How nodes reach it.
+    fn broker(&self) -> Broker;
+    /// Ends it without a warning.
+    fn kill(&mut self);
+    /// Starts it again, in the same place.
+    fn restart(&mut self);
+    /// Its process, where it has one.
+    fn pid(&self) -> Option<Pid> {
+        None
+    }
+
+    /// Stops it for a while; it keeps all that it has.
+    fn freeze(&mut self, duration: Duration) {
+        let pid = self.pid().expect("a process");
+        kill_process(pid, Signal::STOP).unwrap();
+        std::thread::sleep(duration);
+        kill_process(pid, Signal::CONT).unwrap();
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct MemoryServer(Memory);
+
+impl Server for MemoryServer {
+    fn broker(&self) -> Broker {
+        (&self.0).into()
+    }
+
+    fn kill(&mut self) {
+        self.0.stop();
+    }
+
+    fn restart(&mut self) {
+        self.0.start();
+    }
+}
+
+/// A server in a process of its own.
+struct Process {
+    command: Box<dyn Fn() -> Command + Send>,
+    child: Child,
+    is_up: Box<dyn Fn() -> bool + Send>,
+}
+
+impl Process {
+    fn start(command: impl Fn() -> Command + Send + 'static, is_up: impl Fn() -> bool + Send + 'static) -> Self {
+        let child = command().spawn().expect("the server starts: scripts/brokers gets it");
+        let process = Process { command: Box::new(command), child, is_up: Box::new(is_up) };
+        process.wait();
+        process
+    }
+
+    fn wait(&self) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !(self.is_up)() {
+            assert!(Instant::now() < end, "the server does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.child = (self.command)().spawn().unwrap();
+        self.wait();
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that a test has killed already is gone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory that goes with the test.
+pub(crate) struct Directory(pub(crate) PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("nexios-broker-{}-{:x}", std::process::id(), fastrand::u64(..)));
+        std::fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left in the temporary directory does no harm.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `nexios-hub` in a process of its own.
+pub(crate) struct HubServer {
+    process: Process,
+    path: PathBuf,
+    _directory: Directory,
+}
+
+impl HubServer {
+    pub(crate) fn start() -> Self {
+        let directory = Directory::new();
+        let path = directory.0.join("hub.sock");
+        let (at, up) = (path.clone(), path.clone());
+        let command = move || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_nexios-hub"));
+            command.arg(&at);
+            command
+        };
+        let process = Process::start(command, move || std::os::unix::net::UnixStream::connect(&up).is_ok());
+        HubServer { process, path, _directory: directory }
+    }
+}
+
+impl Server for HubServer {
+    fn broker(&self) -> Broker {
+        Broker::new(format!("unix:{}", self.path.display()))
+    }
+
+    fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    fn restart(&mut self) {
+        self.process.restart();
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        self.process.pid()
+    }
+}
