@@ -3,8 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop test-bench \
-	conformance soak bench bench-all bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
+.PHONY: brokers test-brokers help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
+	test-bench conformance soak bench bench-all bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -37,7 +37,13 @@ lint: | has-cargo ## Format and clippy
 test-docs: | has-cargo ## Build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-test-rust: | has-cargo ## Unit, integration, example and documentation tests
+brokers: ## Get Redis and NATS for the tests, into .cache/brokers
+	@scripts/brokers
+
+test-brokers: brokers | has-cargo ## The contract of brokers: memory, hub, Redis, NATS
+	$(CARGO) test -p nexios --features nats,redis --test broker
+
+test-rust: brokers | has-cargo ## Unit, integration, example and documentation tests
 	$(CARGO) test --workspace --all-targets
 	$(CARGO) test --workspace --doc
 

@@ -24,8 +24,12 @@ mod incoming;
 mod link;
 mod memory;
 mod metrics;
+#[cfg(feature = "nats")]
+mod nats;
 mod node;
 mod outgoing;
+#[cfg(feature = "redis")]
+mod redis;
 mod subscriptions;
 mod topic;
 
@@ -78,6 +82,14 @@ pub enum BrokerError {
         /// As it was written, without a password.
         url: String,
     },
+    /// The URL is not what this kind of broker needs.
+    #[error("{url:?} is no broker: {reason}")]
+    Malformed {
+        /// As it was written, without a password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The kind of broker was left out when this program was built.
     #[error("{url:?} needs the cargo feature {feature:?} of nexios")]
     Feature {
@@ -110,7 +122,8 @@ impl Broker {
     /// - `unix:/run/chat-hub.sock`: the hub of one machine
     /// - `redis://user:password@host:6379/0`, `rediss://` with TLS; `redis+cluster://a:7000,b:7000`,
     ///   `redis+sentinel://a:26379,b:26379/name`: Redis 7 or Valkey; feature `redis`
-    /// - `nats://user:password@host:4222`, `tls://` with TLS, several with commas; feature `nats`
+    /// - `nats://user:password@host:4222`, `tls://` with TLS, several with commas, and
+    ///   `?credentials=/path/to/user.creds`; feature `nats`
     pub fn new(url: impl AsRef<str>) -> Self {
         Broker::at(Place::Url(url.as_ref().into()))
     }
@@ -170,13 +183,41 @@ impl Broker {
             Place::Memory(memory) => return Ok(Box::new(memory.clone())),
             Place::Url(url) => url,
         };
-        match url.split_once(':') {
-            Some(("unix", path)) if !path.trim_start_matches("//").is_empty() => {
-                Ok(Box::new(hub::HubEngine(path.strip_prefix("//").unwrap_or(path).into())))
+        let unknown = || BrokerError::Url { url: without_password(url) };
+        let (scheme, rest) = url.split_once(':').ok_or_else(unknown)?;
+        match scheme {
+            "unix" if !rest.trim_start_matches("//").is_empty() => {
+                Ok(Box::new(hub::HubEngine(rest.strip_prefix("//").unwrap_or(rest).into())))
             }
-            _ => Err(BrokerError::Url { url: without_password(url) }),
+            "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+sentinel" | "rediss+sentinel" => {
+                redis_engine(url)
+            }
+            "nats" | "tls" => nats_engine(url),
+            _ => Err(unknown()),
         }
     }
+}
+
+#[cfg(feature = "redis")]
+fn redis_engine(url: &str) -> Result<Box<dyn Engine>, BrokerError> {
+    let malformed = |reason| BrokerError::Malformed { url: without_password(url), reason };
+    Ok(Box::new(redis::RedisEngine::parse(url).map_err(malformed)?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis_engine(url: &str) -> Result<Box<dyn Engine>, BrokerError> {
+    Err(BrokerError::Feature { url: without_password(url), feature: "redis" })
+}
+
+#[cfg(feature = "nats")]
+fn nats_engine(url: &str) -> Result<Box<dyn Engine>, BrokerError> {
+    let malformed = |reason| BrokerError::Malformed { url: without_password(url), reason };
+    Ok(Box::new(nats::NatsEngine::parse(url).map_err(malformed)?))
+}
+
+#[cfg(not(feature = "nats"))]
+fn nats_engine(url: &str) -> Result<Box<dyn Engine>, BrokerError> {
+    Err(BrokerError::Feature { url: without_password(url), feature: "nats" })
 }
 
 /// `scheme://user:password@host` without what nobody should read in a log.
@@ -230,6 +271,13 @@ mod tests {
                 format!("Broker {{ url: {shown:?}, namespace: \"nexios\", .. }}")
             );
         }
+    }
+
+    #[test]
+    #[cfg(not(any(feature = "redis", feature = "nats")))]
+    fn a_kind_that_was_left_out_says_which_feature_has_it() {
+        let error = Broker::new("redis://:secret@host").engine().err().unwrap();
+        assert_eq!(error.to_string(), "\"redis://host\" needs the cargo feature \"redis\" of nexios");
     }
 
     #[test]

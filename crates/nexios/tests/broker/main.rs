@@ -5,7 +5,9 @@
 
 mod contract;
 mod hub;
+mod nats;
 mod node;
+mod redis;
 mod servers;
 mod settings;
 
@@ -36,8 +38,20 @@ macro_rules! contract {
 
 contract! { with_memory, crate::servers::MemoryServer::default() }
 contract! { with_hub, crate::servers::HubServer::start() }
-contract! {
-    frozen_hub, crate::servers::HubServer::start();
-    a_broker_that_stands_still_loses_nothing
-    a_broker_that_stands_still_for_long_holds_up_nobody
+contract! { with_redis, crate::servers::TcpServer::redis(&[]) }
+contract! { with_nats, crate::servers::TcpServer::nats(&[]) }
+
+/// What only a server that is a process of its own can do.
+macro_rules! contract_of_process {
+    ($name:ident, $start:expr) => {
+        contract! {
+            $name, $start;
+            a_broker_that_stands_still_loses_nothing
+            a_broker_that_stands_still_for_long_holds_up_nobody
+        }
+    };
 }
+
+contract_of_process! { frozen_hub, crate::servers::HubServer::start() }
+contract_of_process! { frozen_redis, crate::servers::TcpServer::redis(&[]) }
+contract_of_process! { frozen_nats, crate::servers::TcpServer::nats(&[]) }

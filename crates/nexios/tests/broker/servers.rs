@@ -1,7 +1,8 @@
 //! Brokers that tests start, stop and freeze.
 
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nexios::broker::{Broker, Memory};
@@ -47,14 +48,17 @@ impl Server for MemoryServer {
 }
 
 /// A server in a process of its own.
-struct Process {
+pub(crate) struct Process {
     command: Box<dyn Fn() -> Command + Send>,
     child: Child,
     is_up: Box<dyn Fn() -> bool + Send>,
 }
 
 impl Process {
-    fn start(command: impl Fn() -> Command + Send + 'static, is_up: impl Fn() -> bool + Send + 'static) -> Self {
+    pub(crate) fn start(
+        command: impl Fn() -> Command + Send + 'static,
+        is_up: impl Fn() -> bool + Send + 'static,
+    ) -> Self {
         let child = command().spawn().expect("the server starts: scripts/brokers gets it");
         let process = Process { command: Box::new(command), child, is_up: Box::new(is_up) };
         process.wait();
@@ -135,6 +139,75 @@ impl HubServer {
 impl Server for HubServer {
     fn broker(&self) -> Broker {
         Broker::new(format!("unix:{}", self.path.display()))
+    }
+
+    fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    fn restart(&mut self) {
+        self.process.restart();
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        self.process.pid()
+    }
+}
+
+/// The servers of `scripts/brokers`.
+pub(crate) fn command(name: &str) -> Command {
+    let place = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cache/brokers/bin");
+    let path = PathBuf::from(place).join(name);
+    assert!(path.exists(), "{name} is missing: run scripts/brokers");
+    let mut command = Command::new(path);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A server at a TCP port.
+pub(crate) struct TcpServer {
+    process: Process,
+    url: String,
+    pub(crate) port: u16,
+    _directory: Directory,
+}
+
+impl TcpServer {
+    /// `redis-server` with nothing on disk, and these settings besides.
+    pub(crate) fn redis(settings: &'static [&'static str]) -> Self {
+        TcpServer::start("redis", "redis-server", move |command, port, directory| {
+            command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", port]);
+            command.args(["--dir", directory]).args(settings);
+        })
+    }
+
+    /// `nats-server` with these settings.
+    pub(crate) fn nats(settings: &'static [&'static str]) -> Self {
+        TcpServer::start("nats", "nats-server", move |command, port, _| {
+            command.args(["--addr", "127.0.0.1", "--port", port]).args(settings);
+        })
+    }
+
+    fn start(scheme: &str, name: &'static str, add: impl Fn(&mut Command, &str, &str) + Send + 'static) -> Self {
+        let (port, directory) = (free_port(), Directory::new());
+        let place = directory.0.display().to_string();
+        let start = move || {
+            let mut command = command(name);
+            add(&mut command, &port.to_string(), &place);
+            command
+        };
+        let process = Process::start(start, move || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        TcpServer { process, url: format!("{scheme}://127.0.0.1:{port}"), port, _directory: directory }
+    }
+}
+
+impl Server for TcpServer {
+    fn broker(&self) -> Broker {
+        Broker::new(&self.url)
     }
 
     fn kill(&mut self) {

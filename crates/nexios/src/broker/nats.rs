@@ -1,0 +1,181 @@
+//! NATS: core subjects, at most once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use super::incoming::Sink;
+use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+
+/// A subject that nobody listens to: the server says so at once, and by that how far it is.
+const NOBODY: &str = "nexios-nobody";
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// What a subject and its protocol line need of the server's limit on a payload.
+const OVERHEAD: usize = 1024;
+
+/// Where NATS is: one server, or several of a cluster.
+pub(crate) struct NatsEngine {
+    servers: Vec<ServerAddr>,
+    credentials: Option<String>,
+}
+
+impl NatsEngine {
+    /// `nats://a,b` or `tls://a`; `?credentials=/path/to/user.creds` at the end.
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").ok_or("no address")?;
+        let (servers, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let credentials = match options.split_once('=') {
+            Some(("credentials", path)) => Some(path.to_owned()),
+            _ if options.is_empty() => None,
+            _ => return Err(format!("{options:?} is not credentials=/path")),
+        };
+        let (user, hosts) = servers.rsplit_once('@').map_or(("", servers), |(user, hosts)| (user, hosts));
+        let at = if user.is_empty() { "" } else { "@" };
+        let parse =
+            |host: &str| format!("{scheme}://{user}{at}{host}").parse().map_err(|_| format!("{host:?} is no host"));
+        Ok(NatsEngine { servers: hosts.split(',').map(parse).collect::<Result<_, String>>()?, credentials })
+    }
+
+    /// What stands before an `@`: user and password, or a token.
+    fn with_user(&self, options: ConnectOptions) -> ConnectOptions {
+        let server = self.servers.first();
+        match server.map(|server| (server.username(), server.password())) {
+            Some((Some(user), Some(password))) => options.user_and_password(user.to_owned(), password.to_owned()),
+            Some((Some(token), None)) => options.token(token.to_owned()),
+            _ => options,
+        }
+    }
+}
+
+impl Engine for NatsEngine {
+    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
+        Box::pin(async move {
+            let told = sink.clone();
+            let mut options =
+                ConnectOptions::new().name("nexios").no_echo().connection_timeout(CONNECT_MAX).event_callback(
+                    move |event| {
+                        tell(&told, &event);
+                        std::future::ready(())
+                    },
+                );
+            if let Some(path) = &self.credentials {
+                let unreadable = |error| LinkError::Refused(format!("{path}: {error}"));
+                options = options.credentials_file(path).await.map_err(unreadable)?;
+            }
+            let options = self.with_user(options);
+            let client = options.connect(&self.servers[..]).await.map_err(|error| match error.kind() {
+                ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                    LinkError::Refused(error.to_string())
+                }
+                _ => LinkError::lost(error),
+            })?;
+            let session = NatsSession { client, sink, next: AtomicU64::new(0), reading: Mutex::default() };
+            session.arrived().await?;
+            let session: Box<dyn Session> = Box::new(session);
+            Ok(session)
+        })
+    }
+}
+
+/// The client connects again by itself and says nothing of what it missed: a session that has
+/// lost its connection ends, and the node makes another.
+fn tell(sink: &Sink, event: &Event) {
+    match event {
+        Event::Disconnected | Event::Closed => sink.lost("NATS has closed the connection"),
+        Event::SlowConsumer(_) => sink.lost("messages came faster than they were read"),
+        Event::LameDuckMode => sink.lost("the server is about to end"),
+        Event::ServerError(error) => tracing::warn!(%error, "NATS"),
+        _ => {}
+    }
+}
+
+struct NatsSession {
+    client: Client,
+    sink: Sink,
+    next: AtomicU64,
+    /// The tasks that read subscriptions.
+    reading: Mutex<HashMap<Arc<str>, AbortHandle>>,
+}
+
+impl NatsSession {
+    /// All that was sent before has been taken by the server.
+    async fn arrived(&self) -> Result<(), LinkError> {
+        let subject = format!("{NOBODY}.{}", self.next.fetch_add(1, Ordering::Relaxed));
+        match self.client.request(subject, Bytes::new()).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+            Err(error) => Err(LinkError::lost(error)),
+        }
+    }
+}
+
+impl Session for NatsSession {
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
+        Box::pin(async move {
+            for frame in batch {
+                let sent = self.client.publish(frame.channel.to_string(), frame.bytes.clone());
+                sent.await.map_err(LinkError::lost)?;
+            }
+            self.arrived().await
+        })
+    }
+
+    fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
+        Box::pin(async move {
+            for channel in channels {
+                let mut messages = self.client.subscribe(channel.to_string()).await.map_err(LinkError::lost)?;
+                let sink = self.sink.clone();
+                let task = tokio::spawn(async move {
+                    while let Some(message) = messages.next().await {
+                        sink.envelope(message.payload);
+                    }
+                });
+                self.reading.lock().insert(channel.clone(), task.abort_handle());
+            }
+            self.arrived().await
+        })
+    }
+
+    /// A subscription ends with the task that reads it.
+    fn unsubscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
+        Box::pin(async move {
+            let mut reading = self.reading.lock();
+            channels.iter().filter_map(|channel| reading.remove(channel)).for_each(|task| task.abort());
+            Ok(())
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { envelope_bytes_max: self.client.max_payload().saturating_sub(OVERHEAD) }
+    }
+}
+
+impl Drop for NatsSession {
+    fn drop(&mut self) {
+        self.reading.lock().drain().for_each(|(_, task)| task.abort());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_one_server_or_several() {
+        let engine = NatsEngine::parse("nats://ann:secret@a:1,b:2").unwrap();
+        let shown: Vec<_> = engine.servers.iter().map(|server| (server.host().to_owned(), server.port())).collect();
+        assert_eq!(shown, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+        assert!(engine.servers.iter().all(|server| server.username() == Some("ann")));
+        let engine = NatsEngine::parse("tls://a?credentials=/run/user.creds").unwrap();
+        assert!(engine.servers[0].tls_required());
+        assert_eq!(engine.credentials.as_deref(), Some("/run/user.creds"));
+        assert!(NatsEngine::parse("nats://a?else=1").is_err());
+    }
+}

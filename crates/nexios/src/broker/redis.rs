@@ -1,0 +1,265 @@
+//! Redis 7 or Valkey: sharded pub/sub over RESP3, one connection for both ways.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo};
+use redis::{Cmd, Pipeline, PushKind, RedisError, ServerErrorKind, Value, cmd};
+
+use super::incoming::Sink;
+use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+
+/// `proto-max-bulk-len` of Redis is 512 MiB; so much in one envelope would hold up all others.
+const ENVELOPE_BYTES_MAX: usize = 64 << 20;
+/// The client's own limit on one attempt; the node has its own for the whole.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Where Redis is.
+pub(crate) enum RedisEngine {
+    /// One server.
+    Server(ConnectionInfo),
+    /// Some nodes of a cluster.
+    Cluster(Vec<ConnectionInfo>),
+    /// Some sentinels, and the name of what they watch.
+    Sentinel(Vec<ConnectionInfo>, String),
+}
+
+impl RedisEngine {
+    /// `redis://…`, `rediss://…`, `redis+cluster://a,b`, `redis+sentinel://a,b/name`, the last two
+    /// also with `rediss`.
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").ok_or("no address")?;
+        let Some((scheme, kind)) = scheme.split_once('+') else {
+            return Ok(RedisEngine::Server(server(url.to_owned())?));
+        };
+        match kind {
+            "cluster" => Ok(RedisEngine::Cluster(servers(scheme, rest)?)),
+            "sentinel" => {
+                let (sentinels, name) = rest.rsplit_once('/').ok_or("the name that the sentinels know is missing")?;
+                Ok(RedisEngine::Sentinel(servers(scheme, sentinels)?, name.to_owned()))
+            }
+            _ => Err(format!("there is no {kind}")),
+        }
+    }
+}
+
+/// What stands before an `@` of the first holds for all.
+fn servers(scheme: &str, rest: &str) -> Result<Vec<ConnectionInfo>, String> {
+    let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
+    let at = if user.is_empty() { "" } else { "@" };
+    hosts.split(',').map(|host| server(format!("{scheme}://{user}{at}{host}"))).collect()
+}
+
+fn server(url: String) -> Result<ConnectionInfo, String> {
+    let info = url.into_connection_info().map_err(|error| error.to_string())?;
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Ok(info.set_redis_settings(settings))
+}
+
+impl Engine for RedisEngine {
+    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
+        Box::pin(async move {
+            let session = match self {
+                RedisEngine::Server(info) => RedisSession::One(connect(info.clone(), sink).await?),
+                RedisEngine::Sentinel(sentinels, name) => {
+                    RedisSession::One(connect_master(sentinels.clone(), name.clone(), sink).await?)
+                }
+                RedisEngine::Cluster(nodes) => RedisSession::Cluster(connect_cluster(nodes.clone(), sink).await?),
+            };
+            session.check_version().await?;
+            let session: Box<dyn Session> = Box::new(session);
+            Ok(session)
+        })
+    }
+}
+
+async fn connect(info: ConnectionInfo, sink: Sink) -> Result<MultiplexedConnection, LinkError> {
+    let config = config(sink);
+    Ok(Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?)
+}
+
+async fn connect_master(
+    sentinels: Vec<ConnectionInfo>,
+    name: String,
+    sink: Sink,
+) -> Result<MultiplexedConnection, LinkError> {
+    let settings = sentinels.first().map(|info| info.redis_settings().clone()).unwrap_or_default();
+    let node = SentinelNodeConnectionInfo::default().set_redis_connection_info(settings);
+    let mut client = SentinelClient::build(sentinels, name, Some(node), SentinelServerType::Master)?;
+    Ok(client.get_async_connection_with_config(&config(sink)).await?)
+}
+
+async fn connect_cluster(nodes: Vec<ConnectionInfo>, sink: Sink) -> Result<ClusterConnection, LinkError> {
+    let client = ClusterClient::builder(nodes)
+        .use_protocol(ProtocolVersion::RESP3)
+        .connection_timeout(CONNECT_MAX)
+        .push_sender(move |push| pushed(&sink, push))
+        .build()?;
+    Ok(client.get_async_connection().await?)
+}
+
+/// The node has its own limit on how long an answer takes.
+fn config(sink: Sink) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_MAX))
+        .set_response_timeout(None)
+        .set_push_sender(move |push| pushed(&sink, push))
+}
+
+/// What comes without having been asked for: on the thread that reads, so that nothing piles up
+/// in front of the node's own bounded queue.
+fn pushed(sink: &Sink, push: PushInfo) -> Result<(), redis::aio::SendError> {
+    match (push.kind, push.data.into_iter().nth(1)) {
+        (PushKind::SMessage, Some(Value::BulkString(envelope))) => sink.envelope(envelope.into()),
+        (PushKind::Disconnection, _) => sink.lost("Redis has closed the connection"),
+        _ => {}
+    }
+    Ok(())
+}
+
+enum RedisSession {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl RedisSession {
+    async fn ask(&self, command: &Cmd) -> Result<Value, LinkError> {
+        let answer = match self {
+            RedisSession::One(connection) => connection.clone().req_packed_command(command).await,
+            RedisSession::Cluster(connection) => connection.clone().req_packed_command(command).await,
+        };
+        Ok(answer?)
+    }
+
+    /// Sharded pub/sub came with Redis 7.
+    async fn check_version(&self) -> Result<(), LinkError> {
+        match self.ask(cmd("SPUBLISH").arg("nexios-probe").arg("")).await {
+            Err(LinkError::Refused(reason)) if reason.to_lowercase().contains("unknown command") => {
+                Err(LinkError::Refused("it is older than Redis 7".to_owned()))
+            }
+            answer => answer.map(drop),
+        }
+    }
+}
+
+/// One for each channel.
+fn pipelines(batch: &[Frame]) -> Vec<Pipeline> {
+    let mut pipelines = HashMap::<&str, Pipeline>::new();
+    for frame in batch {
+        pipelines.entry(&frame.channel).or_default().add_command(spublish(frame)).ignore();
+    }
+    pipelines.into_values().collect()
+}
+
+fn spublish(frame: &Frame) -> Cmd {
+    let mut command = cmd("SPUBLISH");
+    command.arg(&*frame.channel).arg(&*frame.bytes);
+    command
+}
+
+impl Session for RedisSession {
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
+        Box::pin(async move {
+            match self {
+                _ if batch.is_empty() => self.ask(&cmd("PING")).await.map(drop),
+                RedisSession::One(connection) => {
+                    let mut pipeline = redis::pipe();
+                    batch.iter().for_each(|frame| _ = pipeline.add_command(spublish(frame)).ignore());
+                    Ok(pipeline.query_async::<()>(&mut connection.clone()).await?)
+                }
+                // Channels are on different nodes; the order is kept within a pipeline only.
+                RedisSession::Cluster(connection) => {
+                    let sent = pipelines(batch)
+                        .into_iter()
+                        .map(|pipeline| async move { pipeline.query_async::<()>(&mut connection.clone()).await });
+                    Ok(try_join_all(sent).await.map(drop)?)
+                }
+            }
+        })
+    }
+
+    fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
+        Box::pin(self.change("SSUBSCRIBE", channels))
+    }
+
+    fn unsubscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
+        Box::pin(self.change("SUNSUBSCRIBE", channels))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { envelope_bytes_max: ENVELOPE_BYTES_MAX }
+    }
+}
+
+impl RedisSession {
+    async fn change(&self, command: &str, channels: &[Arc<str>]) -> Result<(), LinkError> {
+        match self {
+            RedisSession::One(connection) => {
+                let mut pipeline = redis::pipe();
+                channels.iter().for_each(|channel| _ = pipeline.cmd(command).arg(&**channel).ignore());
+                Ok(pipeline.query_async::<()>(&mut connection.clone()).await?)
+            }
+            RedisSession::Cluster(_) => {
+                let changed =
+                    channels.iter().map(|channel| async move { self.ask(cmd(command).arg(&**channel)).await });
+                try_join_all(changed).await.map(drop)
+            }
+        }
+    }
+}
+
+/// What Redis refuses once it refuses again; everything else may be better with another connection.
+impl From<RedisError> for LinkError {
+    fn from(error: RedisError) -> Self {
+        let refused = matches!(
+            error.kind(),
+            ErrorKind::AuthenticationFailed
+                | ErrorKind::InvalidClientConfig
+                | ErrorKind::RESP3NotSupported
+                | ErrorKind::Extension
+                | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ResponseError)
+        );
+        match refused {
+            true => LinkError::Refused(error.to_string()),
+            false => LinkError::lost(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_one_server_a_cluster_or_sentinels() {
+        let count = |url: &str| match RedisEngine::parse(url) {
+            Ok(RedisEngine::Server(_)) => "server".to_owned(),
+            Ok(RedisEngine::Cluster(nodes)) => format!("cluster {}", nodes.len()),
+            Ok(RedisEngine::Sentinel(nodes, name)) => format!("{} sentinels of {name}", nodes.len()),
+            Err(error) => error,
+        };
+        assert_eq!(count("redis://user:password@host:6379/2"), "server");
+        assert_eq!(count("rediss://host"), "server");
+        assert_eq!(count("redis+cluster://:password@a:7000,b:7000"), "cluster 2");
+        assert_eq!(count("redis+sentinel://a:26379,b:26379/chat"), "2 sentinels of chat");
+        assert_eq!(count("redis+sentinel://a:26379"), "the name that the sentinels know is missing");
+        assert_eq!(count("redis+else://a"), "there is no else");
+    }
+
+    #[test]
+    fn the_password_of_a_cluster_is_that_of_all_its_nodes() {
+        let Ok(RedisEngine::Cluster(nodes)) = RedisEngine::parse("redis+cluster://ann:secret@a:1,b:2") else {
+            panic!()
+        };
+        for node in nodes {
+            assert_eq!(node.redis_settings().username(), Some("ann"));
+            assert_eq!(node.redis_settings().password(), Some("secret"));
+        }
+    }
+}
