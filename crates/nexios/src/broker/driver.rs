@@ -55,6 +55,7 @@ impl Driver {
             }
             receiving.into_iter().for_each(|task| task.abort());
         });
+        self.node.outgoing.abandon();
     }
 
     fn gave_up(&self) {

@@ -28,6 +28,7 @@ mod metrics;
 mod nats;
 mod node;
 mod outgoing;
+mod publisher;
 #[cfg(feature = "redis")]
 mod redis;
 mod subscriptions;
@@ -43,6 +44,7 @@ use link::Engine;
 pub use memory::Memory;
 pub use metrics::BrokerMetrics;
 pub(crate) use node::{Entering, Node, NodeThread};
+pub use publisher::{Audience, Publisher};
 pub use topic::Topic;
 
 /// The environment's say.

@@ -169,6 +169,14 @@ impl Outgoing {
         self.filled.notify_one();
     }
 
+    /// Nobody sends any more: those who wait for a receipt are told so.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.queue.clear();
+        state.bytes = 0;
+    }
+
     /// How many envelopes wait.
     pub(crate) fn len(&self) -> usize {
         self.state.lock().queue.len()

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nexios::Message;
-use nexios::broker::{GapCause, Topic};
+use nexios::broker::{GapCause, Publisher, Topic};
 
 use crate::node::{Client, Node, send};
 use crate::servers::Server;
@@ -211,4 +211,28 @@ pub(crate) fn a_broker_that_stands_still_for_long_holds_up_nobody(server: &mut d
     let (there, client, published) = publish_around_a_freeze(server, Duration::from_secs(9));
     let lost = check(&there, &client, "here", published);
     println!("{lost} of {published} lost, gaps: {:?}", there.gaps());
+}
+
+pub(crate) fn a_publisher_reaches_everybody_without_serving(server: &mut dyn Server) {
+    let (one, other) = (Node::start(server.broker()), Node::start(server.broker()));
+    let (ann, bob) = (one.client("x", "ann"), other.client("y", "bob"));
+    let publisher = Publisher::connect_blocking(server.broker()).unwrap();
+    let router = publisher.router("chat");
+    for audience in [publisher.app(), router.clone()] {
+        audience.broadcast_blocking("to all").unwrap();
+        ann.expect(["to all"]);
+        bob.expect(["to all"]);
+    }
+    publisher.room("x").broadcast_blocking(&[1, 2, 3][..]).unwrap();
+    assert_eq!(ann.message(), Message::from(&[1, 2, 3][..]));
+    publisher.clients(["bob"]).broadcast_blocking("to bob").unwrap();
+    router.exclude(["ann"]).broadcast_blocking("not to ann").unwrap();
+    bob.expect(["to bob", "not to ann"]);
+    // Those that nobody waited for are sent before the publisher ends.
+    let room = publisher.room("x");
+    (0..1000).for_each(|n| drop(room.broadcast(format!("publisher {n}"))));
+    drop(publisher);
+    assert!(ann.numbered(QUIET)["publisher"].iter().copied().eq(0..1000));
+    assert!(room.broadcast_blocking("too late").is_err());
+    assert!(one.gaps().is_empty() && other.gaps().is_empty());
 }

@@ -24,6 +24,7 @@ macro_rules! contract {
             a_burst_is_delivered_or_declared
             a_broker_that_is_killed_comes_back_and_the_gap_is_declared
             local_delivery_waits_for_nobody
+            a_publisher_reaches_everybody_without_serving
         }
     };
     ($name:ident, $start:expr; $($behaviour:ident)*) => {

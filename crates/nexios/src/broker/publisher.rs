@@ -1,0 +1,204 @@
+//! Publishing without serving: from a script, a task queue, another service.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use nexios_engine::Message;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::envelope::{Kind, Options};
+use super::link::LinkError;
+use super::node::{Node, NodeThread};
+use super::topic::Topic;
+use super::{Broker, BrokerError};
+use crate::broadcast::ClientRef;
+
+/// Sends to the clients of an app without being a node of it.
+///
+/// ```
+/// # use nexios::{App, broker::Memory};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), nexios::broker::BrokerError> {
+/// # let broker = &Memory::new();
+/// use nexios::broker::Publisher;
+/// let publisher = Publisher::connect(broker).await?; // or "redis://…", "nats://…", "unix:/…"
+/// publisher.room("lobby").broadcast("The doors are open").await?;
+/// publisher.router("/chat").broadcast("Maintenance at noon").await?;
+/// publisher.clients(["ann"]).broadcast("Your report is done").await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A message is on its way when its future resolves: the broker has it. Where the broker is
+/// away that takes until it is back; the queue is bounded, and past its limit a message is
+/// refused at once. Any number of futures may be under way; they are sent in the order in which
+/// they were made. Dropping the publisher sends what is left, for a second at most.
+#[derive(Clone)]
+pub struct Publisher(Arc<NodeThread>);
+
+/// Whom a [`Publisher`] sends to.
+#[derive(Clone)]
+pub struct Audience {
+    node: Arc<Node>,
+    topic: Topic,
+    clients: Option<Vec<String>>,
+    exclude: Vec<String>,
+    key: Option<Arc<str>>,
+    compress: Option<bool>,
+}
+
+impl Publisher {
+    /// Connects to a broker, at most for its [`connect_timeout`](Broker::connect_timeout).
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub async fn connect(broker: impl Into<Broker>) -> Result<Self, BrokerError> {
+        let broker = broker.into();
+        let (sender, connected) = oneshot::channel();
+        let url = broker.display_url();
+        let connect = move || {
+            // Who asked may have given up; then the connection ends here.
+            let _ = sender.send(Publisher::connect_blocking(broker));
+        };
+        let unreachable = |reason: String| BrokerError::Unreachable { url, reason };
+        match std::thread::Builder::new().name("nexios-connect".into()).spawn(connect) {
+            Ok(_) => connected.await.unwrap_or_else(|error| Err(unreachable(error.to_string()))),
+            Err(error) => Err(unreachable(error.to_string())),
+        }
+    }
+
+    /// The same for a program without a runtime; it blocks.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub fn connect_blocking(broker: impl Into<Broker>) -> Result<Self, BrokerError> {
+        Ok(Publisher(Arc::new(NodeThread::start(&broker.into(), None)?)))
+    }
+
+    /// All clients of the app.
+    pub fn app(&self) -> Audience {
+        self.audience(Topic::App)
+    }
+
+    /// The clients of a router and of those below it: by its name, else by its full prefix.
+    pub fn router(&self, name: impl AsRef<str>) -> Audience {
+        self.audience(Topic::Router(name.as_ref().into()))
+    }
+
+    /// The members of a room.
+    pub fn room(&self, name: impl AsRef<str>) -> Audience {
+        self.audience(Topic::Room(name.as_ref().into()))
+    }
+
+    /// These clients, named by connection id or client id.
+    pub fn clients<I: IntoIterator<Item: Into<ClientRef>>>(&self, clients: I) -> Audience {
+        self.app().only(clients)
+    }
+
+    fn audience(&self, topic: Topic) -> Audience {
+        let (clients, exclude, key, compress) = Default::default();
+        Audience { node: self.0.node.clone(), topic, clients, exclude, key, compress }
+    }
+}
+
+impl Audience {
+    /// Only these of them.
+    #[must_use]
+    pub fn only<I: IntoIterator<Item: Into<ClientRef>>>(mut self, clients: I) -> Self {
+        self.clients = Some(names(clients));
+        self
+    }
+
+    /// All but these.
+    #[must_use]
+    pub fn exclude<I: IntoIterator<Item: Into<ClientRef>>>(mut self, clients: I) -> Self {
+        self.exclude.extend(names(clients));
+        self
+    }
+
+    /// Under [`SlowClient::Conflate`](crate::SlowClient::Conflate) a slow client gets only the newest message of this key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// `false` leaves messages uncompressed.
+    #[must_use]
+    pub fn compress(mut self, on: bool) -> Self {
+        self.compress = Some(on);
+        self
+    }
+
+    /// Sends a message; it is queued when this returns, and with the broker when the future resolves.
+    pub fn broadcast(
+        &self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send + 'static {
+        let (receipt, done) = oneshot::channel();
+        let (kind, clients) = match &self.clients {
+            Some(clients) => (Kind::ToClients, clients),
+            None => (Kind::Broadcast, &self.exclude),
+        };
+        let options = Options { key: self.key.as_deref(), compress: self.compress, clients: clients.clone() };
+        self.node.publish(kind, &self.topic, &message.into(), &options, Some(receipt));
+        async move {
+            let result = done.await.unwrap_or_else(|_| Err(LinkError::Lost("the publisher has ended".to_owned())));
+            result.map_err(|error| BrokerError::Refused(error.to_string()))
+        }
+    }
+
+    /// Sends a value as JSON, in a text message.
+    ///
+    /// # Errors
+    /// The value has no JSON form.
+    pub fn broadcast_json(
+        &self,
+        value: &impl Serialize,
+    ) -> serde_json::Result<impl Future<Output = Result<(), BrokerError>> + Send + 'static> {
+        Ok(self.broadcast(serde_json::to_string(value)?))
+    }
+
+    /// Sends a message and waits until the broker has it; for a program without a runtime.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`]
+    pub fn broadcast_blocking(&self, message: impl Into<Message>) -> Result<(), BrokerError> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut sending = std::pin::pin!(self.broadcast(message));
+        loop {
+            match sending.as_mut().poll(&mut context) {
+                Poll::Ready(result) => return result,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+}
+
+/// Wakes a thread that waits.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn names<I: IntoIterator<Item: Into<ClientRef>>>(clients: I) -> Vec<String> {
+    clients.into_iter().map(|client| client.into().to_string()).collect()
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("waiting", &self.0.node.outgoing.len()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Audience {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audience").field("topic", &self.topic).field("clients", &self.clients).finish_non_exhaustive()
+    }
+}
