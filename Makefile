@@ -59,7 +59,7 @@ test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer s
 test-interop: checked checked-python ## websockets, aiohttp, picows, npm ws, and Chromium on both chats
 	PYTHON=$(PYTHON) interop/run
 
-test-python: | has-cargo has-python ## The Python package, on asyncio and uvloop, on every CPython that is installed
+test-python: brokers | has-cargo has-python ## The Python package, on asyncio and uvloop, on every CPython that is installed
 	PYTHON=$(PYTHON) python/run-tests --every-version -q -n 2
 
 test-types: | has-cargo has-python ## Python: ruff, mypy on the package and on a typical app, stubtest

@@ -26,8 +26,10 @@ from nexios._chain import Next
 from nexios._nexios import Handle, WebSocket
 from nexios.app import NexiosApp
 from nexios.broadcast import Outcome, Room
-from nexios.exceptions import OutboxFull, WebSocketDisconnect, WebSocketException, WebSocketTypeError
+from nexios.broker import Broker, BrokerMetrics, Gap, MemoryBroker
+from nexios.exceptions import BrokerError, OutboxFull, WebSocketDisconnect, WebSocketException, WebSocketTypeError
 from nexios.metrics import MetricsSnapshot
+from nexios.publisher import AsyncPublisher, Publisher
 from nexios.rate_limit import RateLimit
 from nexios.request import Address, Headers
 from nexios.router import Route, WSRouter
@@ -35,13 +37,20 @@ from nexios.state import State, WebSocketState
 
 __all__ = [
     "Address",
+    "AsyncPublisher",
+    "Broker",
+    "BrokerError",
+    "BrokerMetrics",
+    "Gap",
     "Handle",
     "Headers",
+    "MemoryBroker",
     "MetricsSnapshot",
     "NexiosApp",
     "Next",
     "OutboxFull",
     "Outcome",
+    "Publisher",
     "RateLimit",
     "Room",
     "Route",

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from nexios._chain import Next
     from nexios._nexios import WebSocket
+    from nexios.broker import Gap
 
     Handler = Callable[[WebSocket], Coroutine[Any, Any, Any]]
     Middleware = Callable[[WebSocket, Next], Coroutine[Any, Any, Any]]
     Listener = Callable[[WebSocket], Coroutine[Any, Any, Any]]
     MessageListener = Callable[[WebSocket, str | bytes], Coroutine[Any, Any, Any]]
     DropListener = Callable[[WebSocket, list[str | bytes]], Coroutine[Any, Any, Any]]
+    GapListener = Callable[[Gap], Coroutine[Any, Any, Any]]
     ExceptionHandler = Callable[[WebSocket, Any], Coroutine[Any, Any, Any]]
     # Of one level, by class.
     ExceptionHandlers = dict[type[Exception], ExceptionHandler]
@@ -25,6 +27,7 @@ MiddlewareT = TypeVar("MiddlewareT", bound="Middleware")
 ListenerT = TypeVar("ListenerT", bound="Listener")
 MessageListenerT = TypeVar("MessageListenerT", bound="MessageListener")
 DropListenerT = TypeVar("DropListenerT", bound="DropListener")
+GapListenerT = TypeVar("GapListenerT", bound="GapListener")
 ExceptionHandlerT = TypeVar("ExceptionHandlerT", bound="ExceptionHandler")
 
 

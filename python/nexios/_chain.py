@@ -92,8 +92,10 @@ def acceptor(listeners: Sequence[Listener]) -> Callable[[WebSocket, str | None, 
     """``accept()`` where somebody listens for connects."""
 
     async def accept(ws: WebSocket, subprotocol: str | None, headers: Any) -> None:
-        ws._answer(subprotocol, headers)
+        entering = ws._answer(subprotocol, headers)
         try:
+            if entering is not None:
+                await entering
             for listener in listeners:
                 await listener(ws)
         finally:

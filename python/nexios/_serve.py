@@ -74,6 +74,11 @@ class Server:
         for fd in self._fds:
             self.loop.add_reader(fd, turn)
 
+    async def connect(self) -> None:
+        """Waits until the broker is reached, if there is one."""
+        if self.engine.has_broker:
+            await asyncio.to_thread(self.engine.connect)
+
     def listen(self, where: Listen) -> None:
         """Listens on a Unix socket, on a descriptor, or on a host and port."""
         tls = where.tls
@@ -114,12 +119,16 @@ class Server:
         tasks = self.engine.close()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
+        if self.engine.has_broker:
+            await asyncio.to_thread(self.engine.disconnect)
 
 
 def _app(root: WSRouter, built: _nexios.WsRouter) -> _nexios.App:
     if not isinstance(root, NexiosApp):
         return _nexios.App(built, {}, [], [], None)
-    return _nexios.App(built, root._server_settings, root._trusted_proxies, root._files, root._health, root._http)
+    return _nexios.App(
+        built, root._server_settings, root._trusted_proxies, root._files, root._health, root._http, root._broker
+    )
 
 
 @contextlib.asynccontextmanager
@@ -174,6 +183,7 @@ async def _serve(
 ) -> None:
     server = Server(root)
     try:
+        await server.connect()
         server.listen(where)
         for address in server.addresses:
             logger.info("listening on %s:%d", *address)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = ["run_workers"]
 
@@ -19,18 +20,26 @@ DELAY_MAX = 10.0
 SETTLED = 10.0
 
 
-def run_workers(arguments: Sequence[str], count: int, *, inherited: Sequence[int] = ()) -> int:
+def run_workers(
+    arguments: Sequence[str],
+    count: int,
+    *,
+    inherited: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+) -> int:
     """Keeps ``count`` processes running until SIGINT or SIGTERM; returns the exit code.
 
-    ``arguments`` are those of ``python -m nexios``; ``inherited`` are descriptors that the workers get.
+    ``arguments`` are those of ``python -m nexios``; ``inherited`` are descriptors that the workers get, and
+    ``environment`` is what they find besides this process's own.
     """
-    return asyncio.run(_Supervisor(arguments, inherited).run(count))
+    return asyncio.run(_Supervisor(arguments, inherited, environment or {}).run(count))
 
 
 class _Supervisor:
-    def __init__(self, arguments: Sequence[str], inherited: Sequence[int]) -> None:
+    def __init__(self, arguments: Sequence[str], inherited: Sequence[int], environment: Mapping[str, str]) -> None:
         self._command = [sys.executable, "-m", "nexios", *arguments]
         self._inherited = inherited
+        self._environment = {**os.environ, **environment}
         self._processes: set[asyncio.subprocess.Process] = set()
         self._stopping = asyncio.Event()
         self._signal = signal.SIGTERM
@@ -68,7 +77,9 @@ class _Supervisor:
 
     async def _work(self) -> tuple[int, int]:
         # A session of its own: Ctrl-C reaches the workers once, through the supervisor.
-        process = await asyncio.create_subprocess_exec(*self._command, pass_fds=self._inherited, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(
+            *self._command, pass_fds=self._inherited, env=self._environment, start_new_session=True
+        )
         self._processes.add(process)
         if self._stopping.is_set():
             _send(process, self._signal)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from nexios import _nexios
 from nexios._asgi import ASGIApp, Http
 from nexios._callable import require_async
+from nexios.broker import Broker, MemoryBroker, as_broker
 from nexios.router import WSRouter
 from nexios.settings import AppSettings, RouterSettings, ServerSettings
 
@@ -32,6 +33,9 @@ class NexiosApp(WSRouter):
         Those of routers, for all routes, and those of the server: see ``nexios.settings.AppSettings``.
     ``http``
         Any ASGI application: it answers the plain HTTP requests for all other paths.
+    ``broker``
+        Connects the nodes of the app: ``"unix:/run/hub.sock"``, ``"redis://host"``, ``"nats://host"``, or a
+        :class:`~nexios.Broker`; where it is not given, the environment's ``NEXIOS_BROKER`` counts.
     ``lifespan``
         A function of the app that gives an async context manager: what it does before ``yield`` is done before
         the server listens, the rest when the last connection is gone.
@@ -64,6 +68,7 @@ class NexiosApp(WSRouter):
         lifespan: Lifespan | None = None,
         health: str | None = None,
         http: ASGIApp | None = None,
+        broker: str | MemoryBroker | Broker | None = None,
         **settings: Unpack[AppSettings],
     ) -> None:
         self.lifespan = lifespan
@@ -71,6 +76,7 @@ class NexiosApp(WSRouter):
         self._server_settings = server
         self._trusted_proxies = list(trusted_proxies)
         self._health = health
+        self._broker = as_broker(broker)
         self._http = None if http is None else Http(http)
         self._files: list[tuple[str, str]] = []
         self._startup: list[Callable[[], Coroutine[Any, Any, Any]]] = []

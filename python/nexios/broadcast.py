@@ -16,7 +16,7 @@ __all__ = ["Connections", "Outcome", "Room"]
 
 
 class Outcome(int):
-    """How many clients a message goes to, in this process, when it was sent.
+    """How many clients a message goes to, on this node, when it was sent.
 
     ``dropped`` counts those left out because they are too slow. After ``broadcast_to``,
     ``unknown`` has the ids that nobody has, or with a broker ``forwarded`` does.
@@ -27,14 +27,23 @@ class Outcome(int):
     """
 
     dropped: int
+    #: Whether it went on its way: without a broker to the clients here, with one also into the queue of what
+    #: other nodes get. ``False`` where that is full, because the broker is away.
+    accepted: bool
     unknown: list[str]
     forwarded: list[str]
 
     def __new__(
-        cls, count: int = 0, dropped: int = 0, unknown: Iterable[str] = (), forwarded: Iterable[str] = ()
+        cls,
+        count: int = 0,
+        dropped: int = 0,
+        unknown: Iterable[str] = (),
+        forwarded: Iterable[str] = (),
+        accepted: bool = False,
     ) -> Self:
         outcome = super().__new__(cls, count)
         outcome.dropped = dropped
+        outcome.accepted = accepted
         outcome.unknown = list(unknown)
         outcome.forwarded = list(forwarded)
         return outcome
@@ -128,7 +137,7 @@ class Audience:
         ``compress=False`` leaves it uncompressed.
 
         >>> await app.broadcast({"news": "rain"})
-        Outcome(1, dropped=0, unknown=[], forwarded=[])
+        Outcome(1, dropped=0, accepted=True, unknown=[], forwarded=[])
         >>> await client.receive_json()
         {'news': 'rain'}
         >>> await app.broadcast("you know that already", exclude=ws) == 0
@@ -148,7 +157,7 @@ class Audience:
 
         >>> ws.client_id = "ann"
         >>> await app.broadcast_to(["ann", "bob"], "hello")
-        Outcome(1, dropped=0, unknown=['bob'], forwarded=[])
+        Outcome(1, dropped=0, accepted=True, unknown=['bob'], forwarded=[])
         >>> await client.receive_text()
         'hello'
         """

@@ -1,15 +1,22 @@
-"""The command ``nexios``: ``nexios run module:name`` and ``nexios routes module:name``."""
+"""The command ``nexios``: ``run``, ``routes`` and ``publish``."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import socket
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nexios._log import LEVELS, logger, show_log
+from nexios._nexios import Hub
 from nexios._target import TargetError, load, source_directories, split
+from nexios.broker import Broker
+from nexios.publisher import Publisher
+from nexios.router import WSRouter
 
 __all__ = ["main"]
 
@@ -36,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     routes = commands.add_parser("routes", help="list the routes of an app or a router", allow_abbrev=False)
     _add_target(routes)
     routes.set_defaults(command=list_routes)
+    _add_publish(commands.add_parser("publish", help="send a message to clients of an app", allow_abbrev=False))
     return whole
 
 
@@ -59,6 +67,39 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     # What workers are started with.
     run.add_argument("--reuse-port", action="store_true", help=argparse.SUPPRESS)
     run.set_defaults(command=run_app, parser=run)
+
+
+def _add_publish(publish: argparse.ArgumentParser) -> None:
+    publish.add_argument("--broker", metavar="URL", default=os.environ.get("NEXIOS_BROKER"), help="($NEXIOS_BROKER)")
+    publish.add_argument("--namespace", default="nexios", help="that of the app (%(default)s)")
+    whom = publish.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--room", metavar="R", help="to the members of a room")
+    whom.add_argument("--router", metavar="N", help="to the clients of a router: its name, or its full prefix")
+    whom.add_argument("--client", metavar="ID", action="append", help="to a client; may be given several times")
+    whom.add_argument("--all", action="store_true", help="to all clients")
+    publish.add_argument("message", metavar="MESSAGE", help="a text; - reads it from the standard input")
+    publish.set_defaults(command=publish_message, parser=publish)
+
+
+def publish_message(options: argparse.Namespace) -> int:
+    """``nexios publish``: returns when the broker has the message."""
+    if not options.broker:
+        options.parser.error("--broker is missing, and $NEXIOS_BROKER is not set")
+    try:
+        broker = Broker(options.broker, namespace=options.namespace)
+    except ValueError as error:
+        options.parser.error(str(error))
+    message = sys.stdin.read() if options.message == "-" else options.message
+    with Publisher(broker) as publisher:
+        if options.room is not None:
+            publisher.room(options.room).broadcast(message)
+        elif options.router is not None:
+            publisher.router(options.router).broadcast(message)
+        elif options.client:
+            publisher.clients(options.client).broadcast(message)
+        else:
+            publisher.app.broadcast(message)
+    return 0
 
 
 def _port(text: str) -> int:
@@ -96,7 +137,8 @@ def run_app(options: argparse.Namespace) -> int:
         return _run_and_reload(options)
     root = load(options.target)
     if options.workers > 1:
-        return _run_workers(options)
+        with _hub(root) as environment:
+            return _run_workers(options, environment)
     names = ("uds", "fd", "reuse_port", "ssl_certfile", "ssl_keyfile", "loop", "log_level", "access_log")
     root.run(options.host, options.port, **{name: getattr(options, name) for name in names})
     return 0
@@ -116,17 +158,33 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
     split(options.target)
 
 
-def _run_workers(options: argparse.Namespace) -> int:
+@contextlib.contextmanager
+def _hub(root: WSRouter) -> Iterator[dict[str, str]]:
+    """Connects the workers unless they have a broker of their own: what they find in their environment."""
+    if getattr(root, "_broker", None) is not None or os.environ.get("NEXIOS_BROKER"):
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="nexios-") as directory:
+        path = os.path.join(directory, "hub.sock")
+        hub = Hub(path)
+        try:
+            yield {"NEXIOS_BROKER": f"unix:{path}"}
+        finally:
+            hub.close()
+
+
+def _run_workers(options: argparse.Namespace, environment: dict[str, str]) -> int:
     from nexios._workers import run_workers
 
     if options.fd is not None:
-        return run_workers([*_arguments(options), "--fd", str(options.fd)], options.workers, inherited=[options.fd])
+        arguments = [*_arguments(options), "--fd", str(options.fd)]
+        return run_workers(arguments, options.workers, inherited=[options.fd], environment=environment)
     # Bound, but it does not listen: it keeps the port, and gets no connections.
     with _bound(options.host, options.port, reuse_port=True) as reserved:
         port = reserved.getsockname()[1]
         logger.info("%d workers on %s:%d", options.workers, options.host, port)
         where = ["--host", options.host, "--port", str(port), "--reuse-port"]
-        return run_workers([*_arguments(options), *where], options.workers)
+        return run_workers([*_arguments(options), *where], options.workers, environment=environment)
 
 
 def _run_and_reload(options: argparse.Namespace) -> int:

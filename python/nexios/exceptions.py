@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OutboxFull", "WebSocketDisconnect", "WebSocketException", "WebSocketTypeError"]
+__all__ = ["BrokerError", "OutboxFull", "WebSocketDisconnect", "WebSocketException", "WebSocketTypeError"]
 
 
 class WebSocketException(Exception):
@@ -71,4 +71,16 @@ class OutboxFull(RuntimeError):
     ... except OutboxFull:
     ...     print("too slow")
     too slow
+    """
+
+
+class BrokerError(ConnectionError):
+    """The broker cannot be reached, or has not taken a message.
+
+    >>> broker = Broker("unix:/nowhere/hub.sock", connect_timeout=0.1)
+    >>> try:
+    ...     Publisher(broker).app.broadcast("hello")
+    ... except BrokerError as error:
+    ...     print(error)
+    cannot reach the broker unix:/nowhere/hub.sock: No such file or directory (os error 2)
     """

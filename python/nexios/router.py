@@ -12,6 +12,7 @@ from nexios import _nexios
 from nexios._callable import (
     DropListenerT,
     ExceptionHandlerT,
+    GapListenerT,
     HandlerT,
     ListenerT,
     MessageListenerT,
@@ -20,6 +21,7 @@ from nexios._callable import (
 )
 from nexios._chain import Chain, acceptor, guarded, listener, message_listener
 from nexios.broadcast import Audience, Connections, Place, Room
+from nexios.broker import BrokerMetrics, gap_listener
 from nexios.metrics import MetricsSnapshot
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Route", "WSRouter"]
 
-Event = Literal["connect", "disconnect", "message", "drop"]
-EVENTS = ("connect", "disconnect", "message", "drop")
+Event = Literal["connect", "disconnect", "message", "drop", "gap"]
+EVENTS = ("connect", "disconnect", "message", "drop", "gap")
 
 
 class Route:
@@ -153,11 +155,14 @@ class WSRouter(Audience):
     def on(self, event: Literal["message"]) -> Callable[[MessageListenerT], MessageListenerT]: ...
     @overload
     def on(self, event: Literal["drop"]) -> Callable[[DropListenerT], DropListenerT]: ...
+    @overload
+    def on(self, event: Literal["gap"]) -> Callable[[GapListenerT], GapListenerT]: ...
     def on(self, event: Event) -> Callable[..., Any]:
-        """Listens to ``connect``, ``disconnect``, ``message`` or ``drop``.
+        """Listens to ``connect``, ``disconnect``, ``message``, ``drop`` or ``gap``.
 
         Listeners of a message also get the message, those of a drop a list of messages. They run one after another,
-        those of outer routers first.
+        those of outer routers first. Those of a gap get a :class:`~nexios.Gap` and no connection, once: clients of this
+        router, of one around it or below it, or of a room may have missed messages of other nodes.
 
         >>> @app.on("disconnect")
         ... async def gone(ws):
@@ -277,6 +282,22 @@ class WSRouter(Audience):
             return MetricsSnapshot()
         counters = engine.metrics()
         return MetricsSnapshot(causes=MappingProxyType(counters.pop("causes")), **counters)
+
+    def broker_metrics(self) -> BrokerMetrics | None:
+        """The counters of the app's broker, on any thread; ``None`` without one.
+
+        >>> app.broker_metrics() is None
+        True
+        >>> app = NexiosApp(broker=MemoryBroker())
+        >>> with TestClient(app):
+        ...     print(app.broker_metrics().connected)
+        True
+        """
+        engine = self._place.engine
+        counters = None if engine is None else engine.broker_metrics()
+        if counters is None:
+            return None
+        return BrokerMetrics(**counters | {"gaps": MappingProxyType(counters["gaps"])})
 
     # --- serving
 
@@ -405,6 +426,8 @@ class WSRouter(Audience):
             built.on_disconnect(listener(self._listeners["disconnect"], "disconnect"))
         if self._listeners["drop"]:
             built.on_drop(listener(self._listeners["drop"], "drop"))
+        if self._listeners["gap"]:
+            built.on_gap(gap_listener(self._listeners["gap"]))
         if handles is not None:
             handles.append((self, built.handle()))
         for child in self._children:

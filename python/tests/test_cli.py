@@ -263,6 +263,93 @@ async def test_workers_share_a_port_and_end_with_0(here):
         assert not any(is_alive(pid) for pid in pids)
 
 
+ROOMS = """
+import os
+from nexios import NexiosApp
+
+app = NexiosApp()
+
+@app.ws("/ws")
+async def member(ws):
+    await ws.accept()
+    await ws.join("all")
+    await ws.send_text(str(os.getpid()))
+    async for message in ws:
+        outcome = await app.room("all").broadcast(message)
+        assert outcome.accepted
+"""
+
+
+@contextlib.asynccontextmanager
+async def members_of(port, workers):
+    """A client of each worker; none of a worker that has one already."""
+    async with contextlib.AsyncExitStack() as stack:
+        members = {}
+        while len(members) < workers:
+            try:
+                ws = await stack.enter_async_context(connect(port))
+            except (OSError, EOFError, WebSocketException):
+                await asyncio.sleep(0.02)
+                continue
+            pid = int(await ws.recv())
+            if members.setdefault(pid, ws) is not ws:
+                await ws.close()
+        yield members
+
+
+async def test_a_broadcast_reaches_the_clients_of_all_workers(here):
+    (here / "main.py").write_text(ROOMS)
+    async with running(here, "--port", "0", "--workers", "3") as process:
+        port = (await said(process, r"3 workers on .*:(\d+)"))[1]
+        async with members_of(port, 3) as members:
+            for sender in members.values():
+                await sender.send("hello")
+                assert [await ws.recv() for ws in members.values()] == ["hello"] * 3
+            # A worker's end leaves the others connected, and its successor joins them.
+            victim, ws = members.popitem()
+            os.kill(victim, signal.SIGKILL)
+            await ws.wait_closed()
+            await said(process, rf"process {victim}\) was killed by SIGKILL")
+            async with members_of(port, 3) as again:
+                await again[max(again.keys() - members.keys())].send("back")
+                assert [await ws.recv() for ws in (*members.values(), *again.values())] == ["back"] * 5
+        code, output = await ended(process)
+        assert code == 0 and "Traceback" not in output, output
+
+
+async def test_messages_are_published_from_the_shell(here, tmp_path):
+    from nexios._nexios import Hub
+
+    (here / "main.py").write_text(ROOMS.replace("NexiosApp()", f'NexiosApp(broker="unix:{tmp_path}/hub.sock")'))
+    hub = Hub(tmp_path / "hub.sock")
+    try:
+        async with running(here, "--port", "0") as process:
+            port = (await said(process, r"listening on .*:(\d+)"))[1]
+            async with connect(port) as ws:
+                await ws.recv()
+                for whom in ["--room", "all"], ["--router", "/"], ["--all"], ["--client", "nobody"]:
+                    arguments = ["publish", "--broker", f"unix:{tmp_path}/hub.sock", *whom, whom[0].strip("-")]
+                    done = await asyncio.to_thread(nexios, here, *arguments)
+                    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+                assert [await ws.recv() for _ in range(2)] == ["room", "all"]
+    finally:
+        hub.close()
+
+
+@pytest.mark.parametrize(
+    "arguments, code, said",
+    [
+        (["--broker", "unix:/nowhere/hub.sock", "--all", "x"], 1, "cannot reach the broker unix:/nowhere/hub.sock: "),
+        (["--broker", "http://host", "--all", "x"], 2, "is no broker: write unix:/path"),
+        (["--all", "x"], 2, "--broker is missing, and $NEXIOS_BROKER is not set"),
+        (["--broker", "unix:x", "x"], 2, "one of the arguments --room --router --client --all is required"),
+    ],
+)
+def test_what_cannot_be_published_is_said(here, arguments, code, said):
+    done = nexios(here, "publish", *arguments)
+    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
 async def test_a_worker_that_died_is_replaced(here):
     async with running(here, "--port", "0", "--workers", "2") as process:
         port = (await said(process, r"2 workers on .*:(\d+)"))[1]

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::asgi::Asgi;
+use crate::broker::Broker;
 use crate::router::WsRouter;
 use crate::settings;
 
@@ -28,7 +29,8 @@ impl App {
 #[pymethods]
 impl App {
     #[new]
-    #[pyo3(signature = (router, server, trusted_proxies, files, health, http = None))]
+    #[pyo3(signature = (router, server, trusted_proxies, files, health, http = None, broker = None))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
         router: &WsRouter,
         server: &Bound<'_, PyDict>,
@@ -36,10 +38,11 @@ impl App {
         files: Vec<(String, std::path::PathBuf)>,
         health: Option<String>,
         http: Option<&Bound<'_, PyAny>>,
+        broker: Option<&Broker>,
     ) -> PyResult<Self> {
         let mut settings = nexios::ServerSettings::default();
         settings::server(server, &mut settings)?;
-        let mut app = nexios::App::new().mount(router.take()?).trusted_proxies(trusted_proxies);
+        let mut app = nexios::App::from(router.take()?).trusted_proxies(trusted_proxies);
         app = app.server(|server| *server = settings);
         let has_files = !files.is_empty();
         for (path, directory) in files {
@@ -51,6 +54,9 @@ impl App {
         if let Some(http) = http {
             let asgi = Arc::new(Asgi::new(http)?);
             app = app.front_http(move |request| asgi.answer(request));
+        }
+        if let Some(broker) = broker {
+            app = app.broker(broker.broker());
         }
         Ok(App { app: Mutex::new(Some(app)), files: has_files })
     }

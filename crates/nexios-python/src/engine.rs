@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nexios_engine::{Listener, Server};
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::app::App;
+use crate::broker;
+use crate::errors;
 use crate::host::Host;
 use crate::local::Local;
 
@@ -24,6 +27,9 @@ const CLOCK_STEP: Duration = Duration::from_millis(1);
 pub(crate) struct Engine {
     host: Local<Rc<Host>>,
     server: Server,
+    built: Arc<nexios::BuiltApp>,
+    broker: Mutex<Option<nexios::Connected>>,
+    log: tracing::Dispatch,
 }
 
 impl Engine {
@@ -49,7 +55,32 @@ impl Engine {
         let shard = server.shard(Instant::now())?;
         built.run_on(&server, &shard);
         let host = Host::new(event_loop, shard, app.files)?;
-        Ok(Engine { host: Local::new(host.clone(), &host), server })
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        Ok(Engine { host: Local::new(host.clone(), &host), server, built, broker: Mutex::default(), log })
+    }
+
+    #[getter]
+    fn has_broker(&self) -> bool {
+        self.built.has_broker()
+    }
+
+    /// Waits until the broker is reached; on any thread.
+    fn connect(&self, py: Python<'_>) -> PyResult<()> {
+        let connect = || tracing::dispatcher::with_default(&self.log, || self.built.connect());
+        let connected = py.detach(connect);
+        *self.broker.lock() = Some(connected.map_err(|error| errors::broker(py, &error))?);
+        Ok(())
+    }
+
+    /// Sends what waits for the broker and ends the connection; on any thread.
+    fn disconnect(&self, py: Python<'_>) {
+        let connected = self.broker.lock().take();
+        py.detach(|| drop(connected));
+    }
+
+    /// The counters of the broker, by the names of `BrokerMetrics`; on any thread.
+    fn broker_metrics<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.built.handle().broker_metrics().map(|metrics| broker::metrics(py, &metrics)).transpose()
     }
 
     /// The descriptors that the loop watches: the poller's, and the one on which other threads ring.
@@ -180,6 +211,15 @@ impl Engine {
     fn close(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
         let host = self.host()?.clone();
         host.close(py)
+    }
+}
+
+/// The broker's thread ends with it, and must not wait for the one that collects the garbage.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(connected) = self.broker.lock().take() {
+            Python::attach(|py| py.detach(|| drop(connected)));
+        }
     }
 }
 

@@ -17,6 +17,7 @@ struct Classes {
     exception: Py<PyType>,
     type_error: Py<PyType>,
     outbox_full: Py<PyType>,
+    broker: Py<PyType>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -30,6 +31,7 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             exception: class("WebSocketException")?,
             type_error: class("WebSocketTypeError")?,
             outbox_full: class("OutboxFull")?,
+            broker: class("BrokerError")?,
         })
     })
 }
@@ -37,6 +39,13 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
 fn raised<'py, A: pyo3::call::PyCallArgs<'py>>(py: Python<'py>, class: &Py<PyType>, args: A) -> PyErr {
     match class.bind(py).call1(args) {
         Ok(instance) => PyErr::from_value(instance),
+        Err(error) => error,
+    }
+}
+
+pub(crate) fn broker(py: Python<'_>, error: &nexios::broker::BrokerError) -> PyErr {
+    match classes(py) {
+        Ok(classes) => raised(py, &classes.broker, (error.to_string(),)),
         Err(error) => error,
     }
 }

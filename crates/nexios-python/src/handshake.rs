@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use crate::connection::Core;
 use crate::convert::{is_binary, with_bytes, with_text};
 use crate::errors;
+use crate::future::Waiting;
 
 pub(crate) fn accept(
     core: &Core,
@@ -24,6 +25,17 @@ pub(crate) fn accept(
     let answered = core.ws.answer(accept);
     core.host.settle(py);
     answered.map_err(|error| errors::to_python(py, &error))
+}
+
+/// With a broker: what is to be awaited before `accept()` returns.
+pub(crate) fn enter(core: &Core, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    let entering = core.ws.entering().map(|entering| {
+        Waiting::begin(py, &core.host, async move {
+            entering.await;
+            Ok(Python::attach(|py| py.None()))
+        })
+    });
+    entering.transpose()
 }
 
 pub(crate) fn refuse(

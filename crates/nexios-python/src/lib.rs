@@ -7,6 +7,7 @@
 
 mod app;
 mod asgi;
+mod broker;
 mod connection;
 mod convert;
 mod engine;
@@ -41,6 +42,8 @@ mod module {
     use crate::app::App;
     #[pymodule_export]
     use crate::asgi::AsgiRequest;
+    #[pymodule_export]
+    use crate::broker::{Broker, Hub, MemoryBroker, Publisher, Publishing};
     #[pymodule_export]
     use crate::engine::Engine;
     #[pymodule_export]

@@ -8,6 +8,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
+use crate::broker;
 use crate::convert::with_message;
 use crate::future::{Completed, Waiting};
 use crate::handle::Handle;
@@ -108,6 +109,11 @@ impl WsRouter {
         let listener = Arc::new(listener);
         let call = move |ws, messages: Vec<Message>| Run::new(ws, Call::Dropped(listener.clone(), messages));
         self.change(|router| router.on_drop(call))
+    }
+
+    /// Calls `listener(router, room, missed, cause)` on the thread of the event loop.
+    fn on_gap(&self, listener: Py<PyAny>) -> PyResult<()> {
+        self.change(|router| router.on_gap(move |gap| std::future::ready(broker::tell(&listener, &gap))))
     }
 
     fn mount(&self, router: &WsRouter) -> PyResult<()> {
@@ -232,7 +238,7 @@ fn begin(
     broadcast: impl Future<Output = Outcome> + 'static,
 ) -> PyResult<Py<PyAny>> {
     let to_python = move |py: Python<'_>, found: Outcome| {
-        outcome.call1(py, (found.count, found.dropped, found.unknown, found.forwarded))
+        outcome.call1(py, (found.count, found.dropped, found.unknown, found.forwarded, found.accepted))
     };
     let Some(engine) = engine else {
         // Nobody is served: there is nobody to wait for.
@@ -250,7 +256,7 @@ fn begin(
 }
 
 /// Connections, handles, or ids; one of them or several.
-fn client_refs(clients: &Bound<'_, PyAny>) -> PyResult<Vec<ClientRef>> {
+pub(crate) fn client_refs(clients: &Bound<'_, PyAny>) -> PyResult<Vec<ClientRef>> {
     if let Some(client) = client_ref(clients)? {
         return Ok(vec![client]);
     }

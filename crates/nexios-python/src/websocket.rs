@@ -7,7 +7,7 @@ use std::task::Waker;
 use nexios::{CloseCode, MessageRef};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBool, PyDict};
 
 use crate::connection::{Core, Known};
 use crate::convert::{to_json, with_bytes, with_message, with_text};
@@ -293,13 +293,20 @@ impl WebSocket {
         if let Some(accept) = &this.core()?.route.accept {
             return accept.call1(py, (slf, subprotocol, headers));
         }
-        this._answer(py, subprotocol, headers.map(|headers| headers.into_bound(py)))?;
+        let entering = this._answer(py, subprotocol, headers.map(|headers| headers.into_bound(py)))?;
         this._opened(py)?;
-        Completed::nothing(py)
+        entering.map_or_else(|| Completed::nothing(py), Ok)
     }
 
-    fn _answer(&self, py: Python<'_>, subprotocol: Option<String>, headers: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-        handshake::accept(self.core()?, py, subprotocol, headers.as_ref())
+    /// Answers the handshake; returns what is to be awaited then, if there is something.
+    fn _answer(
+        &self,
+        py: Python<'_>,
+        subprotocol: Option<String>,
+        headers: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        handshake::accept(self.core()?, py, subprotocol, headers.as_ref())?;
+        handshake::enter(self.core()?, py)
     }
 
     fn _opened(&self, py: Python<'_>) -> PyResult<()> {
@@ -571,7 +578,10 @@ impl WebSocket {
     /// True
     fn join(&self, py: Python<'_>, room: String) -> PyResult<Py<PyAny>> {
         let ws = self.ws()?.clone();
-        self.socket.here()?.at_once(py, async move { ws.join(room).await })
+        Waiting::begin(py, &self.core()?.host, async move {
+            let joined = ws.join(room).await;
+            Ok(Python::attach(|py| PyBool::new(py, joined).to_owned().into_any().unbind()))
+        })
     }
 
     /// Leaves a room; says whether the connection was in it.

@@ -246,6 +246,11 @@ impl From<WsRouter> for App {
 }
 
 impl BuiltApp {
+    /// Whether [`connect`](Self::connect) has something to do.
+    pub fn has_broker(&self) -> bool {
+        self.broker.is_some() || Broker::from_environment().is_some()
+    }
+
     /// Connects to the broker of the app, else to that of the environment, and waits until it
     /// is reached.
     ///

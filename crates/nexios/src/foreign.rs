@@ -13,6 +13,7 @@ use nexios_protocol::CloseCode;
 use crate::accept::{self, Accept};
 use crate::app::App;
 use crate::error::Result;
+use crate::handler::LocalFuture;
 use crate::hub::Target;
 use crate::rate_limit::{Limiter, RateLimit};
 use crate::room::Room;
@@ -37,6 +38,11 @@ impl WebSocket {
     /// As for [`accept_with`](Self::accept_with).
     pub fn answer(&self, accept: Accept) -> Result {
         accept::answer(self, accept)
+    }
+
+    /// With a broker, after [`answer`](Self::answer): resolves when `accept()` may return.
+    pub fn entering(&self) -> Option<LocalFuture<()>> {
+        accept::enter(self).map(|entering| -> LocalFuture<()> { Box::pin(entering.done()) })
     }
 
     /// `accept()` is over: from now on messages and the end are told to their listeners.

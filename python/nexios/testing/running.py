@@ -112,6 +112,7 @@ class RunningApp:
                 self._server = server = Server(self.root)
             self.root._place.on_fault = self.faults.note
             try:
+                await server.connect()
                 started.set_result(None)
                 await self._stop.wait()
                 await self._drain(server)

@@ -44,7 +44,7 @@ use link::Engine;
 pub use memory::Memory;
 pub use metrics::BrokerMetrics;
 pub(crate) use node::{Entering, Node, NodeThread};
-pub use publisher::{Audience, Publisher};
+pub use publisher::{Audience, Publisher, Publishing};
 pub use topic::Topic;
 
 /// The environment's say.
@@ -158,18 +158,32 @@ impl Broker {
         self
     }
 
-    /// How much may wait for the broker: 65,536 messages and 32 MiB if not set. What does not
-    /// fit is not [`accepted`](crate::Outcome::accepted).
-    pub fn outgoing_max(mut self, messages: usize, bytes: usize) -> Self {
-        (self.outgoing_messages_max, self.outgoing_bytes_max) = (messages, bytes);
+    /// How many messages may wait for the broker: 65,536 if not set. What does not fit is not
+    /// [`accepted`](crate::Outcome::accepted).
+    pub fn outgoing_messages_max(mut self, messages: usize) -> Self {
+        self.outgoing_messages_max = messages;
+        self
+    }
+
+    /// How many bytes may wait for the broker: 32 MiB if not set.
+    pub fn outgoing_bytes_max(mut self, bytes: usize) -> Self {
+        self.outgoing_bytes_max = bytes;
         self
     }
 
     /// How much of what came may wait for the clients here: 32 MiB if not set. What does not
     /// fit is a [`Gap`].
-    pub fn incoming_max(mut self, bytes: usize) -> Self {
+    pub fn incoming_bytes_max(mut self, bytes: usize) -> Self {
         self.incoming_bytes_max = bytes;
         self
+    }
+
+    /// Whether it can be one; whether it is there shows when it is connected.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn check(&self) -> Result<(), BrokerError> {
+        self.engine().map(drop)
     }
 
     /// The URL as it may be shown.

@@ -98,7 +98,10 @@ impl NodeThread {
         let node = Node::new(broker);
         let (ready, connected) = std::sync::mpsc::channel();
         let driver = driver::Driver { node: node.clone(), hub, engine, connect_timeout: broker.connect_timeout };
-        let thread = std::thread::Builder::new().name("nexios-broker".into()).spawn(move || driver.run(&ready));
+        // What it logs goes to where its app's log goes.
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let run = move || tracing::dispatcher::with_default(&log, || driver.run(&ready));
+        let thread = std::thread::Builder::new().name("nexios-broker".into()).spawn(run);
         let mut started = NodeThread { node, thread: None };
         let unreachable = |reason: String| BrokerError::Unreachable { url: broker.display_url(), reason };
         started.thread = Some(thread.map_err(|error| unreachable(error.to_string()))?);

@@ -1,7 +1,8 @@
 //! Publishing without serving: from a script, a task queue, another service.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::Thread;
 
 use nexios_engine::Message;
@@ -48,6 +49,10 @@ pub struct Audience {
     key: Option<Arc<str>>,
     compress: Option<bool>,
 }
+
+/// A message on its way to the broker.
+#[derive(Debug)]
+pub struct Publishing(oneshot::Receiver<Result<(), LinkError>>);
 
 impl Publisher {
     /// Connects to a broker, at most for its [`connect_timeout`](Broker::connect_timeout).
@@ -132,11 +137,9 @@ impl Audience {
         self
     }
 
-    /// Sends a message; it is queued when this returns, and with the broker when the future resolves.
-    pub fn broadcast(
-        &self,
-        message: impl Into<Message>,
-    ) -> impl Future<Output = Result<(), BrokerError>> + Send + 'static {
+    /// Sends a message; it is queued when this returns, and with the broker when what it returns
+    /// resolves. A program without a runtime calls [`wait`](Publishing::wait).
+    pub fn broadcast(&self, message: impl Into<Message>) -> Publishing {
         let (receipt, done) = oneshot::channel();
         let (kind, clients) = match &self.clients {
             Some(clients) => (Kind::ToClients, clients),
@@ -144,37 +147,42 @@ impl Audience {
         };
         let options = Options { key: self.key.as_deref(), compress: self.compress, clients: clients.clone() };
         self.node.publish(kind, &self.topic, &message.into(), &options, Some(receipt));
-        async move {
-            let result = done.await.unwrap_or_else(|_| Err(LinkError::Lost("the publisher has ended".to_owned())));
-            result.map_err(|error| BrokerError::Refused(error.to_string()))
-        }
+        Publishing(done)
     }
 
     /// Sends a value as JSON, in a text message.
     ///
     /// # Errors
     /// The value has no JSON form.
-    pub fn broadcast_json(
-        &self,
-        value: &impl Serialize,
-    ) -> serde_json::Result<impl Future<Output = Result<(), BrokerError>> + Send + 'static> {
+    pub fn broadcast_json(&self, value: &impl Serialize) -> serde_json::Result<Publishing> {
         Ok(self.broadcast(serde_json::to_string(value)?))
     }
+}
 
-    /// Sends a message and waits until the broker has it; for a program without a runtime.
+impl Publishing {
+    /// Blocks until the broker has the message.
     ///
     /// # Errors
     /// [`BrokerError::Refused`]
-    pub fn broadcast_blocking(&self, message: impl Into<Message>) -> Result<(), BrokerError> {
+    pub fn wait(mut self) -> Result<(), BrokerError> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut context = Context::from_waker(&waker);
-        let mut sending = std::pin::pin!(self.broadcast(message));
         loop {
-            match sending.as_mut().poll(&mut context) {
+            match Pin::new(&mut self).poll(&mut context) {
                 Poll::Ready(result) => return result,
                 Poll::Pending => std::thread::park(),
             }
         }
+    }
+}
+
+impl Future for Publishing {
+    type Output = Result<(), BrokerError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let receipt = ready!(Pin::new(&mut self.0).poll(cx));
+        let result = receipt.unwrap_or_else(|_| Err(LinkError::Lost("the publisher has ended".to_owned())));
+        Poll::Ready(result.map_err(|error| BrokerError::Refused(error.to_string())))
     }
 }
 

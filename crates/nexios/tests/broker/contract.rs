@@ -109,7 +109,7 @@ pub(crate) fn a_node_gets_only_what_it_has_clients_for(server: &mut dyn Server) 
 
 pub(crate) fn a_burst_is_delivered_or_declared(server: &mut dyn Server) {
     const BURST: u64 = 50_000;
-    let (here, there) = (Node::start(server.broker()), Node::start(server.broker().incoming_max(1 << 20)));
+    let (here, there) = (Node::start(server.broker()), Node::start(server.broker().incoming_bytes_max(1 << 20)));
     let client = there.client("x", "ann");
     let room = here.room("x");
     send(room.broadcast("here 0"));
@@ -158,7 +158,7 @@ pub(crate) fn a_broker_that_is_killed_comes_back_and_the_gap_is_declared(server:
 }
 
 pub(crate) fn local_delivery_waits_for_nobody(server: &mut dyn Server) {
-    let node = Node::start(server.broker().outgoing_max(10, 1 << 20));
+    let node = Node::start(server.broker().outgoing_messages_max(10));
     let client = node.client("x", "ann");
     server.kill();
     node.wait_until("disconnected", |node| !node.metrics().connected);
@@ -219,20 +219,20 @@ pub(crate) fn a_publisher_reaches_everybody_without_serving(server: &mut dyn Ser
     let publisher = Publisher::connect_blocking(server.broker()).unwrap();
     let router = publisher.router("chat");
     for audience in [publisher.app(), router.clone()] {
-        audience.broadcast_blocking("to all").unwrap();
+        audience.broadcast("to all").wait().unwrap();
         ann.expect(["to all"]);
         bob.expect(["to all"]);
     }
-    publisher.room("x").broadcast_blocking(&[1, 2, 3][..]).unwrap();
+    publisher.room("x").broadcast(&[1, 2, 3][..]).wait().unwrap();
     assert_eq!(ann.message(), Message::from(&[1, 2, 3][..]));
-    publisher.clients(["bob"]).broadcast_blocking("to bob").unwrap();
-    router.exclude(["ann"]).broadcast_blocking("not to ann").unwrap();
+    publisher.clients(["bob"]).broadcast("to bob").wait().unwrap();
+    router.exclude(["ann"]).broadcast("not to ann").wait().unwrap();
     bob.expect(["to bob", "not to ann"]);
     // Those that nobody waited for are sent before the publisher ends.
     let room = publisher.room("x");
     (0..1000).for_each(|n| drop(room.broadcast(format!("publisher {n}"))));
     drop(publisher);
     assert!(ann.numbered(QUIET)["publisher"].iter().copied().eq(0..1000));
-    assert!(room.broadcast_blocking("too late").is_err());
+    assert!(room.broadcast("too late").wait().is_err());
     assert!(one.gaps().is_empty() && other.gaps().is_empty());
 }

@@ -1,0 +1,240 @@
+//! Brokers, the hub, and publishing without serving.
+
+use std::time::Duration;
+
+use nexios::broker::{self, BrokerMetrics, Gap, Topic};
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::convert::with_message;
+use crate::errors;
+use crate::router::client_refs;
+
+/// Which broker, and how it is used; `place` is a URL or a `MemoryBroker`.
+///
+/// >>> broker = Broker("redis://:secret@localhost:6379", namespace="chat", connect_timeout=2)
+/// >>> broker
+/// Broker { url: "redis://localhost:6379", namespace: "chat", .. }
+/// >>> app = NexiosApp(broker=broker)
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct Broker(broker::Broker);
+
+impl Broker {
+    pub(crate) fn broker(&self) -> broker::Broker {
+        self.0.clone()
+    }
+}
+
+#[pymethods]
+impl Broker {
+    #[new]
+    #[pyo3(signature = (
+        place, *, namespace = None, connect_timeout = None, outgoing_messages_max = None, outgoing_bytes_max = None,
+        incoming_bytes_max = None,
+    ))]
+    fn new(
+        place: &Bound<'_, PyAny>,
+        namespace: Option<String>,
+        connect_timeout: Option<f64>,
+        outgoing_messages_max: Option<usize>,
+        outgoing_bytes_max: Option<usize>,
+        incoming_bytes_max: Option<usize>,
+    ) -> PyResult<Self> {
+        let mut broker = match (place.cast::<MemoryBroker>(), place.extract::<String>()) {
+            (Ok(memory), _) => broker::Broker::from(&memory.get().0),
+            (_, Ok(url)) => broker::Broker::new(url),
+            _ => return Err(PyTypeError::new_err("a broker is a URL or a MemoryBroker")),
+        };
+        if let Some(namespace) = namespace {
+            broker = broker.namespace(namespace);
+        }
+        if let Some(seconds) = connect_timeout {
+            let timeout = Duration::try_from_secs_f64(seconds).map_err(|error| value_error(&error))?;
+            broker = broker.connect_timeout(timeout);
+        }
+        if let Some(messages) = outgoing_messages_max {
+            broker = broker.outgoing_messages_max(messages);
+        }
+        if let Some(bytes) = outgoing_bytes_max {
+            broker = broker.outgoing_bytes_max(bytes);
+        }
+        if let Some(bytes) = incoming_bytes_max {
+            broker = broker.incoming_bytes_max(bytes);
+        }
+        broker.check().map_err(|error| value_error(&error))?;
+        Ok(Broker(broker))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
+
+/// A broker in memory, for several apps of one process: for tests.
+///
+/// >>> broker = MemoryBroker()
+/// >>> one, other = NexiosApp(broker=broker), NexiosApp(broker=broker)
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct MemoryBroker(broker::Memory);
+
+#[pymethods]
+impl MemoryBroker {
+    #[new]
+    fn new() -> Self {
+        MemoryBroker(broker::Memory::new())
+    }
+
+    /// Goes away, as a broker does whose machine fails.
+    ///
+    /// >>> broker = MemoryBroker()
+    /// >>> broker.stop()
+    /// >>> try:
+    /// ...     Publisher(Broker(broker, connect_timeout=0.1)).app.broadcast("hello")
+    /// ... except BrokerError as error:
+    /// ...     print(error)
+    /// cannot reach the broker in memory: the broker in memory is stopped
+    fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// Comes back: nodes connect again by themselves.
+    ///
+    /// >>> broker = MemoryBroker()
+    /// >>> broker.stop()
+    /// >>> broker.start()
+    /// >>> Publisher(broker).app.broadcast("hello")
+    fn start(&self) {
+        self.0.start();
+    }
+}
+
+/// The hub of the processes of one machine; it runs until `close()`.
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct Hub(Mutex<Option<broker::RunningHub>>);
+
+#[pymethods]
+impl Hub {
+    #[new]
+    fn new(path: std::path::PathBuf) -> PyResult<Self> {
+        Ok(Hub(Mutex::new(Some(broker::Hub::bind(path)?.start()?))))
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let running = self.0.lock().take();
+        py.detach(|| drop(running));
+    }
+}
+
+/// Sends to the clients of an app without being a node of it; on any thread.
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct Publisher(Mutex<Option<broker::Publisher>>);
+
+#[pymethods]
+impl Publisher {
+    #[new]
+    fn new(py: Python<'_>, broker: &Broker) -> PyResult<Self> {
+        let connected = py.detach(|| broker::Publisher::connect_blocking(broker.broker()));
+        Ok(Publisher(Mutex::new(Some(connected.map_err(|error| errors::broker(py, &error))?))))
+    }
+
+    /// Queues a message for a router, a room, or all.
+    #[pyo3(signature = (router, room, clients, message, exclude, key, compress))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+    fn publish(
+        &self,
+        router: Option<&str>,
+        room: Option<&str>,
+        clients: Option<&Bound<'_, PyAny>>,
+        message: &Bound<'_, PyAny>,
+        exclude: Option<&Bound<'_, PyAny>>,
+        key: Option<String>,
+        compress: Option<bool>,
+    ) -> PyResult<Publishing> {
+        let message = with_message(message, |message| message.to_message())?;
+        let publisher = self.0.lock().clone().ok_or_else(|| PyValueError::new_err("the publisher is closed"))?;
+        let mut audience = match (router, room) {
+            (Some(router), _) => publisher.router(router),
+            (None, Some(room)) => publisher.room(room),
+            (None, None) => publisher.app(),
+        };
+        if let Some(clients) = clients {
+            audience = audience.only(client_refs(clients)?);
+        }
+        if let Some(exclude) = exclude {
+            audience = audience.exclude(client_refs(exclude)?);
+        }
+        if let Some(key) = key {
+            audience = audience.key(key);
+        }
+        if let Some(on) = compress {
+            audience = audience.compress(on);
+        }
+        Ok(Publishing(Mutex::new(Some(audience.broadcast(message)))))
+    }
+
+    /// Sends what is left.
+    fn close(&self, py: Python<'_>) {
+        let publisher = self.0.lock().take();
+        py.detach(|| drop(publisher));
+    }
+}
+
+/// Its thread ends with it, and must not wait for the one that collects the garbage.
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let publisher = self.0.lock().take();
+        Python::attach(|py| py.detach(|| drop(publisher)));
+    }
+}
+
+/// A message on its way to the broker.
+#[pyclass(frozen, module = "nexios._nexios")]
+pub(crate) struct Publishing(Mutex<Option<broker::Publishing>>);
+
+#[pymethods]
+impl Publishing {
+    /// Blocks until the broker has it; on any thread, once.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        let publishing = self.0.lock().take();
+        let waited = py.detach(|| publishing.map_or(Ok(()), broker::Publishing::wait));
+        waited.map_err(|error| errors::broker(py, &error))
+    }
+}
+
+/// Calls a gap listener; what it starts runs later.
+pub(crate) fn tell(listener: &Py<PyAny>, gap: &Gap) {
+    let (router, room) = match &gap.topic {
+        Some(Topic::Router(name)) => (Some(&**name), None),
+        Some(Topic::Room(name)) => (None, Some(&**name)),
+        _ => (None, None),
+    };
+    Python::attach(|py| {
+        if let Err(error) = listener.call1(py, (router, room, gap.missed, gap.cause.name())) {
+            error.write_unraisable(py, None);
+        }
+    });
+}
+
+pub(crate) fn metrics<'py>(py: Python<'py>, metrics: &BrokerMetrics) -> PyResult<Bound<'py, PyDict>> {
+    let gaps = PyDict::new(py);
+    for (cause, count) in &metrics.gaps {
+        gaps.set_item(cause.name(), count)?;
+    }
+    let counters = PyDict::new(py);
+    counters.set_item("connected", metrics.connected)?;
+    counters.set_item("reconnects", metrics.reconnects)?;
+    counters.set_item("published", metrics.published)?;
+    counters.set_item("refused", metrics.refused)?;
+    counters.set_item("received", metrics.received)?;
+    counters.set_item("duplicates", metrics.duplicates)?;
+    counters.set_item("unreadable", metrics.unreadable)?;
+    counters.set_item("missed", metrics.missed)?;
+    counters.set_item("gaps", gaps)?;
+    Ok(counters)
+}
+
+fn value_error(error: &dyn std::fmt::Display) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}

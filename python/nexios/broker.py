@@ -1,0 +1,92 @@
+"""Brokers: what connects the nodes of one app, and what is missing when one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from nexios._log import logger
+from nexios._nexios import Broker, MemoryBroker
+
+__all__ = ["Broker", "BrokerMetrics", "Gap", "MemoryBroker"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """Clients here may have missed messages that were sent on other nodes.
+
+    >>> @app.on("gap")
+    ... async def reload(gap: Gap) -> None:
+    ...     await app.broadcast({"type": "reload"})
+    >>> Gap(room="lobby", missed=3)
+    Gap(router=None, room='lobby', missed=3, cause='hole')
+    """
+
+    #: The router that the messages were for, by its name or full prefix.
+    router: str | None = None
+    #: The room that they were for. Without both they may be any.
+    room: str | None = None
+    #: How many are missing, where that can be known.
+    missed: int | None = None
+    #: ``reconnect``, ``hole`` or ``overflow``.
+    cause: str = "hole"
+
+
+@dataclasses.dataclass(frozen=True)
+class BrokerMetrics:
+    """What an app's broker has done, at one moment: ``app.broker_metrics()``.
+
+    >>> app = NexiosApp(broker=MemoryBroker())
+    >>> with TestClient(app):
+    ...     metrics = app.broker_metrics()
+    >>> metrics.connected, metrics.refused, metrics.gaps["hole"]
+    (True, 0, 0)
+    """
+
+    #: Whether the broker is connected now.
+    connected: bool = False
+    #: How often a lost connection came back.
+    reconnects: int = 0
+    #: Messages that the broker has taken.
+    published: int = 0
+    #: Messages that it has not, or for which there was no room.
+    refused: int = 0
+    #: Messages that came from other nodes.
+    received: int = 0
+    #: Messages that came twice and were left out.
+    duplicates: int = 0
+    #: What came and is no message.
+    unreadable: int = 0
+    #: Messages that are known to be missing.
+    missed: int = 0
+    #: Gaps by cause.
+    gaps: Mapping[str, int] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+
+
+def as_broker(broker: str | MemoryBroker | Broker | None) -> Broker | None:
+    """A URL is a broker with default settings."""
+    return broker if broker is None or isinstance(broker, Broker) else Broker(broker)
+
+
+def gap_listener(
+    listeners: Sequence[Callable[[Gap], Coroutine[Any, Any, Any]]],
+) -> Callable[[str | None, str | None, int | None, str], None]:
+    """Starts a router's listeners in a task; their errors are logged."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def run(gap: Gap) -> None:
+        for listener in listeners:
+            try:
+                await listener(gap)
+            except Exception:
+                logger.exception("a gap listener failed")
+
+    def tell(router: str | None, room: str | None, missed: int | None, cause: str) -> None:
+        task = asyncio.get_running_loop().create_task(run(Gap(router, room, missed, cause)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    return tell

@@ -1,0 +1,198 @@
+"""Publishing without serving: from a script, a cron job, a task queue, another service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from nexios import _nexios
+from nexios.broker import Broker, MemoryBroker, as_broker
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["AsyncPublisher", "Publisher"]
+
+Names = str | Iterable[str]
+
+
+class _Target:
+    """Whom a message is for."""
+
+    def __init__(
+        self,
+        publisher: _nexios.Publisher,
+        router: str | None = None,
+        room: str | None = None,
+        clients: Names | None = None,
+    ) -> None:
+        self._publisher = publisher
+        self._router = router
+        self._room = room
+        self._clients = clients
+
+    def _publish(
+        self, message: Any, exclude: Names | None, key: str | None, compress: bool | None
+    ) -> _nexios.Publishing:
+        where = self._router, self._room, self._clients
+        return self._publisher.publish(*where, message, exclude, key, compress)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} router={self._router!r} room={self._room!r} clients={self._clients!r}>"
+
+
+class Audience(_Target):
+    """Whom a :class:`Publisher` sends to."""
+
+    def broadcast(
+        self, message: Any, *, exclude: Names | None = None, key: str | None = None, compress: bool | None = None
+    ) -> None:
+        """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON."""
+        self._publish(message, exclude, key, compress).wait()
+
+
+class AsyncAudience(_Target):
+    """Whom an :class:`AsyncPublisher` sends to."""
+
+    async def broadcast(
+        self, message: Any, *, exclude: Names | None = None, key: str | None = None, compress: bool | None = None
+    ) -> None:
+        """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON."""
+        await asyncio.to_thread(self._publish(message, exclude, key, compress).wait)
+
+
+class Publisher:
+    """Sends to the clients of an app without being a node of it.
+
+    >>> broker = MemoryBroker()  # or "redis://localhost", "nats://localhost", "unix:/run/hub.sock"
+    >>> app = NexiosApp(broker=broker)
+    >>> @app.ws("/ws")
+    ... async def member(ws):
+    ...     await ws.accept()
+    ...     await ws.join("lobby")
+    ...     await ws.send_text("welcome")
+    ...     await ws.wait_closed()
+    >>> with TestClient(app) as test, test.websocket_connect("/ws") as client, Publisher(broker) as publisher:
+    ...     client.receive_text()
+    ...     publisher.room("lobby").broadcast("The doors are open")
+    ...     client.receive_text()
+    'welcome'
+    'The doors are open'
+
+    ``async with`` gives an :class:`AsyncPublisher`, whose ``broadcast`` is awaited. The constructor does not
+    connect; ``with`` does, or the first use. ``BrokerError`` says that the broker cannot be reached.
+    """
+
+    def __init__(self, broker: str | MemoryBroker | Broker) -> None:
+        checked = as_broker(broker)
+        if checked is None:
+            raise TypeError("a publisher needs a broker")
+        self._broker = checked
+        self._connected: _nexios.Publisher | None = None
+
+    def _connect(self) -> _nexios.Publisher:
+        if self._connected is None:
+            self._connected = _nexios.Publisher(self._broker)
+        return self._connected
+
+    @property
+    def app(self) -> Audience:
+        """All clients of the app.
+
+        >>> with Publisher(MemoryBroker()) as publisher:
+        ...     publisher.app.broadcast("hello")
+        """
+        return Audience(self._connect())
+
+    def router(self, name: str) -> Audience:
+        """The clients of a router and of those below it: by its name, else by its full prefix.
+
+        >>> with Publisher(MemoryBroker()) as publisher:
+        ...     publisher.router("/chat").broadcast("hello")
+        """
+        return Audience(self._connect(), router=name)
+
+    def room(self, name: str) -> Audience:
+        """The members of a room.
+
+        >>> with Publisher(MemoryBroker()) as publisher:
+        ...     publisher.room("lobby").broadcast("hello")
+        """
+        return Audience(self._connect(), room=name)
+
+    def clients(self, clients: Names) -> Audience:
+        """These clients, named by connection id or client id.
+
+        >>> with Publisher(MemoryBroker()) as publisher:
+        ...     publisher.clients(["ann", "bob"]).broadcast("hello")
+        """
+        return Audience(self._connect(), clients=clients)
+
+    def close(self) -> None:
+        """Sends what is left, and ends the connection.
+
+        >>> publisher = Publisher(MemoryBroker())
+        >>> publisher.room("lobby").broadcast("hello")
+        >>> publisher.close()
+        """
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            connected.close()
+
+    def __enter__(self) -> Self:
+        self._connect()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> AsyncPublisher:
+        return AsyncPublisher(await asyncio.to_thread(self._connect))
+
+    async def __aexit__(self, *error: object) -> None:
+        await asyncio.to_thread(self.close)
+
+
+class AsyncPublisher:
+    """What ``async with Publisher(…)`` gives.
+
+    >>> async with Publisher(MemoryBroker()) as publisher:
+    ...     await publisher.room("lobby").broadcast({"doors": "open"})
+    """
+
+    def __init__(self, connected: _nexios.Publisher) -> None:
+        self._connected = connected
+
+    @property
+    def app(self) -> AsyncAudience:
+        """All clients of the app.
+
+        >>> async with Publisher(MemoryBroker()) as publisher:
+        ...     await publisher.app.broadcast("hello")
+        """
+        return AsyncAudience(self._connected)
+
+    def router(self, name: str) -> AsyncAudience:
+        """The clients of a router and of those below it: by its name, else by its full prefix.
+
+        >>> async with Publisher(MemoryBroker()) as publisher:
+        ...     await publisher.router("/chat").broadcast("hello")
+        """
+        return AsyncAudience(self._connected, router=name)
+
+    def room(self, name: str) -> AsyncAudience:
+        """The members of a room.
+
+        >>> async with Publisher(MemoryBroker()) as publisher:
+        ...     await publisher.room("lobby").broadcast("hello")
+        """
+        return AsyncAudience(self._connected, room=name)
+
+    def clients(self, clients: Names) -> AsyncAudience:
+        """These clients, named by connection id or client id.
+
+        >>> async with Publisher(MemoryBroker()) as publisher:
+        ...     await publisher.clients(["ann", "bob"]).broadcast("hello")
+        """
+        return AsyncAudience(self._connected, clients=clients)
