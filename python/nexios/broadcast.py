@@ -61,7 +61,10 @@ class Outcome(int):
         return int.__repr__(self)
 
     def __repr__(self) -> str:
-        return f"Outcome({int(self)}, dropped={self.dropped}, unknown={self.unknown}, forwarded={self.forwarded})"
+        return (
+            f"Outcome({int(self)}, dropped={self.dropped}, accepted={self.accepted}, unknown={self.unknown}, "
+            f"forwarded={self.forwarded})"
+        )
 
 
 class Place:

@@ -113,7 +113,11 @@ impl WsRouter {
 
     /// Calls `listener(router, room, missed, cause)` on the thread of the event loop.
     fn on_gap(&self, listener: Py<PyAny>) -> PyResult<()> {
-        self.change(|router| router.on_gap(move |gap| std::future::ready(broker::tell(&listener, &gap))))
+        let call = move |gap| {
+            broker::tell(&listener, &gap);
+            std::future::ready(())
+        };
+        self.change(|router| router.on_gap(call))
     }
 
     fn mount(&self, router: &WsRouter) -> PyResult<()> {

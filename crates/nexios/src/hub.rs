@@ -225,10 +225,13 @@ impl Hub {
 
     /// Forgets a room whose last member has left.
     pub(crate) fn left_room(&self, name: &str) {
-        let mut rooms = self.rooms.lock();
-        if rooms.by_name.get(name).is_some_and(|group| group.members() == 0)
-            && let (Some((name, _)), Some(node)) = (rooms.by_name.remove_entry(name), self.node())
-        {
+        let forgotten = {
+            let mut rooms = self.rooms.lock();
+            let is_empty = rooms.by_name.get(name).is_some_and(|group| group.members() == 0);
+            if is_empty { rooms.by_name.remove_entry(name) } else { None }
+        };
+        // Not under the lock: the broker's thread asks for rooms while it looks at its subscriptions.
+        if let (Some((name, _)), Some(node)) = (forgotten, self.node()) {
             node.left_room(&name);
         }
     }

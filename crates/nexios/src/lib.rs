@@ -98,3 +98,8 @@ pub use websocket::WebSocket;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So are those of the page on scaling.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/scaling.md")]
+struct Scaling;
