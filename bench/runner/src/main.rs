@@ -181,7 +181,7 @@ fn write_report(name: &str, to: Option<PathBuf>) -> Result<()> {
     };
     let goals = Goals::read(&folder().join("goals.toml"))?;
     let peers = peers::read(&folder().join("peers.toml"))?;
-    report::write(&Journal::open(journal_file(name))?, &goals, &peers, &places)?;
+    report::write(&Journal::open(journal_file(name))?, name, &goals, &peers, &places)?;
     println!("{}", places.page.display());
     Ok(())
 }

@@ -27,13 +27,13 @@ pub(crate) struct Places {
     pub(crate) link: String,
 }
 
-/// Writes everything.
-pub(crate) fn write(journal: &Journal, goals: &Goals, peers: &[Peer], places: &Places) -> Result<()> {
+/// Writes everything; `suite` is what was measured.
+pub(crate) fn write(journal: &Journal, suite: &str, goals: &Goals, peers: &[Peer], places: &Places) -> Result<()> {
     let results = Results::of(journal);
     ensure!(!results.measured.is_empty(), "nothing was measured yet: {} is empty", journal.file().display());
     fs::create_dir_all(&places.folder)?;
     let verdicts = goals.verdicts(&results);
-    let page = Page { results: &results, verdicts: &verdicts, peers, places };
+    let page = Page { suite, results: &results, verdicts: &verdicts, peers, places };
     fs::write(&places.page, page.text()?)?;
     fs::write(places.folder.join("runs.json"), runs(journal)?)?;
     Ok(())
@@ -69,7 +69,16 @@ pub(crate) fn print(journal: &Journal, goals: &Goals) {
     println!("{}", noise(&results));
 }
 
+/// What measures a suite, and what writes the page from it.
+fn commands(suite: &str) -> &'static str {
+    match suite {
+        "quick" => "make bench\nSUITE=quick make bench-report",
+        _ => "make bench-all      # a second call goes on where the first was interrupted\nmake bench-report",
+    }
+}
+
 struct Page<'a> {
+    suite: &'a str,
     results: &'a Results,
     verdicts: &'a [Verdict],
     peers: &'a [Peer],
@@ -80,8 +89,8 @@ impl Page<'_> {
     fn text(&self) -> Result<String> {
         let last = self.results.sessions.last().context("nothing was measured yet")?;
         let mut text = String::from(
-            "# Benchmarks\n\nWritten by `make bench-report` from the runs of `make bench-all`; edits are lost. How it \
-             is measured, and how to measure one thing only: [bench/README.md](bench/README.md).\n\n",
+            "# Benchmarks\n\nWritten by the commands under *Conditions*; edits are lost. How it is measured, and how to \
+             measure one thing only: [bench/README.md](bench/README.md).\n\n",
         );
         self.goals(&mut text);
         self.conditions(&mut text, last);
@@ -120,8 +129,7 @@ impl Page<'_> {
              - Server and load are pinned to a core each; every server has one thread, but for the section on two.\n\
              - CPU time is what the kernel books on the server's process (`/proc/<pid>/task/*/schedstat`).\n\
              - {}\n\n\
-             ```sh\nmake bench-all      # measure; a second call goes on where the first was interrupted\n\
-             make bench-report   # write this page\n```\n\n",
+             ```sh\n{}\n```\n\n",
             machine.processor,
             machine.cores,
             machine.memory_mib,
@@ -130,7 +138,8 @@ impl Page<'_> {
             revisions.join(", then "),
             last.seconds,
             last.warm_up,
-            noise(self.results)
+            noise(self.results),
+            commands(self.suite)
         );
     }
 
@@ -249,7 +258,8 @@ mod tests {
             toml::from_str("[[goal]]\nworkload = \"handshakes\"\npeer = \"nexios\"\nto = \"uwebsockets\"\nmax = 1.2")
                 .unwrap();
         let places = Places { page: folder.join("page.md"), folder: folder.join("charts"), link: "charts".to_owned() };
-        write(&journal, &goals, &crate::peers::read(&crate::folder().join("peers.toml")).unwrap(), &places).unwrap();
+        write(&journal, "all", &goals, &crate::peers::read(&crate::folder().join("peers.toml")).unwrap(), &places)
+            .unwrap();
 
         let text = fs::read_to_string(&places.page).unwrap();
         for part in [
