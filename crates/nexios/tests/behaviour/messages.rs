@@ -377,6 +377,13 @@ fn a_handler_that_has_received_and_then_waits_still_sees_the_end_behind_many_mes
     assert_eq!(seen[200], "Some(4001)");
 }
 
+async fn echo(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    loop {
+        ws.send(ws.receive().await?).await?;
+    }
+}
+
 /// Messages that come in one read, with what may stand between them.
 fn write_all(client: &crate::bench::Client) {
     client.write(|connection, out| {
@@ -394,12 +401,6 @@ fn write_all(client: &crate::bench::Client) {
 
 #[test]
 fn a_handler_gets_all_of_one_read_in_order_whatever_stands_between() {
-    async fn echo(ws: WebSocket) -> nexios::Result {
-        ws.accept().await?;
-        loop {
-            ws.send(ws.receive().await?).await?;
-        }
-    }
     let client = Bench::new(App::new().ws("/", echo)).connect("/");
     write_all(&client);
     let text = |text: &str| Seen::Text(text.into());
@@ -459,12 +460,6 @@ fn a_handler_that_closes_between_two_messages_gets_no_more() {
 
 #[test]
 fn a_text_that_is_no_utf8_behind_good_ones_is_1007_and_the_good_ones_are_answered() {
-    async fn echo(ws: WebSocket) -> nexios::Result {
-        ws.accept().await?;
-        loop {
-            ws.send(ws.receive().await?).await?;
-        }
-    }
     let client = Bench::new(App::new().ws("/", echo)).connect("/");
     client.write(|connection, out| {
         connection.send_message(out, OpCode::Text, b"good");
