@@ -47,6 +47,7 @@ impl Receiver {
                 Ok(envelope) => self.envelope(&envelope).await,
                 Err(error) => self.node.incoming.unreadable(error),
             },
+            Event::Entry(_) => {}
             Event::Overflow(lost) => self.overflow(lost),
             Event::Subscribed(topics) => topics.iter().for_each(|topic| self.tracker.forget(topic)),
             Event::Restored => self.gap(None, None, GapCause::Reconnect),

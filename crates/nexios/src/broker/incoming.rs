@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::envelope::{Envelope, NodeId, Unreadable};
+use super::log::Entry;
 use super::metrics::Counters;
 use super::topic::Topic;
 
@@ -32,6 +33,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) enum Event {
     Envelope(Bytes),
+    /// Of a room that remembers.
+    Entry(Entry),
     /// Envelopes that came when the queue was full: their topics, nodes and numbers.
     Overflow(HashMap<(Topic, NodeId), Span>),
     /// A new subscription: what was counted on these topics before does not count any more.
@@ -144,6 +147,11 @@ impl Sink {
         if !self.incoming.node.sent(&bytes) {
             self.incoming.push(bytes);
         }
+    }
+
+    /// An entry of a log has come, the node's own among them.
+    pub(crate) fn entry(&self, entry: Entry) {
+        self.incoming.tell(Event::Entry(entry));
     }
 
     /// The session is over.

@@ -13,6 +13,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::incoming::Sink;
+use super::log::{Append, Appended, Log, Page, Span};
+
+const NO_HISTORY: &str = "this broker keeps no history";
 
 /// A step of an engine; all run on the node's own thread.
 pub(crate) type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, LinkError>> + 'a>>;
@@ -35,6 +38,20 @@ pub(crate) trait Session {
     /// Ends subscriptions.
     fn unsubscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()>;
 
+    /// Appends to logs, in order. Each entry gets the next offset of its log, is kept, and goes to
+    /// the subscribers of its channel ([`Sink::entry`]), the one who appends among them, in one
+    /// step: two publishers see one order, and what is answered is stored.
+    fn append<'a>(&'a self, batch: &'a [Append]) -> Step<'a, Vec<Appended>> {
+        let _ = batch;
+        Box::pin(std::future::ready(Err(LinkError::Refused(NO_HISTORY.to_owned()))))
+    }
+
+    /// Reads entries of a log.
+    fn read<'a>(&'a self, log: &'a Log, span: Span) -> Step<'a, Page> {
+        let _ = (log, span);
+        Box::pin(std::future::ready(Err(LinkError::Refused(NO_HISTORY.to_owned()))))
+    }
+
     /// What this broker can do.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
@@ -46,6 +63,10 @@ pub(crate) trait Session {
 pub(crate) struct Capabilities {
     /// The longest envelope that it takes.
     pub(crate) envelope_bytes_max: usize,
+    /// Whether it keeps logs.
+    pub(crate) history: bool,
+    /// To how many replicas an append can be said to have gone.
+    pub(crate) replicas_max: u32,
 }
 
 /// An envelope on its way to the broker.
@@ -70,7 +91,7 @@ pub(crate) enum LinkError {
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Capabilities { envelope_bytes_max: 64 << 20 }
+        Capabilities { envelope_bytes_max: 64 << 20, history: false, replicas_max: 0 }
     }
 }
 

@@ -22,6 +22,7 @@ mod gap;
 mod hub;
 mod incoming;
 mod link;
+mod log;
 mod memory;
 mod metrics;
 #[cfg(feature = "nats")]
@@ -41,6 +42,7 @@ pub(crate) use envelope::{Envelope, Kind, Options};
 pub use gap::{Gap, GapCause};
 pub use hub::{Hub, RunningHub};
 use link::Engine;
+pub use log::{History, InvalidPosition, Nonce, Position};
 pub use memory::Memory;
 pub use metrics::BrokerMetrics;
 pub(crate) use node::{Entering, Node, NodeThread};

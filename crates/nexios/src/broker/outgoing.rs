@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn what_the_broker_does_not_take_is_refused() {
         let fixture = Fixture::new(10, 100_000);
-        fixture.outgoing.limit_to(Capabilities { envelope_bytes_max: 100 });
+        fixture.outgoing.limit_to(Capabilities { envelope_bytes_max: 100, ..Capabilities::default() });
         assert!(!fixture.push("a", &"x".repeat(100), 0));
         assert!(fixture.push("a", "x", 0));
     }

@@ -193,7 +193,7 @@ impl Session for RedisSession {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { envelope_bytes_max: ENVELOPE_BYTES_MAX }
+        Capabilities { envelope_bytes_max: ENVELOPE_BYTES_MAX, ..Capabilities::default() }
     }
 }
 
