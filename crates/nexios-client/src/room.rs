@@ -251,6 +251,20 @@ impl RoomShared {
         }
     }
 
+    /// The server could not send all. In a room that remembers the rest comes with the next
+    /// connection; `true` where the application waits for it already.
+    pub(crate) fn gap(&self, missed: Option<u64>) -> bool {
+        {
+            let mut places = self.places.lock();
+            if places.received.is_some() {
+                places.behind = true;
+                return self.queue.is_empty();
+            }
+        }
+        self.tell(RoomEvent::Gap { missed });
+        false
+    }
+
     /// Something that no position belongs to.
     pub(crate) fn tell(&self, event: RoomEvent) {
         let mut places = self.places.lock();
@@ -336,6 +350,17 @@ mod tests {
         for offset in max + 1..=max + 6 {
             assert_eq!(take(&room).await, Some(offset));
         }
+    }
+
+    #[tokio::test]
+    async fn a_gap_in_a_room_that_remembers_is_made_good_by_the_next_connection() {
+        let room = RoomShared::new("x", Some(at(0)));
+        entry(&room, 1);
+        assert!(!room.gap(None), "one waits still");
+        entry(&room, 4);
+        assert_eq!(take(&room).await, Some(1));
+        assert!(room.gap(None) && room.queue.is_empty());
+        assert_eq!(room.received(), Some(at(1)));
     }
 
     #[tokio::test]

@@ -182,7 +182,9 @@ impl Session {
         loop {
             tokio::select! {
                 message = transport.next() => match message.map(Incoming::parse) {
-                    Ok(Ok(incoming)) => self.take(incoming),
+                    Ok(Ok(incoming)) => if self.take(incoming) {
+                        return End::Another;
+                    },
                     Ok(Err(error)) => return End::Lost(CloseReason::lost(error)),
                     Err(reason) => return End::Lost(reason),
                 },
@@ -219,9 +221,14 @@ impl Session {
         Some(&self.questions.entry(id).or_insert(asked).frame)
     }
 
-    fn take(&mut self, incoming: Incoming) {
+    /// `true` where it takes another connection to go on.
+    fn take(&mut self, incoming: Incoming) -> bool {
         let (frame, payload) = match incoming {
-            Incoming::Message(message) => return self.shared.tell(Event::Message(message)),
+            Incoming::Message(message) => {
+                self.shared.tell(Event::Message(message));
+                return false;
+            }
+            Incoming::Frame(FromServer::Gap { room, missed }, _) => return self.gap(room, missed),
             Incoming::Frame(frame, payload) => (frame, payload),
         };
         match frame {
@@ -235,6 +242,12 @@ impl Session {
             FromServer::Closing { .. } | FromServer::Welcome { .. } | FromServer::Unknown => {}
             frame => self.tell_room(frame, payload),
         }
+        false
+    }
+
+    fn gap(&self, room: Option<String>, missed: Option<u64>) -> bool {
+        let rooms = room.map_or_else(|| self.shared.rooms(), |room| vec![self.shared.room(&room)]);
+        rooms.iter().filter(|room| room.gap(missed)).count() > 0
     }
 
     fn answer(&mut self, id: u64, answer: Result<Answer, RequestError>) {
@@ -261,10 +274,6 @@ impl Session {
                 }
             }
             FromServer::Left { room } => self.shared.room(&room).tell(RoomEvent::Left),
-            FromServer::Gap { room: Some(room), missed } => self.shared.room(&room).tell(RoomEvent::Gap { missed }),
-            FromServer::Gap { room: None, missed } => {
-                self.shared.rooms().iter().for_each(|room| room.tell(RoomEvent::Gap { missed }));
-            }
             FromServer::Presence { room, event, user, data } => {
                 let joined = event == "join";
                 self.shared.room(&room).tell(RoomEvent::Presence { joined, user, data });
