@@ -60,7 +60,10 @@ pub struct BuiltApp {
 
 /// An app's connection to its broker; dropped, it sends what waits and ends within a second.
 #[must_use = "dropping it ends the connection"]
-pub struct Connected(Option<NodeThread>);
+pub struct Connected {
+    broker: Option<NodeThread>,
+    hub: Arc<Hub>,
+}
 
 impl Default for App {
     fn default() -> Self {
@@ -257,11 +260,14 @@ impl BuiltApp {
     /// # Errors
     /// [`BrokerError`]
     pub fn connect(&self) -> Result<Connected, BrokerError> {
-        let Some(broker) = self.broker.clone().or_else(Broker::from_environment) else { return Ok(Connected(None)) };
-        self.hub.check_topics()?;
-        let thread = NodeThread::start(&broker, Some(self.hub.clone()))?;
-        self.hub.connect(thread.node.clone());
-        Ok(Connected(Some(thread)))
+        let hub = self.hub.clone();
+        let Some(broker) = self.broker.clone().or_else(Broker::from_environment) else {
+            return Ok(Connected { broker: None, hub });
+        };
+        hub.check_topics()?;
+        let thread = NodeThread::start(&broker, Some(Arc::downgrade(&hub)))?;
+        hub.connect(thread.node.clone());
+        Ok(Connected { broker: Some(thread), hub })
     }
 
     /// Makes a shard run this app: call it for each shard, before its first connection.
@@ -286,8 +292,15 @@ impl BuiltApp {
     }
 }
 
+impl Drop for Connected {
+    fn drop(&mut self) {
+        drop(self.broker.take());
+        self.hub.end();
+    }
+}
+
 impl std::fmt::Debug for Connected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Connected").field(&self.0.is_some()).finish()
+        f.debug_struct("Connected").field("broker", &self.broker.is_some()).finish_non_exhaustive()
     }
 }

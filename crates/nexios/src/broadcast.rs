@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nexios_engine::{Audience, Broadcast, Connection, ConnectionId, Message, Shard};
 
-use crate::broker::{Envelope, Kind, Options};
+use crate::broker::{Entry, Envelope, History, Kind, Options, Position};
 use crate::error::SendError;
 use crate::hub::{Hub, Target};
 use crate::registry;
@@ -31,8 +31,14 @@ pub struct Outcome {
     /// [`on_drop`](crate::WsRouter::on_drop) and the metrics.
     pub dropped: usize,
     /// Whether it went on its way: without a broker to the clients here, with one also into the
-    /// queue of what other nodes get. `false` where that is full, because the broker is away.
+    /// queue of what other nodes get. `false` where that is full, because the broker is away, and
+    /// where the broker of a room that remembers says no.
     pub accepted: bool,
+    /// Where the room remembers it: the broker has stored it. `None` of what is not remembered,
+    /// and where the broker has not said so within five seconds; what was accepted is stored once it is back.
+    pub stored: Option<Position>,
+    /// How many other servers of the broker have it, as far as the broker says so.
+    pub replicated: u32,
     /// The ids that nobody has: only of `broadcast_to`, and without a broker.
     pub unknown: Vec<String>,
     /// The ids that are looked for on other nodes: only with a broker.
@@ -69,6 +75,7 @@ pub struct Broadcasting {
     message: Message,
     exclude: Vec<ClientRef>,
     key: Option<Arc<str>>,
+    idempotency_key: Option<Arc<str>>,
     compress: Option<bool>,
 }
 
@@ -83,7 +90,7 @@ pub struct BroadcastingTo {
 
 impl Broadcasting {
     pub(crate) fn new(to: Option<(Arc<Hub>, Target)>, message: Message) -> Self {
-        Broadcasting { to, message, exclude: Vec::new(), key: None, compress: None }
+        Broadcasting { to, message, exclude: Vec::new(), key: None, idempotency_key: None, compress: None }
     }
 
     /// Leaves these clients out.
@@ -98,14 +105,27 @@ impl Broadcasting {
         self
     }
 
+    /// A room that remembers stores only the first message of a key within five minutes, so that
+    /// it does no harm to send one again of which nobody knows whether it was stored.
+    /// [`Outcome::stored`] is then the position of the first.
+    pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
     /// `false` leaves this message uncompressed.
     pub fn compress(mut self, on: bool) -> Self {
         self.compress = Some(on);
         self
     }
 
-    async fn run(self) -> Outcome {
-        let Some((hub, target)) = self.to else { return Outcome::default() };
+    async fn run(mut self) -> Outcome {
+        let Some((hub, target)) = self.to.take() else { return Outcome::default() };
+        if let Target::Room(room, _) = &target
+            && let Some(history) = hub.history(room)
+        {
+            return self.store(&hub, &target, room, history).await;
+        }
         let audience = target.audience();
         let named = hub.node().map_or_else(Vec::new, |_| self.exclude.clone());
         let exclude = find_all(&hub, &audience, self.exclude).await;
@@ -124,6 +144,32 @@ impl Broadcasting {
         hub.room_to_broadcast().await;
         let dropped = dropped + hub.share_of(members, missed);
         Outcome { count: members.saturating_sub(excluded + dropped), dropped, accepted, ..Outcome::default() }
+    }
+}
+
+impl Broadcasting {
+    /// Members of all nodes, of this one too, get it from the broker: in one order.
+    async fn store(self, hub: &Arc<Hub>, target: &Target, room: &Arc<str>, history: History) -> Outcome {
+        let Some(node) = hub.history_node() else { return Outcome::default() };
+        let clients = self.exclude.iter().map(ToString::to_string).collect();
+        let options = Options { key: self.key.as_deref(), compress: self.compress, clients };
+        let Some(stored) = node.append(room, history, &self.message, &options, self.idempotency_key) else {
+            return Outcome::default();
+        };
+        let excluded =
+            find_all(hub, &target.audience(), self.exclude).await.iter().filter(|found| found.member).count();
+        let count = hub.count(target).0.saturating_sub(excluded);
+        match stored.done().await {
+            Some(Ok(appended)) => Outcome {
+                count,
+                accepted: true,
+                stored: Some(appended.position),
+                replicated: appended.replicas,
+                ..Outcome::default()
+            },
+            Some(Err(_)) => Outcome::default(),
+            None => Outcome { count, accepted: true, ..Outcome::default() },
+        }
     }
 }
 
@@ -202,14 +248,39 @@ fn elsewhere(clients: &[ClientRef], mut is_here: impl FnMut(&ClientRef) -> bool)
 /// Passes on what another node has sent; `false` where some of the clients here miss it.
 pub(crate) async fn receive(hub: &Hub, envelope: &Envelope<'_>) -> bool {
     let Some(target) = hub.find(&envelope.topic) else { return true };
-    let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
     let message = envelope.message.to_message();
     if envelope.kind == Kind::ToClients {
+        let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
         deliver_all(hub, target.audience(), clients.into(), message, envelope.compress).await;
         hub.room_to_broadcast().await;
         return true;
     }
-    let mut broadcast = Broadcast::new(target.audience(), message);
+    publish_here(hub, target.audience(), message, envelope).await
+}
+
+/// Passes on an entry of a room that remembers; `false` where some of the clients here miss it.
+pub(crate) async fn pass_on(hub: &Hub, room: &str, entry: &Entry, envelope: &Envelope<'_>) -> bool {
+    let mut all = true;
+    for (group, framing) in hub.groups(room) {
+        let message = framing.message(room, entry, envelope);
+        all &= publish_here(hub, Audience::One(group.id()), message, envelope).await;
+    }
+    all
+}
+
+/// Tells the members of a room that remembers of messages that cannot be had any more.
+pub(crate) async fn tell_reset(hub: &Hub, room: &str, position: Position) {
+    for (group, framing) in hub.groups(room) {
+        if let Some(message) = framing.reset(room, position) {
+            // Those that it does not reach see that by the numbers of what follows.
+            hub.publish(&Arc::new(Broadcast::new(Audience::One(group.id()), message))).await;
+        }
+    }
+}
+
+async fn publish_here(hub: &Hub, audience: Audience, message: Message, envelope: &Envelope<'_>) -> bool {
+    let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
+    let mut broadcast = Broadcast::new(audience, message);
     let exclude = find_all(hub, &broadcast.audience, clients).await;
     broadcast.exclude = exclude.into_iter().map(|found| found.id).collect();
     broadcast.key = envelope.key.map(Into::into);

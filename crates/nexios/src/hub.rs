@@ -11,7 +11,9 @@ use nexios_engine::{Audience, Broadcast, Group, Shard, ShardHandle, SlowClient};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use crate::broker::{BrokerError, Entering, Gap, Node, Topic};
+use crate::broker::{
+    Broker, BrokerError, Declarations, Declared, Entering, Framing, Gap, History, Memory, Node, NodeThread, Topic,
+};
 use crate::event::GapListener;
 use crate::proxy::TrustedProxies;
 
@@ -32,6 +34,21 @@ pub(crate) struct Hub {
     pub(crate) proxies: TrustedProxies,
     /// Where the other nodes are, if the app has a broker.
     node: OnceLock<Arc<Node>>,
+    /// Which rooms remember.
+    declarations: Declarations,
+    /// Declared before the app was built: these are not forgotten.
+    declared_first: Mutex<Vec<Arc<Declared>>>,
+    /// What keeps their messages where there is no broker.
+    own_node: Mutex<OwnNode>,
+}
+
+/// A node whose broker is in this process; started with the first room that remembers.
+#[derive(Default)]
+enum OwnNode {
+    #[default]
+    Idle,
+    Running(NodeThread),
+    Ended,
 }
 
 /// The app's own values, by type.
@@ -67,8 +84,30 @@ pub(crate) enum Target {
 
 #[derive(Default)]
 struct Rooms {
-    by_name: HashMap<Arc<str>, Group>,
+    by_name: HashMap<Arc<str>, RoomGroup>,
     created: u32,
+}
+
+/// A room that has members, or soon will.
+struct RoomGroup {
+    group: Group,
+    /// How many are on their way into it: what is published meanwhile is for them, too.
+    expected: usize,
+}
+
+/// Keeps a room's group for a connection that is on its way into it.
+pub(crate) struct Expected {
+    hub: Arc<Hub>,
+    room: Arc<str>,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if let Some(room) = self.hub.rooms.lock().by_name.get_mut(&self.room) {
+            room.expected = room.expected.saturating_sub(1);
+        }
+        self.hub.left_room(&self.room);
+    }
 }
 
 /// A question that every shard answers.
@@ -84,6 +123,14 @@ impl Target {
     }
 }
 
+impl Rooms {
+    fn create(&mut self) -> Group {
+        let group = Group::new(ROOM_IDS | self.created);
+        self.created = self.created.wrapping_add(1) & !ROOM_IDS;
+        group
+    }
+}
+
 impl AppState {
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         self.0.insert(TypeId::of::<T>(), Arc::new(value));
@@ -92,8 +139,7 @@ impl AppState {
 
 impl Hub {
     pub(crate) fn new(routers: Vec<RouterGroup>, state: AppState, proxies: TrustedProxies) -> Self {
-        let (rooms, shards, node) = Default::default();
-        Hub { routers, rooms, shards, state, proxies, node }
+        Hub { routers, state, proxies, ..Hub::default() }
     }
 
     /// Makes the shards known. A shard calls it before its first connection, and shards may
@@ -116,6 +162,59 @@ impl Hub {
     /// From now on broadcasts go to other nodes, too; the first call counts.
     pub(crate) fn connect(&self, node: Arc<Node>) {
         self.node.get_or_init(|| node);
+    }
+
+    /// The room remembers so much from now on.
+    pub(crate) fn declare(&self, room: &Arc<str>, declared: &Arc<Declared>) {
+        self.declarations.declare(room, declared, |name| self.room(name).is_some());
+    }
+
+    /// The same for a room of an app that was not built yet.
+    pub(crate) fn declare_first(&self, room: &Arc<str>, declared: Arc<Declared>) {
+        self.declare(room, &declared);
+        self.declared_first.lock().push(declared);
+    }
+
+    /// How much a room remembers, if it does.
+    pub(crate) fn history(&self, room: &str) -> Option<History> {
+        self.declarations.find(room)
+    }
+
+    /// Where rooms that remember are kept: at the broker, else in this process.
+    pub(crate) fn history_node(self: &Arc<Self>) -> Option<Arc<Node>> {
+        if let Some(node) = self.node() {
+            return Some(node.clone());
+        }
+        let mut own = self.own_node.lock();
+        if matches!(*own, OwnNode::Idle) {
+            match NodeThread::start(&Broker::from(&Memory::new()), Some(Arc::downgrade(self))) {
+                Ok(thread) => *own = OwnNode::Running(thread),
+                Err(error) => tracing::error!(%error, "rooms cannot remember anything"),
+            }
+        }
+        match &*own {
+            OwnNode::Running(thread) => Some(thread.node.clone()),
+            OwnNode::Idle | OwnNode::Ended => None,
+        }
+    }
+
+    /// The node that has been started for rooms that remember, if one was.
+    pub(crate) fn own_node(&self) -> Option<Arc<Node>> {
+        match &*self.own_node.lock() {
+            OwnNode::Running(thread) => Some(thread.node.clone()),
+            OwnNode::Idle | OwnNode::Ended => None,
+        }
+    }
+
+    /// The app is not served any more.
+    pub(crate) fn end(&self) {
+        let ended = std::mem::replace(&mut *self.own_node.lock(), OwnNode::Ended);
+        drop(ended);
+    }
+
+    /// The groups of a room that has members here, and how an entry looks to each.
+    pub(crate) fn groups(&self, room: &str) -> Vec<(Group, Framing)> {
+        self.room(room).map(|group| (group, Framing::Plain)).into_iter().collect()
     }
 
     /// Two routers of one name would be one to other nodes.
@@ -204,22 +303,34 @@ impl Hub {
 
     /// The group of a room; a room without members has none.
     pub(crate) fn room(&self, name: &str) -> Option<Group> {
-        self.rooms.lock().by_name.get(name).cloned()
+        self.rooms.lock().by_name.get(name).map(|room| room.group.clone())
+    }
+
+    /// Makes the group of a room for a connection that will enter it.
+    pub(crate) fn expect(self: &Arc<Self>, room: &Arc<str>) -> Expected {
+        let mut rooms = self.rooms.lock();
+        match rooms.by_name.get_mut(room) {
+            Some(known) => known.expected += 1,
+            None => {
+                let group = rooms.create();
+                rooms.by_name.insert(room.clone(), RoomGroup { group, expected: 1 });
+            }
+        }
+        Expected { hub: self.clone(), room: room.clone() }
     }
 
     /// Lets `join` enter the room's group; the room exists from the first member on.
     pub(crate) fn join_room(&self, name: &str, join: impl FnOnce(&Group) -> bool) -> Option<(Arc<str>, Group)> {
         let mut rooms = self.rooms.lock();
-        if let Some((name, group)) = rooms.by_name.get_key_value(name) {
+        if let Some((name, RoomGroup { group, .. })) = rooms.by_name.get_key_value(name) {
             return join(group).then(|| (name.clone(), group.clone()));
         }
-        let group = Group::new(ROOM_IDS | rooms.created);
+        let group = rooms.create();
         if !join(&group) {
             return None;
         }
-        rooms.created = rooms.created.wrapping_add(1) & !ROOM_IDS;
         let name: Arc<str> = name.into();
-        rooms.by_name.insert(name.clone(), group.clone());
+        rooms.by_name.insert(name.clone(), RoomGroup { group: group.clone(), expected: 0 });
         Some((name, group))
     }
 
@@ -227,11 +338,13 @@ impl Hub {
     pub(crate) fn left_room(&self, name: &str) {
         let forgotten = {
             let mut rooms = self.rooms.lock();
-            let is_empty = rooms.by_name.get(name).is_some_and(|group| group.members() == 0);
+            let is_over = |room: &RoomGroup| room.group.members() == 0 && room.expected == 0;
+            let is_empty = rooms.by_name.get(name).is_some_and(is_over);
             if is_empty { rooms.by_name.remove_entry(name) } else { None }
         };
         // Not under the lock: the broker's thread asks for rooms while it looks at its subscriptions.
-        if let (Some((name, _)), Some(node)) = (forgotten, self.node()) {
+        let Some((name, _)) = forgotten else { return };
+        if let Some(node) = self.node().cloned().or_else(|| self.own_node()) {
             node.left_room(&name);
         }
     }
@@ -358,6 +471,19 @@ mod tests {
         assert_ne!(first.id(), other.id());
         assert!(first.id() >= ROOM_IDS);
         hub.left_room("lobby");
+        assert!(hub.room("lobby").is_none());
+    }
+
+    #[test]
+    fn a_room_is_there_for_whoever_is_on_the_way_into_it() {
+        let (hub, name) = (Arc::new(hub()), Arc::<str>::from("lobby"));
+        let (one, other) = (hub.expect(&name), hub.expect(&name));
+        let group = hub.room("lobby").unwrap();
+        drop(one);
+        assert_eq!(hub.room("lobby").unwrap().id(), group.id());
+        let (_, joined) = hub.join_room("lobby", |_| true).unwrap();
+        assert_eq!(joined.id(), group.id());
+        drop(other);
         assert!(hub.room("lobby").is_none());
     }
 

@@ -39,6 +39,7 @@ mod handler;
 mod host;
 mod http;
 mod hub;
+mod joining;
 mod middleware;
 mod options;
 mod origin;
@@ -69,6 +70,7 @@ pub use error::{
 pub use exception::{Exception, ExceptionHandler};
 pub use handle::Handle;
 pub use handler::{Handler, IntoResult, LocalFuture};
+pub use joining::Joined;
 pub use middleware::{Identity, Middleware, Next};
 pub use nexios_engine::{
     AcceptError, Binary, Cause, Compression, ConnectionId, ConnectionState, Message, MessageRef, MetricsSnapshot,

@@ -6,6 +6,7 @@ use nexios_engine::Message;
 use serde::Serialize;
 
 use crate::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
+use crate::broker::{Declared, History, ReadingHistory};
 use crate::handle::Handle;
 use crate::hub::{Hub, Target};
 use crate::router::{RouterHandle, members};
@@ -28,11 +29,68 @@ use crate::router::{RouterHandle, members};
 pub struct Room {
     app: RouterHandle,
     name: Arc<str>,
+    /// What it remembers, where this was made with it.
+    declared: Option<Arc<Declared>>,
 }
 
 impl Room {
     pub(crate) fn new(app: RouterHandle, name: &str) -> Self {
-        Room { app, name: name.into() }
+        Room { app, name: name.into(), declared: None }
+    }
+
+    /// The room remembers its messages: so many, each for so long.
+    ///
+    /// A broadcast to it is stored by the broker, without one in this process; all members get
+    /// all messages in one order, whoever sends them, and clients that were away get what they
+    /// missed: [`WebSocket::join_from`](crate::WebSocket::join_from).
+    ///
+    /// ```
+    /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+    /// use std::time::Duration;
+    /// use nexios::broker::History;
+    /// let room = ws.app().room("lobby").remembering(History::new(1000, Duration::from_secs(3600)));
+    /// let outcome = room.broadcast("hello").await;
+    /// assert!(outcome.stored.is_some());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Every node has to say the same. The app knows it, by name, for as long as there is a room
+    /// that was made with it, or a member, and then for `ttl` more (of rooms beyond 65,536 that
+    /// nobody holds those that were used least recently are forgotten); what is declared before
+    /// the app runs is not forgotten.
+    #[must_use = "the room that is returned remembers"]
+    pub fn remembering(mut self, history: History) -> Self {
+        let declared = Declared::new(history);
+        self.app.declare(&self.name, &declared);
+        self.declared = Some(declared);
+        self
+    }
+
+    /// Reads what the room remembers.
+    ///
+    /// ```
+    /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+    /// let page = ws.app().room("lobby").history().limit(20).await?;
+    /// for stored in &page.messages {
+    ///     ws.send(stored.message.clone()).await?;
+    /// }
+    /// let next = ws.app().room("lobby").history().since(page.position).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// It fails with [`BrokerError::Unavailable`](crate::broker::BrokerError::Unavailable) where
+    /// the broker does not answer within five seconds, or keeps no history.
+    pub fn history(&self) -> ReadingHistory {
+        ReadingHistory::new(self.declaring_hub().map(|hub| (hub, self.name.clone())))
+    }
+
+    /// The hub, with the declaration renewed.
+    fn declaring_hub(&self) -> Option<Arc<Hub>> {
+        let hub = self.app.hub()?;
+        if let Some(declared) = &self.declared {
+            hub.declare(&self.name, declared);
+        }
+        Some(hub)
     }
 
     /// Its name.
@@ -50,7 +108,8 @@ impl Room {
         members(self.target()).await
     }
 
-    /// Sends a message to all of them.
+    /// Sends a message to all of them. A room that [remembers](Self::remembering) stores it first:
+    /// [`Outcome::stored`](crate::Outcome::stored).
     pub fn broadcast(&self, message: impl Into<Message>) -> Broadcasting {
         Broadcasting::new(self.target(), message.into())
     }
@@ -63,7 +122,7 @@ impl Room {
         Ok(self.broadcast(serde_json::to_string(value)?))
     }
 
-    /// Sends a message to some of them.
+    /// Sends a message to some of them. No room remembers it.
     pub fn broadcast_to<I: IntoIterator<Item: Into<ClientRef>>>(
         &self,
         clients: I,
@@ -73,7 +132,7 @@ impl Room {
     }
 
     pub(crate) fn target(&self) -> Option<(Arc<Hub>, Target)> {
-        let hub = self.app.hub()?;
+        let hub = self.declaring_hub()?;
         let group = hub.room(&self.name);
         Some((hub, Target::Room(self.name.clone(), group)))
     }

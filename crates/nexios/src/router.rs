@@ -4,10 +4,11 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use nexios_engine::{Message, Settings, Shard, SlowClient};
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
-use crate::broker::{BrokerMetrics, Gap};
+use crate::broker::{BrokerMetrics, Declared, Gap};
 use crate::event::{Listeners, gap_listener, listener, listener_with};
 use crate::exception::{AnyExceptionHandler, Exception, ExceptionHandler};
 use crate::handle::Handle;
@@ -57,7 +58,14 @@ pub struct WsRouter {
 ///
 /// Before the app runs there is nobody to reach, and the count is 0.
 #[derive(Clone, Default)]
-pub struct RouterHandle(Arc<OnceLock<Place>>);
+pub struct RouterHandle(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    place: OnceLock<Place>,
+    /// Rooms that remember, until there is an app that knows of them.
+    declared: Mutex<Vec<(Arc<str>, Arc<Declared>)>>,
+}
 
 impl Default for WsRouter {
     fn default() -> Self {
@@ -241,15 +249,35 @@ impl WsRouter {
 impl RouterHandle {
     /// Puts the router into its place; the first call counts.
     pub(crate) fn place(&self, place: Place) {
-        self.0.get_or_init(|| place);
+        self.0.place.get_or_init(|| place);
+        self.tell_declared();
     }
 
     pub(crate) fn hub(&self) -> Option<Arc<Hub>> {
-        self.0.get().map(|place| place.hub.clone())
+        self.0.place.get().map(|place| place.hub.clone())
+    }
+
+    /// A room remembers; where there is no app yet, it is told once there is one.
+    pub(crate) fn declare(&self, room: &Arc<str>, declared: &Arc<Declared>) {
+        if let Some(hub) = self.hub() {
+            return hub.declare(room, declared);
+        }
+        let mut waiting = self.0.declared.lock();
+        waiting.retain(|(name, _)| name != room);
+        waiting.push((room.clone(), declared.clone()));
+        drop(waiting);
+        self.tell_declared();
+    }
+
+    fn tell_declared(&self) {
+        let Some(hub) = self.hub() else { return };
+        for (room, declared) in std::mem::take(&mut *self.0.declared.lock()) {
+            hub.declare_first(&room, declared);
+        }
     }
 
     pub(crate) fn target(&self) -> Option<(Arc<Hub>, Target)> {
-        let place = self.0.get()?;
+        let place = self.0.place.get()?;
         Some((place.hub.clone(), Target::Routers(place.ids.clone())))
     }
 
@@ -303,14 +331,16 @@ impl RouterHandle {
         members(self.target()).await
     }
 
-    /// The counters of the app's broker; `None` without one.
+    /// The counters of the app's broker; without one those of what keeps its rooms that remember;
+    /// `None` where there is neither.
     pub fn broker_metrics(&self) -> Option<BrokerMetrics> {
-        Some(self.0.get()?.hub.node()?.counters.snapshot())
+        let hub = &self.0.place.get()?.hub;
+        Some(hub.node().cloned().or_else(|| hub.own_node())?.counters.snapshot())
     }
 
     /// The app's own value of this type; [`App::state`](crate::App::state) sets it.
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.0.get()?.hub.state()
+        self.0.place.get()?.hub.state()
     }
 }
 

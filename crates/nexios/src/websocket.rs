@@ -13,6 +13,7 @@ use nexios_protocol::{CloseCode, InvalidCloseCode};
 
 use crate::accept::{Accept, Accepting};
 use crate::auth;
+use crate::broker::Framing;
 use crate::companion;
 use crate::error::{Error, IntoCloseCode, Result};
 use crate::handle::Handle;
@@ -452,10 +453,15 @@ impl WebSocket {
     // --- rooms
 
     /// Enters a room; returns whether the connection is in it now: only a connected one can be.
+    /// Of a room that remembers it gets what comes from now on; [`join_from`](Self::join_from)
+    /// begins earlier.
     pub async fn join(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
-        if self.rare(|rare| rare.rooms.iter().any(|(name, _)| **name == *room)) {
+        if self.is_in_room(room) {
             return self.connection_state() == ConnectionState::Connected;
+        }
+        if let Some(node) = self.node_that_remembers(room) {
+            return self.resume(node, room.into(), None, Framing::Plain).await.is_some();
         }
         let joined = self.route().hub.join_room(room, |group| self.connection().join(group));
         let Some((name, group)) = joined else { return false };
@@ -487,6 +493,18 @@ impl WebSocket {
     }
 
     // --- for the framework
+
+    pub(crate) fn is_in_room(&self, room: &str) -> bool {
+        self.rare_if_any(|rare| rare.rooms.iter().any(|(name, _)| **name == *room).then_some(())).is_some()
+    }
+
+    /// Enters a room that the broker's side knows of already.
+    pub(crate) fn enter_room(&self, room: &str) -> bool {
+        let joined = self.route().hub.join_room(room, |group| self.connection().join(group));
+        let is_in = joined.is_some();
+        self.rare(|rare| rare.rooms.extend(joined));
+        is_in
+    }
 
     pub(crate) fn service(&self) -> Option<Rc<ShardService>> {
         self.connection().shard().service()

@@ -1,12 +1,13 @@
 //! From what other nodes have sent to the clients here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::envelope::{Envelope, Kind, NodeId};
 use super::gap::{Arrival, Gap, GapCause, Tracker};
-use super::incoming::{Event, Span};
+use super::history::Following;
+use super::incoming::{Event, Overflow, Span};
 use super::node::Node;
 use super::topic::Topic;
 use crate::broadcast;
@@ -17,18 +18,21 @@ const EVENTS_PER_TURN: usize = 64;
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
 
 /// Passes on what arrives, as fast as the clients here take it.
-pub(crate) async fn receive(node: Arc<Node>, hub: Arc<Hub>) {
-    let mut receiver = Receiver { node, hub, tracker: Tracker::default() };
+pub(crate) async fn receive(node: Arc<Node>, hub: Weak<Hub>) {
+    let following = Following::new(node.clone());
+    let mut receiver = Receiver { node, tracker: Tracker::default(), following };
     let mut cleaned = Instant::now();
     loop {
         for _ in 0..EVENTS_PER_TURN {
             let event = receiver.node.incoming.next().await;
-            receiver.take(event).await;
+            let Some(hub) = hub.upgrade() else { return };
+            receiver.take(&hub, event).await;
         }
         if cleaned.elapsed() > CLEAN_EVERY {
             cleaned = Instant::now();
             let subscriptions = &receiver.node.subscriptions;
             receiver.tracker.sweep(|topic| subscriptions.contains(topic), cleaned);
+            receiver.following.sweep(|topic| subscriptions.contains(topic));
         }
         tokio::task::yield_now().await;
     }
@@ -36,55 +40,68 @@ pub(crate) async fn receive(node: Arc<Node>, hub: Arc<Hub>) {
 
 struct Receiver {
     node: Arc<Node>,
-    hub: Arc<Hub>,
     tracker: Tracker,
+    following: Following,
 }
 
 impl Receiver {
-    async fn take(&mut self, event: Event) {
+    async fn take(&mut self, hub: &Arc<Hub>, event: Event) {
         match event {
             Event::Envelope(bytes) => match Envelope::parse(&bytes) {
-                Ok(envelope) => self.envelope(&envelope).await,
+                Ok(envelope) => self.envelope(hub, &envelope).await,
                 Err(error) => self.node.incoming.unreadable(error),
             },
-            Event::Entry(_) => {}
-            Event::Overflow(lost) => self.overflow(lost),
-            Event::Subscribed(topics) => topics.iter().for_each(|topic| self.tracker.forget(topic)),
-            Event::Restored => self.gap(None, None, GapCause::Reconnect),
+            Event::Entry(entry) => self.following.entry(hub, entry).await,
+            Event::Overflow(Overflow { envelopes, rooms }) => {
+                self.overflow(hub, envelopes);
+                self.following.lost(hub, &rooms);
+            }
+            Event::Subscribed(topics) => {
+                topics.iter().for_each(|topic| self.tracker.forget(topic));
+                self.following.subscribed(hub, &topics);
+            }
+            Event::Live(topics) => self.following.lost(hub, &topics),
+            Event::Restored => {
+                self.gap(hub, None, None, GapCause::Reconnect);
+                self.following.restored(hub);
+            }
+            Event::Attach(attach) => self.following.attach(hub, attach),
+            Event::Read(done) => self.following.read_done(hub, done).await,
+            Event::Tick => self.following.tick(Instant::now()),
         }
     }
 
-    async fn envelope(&mut self, envelope: &Envelope<'_>) {
+    async fn envelope(&mut self, hub: &Arc<Hub>, envelope: &Envelope<'_>) {
         match self.tracker.arrived(envelope, Instant::now()) {
             Arrival::Duplicate if envelope.kind == Kind::Mark => return,
             Arrival::Duplicate => return self.node.counters.duplicate(),
             Arrival::New { missed: 0 } => {}
-            Arrival::New { missed } => self.gap(Some(&envelope.topic), Some(missed), GapCause::Hole),
+            Arrival::New { missed } => self.gap(hub, Some(&envelope.topic), Some(missed), GapCause::Hole),
         }
         if envelope.kind == Kind::Mark {
             return;
         }
         self.node.counters.received();
-        if !broadcast::receive(&self.hub, envelope).await {
-            self.gap(Some(&envelope.topic), Some(1), GapCause::Overflow);
+        if !broadcast::receive(hub, envelope).await {
+            self.gap(hub, Some(&envelope.topic), Some(1), GapCause::Overflow);
         }
     }
 
-    fn overflow(&mut self, lost: HashMap<(Topic, NodeId), Span>) {
+    fn overflow(&mut self, hub: &Hub, lost: HashMap<(Topic, NodeId), Span>) {
         let mut missed = HashMap::<Topic, u64>::new();
         for ((topic, node), span) in lost {
             let count = self.tracker.skipped(&topic, node, span.first, span.next, Instant::now());
             *missed.entry(topic).or_default() += count;
         }
         for (topic, count) in missed.into_iter().filter(|(_, count)| *count > 0) {
-            self.gap(Some(&topic), Some(count), GapCause::Overflow);
+            self.gap(hub, Some(&topic), Some(count), GapCause::Overflow);
         }
     }
 
-    fn gap(&self, topic: Option<&Topic>, missed: Option<u64>, cause: GapCause) {
+    fn gap(&self, hub: &Hub, topic: Option<&Topic>, missed: Option<u64>, cause: GapCause) {
         let gap = Gap { topic: topic.cloned(), missed, cause };
         tracing::warn!(%gap, "messages of other nodes are missing");
         self.node.counters.gap(&gap);
-        self.hub.tell_gap(&gap);
+        hub.tell_gap(&gap);
     }
 }

@@ -1,18 +1,18 @@
 //! The node's thread: keeps a session with the broker, and moves messages both ways.
 
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::time::{interval, sleep, timeout};
 
-use super::deliver;
 use super::envelope::Kind;
 use super::incoming::{Event, Sink};
 use super::link::{Engine, Frame, LinkError, Session};
 use super::node::Node;
 use super::subscriptions::SWEEP_EVERY;
 use super::topic::Topic;
+use super::{Broker, BrokerError, deliver};
 use crate::hub::Hub;
 
 /// A broker that does not answer for so long is taken for lost.
@@ -29,19 +29,19 @@ const SWEEPS_PER_CLEANING: u32 = 240;
 pub(crate) struct Driver {
     pub(crate) node: Arc<Node>,
     /// A publisher has none: nothing arrives.
-    pub(crate) hub: Option<Arc<Hub>>,
+    pub(crate) hub: Option<Weak<Hub>>,
     pub(crate) engine: Box<dyn Engine>,
-    pub(crate) connect_timeout: Duration,
+    pub(crate) broker: Broker,
 }
 
-type Ready = Sender<Result<(), String>>;
+type Ready = Sender<Result<(), BrokerError>>;
 
 impl Driver {
     /// Runs until the node stops; says when the broker is reached, or that it is not.
     pub(crate) fn run(self, ready: &Ready) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => return tell(ready, Err(error.to_string())),
+            Err(error) => return tell(ready, Err(self.unreachable(&error))),
         };
         runtime.block_on(async {
             let receiving = self.hub.clone().map(|hub| tokio::spawn(deliver::receive(self.node.clone(), hub)));
@@ -52,28 +52,41 @@ impl Driver {
             tokio::select! {
                 () = self.drive(ready) => {}
                 () = stopped => self.gave_up(),
+                never = self.release() => match never {},
             }
             receiving.into_iter().for_each(|task| task.abort());
         });
         self.node.outgoing.abandon();
+        self.node.appends.abandon();
+        self.node.reads.close();
+        self.node.incoming.close();
+    }
+
+    fn unreachable(&self, reason: &dyn std::fmt::Display) -> BrokerError {
+        BrokerError::Unreachable { url: self.broker.display_url(), reason: reason.to_string() }
     }
 
     fn gave_up(&self) {
-        let waiting = self.node.outgoing.len();
+        let waiting = self.node.outgoing.len() + self.node.appends.len();
         if waiting > 0 {
             tracing::warn!(waiting, "messages did not reach the broker before the end");
         }
     }
 
     async fn drive(&self, ready: &Ready) {
-        let first = timeout(self.connect_timeout, self.connect_first()).await;
+        let connect_timeout = self.broker.connect_timeout;
+        let first = timeout(connect_timeout, self.connect_first()).await;
         let (mut session, mut sink) = match first {
             Ok(Ok(session)) => session,
-            Ok(Err(reason)) => return tell(ready, Err(reason.to_string())),
+            Ok(Err(reason)) => return tell(ready, Err(self.unreachable(&reason))),
             Err(_) => {
-                return tell(ready, Err(format!("no answer within {} s", self.connect_timeout.as_secs_f32())));
+                let late = format!("no answer within {} s", connect_timeout.as_secs_f32());
+                return tell(ready, Err(self.unreachable(&late)));
             }
         };
+        if let Some(error) = self.broker.lacks(session.capabilities()) {
+            return tell(ready, Err(error));
+        }
         let mut unconfirmed = None;
         let mut told = Some(ready);
         loop {
@@ -89,7 +102,7 @@ impl Driver {
 
     /// A broker that says no at once will not say yes later; one that is not there may come.
     async fn connect_first(&self) -> Result<(Box<dyn Session>, Sink), LinkError> {
-        let end = Instant::now() + self.connect_timeout;
+        let end = Instant::now() + self.broker.connect_timeout;
         loop {
             let sink = self.node.incoming.sink();
             match self.engine.connect(sink.clone()).await {
@@ -124,6 +137,7 @@ impl Driver {
     ) -> Result<(), LinkError> {
         let node = &*self.node;
         node.outgoing.limit_to(session.capabilities());
+        node.appends.limit_to(session.capabilities());
         self.subscribe(session, &node.subscriptions.begin()).await?;
         node.subscriptions.up();
         node.counters.connected(true);
@@ -137,7 +151,8 @@ impl Driver {
         }
         tokio::select! {
             reason = sink.ended() => Err(LinkError::Lost(reason)),
-            published = self.publish(session, unconfirmed) => published,
+            sent = async { tokio::try_join!(self.publish(session, unconfirmed), self.append(session)) } => sent.map(drop),
+            error = self.read(session) => error.map(|never| match never {}),
             error = self.follow(session) => error.map(|never| match never {}),
             never = self.tend() => match never {},
         }
@@ -165,6 +180,43 @@ impl Driver {
         }
     }
 
+    /// Appends batch after batch to the logs of rooms; one that is not confirmed is said again to
+    /// the next session.
+    async fn append(&self, session: &dyn Session) -> Result<(), LinkError> {
+        let appends = &self.node.appends;
+        while let Some(batch) = appends.batch().await {
+            appends.begun(batch.len());
+            let result = match answered(session.append(&batch)).await {
+                Err(lost @ LinkError::Lost(_)) => return Err(lost),
+                result => result,
+            };
+            if let (Err(error), 1) = (&result, batch.len()) {
+                tracing::error!(%error, "the broker refuses to store a message");
+            }
+            let (stored, refused) = appends.conclude(batch.len(), result);
+            self.node.counters.stored(stored);
+            self.node.counters.refused(refused);
+        }
+        Ok(())
+    }
+
+    /// Answers what is asked of logs.
+    async fn read(&self, session: &dyn Session) -> Result<std::convert::Infallible, LinkError> {
+        let one = || async {
+            loop {
+                let question = self.node.reads.next().await;
+                match answered(session.read(&question.log, question.span)).await {
+                    // Whoever asks is told by the end of the question, and asks the next session.
+                    Err(lost @ LinkError::Lost(_)) => return Err::<std::convert::Infallible, _>(lost),
+                    answer => question.answer(answer),
+                }
+            }
+        };
+        // So many questions are under way at the same time.
+        let (never, _, _, _) = tokio::try_join!(one(), one(), one(), one())?;
+        Ok(never)
+    }
+
     fn conclude(&self, batch: Vec<Frame>, result: &Result<(), LinkError>) {
         let is_message = |frame: &&Frame| frame.bytes.get(1) != Some(&(Kind::Mark as u8));
         let messages = batch.iter().filter(is_message).count();
@@ -190,7 +242,12 @@ impl Driver {
             }
             self.node.incoming.tell(Event::Subscribed(changes.subscribe.clone()));
             self.subscribe(session, &changes.subscribe).await?;
+            self.node.incoming.tell(Event::Live(changes.subscribe));
         }
+    }
+
+    fn has_clients(&self, topic: &Topic) -> bool {
+        self.hub.as_ref().and_then(Weak::upgrade).is_some_and(|hub| hub.has_clients(topic))
     }
 
     async fn subscribe(&self, session: &dyn Session, topics: &[Topic]) -> Result<(), LinkError> {
@@ -202,6 +259,21 @@ impl Driver {
         Ok(())
     }
 
+    /// Lets those go on who have waited long enough, whether the broker is there or not.
+    async fn release(&self) -> std::convert::Infallible {
+        let mut ticks = interval(SWEEP_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = Instant::now();
+            self.node.appends.release(now);
+            self.node.reads.release(now);
+            if self.node.incoming.is_awaited() {
+                self.node.incoming.tell(Event::Tick);
+            }
+        }
+    }
+
     /// What is done from time to time.
     async fn tend(&self) -> std::convert::Infallible {
         let mut ticks = interval(SWEEP_EVERY);
@@ -210,7 +282,7 @@ impl Driver {
             ticks.tick().await;
             let now = Instant::now();
             self.node.outgoing.mark_silent(now);
-            self.node.subscriptions.sweep(now, |topic| self.hub.as_ref().is_some_and(|hub| hub.has_clients(topic)));
+            self.node.subscriptions.sweep(now, |topic| self.has_clients(topic));
             if sweeps.is_multiple_of(SWEEPS_PER_CLEANING) {
                 self.node.outgoing.forget_idle(now);
             }
@@ -219,12 +291,12 @@ impl Driver {
     }
 }
 
-async fn answered(step: impl Future<Output = Result<(), LinkError>>) -> Result<(), LinkError> {
+async fn answered<T>(step: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
     let late = |_| LinkError::Lost(format!("no answer within {} s", ANSWER_MAX.as_secs()));
     timeout(ANSWER_MAX, step).await.map_err(late)?
 }
 
-fn tell(ready: &Ready, result: Result<(), String>) {
+fn tell(ready: &Ready, result: Result<(), BrokerError>) {
     // Who started the node waits for this; it may have been given up.
     let _ = ready.send(result);
 }

@@ -41,6 +41,9 @@ pub enum GapCause {
     Hole,
     /// More arrived than this node could pass on to its clients.
     Overflow,
+    /// A room that remembers could not be brought up to date: the broker has begun another epoch,
+    /// or does not keep any more what is missing.
+    Reset,
 }
 
 impl GapCause {
@@ -50,6 +53,7 @@ impl GapCause {
             GapCause::Reconnect => "reconnect",
             GapCause::Hole => "hole",
             GapCause::Overflow => "overflow",
+            GapCause::Reset => "reset",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What has come from the broker and waits for the clients here: a bounded queue.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::envelope::{Envelope, NodeId, Unreadable};
+use super::history::{Attach, ReadDone};
 use super::log::Entry;
 use super::metrics::Counters;
 use super::topic::Topic;
 
-/// Besides its bytes each envelope costs about this much.
+/// Besides its bytes each envelope or entry costs about this much.
 const ENVELOPE_COST: usize = 64;
 
 pub(crate) struct Incoming {
@@ -27,6 +28,9 @@ pub(crate) struct Incoming {
 struct State {
     queue: VecDeque<Event>,
     bytes: usize,
+    closed: bool,
+    /// Clients wait to join rooms.
+    awaited: bool,
 }
 
 /// What happened, in order.
@@ -35,12 +39,29 @@ pub(crate) enum Event {
     Envelope(Bytes),
     /// Of a room that remembers.
     Entry(Entry),
-    /// Envelopes that came when the queue was full: their topics, nodes and numbers.
-    Overflow(HashMap<(Topic, NodeId), Span>),
+    /// What came when the queue was full.
+    Overflow(Overflow),
     /// A new subscription: what was counted on these topics before does not count any more.
     Subscribed(Vec<Topic>),
+    /// What is published on these topics from now on arrives.
+    Live(Vec<Topic>),
     /// Another session after one that was lost.
     Restored,
+    /// A client joins a room that remembers.
+    Attach(Attach),
+    /// What the broker had of a room that remembers.
+    Read(ReadDone),
+    /// Time has passed while a client waited to join.
+    Tick,
+}
+
+/// What did not fit.
+#[derive(Default, Debug)]
+pub(crate) struct Overflow {
+    /// Envelopes: their topics, nodes and numbers.
+    pub(crate) envelopes: HashMap<(Topic, NodeId), Span>,
+    /// Rooms that remember: what did not fit is read from the broker.
+    pub(crate) rooms: HashSet<Topic>,
 }
 
 /// Numbers from `first` to the one before `next`.
@@ -86,31 +107,54 @@ impl Incoming {
     fn take(&self) -> Option<Event> {
         let mut state = self.state.lock();
         let event = state.queue.pop_front()?;
-        if let Event::Envelope(bytes) = &event {
-            state.bytes -= bytes.len() + ENVELOPE_COST;
-        }
+        state.bytes -= event.cost();
         Some(event)
     }
 
     /// Something other than an envelope has happened.
     pub(crate) fn tell(&self, event: Event) {
-        self.state.lock().queue.push_back(event);
-        self.filled.notify_one();
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.queue.push_back(event);
+            drop(state);
+            self.filled.notify_one();
+        }
     }
 
-    fn push(&self, bytes: Bytes) {
+    /// Nobody takes events any more: those who wait for an answer to one get none.
+    pub(crate) fn close(&self) {
         let mut state = self.state.lock();
-        let cost = bytes.len() + ENVELOPE_COST;
+        state.closed = true;
+        state.bytes = 0;
+        let events = std::mem::take(&mut state.queue);
+        drop(state);
+        drop(events);
+    }
+
+    /// Whether somebody waits for time to pass.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.state.lock().awaited
+    }
+
+    pub(crate) fn set_awaited(&self, awaited: bool) {
+        self.state.lock().awaited = awaited;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// An envelope or an entry has come.
+    fn push(&self, event: Event) {
+        let mut state = self.state.lock();
+        let cost = event.cost();
         // Behind a first that is lost all are, until there is room for some.
         let overflowing = matches!(state.queue.back(), Some(Event::Overflow(_))) && state.bytes > self.bytes_max / 2;
-        if state.bytes + cost <= self.bytes_max && !overflowing {
+        if state.bytes + cost <= self.bytes_max && !overflowing && !state.closed {
             state.bytes += cost;
-            state.queue.push_back(Event::Envelope(bytes));
-        } else {
-            match Envelope::parse(&bytes) {
-                Ok(envelope) => state.overflow(&envelope),
-                Err(error) => self.unreadable(error),
-            }
+            state.queue.push_back(event);
+        } else if let Err(error) = state.overflow(&event) {
+            self.unreadable(error);
         }
         drop(state);
         self.filled.notify_one();
@@ -128,16 +172,41 @@ impl Incoming {
     }
 }
 
-impl State {
-    fn overflow(&mut self, envelope: &Envelope<'_>) {
-        if !matches!(self.queue.back(), Some(Event::Overflow(_))) {
-            self.queue.push_back(Event::Overflow(HashMap::new()));
+impl Event {
+    fn cost(&self) -> usize {
+        match self {
+            Event::Envelope(bytes) => bytes.len() + ENVELOPE_COST,
+            Event::Entry(entry) => entry.envelope.len() + ENVELOPE_COST,
+            _ => 0,
         }
-        let Some(Event::Overflow(lost)) = self.queue.back_mut() else { return };
+    }
+}
+
+impl State {
+    fn overflow(&mut self, event: &Event) -> Result<(), Unreadable> {
+        let (bytes, is_entry) = match event {
+            Event::Envelope(bytes) => (bytes, false),
+            Event::Entry(entry) => (&entry.envelope, true),
+            _ => return Ok(()),
+        };
+        let envelope = Envelope::parse(bytes)?;
+        if self.closed {
+            return Ok(());
+        }
+        if !matches!(self.queue.back(), Some(Event::Overflow(_))) {
+            self.queue.push_back(Event::Overflow(Overflow::default()));
+        }
+        let Some(Event::Overflow(lost)) = self.queue.back_mut() else { return Ok(()) };
+        if is_entry {
+            lost.rooms.insert(envelope.topic);
+            return Ok(());
+        }
         let span = Span { first: envelope.sequence, next: envelope.next() };
-        lost.entry((envelope.topic.clone(), envelope.node))
+        lost.envelopes
+            .entry((envelope.topic, envelope.node))
             .and_modify(|lost| *lost = Span { first: lost.first.min(span.first), next: lost.next.max(span.next) })
             .or_insert(span);
+        Ok(())
     }
 }
 
@@ -145,13 +214,13 @@ impl Sink {
     /// An envelope has come. What the node itself has sent is left out.
     pub(crate) fn envelope(&self, bytes: Bytes) {
         if !self.incoming.node.sent(&bytes) {
-            self.incoming.push(bytes);
+            self.incoming.push(Event::Envelope(bytes));
         }
     }
 
     /// An entry of a log has come, the node's own among them.
     pub(crate) fn entry(&self, entry: Entry) {
-        self.incoming.tell(Event::Entry(entry));
+        self.incoming.push(Event::Entry(entry));
     }
 
     /// The session is over.
@@ -195,13 +264,39 @@ mod tests {
         assert!(matches!(incoming.take(), Some(Event::Envelope(_))));
         match incoming.take() {
             Some(Event::Overflow(lost)) => {
-                assert_eq!(lost[&(Topic::App, there)], Span { first: 2, next: 5 });
+                assert_eq!(lost.envelopes[&(Topic::App, there)], Span { first: 2, next: 5 });
             }
             other => panic!("{other:?}"),
         }
         assert!(matches!(incoming.take(), Some(Event::Envelope(_))));
         assert!(incoming.take().is_none());
         assert_eq!(incoming.state.lock().bytes, 0);
+    }
+
+    #[test]
+    fn entries_that_overflow_leave_their_room_and_those_of_a_node_that_has_ended_nothing() {
+        let there = NodeId::random();
+        let incoming = Incoming::new(NodeId::random(), 300, Arc::default());
+        let topic = Topic::Room("x".into());
+        let draft = Draft::new(Kind::Broadcast, there, &topic, &Message::from("x".repeat(100)), &Options::default());
+        let entry = Entry {
+            epoch: 1,
+            offset: 1,
+            previous: 0,
+            time_ms: 0,
+            nonce: crate::broker::Nonce::default(),
+            envelope: draft.finish(0, false),
+        };
+        let sink = incoming.sink();
+        (0..3).for_each(|_| sink.entry(entry.clone()));
+        assert!(matches!(incoming.take(), Some(Event::Entry(_))));
+        assert!(matches!(incoming.take(), Some(Event::Overflow(lost)) if lost.rooms.contains(&topic)));
+        assert!(incoming.take().is_none());
+        sink.entry(entry.clone());
+        incoming.close();
+        (0..2).for_each(|_| sink.entry(entry.clone()));
+        incoming.tell(Event::Tick);
+        assert!(incoming.is_closed() && incoming.take().is_none());
     }
 
     #[test]

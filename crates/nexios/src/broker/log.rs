@@ -57,6 +57,7 @@ pub(crate) struct Log {
 }
 
 /// Something to be appended.
+#[derive(Clone)]
 pub(crate) struct Append {
     pub(crate) log: Log,
     pub(crate) nonce: Nonce,

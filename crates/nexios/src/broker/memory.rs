@@ -1,4 +1,4 @@
-//! A broker in memory, for several apps of one process: for tests.
+//! A broker in memory: for several apps of one process, and for the rooms of one app that remember.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::incoming::Sink;
-use super::link::{Engine, Frame, LinkError, Session, Step};
+use super::kept::Logs;
+use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+use super::log::{Append, Appended, Log, Page, Span};
 
 /// A broker in memory: apps of one process that were given the same one act as nodes.
 ///
@@ -30,6 +32,7 @@ struct State {
     down: bool,
     sessions: HashMap<u64, Sink>,
     channels: HashMap<Arc<str>, Vec<u64>>,
+    logs: Logs,
 }
 
 impl Memory {
@@ -38,7 +41,8 @@ impl Memory {
         Memory::default()
     }
 
-    /// Goes away, as a broker does whose machine fails; [`start`](Self::start) brings it back.
+    /// Goes away, as a broker does whose machine fails; [`start`](Self::start) brings it back with
+    /// all that it kept.
     pub fn stop(&self) {
         let sessions = {
             let mut state = self.0.state.lock();
@@ -47,6 +51,12 @@ impl Memory {
             std::mem::take(&mut state.sessions)
         };
         sessions.into_values().for_each(|sink| sink.lost("the broker in memory was stopped"));
+    }
+
+    /// Forgets what rooms remember, as a broker does that comes back without its data: each begins
+    /// another epoch.
+    pub fn forget(&self) {
+        self.0.state.lock().logs = Logs::default();
     }
 
     /// Comes back: nodes connect again by themselves, and say that there is a gap.
@@ -106,6 +116,18 @@ impl Session for MemorySession {
         })
     }
 
+    fn append<'a>(&'a self, batch: &'a [Append]) -> Step<'a, Vec<Appended>> {
+        Box::pin(async move { self.with(|state| batch.iter().map(|append| state.append(append)).collect()) })
+    }
+
+    fn read<'a>(&'a self, log: &'a Log, span: Span) -> Step<'a, Page> {
+        Box::pin(async move { self.with(|state| state.logs.read(log, span)) })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { history: true, ..Capabilities::default() }
+    }
+
     fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
         Box::pin(async move {
             self.with(|state| {
@@ -127,6 +149,18 @@ impl Session for MemorySession {
                 state.channels.retain(|_, ids| !ids.is_empty());
             })
         })
+    }
+}
+
+impl State {
+    fn append(&mut self, append: &Append) -> Appended {
+        let (appended, entry) = self.logs.append(append);
+        let Some(entry) = entry else { return appended };
+        for sink in self.channels.get(&append.log.channel).into_iter().flatten().filter_map(|id| self.sessions.get(id))
+        {
+            sink.entry(entry.clone());
+        }
+        appended
     }
 }
 

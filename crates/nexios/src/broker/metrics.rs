@@ -26,9 +26,17 @@ pub struct BrokerMetrics {
     pub gaps: Vec<(GapCause, u64)>,
     /// Messages that are known to be missing.
     pub missed: u64,
+    /// Messages that the broker has stored: of rooms that remember.
+    pub stored: u64,
+    /// Messages that were read from what it has stored.
+    pub read: u64,
+    /// How often a room that remembers was brought up to date after a loss.
+    pub resyncs: u64,
+    /// How often that could not be done, and the room's clients miss messages.
+    pub resets: u64,
 }
 
-const CAUSES: [GapCause; 3] = [GapCause::Reconnect, GapCause::Hole, GapCause::Overflow];
+const CAUSES: [GapCause; 4] = [GapCause::Reconnect, GapCause::Hole, GapCause::Overflow, GapCause::Reset];
 
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -41,6 +49,10 @@ pub(crate) struct Counters {
     unreadable: AtomicU64,
     gaps: [AtomicU64; CAUSES.len()],
     missed: AtomicU64,
+    stored: AtomicU64,
+    read: AtomicU64,
+    resyncs: AtomicU64,
+    resets: AtomicU64,
 }
 
 impl Counters {
@@ -66,6 +78,22 @@ impl Counters {
 
     pub(crate) fn duplicate(&self) {
         self.duplicates.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stored(&self, messages: usize) {
+        self.stored.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self, messages: usize) {
+        self.read.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn resync(&self) {
+        self.resyncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reset(&self) {
+        self.resets.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many there were so far.
@@ -94,6 +122,10 @@ impl Counters {
             unreadable: value(&self.unreadable),
             gaps: CAUSES.into_iter().zip(self.gaps.iter().map(value)).collect(),
             missed: value(&self.missed),
+            stored: value(&self.stored),
+            read: value(&self.read),
+            resyncs: value(&self.resyncs),
+            resets: value(&self.resets),
         }
     }
 }

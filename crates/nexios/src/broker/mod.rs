@@ -19,8 +19,10 @@ mod deliver;
 mod driver;
 mod envelope;
 mod gap;
+mod history;
 mod hub;
 mod incoming;
+mod kept;
 mod link;
 mod log;
 mod memory;
@@ -40,8 +42,11 @@ use std::time::Duration;
 
 pub(crate) use envelope::{Envelope, Kind, Options};
 pub use gap::{Gap, GapCause};
+pub(crate) use history::{Attached, Declarations, Declared, Framing, Member, PAGE_LEN, Since};
+pub use history::{HistoryPage, ReadingHistory, StoredMessage};
 pub use hub::{Hub, RunningHub};
 use link::Engine;
+pub(crate) use log::{Entry, Span};
 pub use log::{History, InvalidPosition, Nonce, Position};
 pub use memory::Memory;
 pub use metrics::BrokerMetrics;
@@ -68,6 +73,25 @@ pub struct Broker {
     pub(crate) outgoing_messages_max: usize,
     pub(crate) outgoing_bytes_max: usize,
     pub(crate) incoming_bytes_max: usize,
+    durability: Durability,
+}
+
+/// What a broker has to be able to say of a message of a room that remembers.
+///
+/// ```
+/// use nexios::broker::{Broker, Durability};
+/// let broker = Broker::new("redis://127.0.0.1:6379").durability(Durability::Stored);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+#[non_exhaustive]
+pub enum Durability {
+    /// That it takes it: any broker can.
+    #[default]
+    Accepted,
+    /// That it has stored it: [`Outcome::stored`](crate::Outcome::stored).
+    Stored,
+    /// That another server has it, too: [`Outcome::replicated`](crate::Outcome::replicated).
+    Replicated,
 }
 
 #[derive(Clone)]
@@ -113,6 +137,19 @@ pub enum BrokerError {
     /// Two routers would be one to other nodes.
     #[error("to a broker two routers are called {0:?}: give one a name of its own")]
     SameName(String),
+    /// The broker cannot do what was asked of it.
+    #[error(
+        "the broker {url} cannot say of a message that it is {level}: choose another broker, or a lower durability"
+    )]
+    Durability {
+        /// Which one, without a password.
+        url: String,
+        /// What it cannot say.
+        level: &'static str,
+    },
+    /// The broker does not answer.
+    #[error("the broker does not answer: {0}")]
+    Unavailable(String),
     /// The broker has not taken a message.
     #[error("the broker has not taken the message: {0}")]
     Refused(String),
@@ -140,6 +177,7 @@ impl Broker {
             outgoing_messages_max: 64 << 10,
             outgoing_bytes_max: 32 << 20,
             incoming_bytes_max: 32 << 20,
+            durability: Durability::default(),
         }
     }
 
@@ -178,6 +216,23 @@ impl Broker {
     pub fn incoming_bytes_max(mut self, bytes: usize) -> Self {
         self.incoming_bytes_max = bytes;
         self
+    }
+
+    /// What the broker has to be able to say of a message; one that cannot is an error at the
+    /// start. [`Durability::Accepted`] if not set.
+    pub fn durability(mut self, level: Durability) -> Self {
+        self.durability = level;
+        self
+    }
+
+    /// What this broker cannot do and has to.
+    fn lacks(&self, capabilities: link::Capabilities) -> Option<BrokerError> {
+        let level = match self.durability {
+            Durability::Accepted => return None,
+            Durability::Stored => (!capabilities.history).then_some("stored"),
+            Durability::Replicated => (capabilities.replicas_max == 0).then_some("replicated"),
+        };
+        level.map(|level| BrokerError::Durability { url: self.display_url(), level })
     }
 
     /// Whether it can be one; whether it is there shows when it is connected.

@@ -153,7 +153,10 @@ impl Session for NatsSession {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { envelope_bytes_max: self.client.max_payload().saturating_sub(OVERHEAD), ..Capabilities::default() }
+        Capabilities {
+            envelope_bytes_max: self.client.max_payload().saturating_sub(OVERHEAD),
+            ..Capabilities::default()
+        }
     }
 }
 

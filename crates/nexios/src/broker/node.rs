@@ -1,6 +1,6 @@
 //! A node: what one served app, or one publisher, has of its broker.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -8,8 +8,10 @@ use nexios_engine::Message;
 use tokio::sync::{Notify, oneshot};
 
 use super::envelope::{Draft, Kind, NodeId, Options};
-use super::incoming::Incoming;
+use super::history::{Appends, Attach, Attached, Member, Reads, Since, Stored};
+use super::incoming::{Event, Incoming};
 use super::link::Receipt;
+use super::log::{Append, History, Log, Nonce};
 use super::metrics::Counters;
 use super::outgoing::{Limits, Outgoing};
 use super::subscriptions::Subscriptions;
@@ -20,7 +22,11 @@ use crate::hub::Hub;
 /// What handlers and the node's own thread share.
 pub(crate) struct Node {
     id: NodeId,
+    namespace: Arc<str>,
     pub(crate) outgoing: Outgoing,
+    /// Of rooms that remember: what waits to be stored, and what is asked.
+    pub(crate) appends: Appends,
+    pub(crate) reads: Reads,
     pub(crate) incoming: Arc<Incoming>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) counters: Arc<Counters>,
@@ -40,6 +46,9 @@ impl Node {
         let limits = Limits { messages: broker.outgoing_messages_max, bytes: broker.outgoing_bytes_max };
         Arc::new(Node {
             id,
+            namespace: broker.namespace.clone(),
+            appends: Appends::new(limits),
+            reads: Reads::default(),
             outgoing: Outgoing::new(id, broker.namespace.clone(), limits),
             incoming: Incoming::new(id, broker.incoming_bytes_max, counters.clone()),
             subscriptions: Subscriptions::new(broker.namespace.clone()),
@@ -65,6 +74,29 @@ impl Node {
         accepted
     }
 
+    /// Hands a message of a room that remembers to the broker; `None` where it is not taken.
+    pub(crate) fn append(
+        &self,
+        room: &Arc<str>,
+        history: History,
+        message: &Message,
+        options: &Options<'_>,
+        key: Option<Arc<str>>,
+    ) -> Option<Stored> {
+        let draft = Draft::new(Kind::Broadcast, self.id, &Topic::Room(room.clone()), message, options);
+        let (log, nonce, envelope) = (self.log(room, history), Nonce::random(), draft.finish(0, false));
+        let stored = self.appends.push(Append { log, nonce, key, again: false, envelope });
+        if stored.is_none() {
+            self.counters.refused(1);
+        }
+        stored
+    }
+
+    /// A room's log.
+    pub(crate) fn log(&self, room: &Arc<str>, history: History) -> Log {
+        Log { channel: Topic::Room(room.clone()).channel(&self.namespace), history }
+    }
+
     /// These topics have a client here; resolves as soon as what is published on them arrives,
     /// or after a second.
     pub(crate) fn enter<'a>(&self, topics: impl Iterator<Item = &'a Topic>) -> Option<Entering> {
@@ -73,9 +105,42 @@ impl Node {
         (!waiting.is_empty()).then_some(Entering(waiting))
     }
 
+    /// A client is on its way into a room that remembers: the room stays subscribed to until the
+    /// first of these is dropped.
+    pub(crate) fn hold(self: &Arc<Self>, room: &Arc<str>) -> (Held, Option<Entering>) {
+        let topic = Topic::Room(room.clone());
+        let waiting = self.subscriptions.hold(&topic, Instant::now());
+        (Held { node: self.clone(), topic }, waiting.map(|waiting| Entering(vec![waiting])))
+    }
+
+    /// Asks the node's thread to let a client into a room; `None` where it has no answer.
+    pub(crate) async fn attach(&self, room: &Arc<str>, since: Option<Since>, member: Member) -> Option<Attached> {
+        let (answer, attached) = oneshot::channel();
+        let attach = Attach { room: room.clone(), since, member, answer, asked: Instant::now(), resynced: false };
+        self.incoming.tell(Event::Attach(attach));
+        attached.await.ok()
+    }
+
+    /// Whether nothing is received any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.incoming.is_closed()
+    }
+
     /// The last member of a room has left.
     pub(crate) fn left_room(&self, name: &Arc<str>) {
         self.subscriptions.left(&Topic::Room(name.clone()), Instant::now());
+    }
+}
+
+/// Keeps a room subscribed to.
+pub(crate) struct Held {
+    node: Arc<Node>,
+    topic: Topic,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.node.subscriptions.release(&self.topic, Instant::now());
     }
 }
 
@@ -92,12 +157,13 @@ impl Entering {
 }
 
 impl NodeThread {
-    /// Starts the thread, and waits until the broker is reached. What arrives goes to the hub.
-    pub(crate) fn start(broker: &Broker, hub: Option<Arc<Hub>>) -> Result<Self, BrokerError> {
+    /// Starts the thread, and waits until the broker is reached. What arrives goes to the hub, for
+    /// as long as there is one.
+    pub(crate) fn start(broker: &Broker, hub: Option<Weak<Hub>>) -> Result<Self, BrokerError> {
         let engine = broker.engine()?;
         let node = Node::new(broker);
         let (ready, connected) = std::sync::mpsc::channel();
-        let driver = driver::Driver { node: node.clone(), hub, engine, connect_timeout: broker.connect_timeout };
+        let driver = driver::Driver { node: node.clone(), hub, engine, broker: broker.clone() };
         // What it logs goes to where its app's log goes.
         let log = tracing::dispatcher::get_default(Clone::clone);
         let run = move || tracing::dispatcher::with_default(&log, || driver.run(&ready));
@@ -107,7 +173,7 @@ impl NodeThread {
         started.thread = Some(thread.map_err(|error| unreachable(error.to_string()))?);
         match connected.recv() {
             Ok(Ok(())) => Ok(started),
-            Ok(Err(reason)) => Err(unreachable(reason)),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(unreachable("its thread ended".to_owned())),
         }
     }
@@ -116,8 +182,11 @@ impl NodeThread {
 impl Drop for NodeThread {
     fn drop(&mut self) {
         self.node.outgoing.close();
+        self.node.appends.close();
         self.node.stopping.notify_one();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        let Some(thread) = self.thread.take() else { return };
+        // Where it has itself dropped the last that there was of its app, it ends by itself.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
             tracing::error!("the broker's thread panicked");
         }
     }

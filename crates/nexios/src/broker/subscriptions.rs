@@ -38,6 +38,8 @@ struct Subscription {
     live: bool,
     idle_since: Option<Instant>,
     waiting: Vec<(Instant, oneshot::Sender<()>)>,
+    /// Clients that are on their way into the room.
+    held: usize,
 }
 
 /// What a session has to be told.
@@ -67,7 +69,7 @@ impl Subscriptions {
                 state.changes.subscribe.push(topic.clone());
                 self.changed.notify_one();
                 let channel = topic.channel(&self.namespace);
-                let new = Subscription { channel, live: false, idle_since: None, waiting: Vec::new() };
+                let new = Subscription { channel, live: false, idle_since: None, waiting: Vec::new(), held: 0 };
                 state.topics.entry(topic.clone()).or_insert(new)
             }
         };
@@ -78,6 +80,24 @@ impl Subscriptions {
         let (sender, receiver) = oneshot::channel();
         subscription.waiting.push((now, sender));
         Some(receiver)
+    }
+
+    /// [Enters](Self::enter) for a client that is on its way into a room, until it is
+    /// [released](Self::release).
+    pub(crate) fn hold(&self, room: &Topic, now: Instant) -> Option<oneshot::Receiver<()>> {
+        let waiting = self.enter(room, now);
+        if let Some(subscription) = self.state.lock().topics.get_mut(room) {
+            subscription.held += 1;
+        }
+        waiting
+    }
+
+    /// It is in the room, or has given up.
+    pub(crate) fn release(&self, room: &Topic, now: Instant) {
+        if let Some(subscription) = self.state.lock().topics.get_mut(room) {
+            subscription.held = subscription.held.saturating_sub(1);
+        }
+        self.left(room, now);
     }
 
     /// The last client of a room has left.
@@ -166,7 +186,7 @@ impl Subscriptions {
         let (topics, changes) = (&mut state.topics, &mut state.changes);
         let mut is_kept = |topic: &Topic, since_left: bool| {
             let Some(subscription) = topics.get_mut(topic) else { return false };
-            if since_left && has_clients(topic) {
+            if since_left && (subscription.held > 0 || has_clients(topic)) {
                 subscription.idle_since = None;
             }
             let Some(since) = subscription.idle_since else { return !since_left };
@@ -273,6 +293,19 @@ mod tests {
         fixture.subscriptions.sweep(fixture.at(5000), |_| true);
         assert_eq!(fixture.changes(), (0, 0));
         assert!(fixture.subscriptions.contains(&room()));
+    }
+
+    #[test]
+    fn a_client_on_its_way_into_a_room_holds_the_subscription() {
+        let fixture = Fixture::up();
+        drop(fixture.subscriptions.hold(&room(), fixture.at(0)));
+        fixture.subscriptions.left(&room(), fixture.at(0));
+        fixture.subscriptions.sweep(fixture.at(5000), |_| false);
+        assert_eq!(fixture.changes(), (1, 0));
+        fixture.subscriptions.release(&room(), fixture.at(5000));
+        fixture.subscriptions.sweep(fixture.at(5000), |_| false);
+        fixture.subscriptions.sweep(fixture.at(6100), |_| false);
+        assert_eq!(fixture.changes(), (0, 1));
     }
 
     #[test]

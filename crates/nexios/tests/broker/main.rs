@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod contract;
+mod history;
 mod hub;
 mod nats;
 mod node;
@@ -28,10 +29,13 @@ macro_rules! contract {
         }
     };
     ($name:ident, $start:expr; $($behaviour:ident)*) => {
+        contract! { @of contract, $name, $start; $($behaviour)* }
+    };
+    (@of $contract:ident, $name:ident, $start:expr; $($behaviour:ident)*) => {
         mod $name {
             $(#[test]
             fn $behaviour() {
-                crate::contract::$behaviour(&mut $start);
+                crate::$contract::$behaviour(&mut $start);
             })*
         }
     };
@@ -41,6 +45,28 @@ contract! { with_memory, crate::servers::MemoryServer::default() }
 contract! { with_hub, crate::servers::HubServer::start() }
 contract! { with_redis, crate::servers::TcpServer::redis(&[]) }
 contract! { with_nats, crate::servers::TcpServer::nats(&[]) }
+
+/// Rooms that remember.
+macro_rules! history_contract {
+    ($name:ident, $start:expr) => {
+        contract! {
+            @of history, $name, $start;
+            all_see_one_order_whoever_publishes
+            a_client_that_comes_back_gets_what_it_missed_once
+            what_cannot_be_recovered_is_said
+            what_is_past_its_time_is_not_recovered
+            a_new_epoch_is_a_gap_and_no_false_recovery
+            a_broker_that_is_killed_loses_and_doubles_nothing_that_it_stored
+            a_key_is_stored_once
+            a_slow_client_gets_all_that_it_missed
+            whatever_a_broadcast_says_is_remembered
+            a_burst_is_read_again_and_not_lost
+            those_who_come_back_at_once_are_served_by_the_node
+            a_history_is_read_page_by_page
+        }
+    };
+}
+history_contract! { history_with_memory, crate::servers::MemoryServer::default() }
 
 /// What only a server that is a process of its own can do.
 macro_rules! contract_of_process {

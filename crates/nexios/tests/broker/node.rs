@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use nexios::broker::{Broker, BrokerMetrics, Gap};
+use nexios::broker::{Broker, BrokerMetrics, Gap, Position};
 use nexios::{App, AppHandle, Message, Outcome, Room, Running, Serve, WebSocket, WsRouter};
 use parking_lot::Mutex;
 use tungstenite::stream::MaybeTlsStream;
@@ -45,13 +45,31 @@ async fn chat(ws: WebSocket) -> nexios::Result {
     Ok(())
 }
 
+/// Joins a room that remembers from a position on, says whether what was missed came, and where it is.
+async fn resume(ws: WebSocket) -> nexios::Result {
+    ws.set_client_id(ws.path_param::<String>("name")?);
+    ws.accept().await?;
+    let room = ws.query("room").unwrap_or_default();
+    let since = ws.query("since").map(|text| text.parse()).transpose()?;
+    if let Some(joined) = ws.join_from(&room, since).await {
+        ws.send_text(format!("joined {} {}", joined.recovered, joined.position)).await?;
+    }
+    ws.wait_closed().await;
+    Ok(())
+}
+
 impl Node {
     pub(crate) fn start(broker: Broker) -> Self {
+        Node::serve(App::new().broker(broker))
+    }
+
+    /// Serves an app with or without a broker.
+    pub(crate) fn serve(app: App) -> Self {
         let gaps = Arc::<Mutex<Vec<Gap>>>::default();
         let heard = gaps.clone();
-        let router = WsRouter::with_prefix("/chat").named("chat").ws("/{name}", chat);
+        let router = WsRouter::with_prefix("/chat").named("chat").ws("/{name}", chat).ws("/{name}/resume", resume);
         let chat = router.handle();
-        let app = App::new().broker(broker).mount(router).on_gap(move |gap: Gap| {
+        let app = app.mount(router).on_gap(move |gap: Gap| {
             heard.lock().push(gap);
             std::future::ready(())
         });
@@ -67,6 +85,18 @@ impl Node {
 
     pub(crate) fn client(&self, room: &str, name: &str) -> Client {
         Client::connect(self.running.addresses()[0], room, name)
+    }
+
+    /// A client of a room that remembers; its first messages are what it missed.
+    pub(crate) fn resume(&self, room: &str, name: &str, since: Option<Position>) -> Client {
+        let (websocket, socket) = self.open_resuming(room, name, since);
+        Client::of(websocket, socket)
+    }
+
+    /// The same, without anybody who reads.
+    pub(crate) fn open_resuming(&self, room: &str, name: &str, since: Option<Position>) -> (Socket, TcpStream) {
+        let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
+        open(&format!("ws://{}/chat/{name}/resume?room={room}{since}", self.running.addresses()[0]))
     }
 
     pub(crate) fn metrics(&self) -> BrokerMetrics {
@@ -91,13 +121,26 @@ impl Node {
     }
 }
 
+pub(crate) type Socket = tungstenite::WebSocket<MaybeTlsStream<TcpStream>>;
+
+fn open(url: &str) -> (Socket, TcpStream) {
+    let (websocket, _) = tungstenite::connect(url).unwrap();
+    let MaybeTlsStream::Plain(socket) = websocket.get_ref() else { panic!("TLS") };
+    let socket = socket.try_clone().unwrap();
+    (websocket, socket)
+}
+
 impl Client {
     fn connect(address: SocketAddr, room: &str, name: &str) -> Self {
         let url = format!("ws://{address}/chat/{name}");
-        let (mut websocket, _) = tungstenite::connect(url).unwrap();
+        let (mut websocket, socket) = open(&url);
         websocket.send(tungstenite::Message::text(room)).unwrap();
-        let MaybeTlsStream::Plain(socket) = websocket.get_ref() else { panic!("TLS") };
-        let socket = socket.try_clone().unwrap();
+        let mut client = Client::of(websocket, socket);
+        client.id = client.next();
+        client
+    }
+
+    fn of(mut websocket: Socket, socket: TcpStream) -> Self {
         let (sender, received) = channel();
         std::thread::spawn(move || {
             loop {
@@ -112,9 +155,28 @@ impl Client {
                 }
             }
         });
-        let mut client = Client { id: String::new(), received, socket };
-        client.id = client.next();
-        client
+        Client { id: String::new(), received, socket }
+    }
+
+    /// What it missed, whether that is all, and where it is then.
+    pub(crate) fn joined(&self) -> (Vec<String>, bool, Position) {
+        let mut missed = Vec::new();
+        loop {
+            let text = self.next();
+            let Some(joined) = text.strip_prefix("joined ") else {
+                missed.push(text);
+                continue;
+            };
+            let (recovered, position) = joined.split_once(' ').unwrap();
+            return (missed, recovered == "true", position.parse().unwrap());
+        }
+    }
+
+    /// All texts until there are no more for a while.
+    pub(crate) fn texts(&self, quiet: Duration) -> Vec<String> {
+        std::iter::from_fn(|| self.received.recv_timeout(quiet).ok())
+            .map(|message| message.as_text().unwrap().to_owned())
+            .collect()
     }
 
     pub(crate) fn message(&self) -> Message {

@@ -16,6 +16,16 @@ pub(crate) trait Server: Send {
     fn kill(&mut self);
     /// Starts it again, in the same place.
     fn restart(&mut self);
+    /// Whether it has after that what rooms remembered before.
+    fn keeps_history(&self) -> bool {
+        false
+    }
+    /// Starts again without anything that it kept.
+    fn restart_empty(&mut self) {
+        assert!(!self.keeps_history());
+        self.kill();
+        self.restart();
+    }
     /// Its process, where it has one.
     fn pid(&self) -> Option<Pid> {
         None
@@ -44,6 +54,16 @@ impl Server for MemoryServer {
 
     fn restart(&mut self) {
         self.0.start();
+    }
+
+    fn keeps_history(&self) -> bool {
+        true
+    }
+
+    fn restart_empty(&mut self) {
+        self.kill();
+        self.0.forget();
+        self.restart();
     }
 }
 

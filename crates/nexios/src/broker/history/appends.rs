@@ -1,0 +1,253 @@
+//! What waits to be stored: a bounded queue that is kept until the broker has said yes.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::broker::link::{Capabilities, LinkError};
+use crate::broker::log::{Append, Appended};
+use crate::broker::outgoing::Limits;
+
+/// How long somebody waits to hear that a message is stored; it is stored later all the same.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Entries that go to the broker in one round trip at most.
+const BATCH_LEN_MAX: usize = 512;
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// What an entry has beside its envelope, at most.
+const ENTRY_BYTES: usize = 256;
+
+/// Appends that the broker has not confirmed.
+pub(crate) struct Appends {
+    limits: Limits,
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Waiting>,
+    bytes: usize,
+    capabilities: Capabilities,
+    /// So many are asked for one by one: the broker has refused them together.
+    single: usize,
+    closed: bool,
+}
+
+struct Waiting {
+    append: Append,
+    receipt: Option<oneshot::Sender<Result<Appended, LinkError>>>,
+    since: Instant,
+}
+
+/// Resolves when the message is stored, refused, or not stored for too long.
+pub(crate) struct Stored(oneshot::Receiver<Result<Appended, LinkError>>);
+
+impl Appends {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Appends { limits, state: Mutex::default(), filled: Notify::new() }
+    }
+
+    /// Queues an append, or says that there is no room.
+    pub(crate) fn push(&self, append: Append) -> Option<Stored> {
+        let mut state = self.state.lock();
+        let len = append.envelope.len();
+        let full = state.queue.len() >= self.limits.messages || state.bytes + len > self.limits.bytes;
+        if state.closed || full || len + ENTRY_BYTES > state.capabilities.envelope_bytes_max {
+            return None;
+        }
+        let (receipt, stored) = oneshot::channel();
+        state.bytes += len;
+        state.queue.push_back(Waiting { append, receipt: Some(receipt), since: Instant::now() });
+        drop(state);
+        self.filled.notify_one();
+        Some(Stored(stored))
+    }
+
+    /// The next batch, as soon as there is one; `None` when all is stored and nothing more comes.
+    /// It stays in the queue until it is [concluded](Self::conclude).
+    pub(crate) async fn batch(&self) -> Option<Vec<Append>> {
+        loop {
+            {
+                let state = self.state.lock();
+                if !state.queue.is_empty() {
+                    return Some(state.batch());
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// A batch is under way: whoever says it again says so.
+    pub(crate) fn begun(&self, batch: usize) {
+        self.state.lock().queue.iter_mut().take(batch).for_each(|waiting| waiting.append.again = true);
+    }
+
+    /// What the broker has said to a batch; how many it has stored and refused.
+    pub(crate) fn conclude(&self, batch: usize, result: Result<Vec<Appended>, LinkError>) -> (usize, usize) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if result.is_err() && batch > 1 {
+            state.single = batch;
+            return (0, 0);
+        }
+        state.single = state.single.saturating_sub(1);
+        let mut outcomes = result.as_ref().ok().into_iter().flatten();
+        let mut counts = (0, 0);
+        for waiting in state.queue.drain(..batch.min(state.queue.len())) {
+            state.bytes -= waiting.append.envelope.len();
+            let outcome = match (&result, outcomes.next()) {
+                (_, Some(appended)) => Ok(*appended),
+                (Err(error), _) => Err(error.clone()),
+                (Ok(_), None) => Err(LinkError::Refused("the broker has not said what became of it".to_owned())),
+            };
+            if outcome.is_ok() {
+                counts.0 += 1
+            } else {
+                counts.1 += 1
+            }
+            // Nobody waits any more.
+            let _ = waiting.receipt.map(|receipt| receipt.send(outcome));
+        }
+        counts
+    }
+
+    /// Lets those go who have waited long enough.
+    pub(crate) fn release(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let late = |waiting: &&mut Waiting| now.saturating_duration_since(waiting.since) >= WAIT_MAX;
+        for waiting in state.queue.iter_mut().take_while(late) {
+            waiting.receipt = None;
+        }
+    }
+
+    pub(crate) fn limit_to(&self, capabilities: Capabilities) {
+        self.state.lock().capabilities = capabilities;
+    }
+
+    /// Refuses whatever comes from now on.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Nothing is stored any more: nobody waits for it.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.queue.clear();
+        state.bytes = 0;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+}
+
+impl State {
+    fn batch(&self) -> Vec<Append> {
+        let mut bytes = 0;
+        let fits = |waiting: &&Waiting| {
+            bytes += waiting.append.envelope.len();
+            bytes <= BATCH_BYTES_MAX
+        };
+        let len_max = if self.single > 0 { 1 } else { BATCH_LEN_MAX };
+        let len = self.queue.iter().take(len_max).take_while(fits).count().max(1);
+        self.queue.iter().take(len).map(|waiting| waiting.append.clone()).collect()
+    }
+}
+
+impl Stored {
+    /// What became of it; `None` where that is not known in time.
+    pub(crate) async fn done(self) -> Option<Result<Appended, LinkError>> {
+        self.0.await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::broker::log::{History, Log, Nonce, Position};
+
+    fn append(envelope: &'static str) -> Append {
+        let log = Log { channel: "x".into(), history: History::default() };
+        Append {
+            log,
+            nonce: Nonce::default(),
+            key: None,
+            again: false,
+            envelope: Bytes::from_static(envelope.as_bytes()),
+        }
+    }
+
+    fn appends(messages: usize) -> Appends {
+        Appends::new(Limits { messages, bytes: 1 << 20 })
+    }
+
+    fn said(appends: &Appends) -> Vec<(String, bool)> {
+        let batch = appends.state.lock().batch();
+        let text = |append: &Append| String::from_utf8(append.envelope.to_vec()).unwrap();
+        batch.iter().map(|append| (text(append), append.again)).collect()
+    }
+
+    fn appended(offset: u64) -> Appended {
+        Appended { position: Position { offset, ..Position::default() }, duplicate: false, replicas: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_said_again_until_it_is_confirmed() {
+        let appends = appends(10);
+        let (a, b) = (appends.push(append("a")).unwrap(), appends.push(append("b")).unwrap());
+        assert_eq!(said(&appends), [("a".into(), false), ("b".into(), false)]);
+        appends.begun(2);
+        let c = appends.push(append("c")).unwrap();
+        assert_eq!(said(&appends), [("a".into(), true), ("b".into(), true), ("c".into(), false)]);
+        assert_eq!(appends.conclude(3, Ok((1..4).map(appended).collect())), (3, 0));
+        for (offset, stored) in [(1, a), (2, b), (3, c)] {
+            assert_eq!(stored.done().await, Some(Ok(appended(offset))));
+        }
+        assert_eq!((appends.len(), appends.state.lock().bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_at_once() {
+        let appends = appends(1);
+        assert!(appends.push(append("a")).is_some());
+        assert!(appends.push(append("b")).is_none());
+        let appends = Appends::new(Limits { messages: 10, bytes: 3 });
+        assert!(appends.push(append("four")).is_none());
+        appends.close();
+        assert!(appends.push(append("a")).is_none());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_more_than_five_seconds() {
+        let appends = appends(10);
+        let stored = appends.push(append("a")).unwrap();
+        appends.release(Instant::now() + WAIT_MAX);
+        assert_eq!(stored.done().await, None);
+        assert_eq!(said(&appends).len(), 1, "it is stored later");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_refused_takes_no_other_along() {
+        let appends = appends(10);
+        let (a, b) = (appends.push(append("a")).unwrap(), appends.push(append("b")).unwrap());
+        let refused = LinkError::Refused("no".into());
+        appends.begun(2);
+        assert_eq!(appends.conclude(2, Err(refused.clone())), (0, 0));
+        assert_eq!(said(&appends), [("a".into(), true)]);
+        assert_eq!(appends.conclude(1, Err(refused.clone())), (0, 1));
+        assert_eq!(said(&appends), [("b".into(), true)]);
+        assert_eq!(appends.conclude(1, Ok(vec![appended(1)])), (1, 0));
+        assert_eq!((a.done().await, b.done().await), (Some(Err(refused)), Some(Ok(appended(1)))));
+        let state = appends.state.lock();
+        assert_eq!(state.single, 0);
+    }
+}

@@ -1,0 +1,102 @@
+//! Joining a room that remembers without a hole: where the client is, and how it gets to where the node is.
+
+use std::fmt;
+use std::time::Instant;
+
+use nexios_engine::{ConnectionId, Message, Shard, ShardHandle};
+use tokio::sync::oneshot;
+
+use super::follow::RoomName;
+use super::framing::Framing;
+use crate::broker::log::{Entry, Position};
+use crate::websocket::WebSocket;
+
+/// A client that wants to join, as the node's thread is told.
+pub(crate) struct Attach {
+    pub(crate) room: RoomName,
+    /// Where it is; `None`: it wants what comes from now on.
+    pub(crate) since: Option<Since>,
+    pub(crate) member: Member,
+    pub(crate) answer: oneshot::Sender<Attached>,
+    pub(crate) asked: Instant,
+    /// The node has looked for what is new because this client was further than itself.
+    pub(crate) resynced: bool,
+}
+
+/// A client's position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Since {
+    pub(crate) position: Position,
+    /// The broker or this node has said that the entry there is the one that it was.
+    pub(crate) trusted: bool,
+}
+
+/// The client, and what it is to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) shard: ShardHandle,
+    pub(crate) id: ConnectionId,
+    pub(crate) framing: Framing,
+    /// It has been told where it begins.
+    pub(crate) greeted: bool,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Attached {
+    /// It is in the room, behind this position; what came after where it was is sent. `None` where
+    /// the broker is away and the node does not know where it is itself.
+    Joined(Option<Position>),
+    /// First it has to be sent these, at its own pace.
+    Behind(Vec<Entry>),
+    /// The node has not all that it missed; the broker may.
+    Unknown,
+    /// It is not connected any more.
+    Gone,
+}
+
+impl Attach {
+    /// Lets the client in: on its shard, in one step, in line with what is published there.
+    pub(super) fn admit(self, missed: Vec<Entry>, position: Option<Position>) {
+        let Attach { room, since, member, answer, .. } = self;
+        let shard = member.shard.clone();
+        let since = since.map(|since| since.position).filter(|_| position.is_some());
+        let job = move |shard: &Shard| {
+            if answer.is_closed() {
+                return;
+            }
+            let attached = match shard.connection(&member.id) {
+                Some(connection) => WebSocket::of(&connection).enter_behind(&room, missed, since, position, &member),
+                None => Attached::Gone,
+            };
+            // Nobody waits any more.
+            let _ = answer.send(attached);
+        };
+        if shard.run(Box::new(job)).is_err() {
+            tracing::warn!(shard = shard.index(), "a shard's mailbox is full: a client that joins tries again");
+        }
+    }
+
+    pub(super) fn answer(self, attached: Attached) {
+        // Nobody waits any more.
+        let _ = self.answer.send(attached);
+    }
+}
+
+impl Member {
+    /// What it is told before its first message, or instead of those that are lost.
+    pub(crate) fn greeting(&self, room: &str, since: Option<Position>, node: Position) -> Option<Message> {
+        match (self.greeted, since) {
+            (false, Some(position)) => self.framing.joined(room, position, true),
+            (false, None) => self.framing.joined(room, node, false),
+            (true, None) => self.framing.reset(room, node),
+            (true, Some(_)) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Attach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attach").field("room", &self.room).field("since", &self.since).finish_non_exhaustive()
+    }
+}

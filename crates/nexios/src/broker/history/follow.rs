@@ -1,0 +1,301 @@
+//! Where a node is in one room that remembers, and what it still has of the way there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::attach::{Attach, Since};
+use crate::broker::log::{Entry, History, Position};
+
+/// Recent entries of a room that a node keeps, for clients that come back.
+const RECENT_BYTES_MAX: usize = 1 << 20;
+/// The same of all rooms; beyond, a room keeps no new ones.
+pub(super) const ALL_RECENT_BYTES_MAX: usize = 64 << 20;
+/// Entries that wait for those before them; beyond, they are read once more.
+const AHEAD_BYTES_MAX: usize = 1 << 20;
+/// Besides its envelope an entry costs about this much.
+const ENTRY_COST: usize = 128;
+
+/// One room, followed from some entry on.
+pub(super) struct Follow {
+    /// Tells what was asked for an earlier follow of the same room from what was asked for this one.
+    pub(super) generation: u64,
+    pub(super) history: History,
+    /// Behind the last entry that was delivered here; `None` before the first.
+    pub(super) cursor: Option<Position>,
+    /// What was delivered last, without a hole.
+    recent: VecDeque<(Instant, Entry)>,
+    recent_bytes: usize,
+    /// What came while something before it was being read.
+    ahead: Vec<Entry>,
+    ahead_bytes: usize,
+    /// Something is being read, or waits for that.
+    pub(super) reading: bool,
+    /// What was being read is not all: more was lost meanwhile.
+    pub(super) stale: bool,
+    /// Clients that join when the node has caught up.
+    pub(super) waiting: Vec<Attach>,
+}
+
+/// What is to be done with an entry that has come.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Arrived {
+    /// It is the next.
+    Deliver(Entry),
+    /// It was here before.
+    Duplicate,
+    /// It waits for what is being read.
+    Waits,
+    /// Something before it is missing; it waits for that.
+    Hole,
+}
+
+/// What the node has behind a client's position.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Cover {
+    /// All, up to the cursor.
+    Behind(Vec<Entry>),
+    /// The client is further than the node.
+    Ahead,
+    /// Not all.
+    Unknown,
+}
+
+impl Follow {
+    pub(super) fn new(generation: u64, history: History) -> Self {
+        Follow {
+            generation,
+            history,
+            cursor: None,
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            ahead: Vec::new(),
+            ahead_bytes: 0,
+            reading: false,
+            stale: false,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// An entry has come.
+    pub(super) fn arrived(&mut self, entry: Entry) -> Arrived {
+        if self.reading {
+            self.keep_ahead(entry);
+            return Arrived::Waits;
+        }
+        match self.place(&entry) {
+            Place::Next => Arrived::Deliver(entry),
+            Place::Before => Arrived::Duplicate,
+            Place::BehindHole => {
+                self.keep_ahead(entry);
+                Arrived::Hole
+            }
+        }
+    }
+
+    fn place(&self, entry: &Entry) -> Place {
+        let Some(cursor) = self.cursor else { return Place::Next };
+        if cursor.epoch != entry.epoch {
+            // The log was not there when it was asked for: this is its first entry.
+            let is_first = cursor == Position::default() && entry.previous == 0;
+            return if is_first { Place::Next } else { Place::BehindHole };
+        }
+        match (entry.offset <= cursor.offset, entry.previous <= cursor.offset) {
+            (true, _) => Place::Before,
+            (false, true) => Place::Next,
+            (false, false) => Place::BehindHole,
+        }
+    }
+
+    fn keep_ahead(&mut self, entry: Entry) {
+        let cost = cost(&entry);
+        if self.ahead_bytes + cost > AHEAD_BYTES_MAX {
+            self.stale = true;
+            return;
+        }
+        self.ahead_bytes += cost;
+        self.ahead.push(entry);
+    }
+
+    /// What came meanwhile, in order.
+    pub(super) fn take_ahead(&mut self) -> Vec<Entry> {
+        self.ahead_bytes = 0;
+        std::mem::take(&mut self.ahead)
+    }
+
+    /// An entry is on its way to the members; `others` is what all other rooms keep.
+    pub(super) fn delivered(&mut self, entry: Entry, others: usize) {
+        self.cursor = Some(entry.position());
+        self.recent_bytes += cost(&entry);
+        self.recent.push_back((Instant::now(), entry));
+        self.prune(RECENT_BYTES_MAX.min(ALL_RECENT_BYTES_MAX.saturating_sub(others)));
+    }
+
+    /// The node goes on from here; what it had is of no use any more.
+    pub(super) fn jump(&mut self, position: Position) {
+        self.cursor = Some(position);
+        self.recent.clear();
+        self.recent_bytes = 0;
+    }
+
+    pub(super) fn recent_bytes(&self) -> usize {
+        self.recent_bytes
+    }
+
+    /// Keeps to the limits, and hands nothing out that the room does not remember any more.
+    fn prune(&mut self, bytes_max: usize) {
+        let (now, history) = (Instant::now(), self.history);
+        while let Some((since, entry)) = self.recent.front() {
+            let is_over = self.recent.len() > history.size || now - *since >= history.ttl;
+            if self.recent_bytes <= bytes_max && !is_over {
+                return;
+            }
+            self.recent_bytes -= cost(entry);
+            self.recent.pop_front();
+        }
+    }
+
+    /// What the node has behind a position.
+    pub(super) fn cover(&mut self, since: Since) -> Cover {
+        self.prune(RECENT_BYTES_MAX);
+        let (Since { position, trusted }, Some(cursor)) = (since, self.cursor) else { return Cover::Unknown };
+        if position == cursor {
+            return Cover::Behind(Vec::new());
+        }
+        if position.epoch != cursor.epoch || position.offset >= cursor.offset {
+            return if trusted { Cover::Ahead } else { Cover::Unknown };
+        }
+        let begins_behind = |entry: &Entry| trusted && entry.previous <= position.offset;
+        let covered = self.recent.front().is_some_and(|(_, first)| begins_behind(first))
+            || self.recent.iter().any(|(_, entry)| entry.position() == position);
+        if !covered {
+            return Cover::Unknown;
+        }
+        let missed = self.recent.iter().map(|(_, entry)| entry).filter(|entry| entry.offset > position.offset);
+        Cover::Behind(missed.cloned().collect())
+    }
+}
+
+enum Place {
+    Next,
+    Before,
+    BehindHole,
+}
+
+fn cost(entry: &Entry) -> usize {
+    entry.envelope.len() + ENTRY_COST
+}
+
+/// The name of a room, shared by all who follow it.
+pub(super) type RoomName = Arc<str>;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::broker::log::Nonce;
+
+    fn entry(epoch: u64, offset: u64) -> Entry {
+        let nonce = Nonce([offset as u8; 16]);
+        Entry { epoch, offset, previous: offset - 1, time_ms: 0, nonce, envelope: vec![0; 100].into() }
+    }
+
+    fn follow(size: usize) -> Follow {
+        Follow::new(1, History::new(size, Duration::from_secs(60)))
+    }
+
+    fn deliver(follow: &mut Follow, offsets: std::ops::RangeInclusive<u64>) {
+        for offset in offsets {
+            assert_eq!(follow.arrived(entry(7, offset)), Arrived::Deliver(entry(7, offset)));
+            follow.delivered(entry(7, offset), 0);
+        }
+    }
+
+    fn covered(follow: &mut Follow, position: Position, trusted: bool) -> Option<Vec<u64>> {
+        match follow.cover(Since { position, trusted }) {
+            Cover::Behind(entries) => Some(entries.iter().map(|entry| entry.offset).collect()),
+            Cover::Ahead | Cover::Unknown => None,
+        }
+    }
+
+    #[test]
+    fn each_entry_comes_once_and_a_hole_is_seen() {
+        let mut follow = follow(100);
+        deliver(&mut follow, 5..=7);
+        assert_eq!(follow.arrived(entry(7, 6)), Arrived::Duplicate);
+        assert_eq!(follow.arrived(entry(7, 9)), Arrived::Hole);
+        follow.reading = true;
+        assert_eq!(follow.arrived(entry(7, 8)), Arrived::Waits);
+        assert_eq!(follow.take_ahead(), [entry(7, 9), entry(7, 8)]);
+        follow.reading = false;
+        assert_eq!(follow.arrived(entry(8, 8)), Arrived::Hole, "another epoch");
+    }
+
+    #[test]
+    fn offsets_need_not_be_dense() {
+        let mut follow = follow(100);
+        deliver(&mut follow, 5..=5);
+        let sparse = Entry { previous: 5, ..entry(7, 12) };
+        assert_eq!(follow.arrived(sparse.clone()), Arrived::Deliver(sparse.clone()));
+        follow.delivered(sparse, 0);
+        assert_eq!(follow.arrived(entry(7, 20)), Arrived::Hole);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut follow = follow(100);
+        follow.reading = true;
+        let long = Entry { envelope: vec![0; AHEAD_BYTES_MAX / 2].into(), ..entry(7, 1) };
+        for _ in 0..3 {
+            follow.arrived(long.clone());
+        }
+        assert!(follow.stale && follow.take_ahead().len() == 1);
+    }
+
+    #[test]
+    fn a_client_is_covered_from_an_entry_that_the_node_still_has() {
+        let mut follow = follow(3);
+        deliver(&mut follow, 1..=9);
+        assert_eq!(covered(&mut follow, entry(7, 7).position(), false), Some(vec![8, 9]));
+        assert_eq!(covered(&mut follow, entry(7, 9).position(), false), Some(vec![]));
+        assert_eq!(covered(&mut follow, entry(7, 6).position(), false), None, "its entry is not here");
+        assert_eq!(covered(&mut follow, entry(7, 6).position(), true), Some(vec![7, 8, 9]));
+        assert_eq!(covered(&mut follow, entry(7, 5).position(), true), None);
+        let wrong = Position { nonce: Nonce([1; 16]), ..entry(7, 7).position() };
+        assert_eq!(covered(&mut follow, wrong, false), None, "another nonce");
+        let ahead = Since { position: entry(7, 12).position(), trusted: true };
+        assert_eq!(follow.cover(ahead), Cover::Ahead);
+        assert_eq!(follow.cover(Since { trusted: false, ..ahead }), Cover::Unknown);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_handed_out_that_is_past_its_time() {
+        let mut follow = follow(100);
+        deliver(&mut follow, 1..=2);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        deliver(&mut follow, 3..=3);
+        assert_eq!(covered(&mut follow, entry(7, 1).position(), false), Some(vec![2, 3]));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert_eq!(covered(&mut follow, entry(7, 1).position(), false), None);
+        assert_eq!(follow.recent_bytes(), cost(&entry(7, 3)));
+    }
+
+    #[test]
+    fn what_a_node_keeps_is_bounded_by_bytes() {
+        let mut follow = follow(1 << 20);
+        deliver(&mut follow, 1..=10_000);
+        assert!(follow.recent_bytes() <= RECENT_BYTES_MAX);
+        follow.delivered(entry(7, 10_001), ALL_RECENT_BYTES_MAX);
+        assert_eq!(follow.recent_bytes(), 0);
+    }
+
+    #[test]
+    fn a_log_that_was_not_there_begins_with_its_first_entry() {
+        let mut follow = follow(10);
+        follow.jump(Position::default());
+        assert_eq!(follow.arrived(entry(7, 1)), Arrived::Deliver(entry(7, 1)));
+        assert_eq!(follow.arrived(entry(7, 2)), Arrived::Hole);
+    }
+}

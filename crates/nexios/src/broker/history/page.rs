@@ -1,0 +1,102 @@
+//! Reading what a room remembers.
+
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use nexios_engine::Message;
+
+use crate::broker::BrokerError;
+use crate::broker::envelope::Envelope;
+use crate::broker::log::{Entry, History, Position, Span};
+use crate::hub::Hub;
+
+/// Messages that are read if nothing else is said.
+const LIMIT: usize = 100;
+
+/// A message that a room remembers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct StoredMessage {
+    /// The message.
+    pub message: Message,
+    /// Behind it.
+    pub position: Position,
+    /// When the broker stored it, by the broker's clock.
+    pub time: SystemTime,
+}
+
+/// Messages that a room remembers, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct HistoryPage {
+    /// The messages.
+    pub messages: Vec<StoredMessage>,
+    /// Behind the last of them, for the next page; where there is none, behind the newest that there was.
+    pub position: Position,
+    /// Whether nothing is missing between the position asked for and the first message. Where it is
+    /// `false`, these are the newest messages instead.
+    pub recovered: bool,
+}
+
+/// Reads what a room remembers when it is awaited: [`Room::history`](crate::Room::history).
+#[must_use = "nothing is read until this is awaited"]
+pub struct ReadingHistory {
+    from: Option<(Arc<Hub>, Arc<str>)>,
+    limit: usize,
+    since: Option<Position>,
+}
+
+impl ReadingHistory {
+    pub(crate) fn new(from: Option<(Arc<Hub>, Arc<str>)>) -> Self {
+        ReadingHistory { from, limit: LIMIT, since: None }
+    }
+
+    /// At most so many messages; 100 if not set. A room's `size` is the most that there are.
+    pub fn limit(mut self, messages: usize) -> Self {
+        self.limit = messages.max(1);
+        self
+    }
+
+    /// Those behind this position, from the oldest on; the newest if not set.
+    pub fn since(mut self, position: Position) -> Self {
+        self.since = Some(position);
+        self
+    }
+
+    async fn run(self) -> Result<HistoryPage, BrokerError> {
+        let unavailable = |reason: &dyn std::fmt::Display| BrokerError::Unavailable(reason.to_string());
+        let Some((hub, room)) = self.from else { return Err(unavailable(&"the app does not run yet")) };
+        let history: History = hub.history(&room).unwrap_or_default();
+        let node = hub.history_node().ok_or_else(|| unavailable(&"the node has ended"))?;
+        let log = node.log(&room, history);
+        let limit = self.limit.min(history.size);
+        let newest = Span::Newest(limit);
+        let span = self.since.map_or(newest, |position| Span::After(position, limit));
+        let mut page = node.reads.ask(&log, span).await.map_err(|error| unavailable(&error))?;
+        let recovered = page.recovered;
+        if !recovered {
+            page = node.reads.ask(&log, newest).await.map_err(|error| unavailable(&error))?;
+        }
+        node.counters.read(page.entries.len());
+        let position = page.entries.last().map_or(page.top, Entry::position);
+        let messages = page.entries.iter().filter_map(stored).collect();
+        Ok(HistoryPage { messages, position, recovered })
+    }
+}
+
+fn stored(entry: &Entry) -> Option<StoredMessage> {
+    let envelope = Envelope::parse(&entry.envelope).ok()?;
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.time_ms);
+    Some(StoredMessage { message: envelope.message.to_message(), position: entry.position(), time })
+}
+
+impl IntoFuture for ReadingHistory {
+    type Output = Result<HistoryPage, BrokerError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

@@ -1,0 +1,284 @@
+//! Logs in memory: what a broker of our own keeps of rooms that remember.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::log::{Append, Appended, Entry, History, Log, Nonce, Page, Position, Span};
+
+/// How long a key is remembered.
+const KEY_KEPT: Duration = Duration::from_secs(300);
+/// Keys that a log remembers at most; the oldest are forgotten.
+const KEYS_MAX: usize = 64 << 10;
+/// The time from one look for what is past its time to the next.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// The logs of all channels. A log that nobody has used for as long as it keeps entries and keys
+/// is forgotten; the next use begins another epoch.
+#[derive(Default)]
+pub(crate) struct Logs {
+    by_channel: HashMap<Arc<str>, Kept>,
+    swept: Option<Instant>,
+}
+
+/// One log.
+struct Kept {
+    epoch: u64,
+    /// The newest that was ever appended.
+    last: (u64, Nonce),
+    history: History,
+    entries: VecDeque<(Instant, Entry)>,
+    keys: HashMap<Arc<str>, Position>,
+    key_ages: VecDeque<(Instant, Arc<str>)>,
+    used: Instant,
+}
+
+impl Logs {
+    /// Appends; returns the entry for the subscribers, unless it was there before.
+    pub(crate) fn append(&mut self, append: &Append) -> (Appended, Option<Entry>) {
+        let now = Instant::now();
+        self.kept(&append.log, now).append(append, now)
+    }
+
+    pub(crate) fn read(&mut self, log: &Log, span: Span) -> Page {
+        let now = Instant::now();
+        self.kept(log, now).read(span)
+    }
+
+    fn kept(&mut self, log: &Log, now: Instant) -> &mut Kept {
+        if self.swept.is_none_or(|swept| now - swept > SWEEP_EVERY) {
+            self.swept = Some(now);
+            self.by_channel.retain(|_, kept| !kept.is_over(now));
+        }
+        let kept = self.by_channel.entry(log.channel.clone()).or_insert_with(|| Kept::new(log.history, now));
+        kept.history = log.history;
+        kept.used = now;
+        kept.prune(now);
+        kept
+    }
+}
+
+impl Kept {
+    fn new(history: History, now: Instant) -> Self {
+        Kept {
+            epoch: epoch(),
+            last: (0, Nonce::default()),
+            history,
+            entries: VecDeque::new(),
+            keys: HashMap::new(),
+            key_ages: VecDeque::new(),
+            used: now,
+        }
+    }
+
+    fn top(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.last.0, nonce: self.last.1 }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now - self.used > self.history.ttl.max(KEY_KEPT)
+    }
+
+    fn prune(&mut self, now: Instant) {
+        let (size, ttl) = (self.history.size, self.history.ttl);
+        while self.entries.len() > size || self.entries.front().is_some_and(|(since, _)| now - *since >= ttl) {
+            self.entries.pop_front();
+        }
+        let is_old = |(since, _): &(Instant, Arc<str>)| now - *since >= KEY_KEPT;
+        while self.keys.len() > KEYS_MAX || self.key_ages.front().is_some_and(is_old) {
+            let Some((_, key)) = self.key_ages.pop_front() else { return };
+            self.keys.remove(&key);
+        }
+    }
+
+    fn append(&mut self, append: &Append, now: Instant) -> (Appended, Option<Entry>) {
+        if let Some(position) = self.find(append) {
+            return (Appended { position, duplicate: true, replicas: 0 }, None);
+        }
+        let previous = self.last.0;
+        self.last = (previous + 1, append.nonce);
+        let (position, time_ms) = (self.top(), now_ms());
+        let envelope = append.envelope.clone();
+        let entry = Entry { epoch: self.epoch, offset: self.last.0, previous, time_ms, nonce: append.nonce, envelope };
+        self.entries.push_back((now, entry.clone()));
+        if let Some(key) = &append.key {
+            self.keys.insert(key.clone(), position);
+            self.key_ages.push_back((now, key.clone()));
+        }
+        self.prune(now);
+        (Appended { position, duplicate: false, replicas: 0 }, Some(entry))
+    }
+
+    /// Where it is already.
+    fn find(&self, append: &Append) -> Option<Position> {
+        let of_key = append.key.as_ref().and_then(|key| self.keys.get(key)).copied();
+        let again = || {
+            let mut entries = self.entries.iter().rev().filter(|_| append.again);
+            entries.find(|(_, entry)| entry.nonce == append.nonce).map(|(_, entry)| entry.position())
+        };
+        of_key.or_else(again)
+    }
+
+    fn read(&self, span: Span) -> Page {
+        let entries = self.entries.iter().map(|(_, entry)| entry);
+        match span {
+            Span::Newest(max) => {
+                let skip = self.entries.len().saturating_sub(max);
+                Page { top: self.top(), recovered: true, entries: entries.skip(skip).cloned().collect() }
+            }
+            Span::After(position, max) => {
+                let recovered = self.is_known(position);
+                let behind = entries.filter(|entry| recovered && entry.offset > position.offset);
+                Page { top: self.top(), recovered, entries: behind.take(max).cloned().collect() }
+            }
+        }
+    }
+
+    /// Whether all that came behind this position is here.
+    fn is_known(&self, position: Position) -> bool {
+        let first = self.entries.front().map(|(_, entry)| entry.previous);
+        let is_before_first = position.offset == 0 && position.nonce == Nonce::default() && first == Some(0);
+        let is_entry = || self.entries.iter().any(|(_, entry)| entry.position() == position);
+        position.epoch == self.epoch && (position == self.top() || is_before_first || is_entry())
+    }
+}
+
+/// A new count; never 0, which is the epoch of a position that says nothing.
+fn epoch() -> u64 {
+    let Nonce(bytes) = Nonce::random();
+    bytes.first_chunk().map_or(1, |bytes| u64::from_be_bytes(*bytes).max(1))
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    struct Fixture {
+        logs: Logs,
+        log: Log,
+    }
+
+    impl Fixture {
+        fn new(size: usize, ttl_secs: u64) -> Self {
+            let history = History::new(size, Duration::from_secs(ttl_secs));
+            Fixture { logs: Logs::default(), log: Log { channel: "x".into(), history } }
+        }
+
+        fn append(&mut self, nonce: u8, key: Option<&str>, again: bool) -> Appended {
+            let (log, envelope) = (self.log.clone(), Bytes::from(vec![nonce]));
+            let append = Append { log, nonce: Nonce([nonce; 16]), key: key.map(Into::into), again, envelope };
+            self.logs.append(&append).0
+        }
+
+        fn fill(&mut self, nonces: std::ops::Range<u8>) -> Vec<Position> {
+            nonces.map(|nonce| self.append(nonce, None, false).position).collect()
+        }
+
+        fn after(&mut self, position: Position) -> (bool, Vec<u64>) {
+            let page = self.logs.read(&self.log, Span::After(position, 1000));
+            (page.recovered, page.entries.iter().map(|entry| entry.offset).collect())
+        }
+
+        fn newest(&mut self, max: usize) -> Vec<u64> {
+            let page = self.logs.read(&self.log, Span::Newest(max));
+            assert!(page.recovered);
+            page.entries.iter().map(|entry| entry.offset).collect()
+        }
+    }
+
+    #[test]
+    fn offsets_are_dense_from_1_and_a_page_is_bounded() {
+        let mut kept = Fixture::new(10, 60);
+        let positions = kept.fill(1..6);
+        assert!(positions.iter().map(|position| position.offset).eq(1..6));
+        assert_eq!(kept.newest(2), [4, 5]);
+        assert_eq!(kept.after(positions[2]), (true, vec![4, 5]));
+        let page = kept.logs.read(&kept.log, Span::After(positions[0], 2));
+        assert_eq!((page.entries.len(), page.top), (2, positions[4]));
+        assert_eq!(page.entries.iter().map(|entry| entry.previous).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn the_size_is_kept_to_and_what_is_gone_is_not_recovered() {
+        let mut kept = Fixture::new(3, 60);
+        let positions = kept.fill(1..6);
+        assert_eq!(kept.newest(100), [3, 4, 5]);
+        assert_eq!(kept.after(positions[2]), (true, vec![4, 5]));
+        assert_eq!(kept.after(positions[1]), (false, vec![]));
+        assert_eq!(kept.after(positions[4]), (true, vec![]));
+    }
+
+    #[test]
+    fn another_nonce_or_epoch_is_not_recovered() {
+        let mut kept = Fixture::new(10, 60);
+        let positions = kept.fill(1..4);
+        for wrong in [
+            Position { nonce: Nonce([9; 16]), ..positions[1] },
+            Position { nonce: Nonce([9; 16]), ..positions[2] },
+            Position { epoch: positions[1].epoch ^ 1, ..positions[1] },
+            Position { offset: 9, ..positions[1] },
+            Position::default(),
+        ] {
+            assert_eq!(kept.after(wrong), (false, vec![]), "{wrong}");
+        }
+        let start = Position { epoch: positions[0].epoch, ..Position::default() };
+        assert_eq!(kept.after(start), (true, vec![1, 2, 3]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_past_its_time_is_gone_and_the_newest_position_lives_on() {
+        let mut kept = Fixture::new(10, 60);
+        let first = kept.fill(1..2)[0];
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let second = kept.fill(2..3)[0];
+        assert_eq!(kept.after(first), (true, vec![2]));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert_eq!((kept.newest(10), kept.after(first)), (vec![2], (false, vec![])));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!((kept.newest(10), kept.after(second)), (vec![], (true, vec![])));
+        tokio::time::advance(Duration::from_secs(301)).await;
+        assert_eq!(kept.after(second), (false, vec![]), "another epoch");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_counts_once_within_five_minutes() {
+        let mut kept = Fixture::new(1, 1);
+        let first = kept.append(1, Some("a"), false);
+        kept.append(2, Some("b"), false);
+        let second = kept.append(3, Some("a"), false);
+        assert_eq!((second.position, second.duplicate), (first.position, true));
+        tokio::time::advance(KEY_KEPT).await;
+        let third = kept.append(4, Some("a"), false);
+        assert_eq!((third.position.offset, third.duplicate), (3, false));
+        assert_eq!(kept.logs.by_channel["x"].keys.len(), 1);
+    }
+
+    #[test]
+    fn what_is_said_again_is_found_by_its_nonce() {
+        let mut kept = Fixture::new(10, 60);
+        let positions = kept.fill(1..4);
+        let again = kept.append(2, None, true);
+        assert_eq!((again.position, again.duplicate), (positions[1], true));
+        let new = kept.append(7, None, true);
+        assert_eq!((new.position.offset, new.duplicate), (4, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logs_that_nobody_uses_are_forgotten() {
+        let mut kept = Fixture::new(10, 60);
+        kept.fill(1..3);
+        tokio::time::advance(KEY_KEPT + SWEEP_EVERY).await;
+        kept.log.channel = "y".into();
+        kept.newest(1);
+        assert_eq!(kept.logs.by_channel.len(), 1);
+    }
+}

@@ -1,0 +1,197 @@
+//! Joining a room that remembers: first what was missed, then what comes, without a hole.
+
+use std::sync::Arc;
+use std::task::Context;
+
+use nexios_engine::{ConnectionState, Message, SendError};
+
+use crate::broker::{Attached, Entry, Envelope, Framing, Member, Node, PAGE_LEN, Position, Since, Span};
+use crate::handler::LocalFuture;
+use crate::hub::yield_now;
+use crate::websocket::WebSocket;
+
+/// Where a connection was when it joined a room: [`WebSocket::join_from`].
+///
+/// ```
+/// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+/// use std::time::Duration;
+/// use nexios::broker::History;
+/// let room = ws.app().room("lobby").remembering(History::new(1000, Duration::from_secs(3600)));
+/// ws.accept().await?;
+/// let since = ws.query("since").and_then(|text| text.parse().ok());
+/// if let Some(joined) = ws.join_from(room.name(), since).await {
+///     let all = if joined.recovered { "all that you missed" } else { "start anew" };
+///     ws.send_text(format!("{all}; you are at {}", joined.position)).await?;
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Joined {
+    /// Whether all that was missed was sent. `false` where the broker does not have it, has begun
+    /// anew, or is away.
+    pub recovered: bool,
+    /// Behind the last message that was sent; live messages follow. It says nothing (all zeros)
+    /// where the broker is away, and of a room that does not remember.
+    pub position: Position,
+}
+
+impl WebSocket {
+    /// Enters a room at the place where the client has been before: it gets what it missed, each
+    /// message once and in order, as fast as it reads, and then whatever comes. `None` where it is
+    /// not connected.
+    ///
+    /// Without a position, and where what was missed cannot be had, it joins as by
+    /// [`join`](Self::join), from now on. A connection that is in the room already gets nothing.
+    pub async fn join_from(&self, room: impl AsRef<str>, since: Option<Position>) -> Option<Joined> {
+        let room = room.as_ref();
+        match self.node_that_remembers(room).filter(|_| !self.is_in_room(room)) {
+            Some(node) => self.resume(node, room.into(), since, Framing::Plain).await,
+            None => {
+                let here = Joined { recovered: false, position: Position::default() };
+                self.join(room).await.then_some(here)
+            }
+        }
+    }
+
+    /// Where the room's messages come from, if it remembers.
+    pub(crate) fn node_that_remembers(&self, room: &str) -> Option<Arc<Node>> {
+        let hub = &self.route().hub;
+        hub.history(room).and_then(|_| hub.history_node())
+    }
+
+    /// Brings the connection to where the node is, and into the room. Boxed: a handler that waits
+    /// in another place does not hold the room for it.
+    pub(crate) fn resume(
+        &self,
+        node: Arc<Node>,
+        room: Arc<str>,
+        since: Option<Position>,
+        framing: Framing,
+    ) -> LocalFuture<Option<Joined>> {
+        let member = Member { shard: self.connection().shard().handle(), id: self.id(), framing, greeted: false };
+        let since = since.map(|position| Since { position, trusted: false });
+        let way = Way { ws: self.clone(), node, room, member, since };
+        Box::pin(way.walk())
+    }
+
+    /// Sends what is missing and enters the room, in one step; what does not fit is handed back.
+    pub(crate) fn enter_behind(
+        &self,
+        room: &Arc<str>,
+        missed: Vec<Entry>,
+        since: Option<Position>,
+        position: Option<Position>,
+        member: &Member,
+    ) -> Attached {
+        if self.connection_state() != ConnectionState::Connected {
+            return Attached::Gone;
+        }
+        if self.is_in_room(room) {
+            return Attached::Joined(position);
+        }
+        let greeting = member.greeting(room, since, position.unwrap_or_default());
+        if greeting.is_some_and(|greeting| self.connection().send(greeting.as_ref(), None).is_err()) {
+            return Attached::Gone;
+        }
+        let mut missed = missed.into_iter();
+        while let Some(entry) = missed.next() {
+            let Some((message, compress)) = self.framed(room, &entry, member.framing) else { continue };
+            match self.connection().send(message.as_ref(), compress) {
+                Ok(()) => {}
+                Err(SendError::OutboxFull) => return Attached::Behind([entry].into_iter().chain(missed).collect()),
+                Err(_) => return Attached::Gone,
+            }
+        }
+        match self.enter_room(room) {
+            true => Attached::Joined(position),
+            false => Attached::Gone,
+        }
+    }
+
+    /// An entry as this connection gets it, if it is one of those that do.
+    fn framed(&self, room: &str, entry: &Entry, framing: Framing) -> Option<(Message, Option<bool>)> {
+        // What cannot be read was counted when it came.
+        let envelope = Envelope::parse(&entry.envelope).ok()?;
+        let names_this = |client: &&str| {
+            client.parse() == Ok(self.id()) || self.client_id().is_some_and(|client_id| *client_id == **client)
+        };
+        let is_excluded = envelope.clients.iter().any(names_this);
+        (!is_excluded).then(|| (framing.message(room, entry, &envelope), envelope.compress))
+    }
+}
+
+/// The way of one connection into a room.
+struct Way {
+    ws: WebSocket,
+    node: Arc<Node>,
+    room: Arc<str>,
+    member: Member,
+    since: Option<Since>,
+}
+
+impl Way {
+    async fn walk(mut self) -> Option<Joined> {
+        let (_held, entering) = self.node.hold(&self.room);
+        let _expected = self.ws.route().hub.expect(&self.room);
+        if let Some(entering) = entering {
+            entering.done().await;
+        }
+        loop {
+            match self.node.attach(&self.room, self.since, self.member.clone()).await {
+                Some(Attached::Joined(position)) => {
+                    let recovered = self.since.is_some() && position.is_some();
+                    return Some(Joined { recovered, position: position.unwrap_or_default() });
+                }
+                Some(Attached::Behind(entries)) => self.send(&entries).await?,
+                Some(Attached::Unknown) => self.read().await?,
+                Some(Attached::Gone) => return None,
+                None if self.node.has_ended() => return None,
+                // Its shard has too much to do.
+                None => yield_now().await,
+            }
+        }
+    }
+
+    /// Takes a step by what the broker has.
+    async fn read(&mut self) -> Option<()> {
+        let Some(since) = self.since else { return Some(()) };
+        let log = self.node.log(&self.room, self.ws.route().hub.history(&self.room).unwrap_or_default());
+        match self.node.reads.ask(&log, Span::After(since.position, PAGE_LEN)).await {
+            Ok(page) if page.recovered => {
+                self.node.counters.read(page.entries.len());
+                self.since = Some(Since { trusted: true, ..since });
+                self.send(&page.entries).await
+            }
+            Ok(_) => {
+                self.since = None;
+                Some(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, room = &*self.room, "a client comes back, and what it missed cannot be read");
+                self.since = None;
+                Some(())
+            }
+        }
+    }
+
+    /// Sends entries as fast as the client reads them.
+    async fn send(&mut self, entries: &[Entry]) -> Option<()> {
+        if !self.member.greeted && !entries.is_empty() {
+            let since = self.since.map(|since| since.position);
+            if let Some(greeting) = self.member.greeting(&self.room, since, Position::default()) {
+                self.ws.send(greeting).await.ok()?;
+            }
+            self.member.greeted = true;
+        }
+        for entry in entries {
+            if let Some((message, compress)) = self.ws.framed(&self.room, entry, self.member.framing) {
+                let connection = self.ws.connection();
+                let send = |cx: &mut Context<'_>| connection.poll_send(cx, message.as_ref(), compress);
+                std::future::poll_fn(send).await.ok()?;
+            }
+            self.since = Some(Since { position: entry.position(), trusted: true });
+        }
+        Some(())
+    }
+}
