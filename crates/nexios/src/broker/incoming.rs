@@ -211,6 +211,14 @@ impl State {
 }
 
 impl Sink {
+    /// Something has come on a channel: an entry of a log, else an envelope.
+    pub(crate) fn message(&self, bytes: Bytes) {
+        match Entry::decode(&bytes) {
+            Some(entry) => self.entry(entry),
+            None => self.envelope(bytes),
+        }
+    }
+
     /// An envelope has come. What the node itself has sent is left out.
     pub(crate) fn envelope(&self, bytes: Bytes) {
         if !self.incoming.node.sent(&bytes) {

@@ -1,25 +1,38 @@
 //! Logs in memory: what a broker of our own keeps of rooms that remember.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::log::{Append, Appended, Entry, History, Log, Nonce, Page, Position, Span};
+use super::log::{Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span};
 
-/// How long a key is remembered.
-const KEY_KEPT: Duration = Duration::from_secs(300);
+/// What is kept at most, if not set: 256 MiB.
+pub(crate) const BYTES_MAX: usize = 256 << 20;
 /// Keys that a log remembers at most; the oldest are forgotten.
 const KEYS_MAX: usize = 64 << 10;
 /// The time from one look for what is past its time to the next.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// Besides its envelope an entry costs about this much.
+const ENTRY_COST: usize = 128;
+/// Besides its entries and keys a log costs about this much.
+const LOG_COST: usize = 512;
+/// Besides its text a key costs about this much.
+const KEY_COST: usize = 192;
 
-/// The logs of all channels. A log that nobody has used for as long as it keeps entries and keys
-/// is forgotten; the next use begins another epoch.
-#[derive(Default)]
+/// The logs of all channels, so many bytes of them at most.
+///
+/// A log that nobody has used for as long as it keeps entries and keys is forgotten, and so is the
+/// one that was used least recently where there is no room; the next use begins another epoch.
+/// Where one log alone has no room, its oldest entries go.
 pub(crate) struct Logs {
+    bytes_max: usize,
+    bytes: usize,
     by_channel: HashMap<Arc<str>, Kept>,
+    /// Channels, the one that was used least recently first.
+    by_use: BTreeMap<u64, Arc<str>>,
+    uses: u64,
     swept: Option<Instant>,
 }
 
@@ -32,44 +45,93 @@ struct Kept {
     entries: VecDeque<(Instant, Entry)>,
     keys: HashMap<Arc<str>, Position>,
     key_ages: VecDeque<(Instant, Arc<str>)>,
+    bytes: usize,
     used: Instant,
+    /// Where it is among the uses of all.
+    use_number: u64,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Logs::new(BYTES_MAX)
+    }
 }
 
 impl Logs {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Logs { bytes_max, bytes: 0, by_channel: HashMap::new(), by_use: BTreeMap::new(), uses: 0, swept: None }
+    }
+
     /// Appends; returns the entry for the subscribers, unless it was there before.
     pub(crate) fn append(&mut self, append: &Append) -> (Appended, Option<Entry>) {
-        let now = Instant::now();
-        self.kept(&append.log, now).append(append, now)
+        self.with(&append.log, |kept, now| kept.append(append, now))
     }
 
+    /// Reads. A log that nobody has appended to begins to count here, so that a position in it says
+    /// something later.
     pub(crate) fn read(&mut self, log: &Log, span: Span) -> Page {
-        let now = Instant::now();
-        self.kept(log, now).read(span)
+        self.with(log, |kept, _| kept.read(span))
     }
 
-    fn kept(&mut self, log: &Log, now: Instant) -> &mut Kept {
-        if self.swept.is_none_or(|swept| now - swept > SWEEP_EVERY) {
-            self.swept = Some(now);
-            self.by_channel.retain(|_, kept| !kept.is_over(now));
-        }
-        let kept = self.by_channel.entry(log.channel.clone()).or_insert_with(|| Kept::new(log.history, now));
-        kept.history = log.history;
-        kept.used = now;
+    fn with<R>(&mut self, log: &Log, act: impl FnOnce(&mut Kept, Instant) -> R) -> R {
+        let now = Instant::now();
+        self.sweep(now);
+        self.uses += 1;
+        let kept = self.by_channel.entry(log.channel.clone()).or_insert_with(|| {
+            let kept = Kept::new(log, now);
+            self.bytes += kept.bytes;
+            kept
+        });
+        self.bytes -= kept.bytes;
+        self.by_use.remove(&kept.use_number);
+        self.by_use.insert(self.uses, log.channel.clone());
+        (kept.history, kept.used, kept.use_number) = (log.history, now, self.uses);
         kept.prune(now);
-        kept
+        let result = act(kept, now);
+        kept.shrink(self.bytes_max);
+        self.bytes += kept.bytes;
+        self.make_room();
+        result
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| now - swept <= SWEEP_EVERY) {
+            return;
+        }
+        self.swept = Some(now);
+        let over = self.by_channel.iter().filter(|(_, kept)| kept.is_over(now)).map(|(channel, _)| channel.clone());
+        over.collect::<Vec<_>>().iter().for_each(|channel| self.forget(channel));
+    }
+
+    /// Forgets other logs than the last one used, for which there is room.
+    fn make_room(&mut self) {
+        while self.bytes > self.bytes_max && self.by_channel.len() > 1 {
+            let Some((_, channel)) = self.by_use.pop_first() else { return };
+            tracing::debug!(%channel, bytes_max = self.bytes_max, "a history is forgotten: there is no room for more");
+            self.forget(&channel);
+        }
+    }
+
+    fn forget(&mut self, channel: &str) {
+        if let Some(kept) = self.by_channel.remove(channel) {
+            self.bytes -= kept.bytes;
+            self.by_use.remove(&kept.use_number);
+        }
     }
 }
 
 impl Kept {
-    fn new(history: History, now: Instant) -> Self {
+    fn new(log: &Log, now: Instant) -> Self {
         Kept {
             epoch: epoch(),
             last: (0, Nonce::default()),
-            history,
+            history: log.history,
             entries: VecDeque::new(),
             keys: HashMap::new(),
             key_ages: VecDeque::new(),
+            bytes: LOG_COST + log.channel.len(),
             used: now,
+            use_number: 0,
         }
     }
 
@@ -84,11 +146,30 @@ impl Kept {
     fn prune(&mut self, now: Instant) {
         let (size, ttl) = (self.history.size, self.history.ttl);
         while self.entries.len() > size || self.entries.front().is_some_and(|(since, _)| now - *since >= ttl) {
-            self.entries.pop_front();
+            self.drop_entry();
         }
         let is_old = |(since, _): &(Instant, Arc<str>)| now - *since >= KEY_KEPT;
         while self.keys.len() > KEYS_MAX || self.key_ages.front().is_some_and(is_old) {
-            let Some((_, key)) = self.key_ages.pop_front() else { return };
+            self.drop_key();
+        }
+    }
+
+    /// Drops what is oldest until no more than so many bytes are left.
+    fn shrink(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max && !(self.entries.is_empty() && self.keys.is_empty()) {
+            if self.entries.is_empty() { self.drop_key() } else { self.drop_entry() }
+        }
+    }
+
+    fn drop_entry(&mut self) {
+        if let Some((_, entry)) = self.entries.pop_front() {
+            self.bytes -= ENTRY_COST + entry.envelope.len();
+        }
+    }
+
+    fn drop_key(&mut self) {
+        if let Some((_, key)) = self.key_ages.pop_front() {
+            self.bytes -= KEY_COST + key.len();
             self.keys.remove(&key);
         }
     }
@@ -102,8 +183,10 @@ impl Kept {
         let (position, time_ms) = (self.top(), now_ms());
         let envelope = append.envelope.clone();
         let entry = Entry { epoch: self.epoch, offset: self.last.0, previous, time_ms, nonce: append.nonce, envelope };
+        self.bytes += ENTRY_COST + entry.envelope.len();
         self.entries.push_back((now, entry.clone()));
         if let Some(key) = &append.key {
+            self.bytes += KEY_COST + key.len();
             self.keys.insert(key.clone(), position);
             self.key_ages.push_back((now, key.clone()));
         }
@@ -125,13 +208,14 @@ impl Kept {
         let entries = self.entries.iter().map(|(_, entry)| entry);
         match span {
             Span::Newest(max) => {
-                let skip = self.entries.len().saturating_sub(max);
-                Page { top: self.top(), recovered: true, entries: entries.skip(skip).cloned().collect() }
+                let mut entries = page(entries.rev(), max);
+                entries.reverse();
+                Page { top: self.top(), recovered: true, entries }
             }
             Span::After(position, max) => {
                 let recovered = self.is_known(position);
                 let behind = entries.filter(|entry| recovered && entry.offset > position.offset);
-                Page { top: self.top(), recovered, entries: behind.take(max).cloned().collect() }
+                Page { top: self.top(), recovered, entries: page(behind, max) }
             }
         }
     }
@@ -145,8 +229,19 @@ impl Kept {
     }
 }
 
+/// The first entries, at most so many and so much; one, however long it is.
+fn page<'a>(entries: impl Iterator<Item = &'a Entry>, max: usize) -> Vec<Entry> {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry| {
+        let fits = bytes < PAGE_BYTES_MAX;
+        bytes += entry.envelope.len();
+        fits
+    };
+    entries.take(max).take_while(fits).cloned().collect()
+}
+
 /// A new count; never 0, which is the epoch of a position that says nothing.
-fn epoch() -> u64 {
+pub(crate) fn epoch() -> u64 {
     let Nonce(bytes) = Nonce::random();
     bytes.first_chunk().map_or(1, |bytes| u64::from_be_bytes(*bytes).max(1))
 }
@@ -280,5 +375,68 @@ mod tests {
         kept.log.channel = "y".into();
         kept.newest(1);
         assert_eq!(kept.logs.by_channel.len(), 1);
+    }
+
+    #[test]
+    fn a_page_ends_with_the_entry_that_fills_it() {
+        let mut kept = Fixture::new(10, 60);
+        let append = |kept: &mut Fixture, len: usize| {
+            let (log, envelope) = (kept.log.clone(), Bytes::from(vec![0; len]));
+            kept.logs.append(&Append { log, nonce: Nonce::random(), key: None, again: false, envelope }).0.position
+        };
+        let positions = [1, PAGE_BYTES_MAX - 1, 1, PAGE_BYTES_MAX, 1].map(|len| append(&mut kept, len));
+        let start = Position { epoch: positions[0].epoch, ..Position::default() };
+        assert_eq!(kept.after(start), (true, vec![1, 2]));
+        assert_eq!(kept.after(positions[1]), (true, vec![3, 4]));
+        assert_eq!(kept.after(positions[3]), (true, vec![5]));
+        assert_eq!(kept.newest(10), [4, 5]);
+    }
+
+    /// What all logs together are said to cost.
+    fn cost(logs: &Logs) -> usize {
+        let cost = |(channel, kept): (&Arc<str>, &Kept)| {
+            let entries = kept.entries.iter().map(|(_, entry)| ENTRY_COST + entry.envelope.len()).sum::<usize>();
+            let keys = kept.keys.keys().map(|key| KEY_COST + key.len()).sum::<usize>();
+            LOG_COST + channel.len() + entries + keys
+        };
+        logs.by_channel.iter().map(cost).sum()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_logs_cost_is_bounded_and_those_used_least_recently_begin_anew() {
+        let mut kept = Fixture::new(10, 60);
+        kept.logs = Logs::new(5 * (LOG_COST + 1 + ENTRY_COST + 1));
+        let firsts = ["a", "b", "c", "d", "e"].map(|channel| {
+            kept.log.channel = channel.into();
+            kept.fill(1..2)[0]
+        });
+        assert_eq!((kept.logs.by_channel.len(), kept.logs.bytes), (5, cost(&kept.logs)));
+        kept.log.channel = "a".into();
+        kept.newest(1);
+        kept.log.channel = "f".into();
+        kept.fill(1..2);
+        assert_eq!((kept.logs.by_channel.len(), kept.logs.bytes), (5, cost(&kept.logs)));
+        kept.log.channel = "a".into();
+        assert!(kept.after(firsts[0]).0, "it was used");
+        kept.log.channel = "b".into();
+        assert!(!kept.after(firsts[1]).0);
+        kept.log.channel = "a".into();
+        kept.append(7, Some("key"), false);
+        tokio::time::advance(Duration::from_secs(301)).await;
+        kept.newest(1);
+        assert_eq!(kept.logs.bytes, cost(&kept.logs));
+        assert_eq!(kept.logs.by_use.len(), kept.logs.by_channel.len());
+    }
+
+    #[test]
+    fn one_log_alone_is_bounded_too() {
+        let mut kept = Fixture::new(1000, 60);
+        kept.logs = Logs::new(LOG_COST + 1 + 3 * (ENTRY_COST + 1));
+        let positions = kept.fill(1..10);
+        assert_eq!(kept.newest(1000), [7, 8, 9]);
+        assert_eq!(kept.after(positions[6]), (true, vec![8, 9]));
+        kept.append(10, Some(&"key".repeat(1000)), false);
+        assert_eq!(kept.newest(1000), [0; 0]);
+        assert!(kept.logs.bytes <= kept.logs.bytes_max);
     }
 }

@@ -12,6 +12,10 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+/// How long a broker remembers a key.
+pub(crate) const KEY_KEPT: Duration = Duration::from_secs(300);
+/// A page ends with the entry by which its envelopes have so many bytes.
+pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
 /// The first byte of an entry on a channel, where an envelope has its version.
 const ENTRY: u8 = 2;
 /// Epoch, offset, the one before, time and nonce.
@@ -101,7 +105,8 @@ pub(crate) enum Span {
     Newest(usize),
 }
 
-/// Entries of a log, oldest first.
+/// Entries of a log, oldest first: as many as were asked for, or fewer where they are long
+/// ([`PAGE_BYTES_MAX`]); but at least one, if there is one. None where nothing is recovered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Page {
     /// Behind the newest entry that the log has, at the time of asking.
