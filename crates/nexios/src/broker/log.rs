@@ -61,7 +61,7 @@ pub(crate) struct Log {
 }
 
 /// Something to be appended.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Append {
     pub(crate) log: Log,
     pub(crate) nonce: Nonce,

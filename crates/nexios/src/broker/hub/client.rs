@@ -12,12 +12,14 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::wire::{self, Reply};
+use super::wire::{self, Answer, Reply};
 use crate::broker::incoming::Sink;
-use crate::broker::link::{Engine, Frame, LinkError, Session, Step};
+use crate::broker::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+use crate::broker::log::{Append, Appended, Log, Page, Span};
 
 /// Room for reading.
 const READ_BYTES: usize = 64 << 10;
+const CLOSED: &str = "the hub has closed the connection";
 
 /// The hub at a path.
 pub(crate) struct HubEngine(pub(crate) PathBuf);
@@ -32,7 +34,9 @@ struct HubSession {
 #[derive(Default)]
 struct Waiting {
     next: u32,
-    tickets: HashMap<u32, oneshot::Sender<()>>,
+    tickets: HashMap<u32, oneshot::Sender<Answer>>,
+    /// Why there will be no more answers.
+    ended: Option<LinkError>,
 }
 
 impl Engine for HubEngine {
@@ -44,63 +48,111 @@ impl Engine for HubEngine {
             let waiting = Arc::<Mutex<Waiting>>::default();
             let reading = tokio::spawn(read(reader, sink, waiting.clone()));
             let session = HubSession { writer: tokio::sync::Mutex::new(writer), waiting, reading };
-            session.publish(&[]).await?;
+            // A hub of the first release ends what it does not know without a word.
+            let first = session.publish(&[]).await;
+            first.map_err(|error| match error {
+                LinkError::Lost(reason) => LinkError::Lost(format!("{reason} at once: it may be of an older release")),
+                refused => refused,
+            })?;
             let session: Box<dyn Session> = Box::new(session);
             Ok(session)
         })
     }
 }
 
-async fn read(mut reader: OwnedReadHalf, sink: Sink, waiting: Arc<Mutex<Waiting>>) {
+async fn read(reader: OwnedReadHalf, sink: Sink, waiting: Arc<Mutex<Waiting>>) {
+    let error = read_all(reader, &sink, &waiting).await;
+    sink.lost(&error);
+    let mut waiting = waiting.lock();
+    waiting.ended = Some(error);
+    waiting.tickets.clear();
+}
+
+/// Reads until there is no more, and says why.
+async fn read_all(mut reader: OwnedReadHalf, sink: &Sink, waiting: &Mutex<Waiting>) -> LinkError {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     loop {
         loop {
             match wire::reply(&mut buffer) {
-                Ok(Some(Reply::Envelope(bytes))) => sink.envelope(bytes),
-                Ok(Some(Reply::Done(ticket))) => {
+                Ok(Some(Reply::Message(bytes))) => sink.message(bytes),
+                Ok(Some(Reply::Answer(ticket, answer))) => {
                     let ticket = waiting.lock().tickets.remove(&ticket);
                     // Who asked may have given up.
-                    let _ = ticket.map(|ticket| ticket.send(()));
+                    let _ = ticket.map(|ticket| ticket.send(answer));
                 }
+                Ok(Some(Reply::Refused(reason))) => return LinkError::Refused(reason),
                 Ok(None) => break,
-                Err(error) => return sink.lost(error),
+                Err(error) => return LinkError::lost(error),
             }
         }
         buffer.reserve(READ_BYTES);
         match reader.read_buf(&mut buffer).await {
-            Ok(0) => return sink.lost("the hub has closed the connection"),
+            Ok(0) => return LinkError::lost(CLOSED),
             Ok(_) => {}
-            Err(error) => return sink.lost(error),
+            Err(error) => return LinkError::lost(error),
         }
     }
 }
 
 impl HubSession {
-    async fn ask(&self, request: impl FnOnce(u32) -> BytesMut) -> Result<(), LinkError> {
-        let (sender, done) = oneshot::channel();
+    async fn ask(&self, request: impl FnOnce(u32) -> BytesMut) -> Result<Answer, LinkError> {
+        let (sender, answer) = oneshot::channel();
         let ticket = {
             let mut waiting = self.waiting.lock();
+            if let Some(error) = &waiting.ended {
+                return Err(error.clone());
+            }
             let ticket = waiting.next;
             waiting.next = ticket.wrapping_add(1);
             waiting.tickets.insert(ticket, sender);
             ticket
         };
-        self.writer.lock().await.write_all(&request(ticket)).await.map_err(LinkError::lost)?;
-        done.await.map_err(|_| LinkError::Lost("the hub has closed the connection".to_owned()))
+        // Where it cannot be written there is no answer either, and reading knows why.
+        let _ = self.writer.lock().await.write_all(&request(ticket)).await;
+        answer.await.map_err(|_| self.waiting.lock().ended.clone().unwrap_or_else(|| LinkError::lost(CLOSED)))
+    }
+
+    async fn done(&self, request: impl FnOnce(u32) -> BytesMut) -> Result<(), LinkError> {
+        match self.ask(request).await? {
+            Answer::Done => Ok(()),
+            _ => Err(LinkError::lost(wire::Malformed)),
+        }
     }
 }
 
 impl Session for HubSession {
     fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
-        Box::pin(self.ask(|ticket| wire::publish(ticket, batch)))
+        Box::pin(self.done(|ticket| wire::publish(ticket, batch)))
     }
 
     fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
-        Box::pin(self.ask(|ticket| wire::subscribe(ticket, channels)))
+        Box::pin(self.done(|ticket| wire::subscribe(ticket, channels)))
     }
 
     fn unsubscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
-        Box::pin(self.ask(|ticket| wire::unsubscribe(ticket, channels)))
+        Box::pin(self.done(|ticket| wire::unsubscribe(ticket, channels)))
+    }
+
+    fn append<'a>(&'a self, batch: &'a [Append]) -> Step<'a, Vec<Appended>> {
+        Box::pin(async move {
+            match self.ask(|ticket| wire::append(ticket, batch)).await? {
+                Answer::Appended(appended) if appended.len() == batch.len() => Ok(appended),
+                _ => Err(LinkError::lost(wire::Malformed)),
+            }
+        })
+    }
+
+    fn read<'a>(&'a self, log: &'a Log, span: Span) -> Step<'a, Page> {
+        Box::pin(async move {
+            match self.ask(|ticket| wire::read(ticket, log, span)).await? {
+                Answer::Page(page) => Ok(page),
+                _ => Err(LinkError::lost(wire::Malformed)),
+            }
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { history: true, ..Capabilities::default() }
     }
 }
 

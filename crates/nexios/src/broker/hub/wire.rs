@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::wire_log;
+pub(super) use super::wire_log::{append, appended, page, read};
 use crate::broker::link::Frame;
+use crate::broker::log::{Append, Appended, Log, Page, Span};
 
-/// The first byte that a node sends.
-pub(super) const VERSION: u8 = 1;
+/// The first byte that a node sends. A hub refuses every other.
+pub(super) const VERSION: u8 = 2;
 /// Longer than any batch: 1 MiB, or one envelope.
 const FRAME_BYTES_MAX: usize = 80 << 20;
 
-/// What a node asks for. The hub answers each with [`Reply::Done`].
+/// What a node asks for. The hub answers each, in order.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Request {
     Publish { ticket: u32, messages: Vec<Publication> },
     Subscribe { ticket: u32, channels: Vec<Arc<str>> },
     Unsubscribe { ticket: u32, channels: Vec<Arc<str>> },
+    Append { ticket: u32, appends: Vec<Append> },
+    Read { ticket: u32, log: Log, span: Span },
 }
 
 /// A message for a channel, framed already as its subscribers get it.
@@ -29,10 +34,20 @@ pub(super) struct Publication {
 /// What a hub says.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Reply {
+    /// An envelope or an entry of a channel that is subscribed to.
+    Message(Bytes),
     /// A request is carried out.
-    Done(u32),
-    /// An envelope of a channel that is subscribed to.
-    Envelope(Bytes),
+    Answer(u32, Answer),
+    /// There is nothing to be had here, and why.
+    Refused(String),
+}
+
+/// What a request has come to.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    Done,
+    Appended(Vec<Appended>),
+    Page(Page),
 }
 
 /// What came breaks the rules.
@@ -43,8 +58,13 @@ pub(super) struct Malformed;
 const PUBLISH: u8 = 1;
 const SUBSCRIBE: u8 = 2;
 const UNSUBSCRIBE: u8 = 3;
+pub(super) const APPEND: u8 = 4;
+pub(super) const READ: u8 = 5;
 const DONE: u8 = 16;
-const ENVELOPE: u8 = 17;
+const MESSAGE: u8 = 17;
+pub(super) const APPENDED: u8 = 18;
+pub(super) const PAGE: u8 = 19;
+const REFUSED: u8 = 20;
 
 pub(super) fn publish(ticket: u32, batch: &[Frame]) -> BytesMut {
     let size = batch.iter().map(|frame| frame.channel.len() + frame.bytes.len() + 9).sum::<usize>();
@@ -56,7 +76,7 @@ pub(super) fn publish(ticket: u32, batch: &[Frame]) -> BytesMut {
         out.put_u32(length(frame.channel.len()));
         out.put_slice(frame.channel.as_bytes());
         out.put_u32(length(frame.bytes.len() + 1));
-        out.put_u8(ENVELOPE);
+        out.put_u8(MESSAGE);
         out.put_slice(&frame.bytes);
     }
     out
@@ -91,7 +111,24 @@ pub(super) fn done(ticket: u32) -> Bytes {
     out.freeze()
 }
 
-fn length(len: usize) -> u32 {
+/// An envelope or an entry, as its subscribers get it.
+pub(super) fn message(bytes: &[u8]) -> Bytes {
+    framed(MESSAGE, bytes)
+}
+
+pub(super) fn refused(reason: &str) -> Bytes {
+    framed(REFUSED, reason.as_bytes())
+}
+
+fn framed(kind: u8, body: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(body.len() + 5);
+    out.put_u32(length(body.len() + 1));
+    out.put_u8(kind);
+    out.put_slice(body);
+    out.freeze()
+}
+
+pub(super) fn length(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
@@ -119,6 +156,8 @@ pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<Request>, Malforme
         PUBLISH => Request::Publish { ticket, messages: publications(body)? },
         SUBSCRIBE => Request::Subscribe { ticket, channels: channels(body)? },
         UNSUBSCRIBE => Request::Unsubscribe { ticket, channels: channels(body)? },
+        APPEND => Request::Append { ticket, appends: wire_log::appends(body)? },
+        READ => wire_log::question(body).map(|(log, span)| Request::Read { ticket, log, span })?,
         _ => return Err(Malformed),
     };
     Ok(Some(request))
@@ -126,12 +165,16 @@ pub(super) fn request(buffer: &mut BytesMut) -> Result<Option<Request>, Malforme
 
 /// The next reply, if it is whole.
 pub(super) fn reply(buffer: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
-    match frame(buffer)? {
-        None => Ok(None),
-        Some((DONE, mut body)) => Ok(Some(Reply::Done(number(&mut body)?))),
-        Some((ENVELOPE, body)) => Ok(Some(Reply::Envelope(body))),
-        Some(_) => Err(Malformed),
-    }
+    let Some((kind, mut body)) = frame(buffer)? else { return Ok(None) };
+    let reply = match kind {
+        MESSAGE => Reply::Message(body),
+        REFUSED => Reply::Refused(String::from_utf8_lossy(&body).into_owned()),
+        DONE => Reply::Answer(number(&mut body)?, Answer::Done),
+        APPENDED => Reply::Answer(number(&mut body)?, Answer::Appended(wire_log::positions(body)?)),
+        PAGE => Reply::Answer(number(&mut body)?, Answer::Page(wire_log::entries(body)?)),
+        _ => return Err(Malformed),
+    };
+    Ok(Some(reply))
 }
 
 fn publications(mut body: Bytes) -> Result<Vec<Publication>, Malformed> {
@@ -140,7 +183,7 @@ fn publications(mut body: Bytes) -> Result<Vec<Publication>, Malformed> {
         let channel = counted(&mut body)?;
         let mut ahead = body.clone();
         let envelope = counted(&mut ahead)?;
-        if envelope.first() != Some(&ENVELOPE) {
+        if envelope.first() != Some(&MESSAGE) {
             return Err(Malformed);
         }
         messages.push(Publication { channel, framed: body.split_to(4 + envelope.len()) });
@@ -152,16 +195,20 @@ fn channels(mut body: Bytes) -> Result<Vec<Arc<str>>, Malformed> {
     let mut channels = Vec::new();
     while !body.is_empty() {
         let channel = counted(&mut body)?;
-        channels.push(std::str::from_utf8(&channel).map_err(|_| Malformed)?.into());
+        channels.push(text(&channel)?);
     }
     Ok(channels)
 }
 
-fn number(body: &mut Bytes) -> Result<u32, Malformed> {
+pub(super) fn text(bytes: &[u8]) -> Result<Arc<str>, Malformed> {
+    std::str::from_utf8(bytes).map(Arc::from).map_err(|_| Malformed)
+}
+
+pub(super) fn number(body: &mut Bytes) -> Result<u32, Malformed> {
     body.try_get_u32().map_err(|_| Malformed)
 }
 
-fn counted(body: &mut Bytes) -> Result<Bytes, Malformed> {
+pub(super) fn counted(body: &mut Bytes) -> Result<Bytes, Malformed> {
     let len = usize::try_from(number(body)?).map_err(|_| Malformed)?;
     if len > body.len() {
         return Err(Malformed);
@@ -192,8 +239,8 @@ mod tests {
         let mut got = BytesMut::new();
         messages.iter().for_each(|message| got.extend_from_slice(&message.framed));
         assert_eq!(messages.iter().map(|message| &*message.channel).collect::<Vec<_>>(), [b"a", b"b"]);
-        assert_eq!(reply(&mut got), Ok(Some(Reply::Envelope(Bytes::from_static(b"one")))));
-        assert_eq!(reply(&mut got), Ok(Some(Reply::Envelope(Bytes::new()))));
+        assert_eq!(reply(&mut got), Ok(Some(Reply::Message(Bytes::from_static(b"one")))));
+        assert_eq!(reply(&mut got), Ok(Some(Reply::Message(Bytes::new()))));
         assert_eq!(reply(&mut got), Ok(None));
     }
 
@@ -208,7 +255,7 @@ mod tests {
         buffer.put_u8(whole[whole.len() - 1]);
         let subscribe = Request::Subscribe { ticket: 9, channels: vec!["a".into(), "b".into()] };
         assert_eq!(request(&mut buffer), Ok(Some(subscribe)));
-        assert_eq!(reply(&mut BytesMut::from(&done(3)[..])), Ok(Some(Reply::Done(3))));
+        assert_eq!(reply(&mut BytesMut::from(&done(3)[..])), Ok(Some(Reply::Answer(3, Answer::Done))));
     }
 
     #[test]
@@ -219,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_does_no_harm(bytes: Vec<u8>, kind in 0_u8..20) {
+        fn garbage_does_no_harm(bytes: Vec<u8>, kind in 0_u8..24) {
             let mut buffer = BytesMut::from(&bytes[..]);
             let _ = request(&mut buffer);
             let mut framed = BytesMut::new();

@@ -1,5 +1,8 @@
 //! Redis 7 or Valkey: sharded pub/sub over RESP3, one connection for both ways.
 
+mod log_store;
+mod script;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +15,10 @@ use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServer
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo};
 use redis::{Cmd, Pipeline, PushKind, RedisError, ServerErrorKind, Value, cmd};
 
+use self::log_store::LogStore;
 use super::incoming::Sink;
 use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+use super::log::{Append, Appended, Log, Page, Span};
 
 /// `proto-max-bulk-len` of Redis is 512 MiB; so much in one envelope would hold up all others.
 const ENVELOPE_BYTES_MAX: usize = 64 << 20;
@@ -65,15 +70,16 @@ fn server(url: String) -> Result<ConnectionInfo, String> {
 impl Engine for RedisEngine {
     fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
         Box::pin(async move {
-            let session = match self {
-                RedisEngine::Server(info) => RedisSession::One(connect(info.clone(), sink).await?),
+            let connection = match self {
+                RedisEngine::Server(info) => Connection::One(connect(info.clone(), sink).await?),
                 RedisEngine::Sentinel(sentinels, name) => {
-                    RedisSession::One(connect_master(sentinels.clone(), name.clone(), sink).await?)
+                    Connection::One(connect_master(sentinels.clone(), name.clone(), sink).await?)
                 }
-                RedisEngine::Cluster(nodes) => RedisSession::Cluster(connect_cluster(nodes.clone(), sink).await?),
+                RedisEngine::Cluster(nodes) => Connection::Cluster(connect_cluster(nodes.clone(), sink).await?),
             };
-            session.check_version().await?;
-            let session: Box<dyn Session> = Box::new(session);
+            connection.check_version().await?;
+            let logs = LogStore::open(&connection).await?;
+            let session: Box<dyn Session> = Box::new(RedisSession { connection, logs });
             Ok(session)
         })
     }
@@ -116,25 +122,63 @@ fn config(sink: Sink) -> AsyncConnectionConfig {
 /// in front of the node's own bounded queue.
 fn pushed(sink: &Sink, push: PushInfo) -> Result<(), redis::aio::SendError> {
     match (push.kind, push.data.into_iter().nth(1)) {
-        (PushKind::SMessage, Some(Value::BulkString(envelope))) => sink.envelope(envelope.into()),
+        (PushKind::SMessage, Some(Value::BulkString(bytes))) => sink.message(bytes.into()),
         (PushKind::Disconnection, _) => sink.lost("Redis has closed the connection"),
         _ => {}
     }
     Ok(())
 }
 
-enum RedisSession {
+struct RedisSession {
+    connection: Connection,
+    logs: LogStore,
+}
+
+/// It can be used by many at once.
+enum Connection {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-impl RedisSession {
+impl Connection {
     async fn ask(&self, command: &Cmd) -> Result<Value, LinkError> {
         let answer = match self {
-            RedisSession::One(connection) => connection.clone().req_packed_command(command).await,
-            RedisSession::Cluster(connection) => connection.clone().req_packed_command(command).await,
+            Connection::One(connection) => connection.clone().req_packed_command(command).await,
+            Connection::Cluster(connection) => connection.clone().req_packed_command(command).await,
         };
         Ok(answer?)
+    }
+
+    /// Runs commands in one round trip, those of one channel in order; the answers are in the order of
+    /// the commands.
+    async fn run(&self, commands: Vec<(Arc<str>, Cmd)>) -> Result<Vec<Result<Value, RedisError>>, LinkError> {
+        match self {
+            Connection::One(connection) => {
+                let mut pipeline = redis::pipe();
+                commands.into_iter().for_each(|(_, command)| _ = pipeline.add_command(command));
+                Ok(pipeline.ignore_errors().query_async(&mut connection.clone()).await?)
+            }
+            // Channels are on different nodes; the order is kept within a pipeline only.
+            Connection::Cluster(connection) => {
+                let mut pipelines = HashMap::<Arc<str>, (Vec<usize>, Pipeline)>::new();
+                let count = commands.len();
+                for (at, (channel, command)) in commands.into_iter().enumerate() {
+                    let (places, pipeline) = pipelines.entry(channel).or_default();
+                    places.push(at);
+                    pipeline.add_command(command);
+                }
+                let sent = pipelines.into_values().map(|(places, mut pipeline)| async move {
+                    let mut connection = connection.clone();
+                    let answers: Vec<_> = pipeline.ignore_errors().query_async(&mut connection).await?;
+                    Ok::<_, RedisError>(places.into_iter().zip(answers))
+                });
+                let mut answers: Vec<_> = (0..count).map(|_| Ok(Value::Nil)).collect();
+                for (place, answer) in try_join_all(sent).await?.into_iter().flatten() {
+                    answers[place] = answer;
+                }
+                Ok(answers)
+            }
+        }
     }
 
     /// Sharded pub/sub came with Redis 7.
@@ -146,71 +190,58 @@ impl RedisSession {
             answer => answer.map(drop),
         }
     }
-}
 
-/// One for each channel.
-fn pipelines(batch: &[Frame]) -> Vec<Pipeline> {
-    let mut pipelines = HashMap::<&str, Pipeline>::new();
-    for frame in batch {
-        pipelines.entry(&frame.channel).or_default().add_command(spublish(frame)).ignore();
-    }
-    pipelines.into_values().collect()
-}
-
-fn spublish(frame: &Frame) -> Cmd {
-    let mut command = cmd("SPUBLISH");
-    command.arg(&*frame.channel).arg(&*frame.bytes);
-    command
-}
-
-impl Session for RedisSession {
-    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
-        Box::pin(async move {
-            match self {
-                _ if batch.is_empty() => self.ask(&cmd("PING")).await.map(drop),
-                RedisSession::One(connection) => {
-                    let mut pipeline = redis::pipe();
-                    batch.iter().for_each(|frame| _ = pipeline.add_command(spublish(frame)).ignore());
-                    Ok(pipeline.query_async::<()>(&mut connection.clone()).await?)
-                }
-                // Channels are on different nodes; the order is kept within a pipeline only.
-                RedisSession::Cluster(connection) => {
-                    let sent = pipelines(batch)
-                        .into_iter()
-                        .map(|pipeline| async move { pipeline.query_async::<()>(&mut connection.clone()).await });
-                    Ok(try_join_all(sent).await.map(drop)?)
-                }
-            }
-        })
-    }
-
-    fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
-        Box::pin(self.change("SSUBSCRIBE", channels))
-    }
-
-    fn unsubscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
-        Box::pin(self.change("SUNSUBSCRIBE", channels))
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { envelope_bytes_max: ENVELOPE_BYTES_MAX, ..Capabilities::default() }
-    }
-}
-
-impl RedisSession {
     async fn change(&self, command: &str, channels: &[Arc<str>]) -> Result<(), LinkError> {
         match self {
-            RedisSession::One(connection) => {
+            Connection::One(connection) => {
                 let mut pipeline = redis::pipe();
                 channels.iter().for_each(|channel| _ = pipeline.cmd(command).arg(&**channel).ignore());
                 Ok(pipeline.query_async::<()>(&mut connection.clone()).await?)
             }
-            RedisSession::Cluster(_) => {
+            Connection::Cluster(_) => {
                 let changed =
                     channels.iter().map(|channel| async move { self.ask(cmd(command).arg(&**channel)).await });
                 try_join_all(changed).await.map(drop)
             }
         }
+    }
+}
+
+fn spublish(frame: &Frame) -> (Arc<str>, Cmd) {
+    let mut command = cmd("SPUBLISH");
+    command.arg(&*frame.channel).arg(&*frame.bytes);
+    (frame.channel.clone(), command)
+}
+
+impl Session for RedisSession {
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
+        Box::pin(async move {
+            if batch.is_empty() {
+                return self.connection.ask(&cmd("PING")).await.map(drop);
+            }
+            let answers = self.connection.run(batch.iter().map(spublish).collect()).await?;
+            answers.into_iter().try_for_each(|answer| Ok(answer.map(drop)?))
+        })
+    }
+
+    fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
+        Box::pin(self.connection.change("SSUBSCRIBE", channels))
+    }
+
+    fn unsubscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
+        Box::pin(self.connection.change("SUNSUBSCRIBE", channels))
+    }
+
+    fn append<'a>(&'a self, batch: &'a [Append]) -> Step<'a, Vec<Appended>> {
+        Box::pin(self.logs.append(&self.connection, batch))
+    }
+
+    fn read<'a>(&'a self, log: &'a Log, span: Span) -> Step<'a, Page> {
+        Box::pin(self.logs.read(&self.connection, log, span))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { envelope_bytes_max: ENVELOPE_BYTES_MAX, ..self.logs.capabilities() }
     }
 }
 

@@ -1,0 +1,83 @@
+-- Appends entries to one log, in order, each once: numbered, kept and published in one step.
+-- docs/broker-envelope.md says what the strings are.
+--
+-- KEYS: the log, its head, then the keys of those entries that have one.
+-- ARGV: the channel, size, ttl in ms, ms for which the head is kept, an epoch if there is none, '1' where
+-- the entries may be there already; then for each entry its nonce, the number of its key in KEYS or 0,
+-- and its envelope.
+-- Returns for each entry its position, and behind it '1' where it was there before, else '0'.
+local log, head = KEYS[1], KEYS[2]
+local channel, size, ttl, kept, again = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[6] == '1'
+local first, step = 7, 3
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local state = redis.call('HMGET', head, 'top', 'front')
+local top, front = state[1], tonumber(state[2] or 0)
+if not top then
+    -- What is left of another count has nothing to do with this one.
+    redis.call('DEL', log)
+    top = ARGV[5] .. string.rep('\0', 24)
+end
+local epoch, offset = top:sub(1, 8), struct.unpack('>I8', top, 9)
+
+local before = {}
+if again then
+    local last, found = '+', nil
+    repeat
+        found = redis.call('XREVRANGE', log, last, '-', 'COUNT', 64)
+        for _, entry in ipairs(found) do
+            local frame = entry[2][2]
+            before[frame:sub(34, 49)] = frame:sub(2, 17) .. frame:sub(34, 49)
+            last = '(' .. entry[1]
+        end
+    until #found < 64
+end
+
+-- As many from the front as come to the back, and some more: what is too old does not pile up. `front` is the
+-- time of an entry that is or was the oldest, so that mostly nothing has to be read.
+if now - front >= ttl then
+    local old = {}
+    front = now
+    for _, entry in ipairs(redis.call('XRANGE', log, '-', '+', 'COUNT', (#ARGV + 1 - first) / step + 4)) do
+        local time = struct.unpack('>I8', entry[2][2], 26)
+        if now - time < ttl then
+            front = time
+            break
+        end
+        front = 0
+        old[#old + 1] = entry[1]
+    end
+    if #old > 0 then
+        redis.call('XDEL', log, unpack(old))
+    end
+end
+
+local answers, frames = {}, {}
+for at = first, #ARGV, step do
+    local nonce, key, envelope = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
+    local position = key > 0 and redis.call('GET', KEYS[key]) or before[nonce]
+    if position then
+        answers[#answers + 1] = position .. '1'
+    else
+        local frame = '\2' .. epoch .. struct.pack('>I8I8I8', offset + 1, offset, now) .. nonce .. envelope
+        offset = offset + 1
+        redis.call('XADD', log, 'MAXLEN', size, string.format('%.0f-0', offset), 'e', frame)
+        top = epoch .. struct.pack('>I8', offset) .. nonce
+        if key > 0 then
+            redis.call('SET', KEYS[key], top, 'PX', 300000)
+        end
+        frames[#frames + 1] = frame
+        answers[#answers + 1] = top .. '0'
+    end
+end
+
+if #frames > 0 then
+    redis.call('HSET', head, 'top', top, 'front', string.format('%.0f', front))
+    redis.call('PEXPIRE', head, kept)
+    redis.call('PEXPIRE', log, ttl)
+    for _, frame in ipairs(frames) do
+        redis.call('SPUBLISH', channel, frame)
+    end
+end
+return answers

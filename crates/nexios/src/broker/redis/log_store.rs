@@ -1,0 +1,193 @@
+//! Logs in Redis: a stream and its head for each, changed by scripts so that each step is one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Value, cmd, from_redis_value};
+
+use super::Connection;
+use super::script::{Run, Script};
+use crate::broker::kept;
+use crate::broker::link::{Capabilities, LinkError};
+use crate::broker::log::{Append, Appended, Entry, History, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span};
+
+/// The head of a log outlives its entries by so much: a silent room counts on.
+const HEAD_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Entries that one run of the script appends; other clients get their turn between two.
+const RUN_LEN_MAX: usize = 128;
+/// How long an append waits for replicas.
+const REPLICAS_MAX: Duration = Duration::from_millis(500);
+
+pub(super) struct LogStore {
+    append: Script,
+    read: Script,
+    /// Why there are none.
+    refused: Option<String>,
+    /// Replicas at the time of connecting.
+    replicas: u32,
+}
+
+/// What one run of the script appends.
+struct Group<'a> {
+    log: &'a Log,
+    again: bool,
+    /// Their places in the batch.
+    places: Vec<usize>,
+}
+
+impl LogStore {
+    pub(super) async fn open(connection: &Connection) -> Result<Self, LinkError> {
+        let (append, read) = (Script::new(include_str!("append.lua")), Script::new(include_str!("read.lua")));
+        let loaded = match append.load(connection).await {
+            Ok(()) => read.load(connection).await,
+            failed => failed,
+        };
+        let refused = match loaded {
+            Ok(()) => None,
+            Err(LinkError::Refused(reason)) => Some(format!("Redis runs no scripts for this user: {reason}")),
+            Err(lost) => return Err(lost),
+        };
+        Ok(LogStore { append, read, refused, replicas: replicas(connection).await? })
+    }
+
+    pub(super) fn capabilities(&self) -> Capabilities {
+        Capabilities { history: self.refused.is_none(), replicas_max: self.replicas, ..Capabilities::default() }
+    }
+
+    fn check(&self) -> Result<(), LinkError> {
+        self.refused.clone().map_or(Ok(()), |reason| Err(LinkError::Refused(reason)))
+    }
+
+    pub(super) async fn append(&self, connection: &Connection, batch: &[Append]) -> Result<Vec<Appended>, LinkError> {
+        self.check()?;
+        let groups = groups(batch);
+        let runs: Vec<_> = groups.iter().map(|group| self.append_run(group, batch)).collect();
+        let answers = self.append.run_all(connection, &runs).await?;
+        let mut appended = vec![None; batch.len()];
+        for (group, answer) in groups.iter().zip(answers) {
+            let positions: Vec<Bytes> = from_redis_value(answer).map_err(LinkError::lost)?;
+            for (place, bytes) in group.places.iter().zip(positions) {
+                appended[*place] = Some(self::appended(&bytes)?);
+            }
+        }
+        appended.into_iter().collect::<Option<_>>().ok_or_else(unexpected)
+    }
+
+    fn append_run(&self, group: &Group<'_>, batch: &[Append]) -> Run {
+        let (log, History { size, ttl }) = (group.log, group.log.history);
+        let appends = || group.places.iter().map(|place| &batch[*place]);
+        let with_key = appends().filter(|append| append.key.is_some()).count();
+        let mut run = self.append.run(&log.channel, 2 + with_key);
+        add_keys(&mut run, log);
+        for key in appends().filter_map(|append| append.key.as_ref()) {
+            run.arg(format!("{{{}}}:key:{key}", log.channel));
+        }
+        run.arg(&*log.channel).arg(size).arg(ms(ttl)).arg(ms(ttl + HEAD_KEPT));
+        run.arg(&kept::epoch().to_be_bytes()[..]).arg(u8::from(group.again));
+        let mut next_key = 3;
+        for append in appends() {
+            let key = append.key.as_ref().map_or(0, |_| next_key);
+            next_key += usize::from(append.key.is_some());
+            run.arg(&append.nonce.0[..]).arg(key).arg(&*append.envelope);
+        }
+        run
+    }
+
+    pub(super) async fn read(&self, connection: &Connection, log: &Log, span: Span) -> Result<Page, LinkError> {
+        self.check()?;
+        let ttl = log.history.ttl;
+        let (max, position) = match span {
+            Span::After(position, max) => (max, Some(position)),
+            Span::Newest(max) => (max, None),
+        };
+        let mut run = self.read.run(&log.channel, 2);
+        add_keys(&mut run, log);
+        run.arg(ms(ttl)).arg(ms(ttl + HEAD_KEPT)).arg(&kept::epoch().to_be_bytes()[..]);
+        run.arg(max).arg(PAGE_BYTES_MAX);
+        if let Some(position) = position {
+            run.arg(&bytes_of(position)[..]);
+        }
+        let answers = self.read.run_all(connection, &[run]).await?;
+        page(answers.into_iter().next().ok_or_else(unexpected)?)
+    }
+}
+
+/// In order for each log, each log's together.
+fn groups(batch: &[Append]) -> Vec<Group<'_>> {
+    let mut groups = Vec::<Group<'_>>::new();
+    let mut open = HashMap::<&Arc<str>, usize>::new();
+    for (place, append) in batch.iter().enumerate() {
+        let fits = |group: &&mut Group<'_>| {
+            *group.log == append.log && group.again == append.again && group.places.len() < RUN_LEN_MAX
+        };
+        let last = open.get(&append.log.channel).and_then(|at| groups.get_mut(*at)).filter(fits);
+        match last {
+            Some(group) => group.places.push(place),
+            None => {
+                open.insert(&append.log.channel, groups.len());
+                groups.push(Group { log: &append.log, again: append.again, places: vec![place] });
+            }
+        }
+    }
+    groups
+}
+
+/// The channel is the hash tag, so that a cluster has all of a room on one node.
+fn add_keys(run: &mut Run, log: &Log) {
+    run.arg(format!("{{{}}}:log", log.channel)).arg(format!("{{{}}}:head", log.channel));
+}
+
+fn ms(time: Duration) -> u64 {
+    // Redis takes no more than 63 bits, and some of them are the time now.
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(1 << 52)
+}
+
+fn bytes_of(position: Position) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&position.epoch.to_be_bytes());
+    bytes[8..16].copy_from_slice(&position.offset.to_be_bytes());
+    bytes[16..].copy_from_slice(&position.nonce.0);
+    bytes
+}
+
+/// A position and the flag behind it.
+fn position(bytes: &[u8]) -> Option<(Position, bool)> {
+    let (epoch, rest) = bytes.split_first_chunk()?;
+    let (offset, rest) = rest.split_first_chunk()?;
+    let (nonce, flag) = rest.split_first_chunk()?;
+    let (epoch, offset) = (u64::from_be_bytes(*epoch), u64::from_be_bytes(*offset));
+    Some((Position { epoch, offset, nonce: Nonce(*nonce) }, flag == b"1"))
+}
+
+fn appended(bytes: &[u8]) -> Result<Appended, LinkError> {
+    let (position, duplicate) = position(bytes).ok_or_else(unexpected)?;
+    Ok(Appended { position, duplicate, replicas: 0 })
+}
+
+fn page(answer: Value) -> Result<Page, LinkError> {
+    let strings: Vec<Bytes> = from_redis_value(answer).map_err(LinkError::lost)?;
+    let (top, entries) = strings.split_first().ok_or_else(unexpected)?;
+    let (top, recovered) = position(top).ok_or_else(unexpected)?;
+    let entries = entries.iter().map(Entry::decode).collect::<Option<_>>().ok_or_else(unexpected)?;
+    Ok(Page { top, recovered, entries })
+}
+
+fn unexpected() -> LinkError {
+    LinkError::lost("Redis has answered what its script does not say")
+}
+
+/// How many replicas the server has, where one is asked and may say so.
+async fn replicas(connection: &Connection) -> Result<u32, LinkError> {
+    if let Connection::Cluster(_) = connection {
+        return Ok(0);
+    }
+    let answer = match connection.ask(cmd("INFO").arg("replication")).await {
+        Err(LinkError::Refused(_)) => return Ok(0),
+        answer => answer?,
+    };
+    let text: String = from_redis_value(answer).map_err(LinkError::lost)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("connected_slaves:"));
+    Ok(line.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
+}

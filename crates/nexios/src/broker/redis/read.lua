@@ -1,0 +1,74 @@
+-- Reads entries of one log, and whether nothing is missing before them, in one step.
+-- docs/broker-envelope.md says what the strings are.
+--
+-- KEYS: the log, its head.
+-- ARGV: ttl in ms, ms for which the head is kept, an epoch if there is none, the most entries, the bytes of
+-- envelopes with which a page ends, and a position; without it the newest entries are meant.
+-- Returns the position of the newest entry, behind it '1' where nothing is missing, else '0'; then the entries.
+local log, head = KEYS[1], KEYS[2]
+local ttl, most, bytes_max, position = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+
+local top = redis.call('HGET', head, 'top')
+if not top then
+    -- Counting begins here, so that a position in a log that nobody has appended to says something later.
+    redis.call('DEL', log)
+    top = ARGV[3] .. string.rep('\0', 24)
+    redis.call('HSET', head, 'top', top)
+    redis.call('PEXPIRE', head, ARGV[2])
+end
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function is_old(frame)
+    return now - struct.unpack('>I8', frame, 26) >= ttl
+end
+
+local function collect(command, from, to)
+    local frames, bytes = {}, 0
+    while #frames < most do
+        local count = math.min(16, most - #frames)
+        local found = redis.call(command, log, from, to, 'COUNT', count)
+        for _, entry in ipairs(found) do
+            local frame = entry[2][2]
+            -- Behind a position that is not too old nothing is, whatever the clock has done meanwhile.
+            if bytes >= bytes_max or not position and is_old(frame) then
+                return frames
+            end
+            frames[#frames + 1] = frame
+            bytes = bytes + #frame - 49
+            from = '(' .. entry[1]
+        end
+        if #found < count then
+            return frames
+        end
+    end
+    return frames
+end
+
+if not position then
+    local newest = collect('XREVRANGE', '+', '-')
+    local answer = { top .. '1' }
+    for at = #newest, 1, -1 do
+        answer[#answer + 1] = newest[at]
+    end
+    return answer
+end
+
+local offset = struct.unpack('>I8', position, 9)
+local id = string.format('%.0f-0', offset)
+local recovered = position == top
+if not recovered and position:sub(1, 8) == top:sub(1, 8) then
+    if position:sub(9) == string.rep('\0', 24) then
+        local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+        recovered = oldest and oldest[1] == '1-0' and not is_old(oldest[2][2])
+    else
+        local entry = redis.call('XRANGE', log, id, id)[1]
+        recovered = entry and entry[2][2]:sub(34, 49) == position:sub(17) and not is_old(entry[2][2])
+    end
+end
+if not recovered then
+    return { top .. '0' }
+end
+local answer = collect('XRANGE', '(' .. id, '+')
+table.insert(answer, 1, top .. '1')
+return answer
