@@ -22,6 +22,10 @@
 //! - what goes wrong: [`Error`], [`WebSocketException`], [`WebSocketDisconnect`], [`WebSocketTypeError`]
 //! - limits: [`Settings`], [`ServerSettings`]
 
+// The servers of the integration tests, by the name under which those know this crate.
+#[cfg(test)]
+extern crate self as nexios;
+
 mod accept;
 mod app;
 mod auth;

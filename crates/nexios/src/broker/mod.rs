@@ -15,6 +15,8 @@
 //! Without [`App::broker`](crate::App::broker) the environment's `NEXIOS_BROKER` counts; with
 //! neither there is one node.
 
+#[cfg(test)]
+mod contract;
 mod deliver;
 mod driver;
 mod envelope;

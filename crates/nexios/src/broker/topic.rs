@@ -74,7 +74,8 @@ impl fmt::Display for Topic {
     }
 }
 
-fn escape(name: &str, out: &mut String) {
+/// Letters, digits and `_` stay, all else is `%xx`.
+pub(crate) fn escape(name: &str, out: &mut String) {
     for byte in name.bytes() {
         match byte {
             b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'_' => out.push(char::from(byte)),

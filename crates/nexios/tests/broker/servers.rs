@@ -147,7 +147,7 @@ impl HubServer {
         let path = directory.0.join("hub.sock");
         let (at, up) = (path.clone(), path.clone());
         let command = move || {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_nexios-hub"));
+            let mut command = Command::new(option_env!("CARGO_BIN_EXE_nexios-hub").expect("an integration test"));
             command.arg(&at);
             command
         };
@@ -202,6 +202,20 @@ impl TcpServer {
         TcpServer::start("redis", "redis-server", move |command, port, directory| {
             command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", port]);
             command.args(["--dir", directory]).args(settings);
+        })
+    }
+
+    /// `redis-server` that writes each change down before it answers.
+    #[allow(dead_code, reason = "not all tests look into logs")]
+    pub(crate) fn lasting_redis() -> Self {
+        TcpServer::redis(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// `nats-server` with JetStream.
+    #[allow(dead_code, reason = "not all tests look into logs")]
+    pub(crate) fn jetstream() -> Self {
+        TcpServer::start("nats", "nats-server", |command, port, directory| {
+            command.args(["--addr", "127.0.0.1", "--port", port, "--jetstream", "--store_dir", directory]);
         })
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
@@ -142,9 +142,10 @@ enum Connection {
 
 impl Connection {
     async fn ask(&self, command: &Cmd) -> Result<Value, LinkError> {
+        // `query_async` makes errors of what Redis says, which the packed requests below it do not.
         let answer = match self {
-            Connection::One(connection) => connection.clone().req_packed_command(command).await,
-            Connection::Cluster(connection) => connection.clone().req_packed_command(command).await,
+            Connection::One(connection) => command.query_async(&mut connection.clone()).await,
+            Connection::Cluster(connection) => command.query_async(&mut connection.clone()).await,
         };
         Ok(answer?)
     }
@@ -153,6 +154,7 @@ impl Connection {
     /// the commands.
     async fn run(&self, commands: Vec<(Arc<str>, Cmd)>) -> Result<Vec<Result<Value, RedisError>>, LinkError> {
         match self {
+            _ if commands.is_empty() => Ok(Vec::new()),
             Connection::One(connection) => {
                 let mut pipeline = redis::pipe();
                 commands.into_iter().for_each(|(_, command)| _ = pipeline.add_command(command));

@@ -57,7 +57,7 @@ end
 local offset = struct.unpack('>I8', position, 9)
 local id = string.format('%.0f-0', offset)
 local recovered = position == top
-if not recovered and position:sub(1, 8) == top:sub(1, 8) then
+if not recovered and position:sub(1, 8) == top:sub(1, 8) and offset <= struct.unpack('>I8', top, 9) then
     if position:sub(9) == string.rep('\0', 24) then
         local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
         recovered = oldest and oldest[1] == '1-0' and not is_old(oldest[2][2])

@@ -1,4 +1,7 @@
-//! NATS: core subjects, at most once.
+//! NATS: core subjects, at most once; rooms that remember by JetStream.
+
+mod log_store;
+mod log_stream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,36 +14,43 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
+use self::log_store::LogStore;
 use super::incoming::Sink;
 use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+use super::log::{Append, Appended, Log, Page, Span};
 
 /// A subject that nobody listens to: the server says so at once, and by that how far it is.
 const NOBODY: &str = "nexios-nobody";
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// What a subject and its protocol line need of the server's limit on a payload.
-const OVERHEAD: usize = 1024;
+/// What subjects, headers and the head of an entry need of the server's limit on a payload.
+const OVERHEAD: usize = 2048;
 
 /// Where NATS is: one server, or several of a cluster.
 pub(crate) struct NatsEngine {
     servers: Vec<ServerAddr>,
     credentials: Option<String>,
+    /// On how many of them what rooms remember is.
+    replicas: usize,
 }
 
 impl NatsEngine {
-    /// `nats://a,b` or `tls://a`; `?credentials=/path/to/user.creds` at the end.
+    /// `nats://a,b` or `tls://a`; at the end `?credentials=/path/to/user.creds`, `?replicas=3`, or both with an `&`.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").ok_or("no address")?;
         let (servers, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let credentials = match options.split_once('=') {
-            Some(("credentials", path)) => Some(path.to_owned()),
-            _ if options.is_empty() => None,
-            _ => return Err(format!("{options:?} is not credentials=/path")),
-        };
+        let (mut credentials, mut replicas) = (None, 1);
+        for option in options.split('&').filter(|option| !option.is_empty()) {
+            match option.split_once('=') {
+                Some(("credentials", path)) => credentials = Some(path.to_owned()),
+                Some(("replicas", count)) if ["1", "3", "5"].contains(&count) => replicas = count.parse().unwrap_or(1),
+                _ => return Err(format!("{option:?} is neither credentials=/path nor replicas=1, 3 or 5")),
+            }
+        }
         let (user, hosts) = servers.rsplit_once('@').map_or(("", servers), |(user, hosts)| (user, hosts));
         let at = if user.is_empty() { "" } else { "@" };
         let parse =
             |host: &str| format!("{scheme}://{user}{at}{host}").parse().map_err(|_| format!("{host:?} is no host"));
-        Ok(NatsEngine { servers: hosts.split(',').map(parse).collect::<Result<_, String>>()?, credentials })
+        Ok(NatsEngine { servers: hosts.split(',').map(parse).collect::<Result<_, String>>()?, credentials, replicas })
     }
 
     /// What stands before an `@`: user and password, or a token.
@@ -76,7 +86,8 @@ impl Engine for NatsEngine {
                 }
                 _ => LinkError::lost(error),
             })?;
-            let session = NatsSession { client, sink, next: AtomicU64::new(0), reading: Mutex::default() };
+            let logs = LogStore::open(&client, self.replicas).await?;
+            let session = NatsSession { client, sink, next: AtomicU64::new(0), reading: Mutex::default(), logs };
             session.arrived().await?;
             let session: Box<dyn Session> = Box::new(session);
             Ok(session)
@@ -102,6 +113,7 @@ struct NatsSession {
     next: AtomicU64,
     /// The tasks that read subscriptions.
     reading: Mutex<HashMap<Arc<str>, AbortHandle>>,
+    logs: LogStore,
 }
 
 impl NatsSession {
@@ -134,7 +146,10 @@ impl Session for NatsSession {
                 let sink = self.sink.clone();
                 let task = tokio::spawn(async move {
                     while let Some(message) = messages.next().await {
-                        sink.envelope(message.payload);
+                        match log_stream::entry(&message) {
+                            Some(entry) => sink.entry(entry),
+                            None => sink.envelope(message.payload),
+                        }
                     }
                 });
                 self.reading.lock().insert(channel.clone(), task.abort_handle());
@@ -152,10 +167,19 @@ impl Session for NatsSession {
         })
     }
 
+    fn append<'a>(&'a self, batch: &'a [Append]) -> Step<'a, Vec<Appended>> {
+        Box::pin(self.logs.append(batch))
+    }
+
+    fn read<'a>(&'a self, log: &'a Log, span: Span) -> Step<'a, Page> {
+        Box::pin(self.logs.read(log, span))
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             envelope_bytes_max: self.client.max_payload().saturating_sub(OVERHEAD),
-            ..Capabilities::default()
+            history: self.logs.refused.is_none(),
+            replicas_max: self.logs.replicas_max(),
         }
     }
 }
@@ -179,6 +203,9 @@ mod tests {
         let engine = NatsEngine::parse("tls://a?credentials=/run/user.creds").unwrap();
         assert!(engine.servers[0].tls_required());
         assert_eq!(engine.credentials.as_deref(), Some("/run/user.creds"));
+        let engine = NatsEngine::parse("nats://a?replicas=3&credentials=/x").unwrap();
+        assert_eq!((engine.replicas, engine.credentials.as_deref()), (3, Some("/x")));
         assert!(NatsEngine::parse("nats://a?else=1").is_err());
+        assert!(NatsEngine::parse("nats://a?replicas=2").is_err());
     }
 }

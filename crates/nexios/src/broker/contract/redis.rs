@@ -1,0 +1,122 @@
+//! What only Redis does: data that lasts or does not, users, replicas, clusters.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use nexios::broker::Broker;
+
+use super::peer::{Peer, append, room};
+use super::servers::{Server, TcpServer};
+use crate::broker::link::LinkError;
+
+/// Says something to a server, and waits until it has answered so.
+fn say(port: u16, commands: &str, answered: &str) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(commands.as_bytes()).unwrap();
+    let (mut answer, mut buffer) = (String::new(), [0; 4096]);
+    while !answer.contains(answered) {
+        let len = stream.read(&mut buffer).unwrap();
+        assert_ne!(len, 0, "{answer}");
+        answer.push_str(&String::from_utf8_lossy(&buffer[..len]));
+    }
+}
+
+/// At a URL of its own.
+pub(super) struct At(TcpServer, String);
+
+impl Server for At {
+    fn broker(&self) -> Broker {
+        Broker::new(&self.1)
+    }
+
+    fn kill(&mut self) {
+        self.0.kill();
+    }
+
+    fn restart(&mut self) {
+        self.0.restart();
+    }
+}
+
+pub(super) fn cluster() -> At {
+    let server = TcpServer::redis(&["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]);
+    say(server.port, "CLUSTER ADDSLOTSRANGE 0 16383\r\n", "+OK\r\n");
+    say(server.port, "CONFIG SET cluster-announce-ip 127.0.0.1\r\n", "+OK\r\n");
+    let url = format!("redis+cluster://127.0.0.1:{}", server.port);
+    At(server, url)
+}
+
+#[tokio::test]
+async fn one_that_keeps_nothing_begins_a_new_epoch() {
+    let mut server = TcpServer::redis(&[]);
+    let positions = Peer::connect(&server).await.fill(&room("x"), 0..2).await;
+    server.kill();
+    server.restart();
+    let peer = Peer::connect(&server).await;
+    assert_eq!(peer.missed(&room("x"), positions[1]).await, None);
+    let next = peer.fill(&room("x"), 2..3).await;
+    assert_eq!((next[0].offset, next[0].epoch == positions[0].epoch), (1, false));
+    assert_eq!(peer.missed(&room("x"), positions[0]).await, None);
+}
+
+#[tokio::test]
+async fn one_that_keeps_everything_counts_on() {
+    let mut server = TcpServer::lasting_redis();
+    let positions = Peer::connect(&server).await.fill(&room("x"), 0..2).await;
+    server.kill();
+    server.restart();
+    let peer = Peer::connect(&server).await;
+    let next = peer.fill(&room("x"), 2..3).await;
+    assert_eq!((next[0].offset, next[0].epoch), (3, positions[0].epoch));
+    assert_eq!(peer.missed(&room("x"), positions[0]).await.unwrap(), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn scripts_that_it_has_forgotten_are_loaded_again() {
+    let server = TcpServer::redis(&[]);
+    let peer = Peer::connect(&server).await;
+    peer.fill(&room("x"), 0..300).await;
+    say(server.port, "SCRIPT FLUSH\r\n", "+OK\r\n");
+    peer.fill(&room("x"), 300..600).await;
+    say(server.port, "SCRIPT FLUSH\r\n", "+OK\r\n");
+    assert_eq!(peer.newest(&room("x"), 1000).await, (0..600).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_log_whose_head_is_gone_begins_a_new_epoch() {
+    let server = TcpServer::redis(&[]);
+    let peer = Peer::connect(&server).await;
+    let positions = peer.fill(&room("x"), 0..3).await;
+    say(server.port, "DEL {nexios-room-x}:head\r\n", ":1\r\n");
+    assert_eq!(peer.missed(&room("x"), positions[1]).await, None);
+    assert_eq!(peer.fill(&room("x"), 3..4).await[0].offset, 1);
+    assert_eq!(peer.newest(&room("x"), 10).await, ["3"]);
+}
+
+#[tokio::test]
+async fn what_is_too_old_does_not_stay() {
+    let server = TcpServer::redis(&[]);
+    let peer = Peer::connect(&server).await;
+    let log = super::peer::log("x", 1000, 1);
+    peer.fill(&log, 0..200).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    peer.fill(&log, 200..300).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    peer.fill(&log, 300..500).await;
+    say(server.port, "XLEN {nexios-room-x}:log\r\n", ":300\r\n");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    say(server.port, "EXISTS {nexios-room-x}:log {nexios-room-x}:head\r\n", ":1\r\n");
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_run_scripts_has_no_history_and_is_told() {
+    let server = TcpServer::redis(&[]);
+    say(server.port, "ACL SETUSER ann on >secret ~* &* +@all -@scripting\r\n", "+OK\r\n");
+    let url = format!("redis://ann:secret@127.0.0.1:{}", server.port);
+    let peer = Peer::connect(&At(server, url)).await;
+    assert!(!peer.session.capabilities().history);
+    let refused = peer.session.append(&[append(&room("x"), "x")]).await.unwrap_err();
+    assert!(matches!(&refused, LinkError::Refused(reason) if reason.contains("no scripts")), "{refused}");
+}
