@@ -120,3 +120,19 @@ async fn a_user_who_may_not_run_scripts_has_no_history_and_is_told() {
     let refused = peer.session.append(&[append(&room("x"), "x")]).await.unwrap_err();
     assert!(matches!(&refused, LinkError::Refused(reason) if reason.contains("no scripts")), "{refused}");
 }
+
+#[tokio::test]
+async fn an_append_says_how_many_replicas_have_it_and_waits_for_none_that_is_gone() {
+    let server = TcpServer::redis(&["--repl-diskless-sync-delay", "0"]);
+    let mut replica = TcpServer::redis(&[]);
+    say(replica.port, &format!("REPLICAOF 127.0.0.1 {}\r\n", server.port), "+OK\r\n");
+    say(server.port, "WAIT 1 10000\r\n", ":1\r\n");
+    let url = format!("redis://127.0.0.1:{}?replicas=1", server.port);
+    let at = At(server, url);
+    let peer = Peer::connect(&at).await;
+    assert_eq!(peer.session.capabilities().replicas_max, 1);
+    assert_eq!(peer.append(append(&room("x"), "x")).await.replicas, 1);
+    replica.kill();
+    assert_eq!(peer.append(append(&room("x"), "y")).await.replicas, 0);
+    assert_eq!(peer.newest(&room("x"), 10).await, ["x", "y"]);
+}

@@ -2,19 +2,22 @@
 
 mod log_store;
 mod log_stream;
+mod order;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
 
 use self::log_store::LogStore;
+use self::order::Order;
 use super::incoming::Sink;
 use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
 use super::log::{Append, Appended, Log, Page, Span};
@@ -128,6 +131,34 @@ impl NatsSession {
     }
 }
 
+/// Takes what comes on a channel, and puts entries into their order.
+async fn receive(mut messages: Subscriber, sink: Sink) {
+    let mut order = Order::default();
+    loop {
+        let until = order.until();
+        let given_up = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ready = tokio::select! {
+            message = messages.next() => {
+                let Some(message) = message else { return };
+                match log_stream::entry(&message) {
+                    Some(entry) => order.push(entry, Instant::now()),
+                    None => {
+                        sink.envelope(message.payload);
+                        continue;
+                    }
+                }
+            }
+            () = given_up => order.give_up(),
+        };
+        ready.into_iter().for_each(|entry| sink.entry(entry));
+    }
+}
+
 impl Session for NatsSession {
     fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
         Box::pin(async move {
@@ -142,16 +173,8 @@ impl Session for NatsSession {
     fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
         Box::pin(async move {
             for channel in channels {
-                let mut messages = self.client.subscribe(channel.to_string()).await.map_err(LinkError::lost)?;
-                let sink = self.sink.clone();
-                let task = tokio::spawn(async move {
-                    while let Some(message) = messages.next().await {
-                        match log_stream::entry(&message) {
-                            Some(entry) => sink.entry(entry),
-                            None => sink.envelope(message.payload),
-                        }
-                    }
-                });
+                let messages = self.client.subscribe(channel.to_string()).await.map_err(LinkError::lost)?;
+                let task = tokio::spawn(receive(messages, self.sink.clone()));
                 self.reading.lock().insert(channel.clone(), task.abort_handle());
             }
             self.arrived().await

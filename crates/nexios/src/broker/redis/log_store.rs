@@ -26,6 +26,8 @@ pub(super) struct LogStore {
     /// Why there are none.
     refused: Option<String>,
     /// Replicas at the time of connecting.
+    replicas_max: u32,
+    /// How many of them an append waits for.
     replicas: u32,
 }
 
@@ -38,7 +40,7 @@ struct Group<'a> {
 }
 
 impl LogStore {
-    pub(super) async fn open(connection: &Connection) -> Result<Self, LinkError> {
+    pub(super) async fn open(connection: &Connection, replicas: u32) -> Result<Self, LinkError> {
         let (append, read) = (Script::new(include_str!("append.lua")), Script::new(include_str!("read.lua")));
         let loaded = match append.load(connection).await {
             Ok(()) => read.load(connection).await,
@@ -49,11 +51,11 @@ impl LogStore {
             Err(LinkError::Refused(reason)) => Some(format!("Redis runs no scripts for this user: {reason}")),
             Err(lost) => return Err(lost),
         };
-        Ok(LogStore { append, read, refused, replicas: replicas(connection).await? })
+        Ok(LogStore { append, read, refused, replicas_max: count_replicas(connection).await?, replicas })
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
-        Capabilities { history: self.refused.is_none(), replicas_max: self.replicas, ..Capabilities::default() }
+        Capabilities { history: self.refused.is_none(), replicas_max: self.replicas_max, ..Capabilities::default() }
     }
 
     fn check(&self) -> Result<(), LinkError> {
@@ -72,7 +74,10 @@ impl LogStore {
                 appended[*place] = Some(self::appended(&bytes)?);
             }
         }
-        appended.into_iter().collect::<Option<_>>().ok_or_else(unexpected)
+        let mut appended = appended.into_iter().collect::<Option<Vec<_>>>().ok_or_else(unexpected)?;
+        let replicas = self.wait_for_replicas(connection).await?;
+        appended.iter_mut().for_each(|appended| appended.replicas = replicas);
+        Ok(appended)
     }
 
     fn append_run(&self, group: &Group<'_>, batch: &[Append]) -> Run {
@@ -93,6 +98,15 @@ impl LogStore {
             run.arg(&append.nonce.0[..]).arg(key).arg(&*append.envelope);
         }
         run
+    }
+
+    /// How many replicas have what this connection has changed; whoever uses it waits with it.
+    async fn wait_for_replicas(&self, connection: &Connection) -> Result<u32, LinkError> {
+        if self.replicas == 0 {
+            return Ok(0);
+        }
+        let answer = connection.ask(cmd("WAIT").arg(self.replicas).arg(ms(REPLICAS_MAX))).await?;
+        from_redis_value(answer).map_err(LinkError::lost)
     }
 
     pub(super) async fn read(&self, connection: &Connection, log: &Log, span: Span) -> Result<Page, LinkError> {
@@ -179,7 +193,7 @@ fn unexpected() -> LinkError {
 }
 
 /// How many replicas the server has, where one is asked and may say so.
-async fn replicas(connection: &Connection) -> Result<u32, LinkError> {
+async fn count_replicas(connection: &Connection) -> Result<u32, LinkError> {
     if let Connection::Cluster(_) = connection {
         return Ok(0);
     }

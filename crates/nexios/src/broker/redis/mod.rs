@@ -26,9 +26,14 @@ const ENVELOPE_BYTES_MAX: usize = 64 << 20;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// Where Redis is.
-pub(crate) enum RedisEngine {
-    /// One server.
-    Server(ConnectionInfo),
+pub(crate) struct RedisEngine {
+    servers: Servers,
+    /// How many replicas an append waits for.
+    replicas: u32,
+}
+
+enum Servers {
+    One(ConnectionInfo),
     /// Some nodes of a cluster.
     Cluster(Vec<ConnectionInfo>),
     /// Some sentinels, and the name of what they watch.
@@ -37,17 +42,31 @@ pub(crate) enum RedisEngine {
 
 impl RedisEngine {
     /// `redis://…`, `rediss://…`, `redis+cluster://a,b`, `redis+sentinel://a,b/name`, the last two
-    /// also with `rediss`.
+    /// also with `rediss`; `?replicas=1` at the end, but for a cluster.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
+        let (url, replicas) = match url.rsplit_once("?replicas=") {
+            Some((url, count)) => (url, count.parse().map_err(|_| format!("replicas={count} is no number"))?),
+            None => (url, 0),
+        };
+        let servers = Servers::parse(url)?;
+        match servers {
+            Servers::Cluster(_) if replicas > 0 => Err("the nodes of a cluster are not asked for replicas".to_owned()),
+            servers => Ok(RedisEngine { servers, replicas }),
+        }
+    }
+}
+
+impl Servers {
+    fn parse(url: &str) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").ok_or("no address")?;
         let Some((scheme, kind)) = scheme.split_once('+') else {
-            return Ok(RedisEngine::Server(server(url.to_owned())?));
+            return Ok(Servers::One(server(url.to_owned())?));
         };
         match kind {
-            "cluster" => Ok(RedisEngine::Cluster(servers(scheme, rest)?)),
+            "cluster" => Ok(Servers::Cluster(servers(scheme, rest)?)),
             "sentinel" => {
                 let (sentinels, name) = rest.rsplit_once('/').ok_or("the name that the sentinels know is missing")?;
-                Ok(RedisEngine::Sentinel(servers(scheme, sentinels)?, name.to_owned()))
+                Ok(Servers::Sentinel(servers(scheme, sentinels)?, name.to_owned()))
             }
             _ => Err(format!("there is no {kind}")),
         }
@@ -70,15 +89,15 @@ fn server(url: String) -> Result<ConnectionInfo, String> {
 impl Engine for RedisEngine {
     fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
         Box::pin(async move {
-            let connection = match self {
-                RedisEngine::Server(info) => Connection::One(connect(info.clone(), sink).await?),
-                RedisEngine::Sentinel(sentinels, name) => {
+            let connection = match &self.servers {
+                Servers::One(info) => Connection::One(connect(info.clone(), sink).await?),
+                Servers::Sentinel(sentinels, name) => {
                     Connection::One(connect_master(sentinels.clone(), name.clone(), sink).await?)
                 }
-                RedisEngine::Cluster(nodes) => Connection::Cluster(connect_cluster(nodes.clone(), sink).await?),
+                Servers::Cluster(nodes) => Connection::Cluster(connect_cluster(nodes.clone(), sink).await?),
             };
             connection.check_version().await?;
-            let logs = LogStore::open(&connection).await?;
+            let logs = LogStore::open(&connection, self.replicas).await?;
             let session: Box<dyn Session> = Box::new(RedisSession { connection, logs });
             Ok(session)
         })
@@ -271,10 +290,10 @@ mod tests {
 
     #[test]
     fn urls_name_one_server_a_cluster_or_sentinels() {
-        let count = |url: &str| match RedisEngine::parse(url) {
-            Ok(RedisEngine::Server(_)) => "server".to_owned(),
-            Ok(RedisEngine::Cluster(nodes)) => format!("cluster {}", nodes.len()),
-            Ok(RedisEngine::Sentinel(nodes, name)) => format!("{} sentinels of {name}", nodes.len()),
+        let count = |url: &str| match Servers::parse(url) {
+            Ok(Servers::One(_)) => "server".to_owned(),
+            Ok(Servers::Cluster(nodes)) => format!("cluster {}", nodes.len()),
+            Ok(Servers::Sentinel(nodes, name)) => format!("{} sentinels of {name}", nodes.len()),
             Err(error) => error,
         };
         assert_eq!(count("redis://user:password@host:6379/2"), "server");
@@ -286,10 +305,16 @@ mod tests {
     }
 
     #[test]
+    fn replicas_are_counted_where_one_server_is_asked() {
+        assert_eq!(RedisEngine::parse("redis://host/2?replicas=1").map(|engine| engine.replicas), Ok(1));
+        assert_eq!(RedisEngine::parse("redis+sentinel://a/chat?replicas=2").map(|engine| engine.replicas), Ok(2));
+        assert!(RedisEngine::parse("redis+cluster://a?replicas=1").is_err());
+        assert!(RedisEngine::parse("redis://host?replicas=many").is_err());
+    }
+
+    #[test]
     fn the_password_of_a_cluster_is_that_of_all_its_nodes() {
-        let Ok(RedisEngine::Cluster(nodes)) = RedisEngine::parse("redis+cluster://ann:secret@a:1,b:2") else {
-            panic!()
-        };
+        let Ok(Servers::Cluster(nodes)) = Servers::parse("redis+cluster://ann:secret@a:1,b:2") else { panic!() };
         for node in nodes {
             assert_eq!(node.redis_settings().username(), Some("ann"));
             assert_eq!(node.redis_settings().password(), Some("secret"));
