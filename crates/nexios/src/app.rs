@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nexios_engine::{Message, Server, ServerSettings, Settings, Shard, SlowClient};
 
-use crate::broker::{Broker, BrokerError, Gap, NodeThread};
+use crate::broker::{Broker, BrokerError, Gap, NodeThread, PresenceEvent};
 use crate::build::{self, ConfigError};
 use crate::exception::{Exception, ExceptionHandler};
 use crate::handler::{Handler, IntoResult};
@@ -196,6 +196,24 @@ impl App {
         self.on_root(|root| root.on_gap(function))
     }
 
+    /// Runs when a user comes into a room: [`WsRouter::on_join`].
+    pub fn on_join<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(PresenceEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_join(function))
+    }
+
+    /// Runs when a user has left a room: [`WsRouter::on_leave`].
+    pub fn on_leave<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(PresenceEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_leave(function))
+    }
+
     /// Takes errors that no router took: [`WsRouter::exception_handler`].
     pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(self, handler: H) -> Self {
         self.on_root(|root| root.exception_handler::<E, H>(handler))
@@ -265,7 +283,7 @@ impl BuiltApp {
             return Ok(Connected { broker: None, hub });
         };
         hub.check_topics()?;
-        let thread = NodeThread::start(&broker, Some(Arc::downgrade(&hub)))?;
+        let thread = NodeThread::start(&broker, Some(Arc::downgrade(&hub)), Some(hub.clone()))?;
         hub.connect(thread.node.clone());
         Ok(Connected { broker: Some(thread), hub })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nexios_engine::Group;
 
 use crate::app::{App, BuiltApp};
-use crate::broker::Topic;
+use crate::broker::{PresenceListeners, Topic};
 use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
 use crate::hub::{Hub, Place, RouterGroup};
@@ -67,7 +67,11 @@ pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
     let mut proxies = TrustedProxies::default();
     app.trusted_proxies.iter().try_for_each(|proxy| proxies.add(proxy))?;
     let groups = levels.done.iter().map(|(level, _)| level.router_group()).collect();
-    let hub = Arc::new(Hub::new(groups, app.state, proxies));
+    let listeners = PresenceListeners {
+        join: levels.listeners(|listeners| &listeners.join),
+        leave: levels.listeners(|listeners| &listeners.leave),
+    };
+    let hub = Arc::new(Hub::new(groups, app.state, proxies, listeners));
     let mut routes = PathTree::default();
     for (level, own) in levels.done {
         level.handle.place(Place { hub: hub.clone(), ids: level.ids.clone() });
@@ -81,6 +85,11 @@ pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
 }
 
 impl Levels {
+    /// All of one kind, those of outer routers first.
+    fn listeners<L: Clone>(&self, of: impl Fn(&Listeners) -> &Vec<L>) -> Vec<L> {
+        self.done.iter().flat_map(|(level, _)| of(&level.listeners).clone()).collect()
+    }
+
     /// Adds a router and those below it: in preorder, so that a subtree is a range of ids.
     fn add(&mut self, router: WsRouter, outer: Option<usize>) -> Result<(), ConfigError> {
         let at = self.done.len();

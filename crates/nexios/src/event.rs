@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nexios_engine::Message;
 
-use crate::broker::Gap;
+use crate::broker::{Gap, PresenceEvent};
 use crate::error::Result;
 use crate::handler::{IntoResult, LocalFuture, Resulting};
 use crate::websocket::WebSocket;
@@ -15,6 +15,7 @@ pub(crate) type Listener = Arc<dyn Fn(WebSocket) -> LocalFuture<Result> + Send +
 
 pub(crate) type MessageListener = Arc<dyn Fn(WebSocket, Message) -> LocalFuture<Result> + Send + Sync>;
 pub(crate) type GapListener = Arc<dyn Fn(Gap) -> LocalFuture<Result> + Send + Sync>;
+pub(crate) type PresenceListener = Arc<dyn Fn(PresenceEvent) -> LocalFuture<Result> + Send + Sync>;
 pub(crate) type DropListener = Arc<dyn Fn(WebSocket, Vec<Message>) -> LocalFuture<Result> + Send + Sync>;
 
 /// The listeners of a router, or of a route and all that it stands under, outermost first.
@@ -24,14 +25,17 @@ pub(crate) struct Listeners {
     pub(crate) disconnect: Vec<Listener>,
     pub(crate) message: Vec<MessageListener>,
     pub(crate) dropped: Vec<DropListener>,
-    /// Of the router itself: a gap is no connection's.
+    /// Of the router itself, like those that follow: a gap is no connection's.
     pub(crate) gap: Vec<GapListener>,
+    pub(crate) join: Vec<PresenceListener>,
+    pub(crate) leave: Vec<PresenceListener>,
 }
 
 impl Listeners {
     /// These behind those of `outer`.
     pub(crate) fn under(&self, outer: &Listeners) -> Self {
-        let mut all = Listeners { gap: self.gap.clone(), ..outer.clone() };
+        let mut all =
+            Listeners { gap: self.gap.clone(), join: self.join.clone(), leave: self.leave.clone(), ..outer.clone() };
         all.connect.extend(self.connect.iter().cloned());
         all.disconnect.extend(self.disconnect.iter().cloned());
         all.message.extend(self.message.iter().cloned());
@@ -57,6 +61,14 @@ where
     Fut: Future<Output: IntoResult> + 'static,
 {
     Arc::new(move |ws, event| Box::pin(Resulting::new(function(ws, event))))
+}
+
+pub(crate) fn presence_listener<F, Fut>(function: F) -> PresenceListener
+where
+    F: Fn(PresenceEvent) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: IntoResult> + 'static,
+{
+    Arc::new(move |event| Box::pin(Resulting::new(function(event))))
 }
 
 pub(crate) fn gap_listener<F, Fut>(function: F) -> GapListener

@@ -12,6 +12,7 @@ use nexios_protocol::CloseCode;
 
 use crate::accept::{self, Accept};
 use crate::app::App;
+use crate::broker::PresenceError;
 use crate::error::Result;
 use crate::handler::LocalFuture;
 use crate::hub::Target;
@@ -103,6 +104,14 @@ impl RouterHandle {
 
 #[doc(hidden)]
 impl Room {
+    /// [`track`](Self::track) for data that are JSON already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn track_json(&self, ws: &WebSocket, data: &str) -> Result<(), PresenceError> {
+        ws.track(self.name(), &data.into())
+    }
+
     /// Those who are in it and on this thread.
     pub fn local_members(&self) -> Vec<Connection> {
         local(self.target())

@@ -12,7 +12,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use crate::broker::{
-    Broker, BrokerError, Declarations, Declared, Entering, Framing, Gap, History, Memory, Node, NodeThread, Topic,
+    Broker, BrokerError, Declarations, Declared, Entering, Framing, Gap, History, Memory, Node, NodeThread, Presence,
+    PresenceListeners, Topic,
 };
 use crate::event::GapListener;
 use crate::proxy::TrustedProxies;
@@ -24,7 +25,6 @@ const ROOM_IDS: u32 = 1 << 31;
 const MAILBOX_ATTEMPTS: usize = 1000;
 
 /// One for each app, made by `App::build`.
-#[derive(Default)]
 pub(crate) struct Hub {
     /// By router id.
     routers: Vec<RouterGroup>,
@@ -40,6 +40,13 @@ pub(crate) struct Hub {
     declared_first: Mutex<Vec<Arc<Declared>>>,
     /// What keeps their messages where there is no broker.
     own_node: Mutex<OwnNode>,
+    presence: Arc<Presence>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Hub::new(Vec::new(), AppState::default(), TrustedProxies::default(), PresenceListeners::default())
+    }
 }
 
 /// A node whose broker is in this process; started with the first room that remembers.
@@ -138,8 +145,15 @@ impl AppState {
 }
 
 impl Hub {
-    pub(crate) fn new(routers: Vec<RouterGroup>, state: AppState, proxies: TrustedProxies) -> Self {
-        Hub { routers, state, proxies, ..Hub::default() }
+    pub(crate) fn new(
+        routers: Vec<RouterGroup>,
+        state: AppState,
+        proxies: TrustedProxies,
+        listeners: PresenceListeners,
+    ) -> Self {
+        let (rooms, shards, node, declarations, declared_first, own_node) = Default::default();
+        let presence = Presence::new(listeners);
+        Hub { routers, rooms, shards, state, proxies, node, declarations, declared_first, own_node, presence }
     }
 
     /// Makes the shards known. A shard calls it before its first connection, and shards may
@@ -157,6 +171,11 @@ impl Hub {
     /// The broker's side, if there is one.
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {
         self.node.get()
+    }
+
+    /// Who is in which room.
+    pub(crate) fn presence(&self) -> &Arc<Presence> {
+        &self.presence
     }
 
     /// From now on broadcasts go to other nodes, too; the first call counts.
@@ -187,7 +206,7 @@ impl Hub {
         }
         let mut own = self.own_node.lock();
         if matches!(*own, OwnNode::Idle) {
-            match NodeThread::start(&Broker::from(&Memory::new()), Some(Arc::downgrade(self))) {
+            match NodeThread::start(&Broker::from(&Memory::new()), Some(Arc::downgrade(self)), None) {
                 Ok(thread) => *own = OwnNode::Running(thread),
                 Err(error) => tracing::error!(%error, "rooms cannot remember anything"),
             }
@@ -244,9 +263,12 @@ impl Hub {
         (self.count(&target).0 > 0).then_some(target)
     }
 
-    /// Whether a topic has clients here.
+    /// Whether a topic has clients here, or presence needs it.
     pub(crate) fn has_clients(&self, topic: &Topic) -> bool {
-        self.find(topic).is_some()
+        match topic.is_presence() {
+            true => self.presence.needs(topic),
+            false => self.find(topic).is_some(),
+        }
     }
 
     /// A client has connected to a router: with it to those around it.
@@ -274,6 +296,16 @@ impl Hub {
         let told = shard.run(Box::new(move |shard| shard.spawn(tell_all(listeners, gap))));
         if told.is_err() {
             tracing::warn!("a shard's mailbox is full: gap listeners were not called");
+        }
+    }
+
+    /// Runs something on the first shard that takes it.
+    pub(crate) fn run_somewhere(&self, run: impl FnOnce(&Shard) + Send + 'static) {
+        let Some(shard) = self.shards().first().cloned() else { return };
+        let mut run = Some(run);
+        let job = move |shard: &Shard| run.take().into_iter().for_each(|run| run(shard));
+        if shard.run(Box::new(job)).is_err() {
+            tracing::warn!("a shard's mailbox is full: presence listeners are called later");
         }
     }
 
@@ -455,7 +487,7 @@ mod tests {
             topics: Vec::new(),
             gap: Vec::new(),
         };
-        Hub::new(vec![group(0), group(1)], AppState::default(), TrustedProxies::default())
+        Hub::new(vec![group(0), group(1)], AppState::default(), TrustedProxies::default(), PresenceListeners::default())
     }
 
     #[test]

@@ -6,10 +6,11 @@ use nexios_engine::Message;
 use serde::Serialize;
 
 use crate::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
-use crate::broker::{Declared, History, ReadingHistory};
+use crate::broker::{Declared, History, PresenceError, Present, ReadingHistory};
 use crate::handle::Handle;
 use crate::hub::{Hub, Target};
 use crate::router::{RouterHandle, members};
+use crate::websocket::WebSocket;
 
 /// A set of connections with a name; [`WebSocket::join`](crate::WebSocket::join) enters it.
 ///
@@ -129,6 +130,53 @@ impl Room {
         message: impl Into<Message>,
     ) -> BroadcastingTo {
         BroadcastingTo::new(self.target(), clients.into_iter().map(Into::into).collect(), message.into())
+    }
+
+    /// Shows a connection's user in [`presence`](Self::presence), with data of the application's
+    /// choice. The user is the connection's [`client_id`](WebSocket::client_id), else its id;
+    /// several connections of one are one user. Tracking again replaces the data; leaving the room
+    /// or disconnecting ends it.
+    ///
+    /// ```
+    /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+    /// ws.set_client_id("ann");
+    /// ws.accept().await?;
+    /// ws.join("general").await;
+    /// let room = ws.app().room("general");
+    /// room.track(&ws, &serde_json::json!({"status": "busy"})).await?;
+    /// assert!(room.presence().await.iter().any(|present| &*present.user == "ann"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PresenceError`]: the connection is not in the room, the data are too long or have no JSON
+    /// form, or there are too many users.
+    pub async fn track(&self, ws: &WebSocket, data: &impl Serialize) -> Result<(), PresenceError> {
+        ws.track(&self.name, &serde_json::to_string(data)?.into())
+    }
+
+    /// Ends what [`track`](Self::track) began; returns whether there was something to end.
+    pub async fn untrack(&self, ws: &WebSocket) -> bool {
+        ws.untrack(&self.name)
+    }
+
+    /// The users who are in it on all nodes, by name, as far as [`track`](Self::track) was told of them.
+    ///
+    /// On a node that has not tracked anybody in this room, nor asked within a minute, it first
+    /// waits for other nodes, up to a quarter of a second.
+    pub async fn presence(&self) -> Vec<Present> {
+        match self.app.hub() {
+            Some(hub) => hub.presence().list(&hub, &self.name).await,
+            None => Vec::new(),
+        }
+    }
+
+    /// How many users [`presence`](Self::presence) would show, without making the list.
+    pub async fn presence_count(&self) -> usize {
+        match self.app.hub() {
+            Some(hub) => hub.presence().count(&hub, &self.name).await,
+            None => 0,
+        }
     }
 
     pub(crate) fn target(&self) -> Option<(Arc<Hub>, Target)> {

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
-use crate::broker::{BrokerMetrics, Declared, Gap};
-use crate::event::{Listeners, gap_listener, listener, listener_with};
+use crate::broker::{BrokerMetrics, Declared, Gap, PresenceEvent};
+use crate::event::{Listeners, gap_listener, listener, listener_with, presence_listener};
 use crate::exception::{AnyExceptionHandler, Exception, ExceptionHandler};
 use crate::handle::Handle;
 use crate::handler::{Handler, IntoResult};
@@ -204,6 +204,37 @@ impl WsRouter {
         Fut: Future<Output: IntoResult> + 'static,
     {
         self.listeners.gap.push(gap_listener(function));
+        self
+    }
+
+    /// Runs when a user comes into a room of the app: with the first connection that
+    /// [`Room::track`] has anywhere. It runs on every node that has tracked somebody in the room, or
+    /// looked at it within a minute, once on each; `event.here` says on which the client is. A node
+    /// that begins to look at a room is told of those who are there already, too.
+    ///
+    /// ```
+    /// use nexios::{PresenceEvent, WsRouter};
+    /// let router = WsRouter::new().on_join(async |event: PresenceEvent| {
+    ///     println!("{} is in {}: {}", event.user, event.room, event.data);
+    /// });
+    /// ```
+    pub fn on_join<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(PresenceEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.listeners.join.push(presence_listener(function));
+        self
+    }
+
+    /// Runs when a user has left a room of the app: with the last connection anywhere. It runs
+    /// where [`on_join`](Self::on_join) does. Where a node has died nobody is the last one `here`.
+    pub fn on_leave<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(PresenceEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.listeners.leave.push(presence_listener(function));
         self
     }
 

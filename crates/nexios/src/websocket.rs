@@ -13,7 +13,7 @@ use nexios_protocol::{CloseCode, InvalidCloseCode};
 
 use crate::accept::{Accept, Accepting};
 use crate::auth;
-use crate::broker::Framing;
+use crate::broker::{Framing, PresenceError};
 use crate::companion;
 use crate::error::{Error, IntoCloseCode, Result};
 use crate::handle::Handle;
@@ -60,7 +60,9 @@ pub struct WebSocket(Connection);
 struct Rare {
     state: Option<State>,
     client_id: Option<Arc<str>>,
-    rooms: Vec<(Arc<str>, Group)>,
+    rooms: Vec<Joined>,
+    /// Somebody waits for the end, to say that the user is gone.
+    awaited: bool,
     limiters: Vec<Rc<Limiter>>,
     /// Kept where the request head is dropped.
     params: Option<PathParams>,
@@ -69,6 +71,14 @@ struct Rare {
     companion: Option<LocalFuture<()>>,
     /// What a front end in another language keeps for the connection.
     front: Option<Rc<dyn Any>>,
+}
+
+/// A room that the connection is in.
+struct Joined {
+    name: Arc<str>,
+    group: Group,
+    /// Its presence shows the connection.
+    tracked: bool,
 }
 
 /// What has happened to a connection so far: one bit each, kept by the engine.
@@ -465,7 +475,7 @@ impl WebSocket {
         }
         let joined = self.route().hub.join_room(room, |group| self.connection().join(group));
         let Some((name, group)) = joined else { return false };
-        self.rare(|rare| rare.rooms.push((name.clone(), group)));
+        self.rare(|rare| rare.rooms.push(Joined { name: name.clone(), group, tracked: false }));
         if let Some(entering) = self.route().hub.enter_room(&name) {
             entering.done().await;
         }
@@ -476,32 +486,73 @@ impl WebSocket {
     pub async fn leave(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
         let left = self.rare_if_any(|rare| {
-            let at = rare.rooms.iter().position(|(name, _)| **name == *room)?;
+            let at = rare.rooms.iter().position(|joined| *joined.name == *room)?;
             Some(rare.rooms.swap_remove(at))
         });
-        left.is_some_and(|(name, group)| {
-            let was_in = self.connection().leave(&group);
-            self.route().hub.left_room(&name);
-            was_in
-        })
+        left.is_some_and(|joined| self.has_left(&joined))
     }
 
     /// The rooms that the connection has joined.
     pub fn rooms(&self) -> Vec<Arc<str>> {
-        let names = |rare: &mut Rare| Some(rare.rooms.iter().map(|(name, _)| name.clone()).collect());
+        let names = |rare: &mut Rare| Some(rare.rooms.iter().map(|joined| joined.name.clone()).collect());
         self.rare_if_any(names).unwrap_or_default()
+    }
+
+    fn has_left(&self, joined: &Joined) -> bool {
+        let hub = &self.route().hub;
+        if joined.tracked {
+            hub.presence().untrack(hub, &joined.name, self.id());
+        }
+        let was_in = self.connection().leave(&joined.group);
+        hub.left_room(&joined.name);
+        was_in
+    }
+
+    /// Shows the connection in a room's presence until it leaves or is gone.
+    pub(crate) fn track(&self, room: &str, data: &Arc<str>) -> Result<(), PresenceError> {
+        if !self.is_in_room(room) || self.connection_state() != ConnectionState::Connected {
+            return Err(PresenceError::NotInRoom(room.to_owned()));
+        }
+        let id = self.id();
+        let user = self.client_id().unwrap_or_else(|| id.to_string().into());
+        let hub = &self.route().hub;
+        hub.presence().track(hub, room, id, &user, data)?;
+        let is_awaited = self.rare(|rare| {
+            rare.rooms.iter_mut().filter(|joined| *joined.name == *room).for_each(|joined| joined.tracked = true);
+            std::mem::replace(&mut rare.awaited, true)
+        });
+        if !is_awaited {
+            let ws = self.clone();
+            // The handler may go on when the client is gone.
+            self.spawn(async move {
+                ws.closed().await;
+                ws.rooms().iter().for_each(|room| _ = ws.untrack(room));
+            });
+        }
+        Ok(())
+    }
+
+    /// Shows it no longer; whether it was shown.
+    pub(crate) fn untrack(&self, room: &str) -> bool {
+        let was_tracked = self.rare_if_any(|rare| {
+            let joined = rare.rooms.iter_mut().find(|joined| *joined.name == *room)?;
+            Some(std::mem::take(&mut joined.tracked))
+        });
+        let hub = &self.route().hub;
+        was_tracked == Some(true) && hub.presence().untrack(hub, room, self.id())
     }
 
     // --- for the framework
 
     pub(crate) fn is_in_room(&self, room: &str) -> bool {
-        self.rare_if_any(|rare| rare.rooms.iter().any(|(name, _)| **name == *room).then_some(())).is_some()
+        self.rare_if_any(|rare| rare.rooms.iter().any(|joined| *joined.name == *room).then_some(())).is_some()
     }
 
     /// Enters a room that the broker's side knows of already.
     pub(crate) fn enter_room(&self, room: &str) -> bool {
         let joined = self.route().hub.join_room(room, |group| self.connection().join(group));
         let is_in = joined.is_some();
+        let joined = joined.map(|(name, group)| Joined { name, group, tracked: false });
         self.rare(|rare| rare.rooms.extend(joined));
         is_in
     }
@@ -563,9 +614,8 @@ impl WebSocket {
     pub(crate) fn forget(&self) {
         drop(self.take_companion());
         let rooms = self.rare_if_any(|rare| Some(std::mem::take(&mut rare.rooms)));
-        for (name, group) in rooms.unwrap_or_default() {
-            self.connection().leave(&group);
-            self.route().hub.left_room(&name);
+        for joined in rooms.unwrap_or_default() {
+            self.has_left(&joined);
         }
         if self.has(Mark::Registered) {
             let watched = self.service().and_then(|service| service.registry().borrow_mut().remove(&self.id()));

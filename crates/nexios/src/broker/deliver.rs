@@ -72,6 +72,10 @@ impl Receiver {
     }
 
     async fn envelope(&mut self, hub: &Arc<Hub>, envelope: &Envelope<'_>) {
+        if envelope.kind == Kind::Presence {
+            let received = hub.presence().receive(hub, envelope);
+            return received.unwrap_or_else(|error| self.node.incoming.unreadable(error));
+        }
         match self.tracker.arrived(envelope, Instant::now()) {
             Arrival::Duplicate if envelope.kind == Kind::Mark => return,
             Arrival::Duplicate => return self.node.counters.duplicate(),
@@ -89,7 +93,10 @@ impl Receiver {
 
     fn overflow(&mut self, hub: &Hub, lost: HashMap<(Topic, NodeId), Span>) {
         let mut missed = HashMap::<Topic, u64>::new();
-        for ((topic, node), span) in lost {
+        if lost.keys().any(|(topic, _)| topic.is_presence()) {
+            hub.presence().overflowed(hub);
+        }
+        for ((topic, node), span) in lost.into_iter().filter(|((topic, _), _)| !topic.is_presence()) {
             let count = self.tracker.skipped(&topic, node, span.first, span.next, Instant::now());
             *missed.entry(topic).or_default() += count;
         }

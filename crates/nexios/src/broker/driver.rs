@@ -10,6 +10,7 @@ use super::envelope::Kind;
 use super::incoming::{Event, Sink};
 use super::link::{Engine, Frame, LinkError, Session};
 use super::node::Node;
+use super::presence;
 use super::subscriptions::SWEEP_EVERY;
 use super::topic::Topic;
 use super::{Broker, BrokerError, deliver};
@@ -30,6 +31,8 @@ pub(crate) struct Driver {
     pub(crate) node: Arc<Node>,
     /// A publisher has none: nothing arrives.
     pub(crate) hub: Option<Weak<Hub>>,
+    /// Whose presence goes to other nodes.
+    pub(crate) presence: Option<Arc<Hub>>,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) broker: Broker,
 }
@@ -45,6 +48,7 @@ impl Driver {
         };
         runtime.block_on(async {
             let receiving = self.hub.clone().map(|hub| tokio::spawn(deliver::receive(self.node.clone(), hub)));
+            let presence = self.presence.clone().map(|hub| tokio::spawn(presence::drive(self.node.clone(), hub)));
             let stopped = async {
                 self.node.stopping.notified().await;
                 sleep(STOP_MAX).await;
@@ -54,16 +58,23 @@ impl Driver {
                 () = stopped => self.gave_up(),
                 never = self.release() => match never {},
             }
-            receiving.into_iter().for_each(|task| task.abort());
+            receiving.into_iter().chain(presence).for_each(|task| task.abort());
         });
         self.node.outgoing.abandon();
         self.node.appends.abandon();
         self.node.reads.close();
         self.node.incoming.close();
+        self.tell_presence(|presence, hub| presence.detach(hub));
     }
 
     fn unreachable(&self, reason: &dyn std::fmt::Display) -> BrokerError {
         BrokerError::Unreachable { url: self.broker.display_url(), reason: reason.to_string() }
+    }
+
+    fn tell_presence(&self, tell: impl FnOnce(&Arc<presence::Presence>, &Hub)) {
+        if let Some(hub) = &self.presence {
+            tell(hub.presence(), hub);
+        }
     }
 
     fn gave_up(&self) {
@@ -93,6 +104,7 @@ impl Driver {
             let ended = self.serve(&*session, &sink, &mut unconfirmed, told.take()).await;
             self.node.counters.connected(false);
             self.node.subscriptions.down();
+            self.tell_presence(|presence, hub| presence.disconnected(hub));
             let Err(reason) = ended else { return };
             tracing::warn!(%reason, "the broker is lost; clients here get what is sent here");
             drop(session);
@@ -140,6 +152,7 @@ impl Driver {
         node.appends.limit_to(session.capabilities());
         self.subscribe(session, &node.subscriptions.begin()).await?;
         node.subscriptions.up();
+        self.tell_presence(|presence, hub| presence.connected(hub));
         node.counters.connected(true);
         match first {
             Some(ready) => tell(ready, Ok(())),
@@ -218,7 +231,8 @@ impl Driver {
     }
 
     fn conclude(&self, batch: Vec<Frame>, result: &Result<(), LinkError>) {
-        let is_message = |frame: &&Frame| frame.bytes.get(1) != Some(&(Kind::Mark as u8));
+        let not_messages = [Kind::Mark as u8, Kind::Presence as u8];
+        let is_message = |frame: &&Frame| frame.bytes.get(1).is_some_and(|kind| !not_messages.contains(kind));
         let messages = batch.iter().filter(is_message).count();
         match result {
             Ok(()) => self.node.counters.published(messages),

@@ -18,8 +18,8 @@ const START: u8 = 8;
 const KEYED: u8 = 16;
 
 /// A node for the time that it runs: 16 random bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct NodeId([u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct NodeId(pub(crate) [u8; 16]);
 
 /// What an envelope is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     ToClients,
     /// No message: says which sequence number comes next.
     Mark,
+    /// What nodes say to each other about presence.
+    Presence,
 }
 
 /// One envelope, borrowed from what arrived.
@@ -99,6 +101,8 @@ impl Draft {
             Topic::App => 0,
             Topic::Router(_) => 1,
             Topic::Room(_) => 2,
+            Topic::Presence(_) => 3,
+            Topic::Nodes => 4,
         });
         push_text(&mut out, topic.name());
         if let Some(key) = options.key {
@@ -131,11 +135,11 @@ impl Draft {
 }
 
 /// Lengths are 32 bits; a message is nowhere near as long.
-fn length(len: usize) -> [u8; 4] {
+pub(crate) fn length(len: usize) -> [u8; 4] {
     u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-fn push_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.extend(length(text.len()));
     out.extend(text.as_bytes());
 }
@@ -151,6 +155,7 @@ impl<'a> Envelope<'a> {
             0 => Kind::Broadcast,
             1 => Kind::ToClients,
             2 => Kind::Mark,
+            3 => Kind::Presence,
             _ => return Err(Unreadable::Malformed),
         };
         let node = NodeId(rest.array()?);
@@ -160,6 +165,8 @@ impl<'a> Envelope<'a> {
             (0, "") => Topic::App,
             (1, name) => Topic::Router(name.into()),
             (2, name) => Topic::Room(name.into()),
+            (3, name) => Topic::Presence(name.into()),
+            (4, "") => Topic::Nodes,
             _ => return Err(Unreadable::Malformed),
         };
         let key = if flags & KEYED == 0 { None } else { Some(rest.text()?) };
@@ -180,13 +187,13 @@ impl<'a> Envelope<'a> {
     pub(crate) fn next(&self) -> u64 {
         match self.kind {
             Kind::Mark => self.sequence,
-            Kind::Broadcast | Kind::ToClients => self.sequence.saturating_add(1),
+            Kind::Broadcast | Kind::ToClients | Kind::Presence => self.sequence.saturating_add(1),
         }
     }
 }
 
 /// What is left to read.
-struct Rest<'a>(&'a [u8]);
+pub(crate) struct Rest<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Rest<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], Unreadable> {
@@ -195,15 +202,15 @@ impl<'a> Rest<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Unreadable> {
         self.take(N)?.try_into().map_err(|_| Unreadable::Malformed)
     }
 
-    fn byte(&mut self) -> Result<u8, Unreadable> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Unreadable> {
         self.array().map(|[byte]| byte)
     }
 
-    fn text(&mut self) -> Result<&'a str, Unreadable> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, Unreadable> {
         let len = u32::from_be_bytes(self.array()?);
         let bytes = self.take(usize::try_from(len).map_err(|_| Unreadable::Malformed)?)?;
         std::str::from_utf8(bytes).map_err(|_| Unreadable::Malformed)
@@ -221,6 +228,8 @@ mod tests {
             Just(Topic::App),
             ".*".prop_map(|name| Topic::Router(name.into())),
             ".*".prop_map(|name| Topic::Room(name.into())),
+            ".*".prop_map(|name| Topic::Presence(name.into())),
+            Just(Topic::Nodes),
         ]
     }
 

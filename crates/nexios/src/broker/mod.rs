@@ -33,6 +33,7 @@ mod metrics;
 mod nats;
 mod node;
 mod outgoing;
+mod presence;
 mod publisher;
 #[cfg(feature = "redis")]
 mod redis;
@@ -53,6 +54,8 @@ pub use log::{History, InvalidPosition, Nonce, Position};
 pub use memory::Memory;
 pub use metrics::BrokerMetrics;
 pub(crate) use node::{Entering, Node, NodeThread};
+pub(crate) use presence::{Listeners as PresenceListeners, Presence};
+pub use presence::{PresenceData, PresenceError, PresenceEvent, Present};
 pub use publisher::{Audience, Publisher, Publishing};
 pub use topic::Topic;
 
@@ -75,6 +78,8 @@ pub struct Broker {
     pub(crate) outgoing_messages_max: usize,
     pub(crate) outgoing_bytes_max: usize,
     pub(crate) incoming_bytes_max: usize,
+    pub(crate) presence_ttl: Duration,
+    pub(crate) presence_bytes_max: usize,
     durability: Durability,
 }
 
@@ -179,6 +184,8 @@ impl Broker {
             outgoing_messages_max: 64 << 10,
             outgoing_bytes_max: 32 << 20,
             incoming_bytes_max: 32 << 20,
+            presence_ttl: Duration::from_secs(30),
+            presence_bytes_max: presence::BYTES_MAX,
             durability: Durability::default(),
         }
     }
@@ -217,6 +224,20 @@ impl Broker {
     /// fit is a [`Gap`].
     pub fn incoming_bytes_max(mut self, bytes: usize) -> Self {
         self.incoming_bytes_max = bytes;
+        self
+    }
+
+    /// How long other nodes believe in the clients of this one when they hear nothing of it; 30 s if
+    /// not set, a tenth of a second at least. After any fault presence is right within twice as long.
+    pub fn presence_ttl(mut self, ttl: Duration) -> Self {
+        self.presence_ttl = ttl.max(Duration::from_millis(100));
+        self
+    }
+
+    /// How much memory presence may take, the users of other nodes included: about 256 MiB if not
+    /// set. Who does not fit is not tracked, and those of other nodes who do not are not shown.
+    pub fn presence_bytes_max(mut self, bytes: usize) -> Self {
+        self.presence_bytes_max = bytes;
         self
     }
 

@@ -14,6 +14,7 @@ use super::link::Receipt;
 use super::log::{Append, History, Log, Nonce};
 use super::metrics::Counters;
 use super::outgoing::{Limits, Outgoing};
+use super::presence;
 use super::subscriptions::Subscriptions;
 use super::topic::Topic;
 use super::{Broker, BrokerError, driver};
@@ -36,6 +37,8 @@ pub(crate) struct Node {
 /// The node's thread; dropped, it sends what waits and ends within a second.
 pub(crate) struct NodeThread {
     pub(crate) node: Arc<Node>,
+    /// Whose presence other nodes see.
+    presence: Option<Arc<Hub>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -68,7 +71,7 @@ impl Node {
     ) -> bool {
         let draft = Draft::new(kind, self.id, topic, message, options);
         let accepted = self.outgoing.push(topic, draft, receipt, Instant::now());
-        if !accepted {
+        if !accepted && kind != Kind::Presence {
             self.counters.refused(1);
         }
         accepted
@@ -158,17 +161,26 @@ impl Entering {
 
 impl NodeThread {
     /// Starts the thread, and waits until the broker is reached. What arrives goes to the hub, for
-    /// as long as there is one.
-    pub(crate) fn start(broker: &Broker, hub: Option<Weak<Hub>>) -> Result<Self, BrokerError> {
+    /// as long as there is one; presence of the other hub, the same one in an app, goes out.
+    pub(crate) fn start(
+        broker: &Broker,
+        hub: Option<Weak<Hub>>,
+        presence: Option<Arc<Hub>>,
+    ) -> Result<Self, BrokerError> {
         let engine = broker.engine()?;
         let node = Node::new(broker);
+        if let Some(hub) = &presence {
+            let settings = presence::Settings { ttl: broker.presence_ttl, bytes_max: broker.presence_bytes_max };
+            hub.presence().attach(hub, node.id, settings);
+        }
         let (ready, connected) = std::sync::mpsc::channel();
-        let driver = driver::Driver { node: node.clone(), hub, engine, broker: broker.clone() };
+        let driver =
+            driver::Driver { node: node.clone(), hub, presence: presence.clone(), engine, broker: broker.clone() };
         // What it logs goes to where its app's log goes.
         let log = tracing::dispatcher::get_default(Clone::clone);
         let run = move || tracing::dispatcher::with_default(&log, || driver.run(&ready));
         let thread = std::thread::Builder::new().name("nexios-broker".into()).spawn(run);
-        let mut started = NodeThread { node, thread: None };
+        let mut started = NodeThread { node, presence, thread: None };
         let unreachable = |reason: String| BrokerError::Unreachable { url: broker.display_url(), reason };
         started.thread = Some(thread.map_err(|error| unreachable(error.to_string()))?);
         match connected.recv() {
@@ -181,6 +193,9 @@ impl NodeThread {
 
 impl Drop for NodeThread {
     fn drop(&mut self) {
+        if let Some(hub) = &self.presence {
+            hub.presence().leave(&self.node);
+        }
         self.node.outgoing.close();
         self.node.appends.close();
         self.node.stopping.notify_one();

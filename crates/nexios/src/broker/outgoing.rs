@@ -73,7 +73,7 @@ impl Outgoing {
             state.topics.insert(topic.clone(), sequence);
         }
         let Some(sequence) = state.topics.get_mut(topic) else { return false };
-        if !std::mem::replace(&mut sequence.unmarked, true) {
+        if !topic.is_presence() && !std::mem::replace(&mut sequence.unmarked, true) {
             state.unmarked.push_back(topic.clone());
         }
         let number = sequence.next;

@@ -79,7 +79,7 @@ impl Publisher {
     /// # Errors
     /// [`BrokerError`]
     pub fn connect_blocking(broker: impl Into<Broker>) -> Result<Self, BrokerError> {
-        Ok(Publisher(Arc::new(NodeThread::start(&broker.into(), None)?)))
+        Ok(Publisher(Arc::new(NodeThread::start(&broker.into(), None, None)?)))
     }
 
     /// All clients of the app.

@@ -26,7 +26,7 @@ pub(crate) struct Subscriptions {
 struct State {
     up: bool,
     topics: HashMap<Topic, Subscription>,
-    /// The app and routers: few, and looked at in every sweep.
+    /// The app, routers and nodes: few, and looked at in every sweep.
     routers: Vec<Topic>,
     /// Rooms that were empty when somebody looked.
     idle: Vec<Topic>,
@@ -63,7 +63,7 @@ impl Subscriptions {
         let subscription = match state.topics.get_mut(topic) {
             Some(subscription) => subscription,
             None => {
-                if !matches!(topic, Topic::Room(_)) {
+                if !topic.is_of_room() {
                     state.routers.push(topic.clone());
                 }
                 state.changes.subscribe.push(topic.clone());

@@ -23,14 +23,18 @@ pub enum Topic {
     Router(Arc<str>),
     /// The members of a room.
     Room(Arc<str>),
+    /// Who is in a room: what nodes say to each other about it.
+    Presence(Arc<str>),
+    /// All nodes, about themselves.
+    Nodes,
 }
 
 impl Topic {
-    /// The name of the router or room; empty for the app.
+    /// The name of the router or room; empty for the app and for all nodes.
     pub fn name(&self) -> &str {
         match self {
-            Topic::App => "",
-            Topic::Router(name) | Topic::Room(name) => name,
+            Topic::App | Topic::Nodes => "",
+            Topic::Router(name) | Topic::Room(name) | Topic::Presence(name) => name,
         }
     }
 
@@ -39,7 +43,20 @@ impl Topic {
             Topic::App => "app",
             Topic::Router(_) => "router",
             Topic::Room(_) => "room",
+            Topic::Presence(_) => "presence",
+            Topic::Nodes => "nodes",
         }
+    }
+
+    /// Whether it belongs to one room, and ends with it.
+    pub(crate) fn is_of_room(&self) -> bool {
+        matches!(self, Topic::Room(_) | Topic::Presence(_))
+    }
+
+    /// Whether it carries what nodes say to each other about presence. They see for themselves
+    /// what they have missed.
+    pub(crate) fn is_presence(&self) -> bool {
+        matches!(self, Topic::Presence(_) | Topic::Nodes)
     }
 
     /// The channel that carries it. A name may hold anything and comes out as letters, digits,
@@ -70,6 +87,8 @@ impl fmt::Display for Topic {
             Topic::App => f.write_str("the app"),
             Topic::Router(name) => write!(f, "router {name:?}"),
             Topic::Room(name) => write!(f, "room {name:?}"),
+            Topic::Presence(name) => write!(f, "presence in room {name:?}"),
+            Topic::Nodes => f.write_str("the nodes"),
         }
     }
 }
@@ -106,6 +125,8 @@ mod tests {
             (Topic::Room("a.b.*.>".into()), "nexios-room-a%2eb%2e%2a%2e%3e"),
             (Topic::Room("{x} y\r\n".into()), "nexios-room-%7bx%7d%20y%0d%0a"),
             (Topic::Room("a-b%".into()), "nexios-room-a%2db%25"),
+            (Topic::Presence("x".into()), "nexios-presence-x"),
+            (Topic::Nodes, "nexios-nodes-"),
         ] {
             assert_eq!(&*topic.channel("nexios"), channel);
         }
@@ -118,6 +139,7 @@ mod tests {
             Topic::Router("x".into()).channel("a"),
             Topic::Room("x".into()).channel("b"),
             Topic::Room("room-x".into()).channel("a"),
+            Topic::Presence("x".into()).channel("a"),
             Topic::Room("x".into()).channel("a-room"),
         ];
         for (at, channel) in channels.iter().enumerate() {

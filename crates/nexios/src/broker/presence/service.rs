@@ -1,0 +1,299 @@
+//! The way from handlers, and from the broker's thread, to what is known; and to the listeners.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nexios_engine::{ConnectionId, Message, Shard};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::replica::{Command, Replica, Settings};
+use super::wire::Word;
+use super::{BYTES_MAX, Change, PresenceError, PresenceEvent, Present};
+use crate::broker::envelope::{Envelope, Kind, NodeId, Options, Unreadable};
+use crate::broker::node::Node;
+use crate::broker::topic::Topic;
+use crate::event::PresenceListener;
+use crate::hub::Hub;
+
+/// Events that wait for slow listeners at most; then the oldest are left out.
+const EVENTS_MAX: usize = 65_536;
+/// Changes of a room that wait for one who follows it.
+const CHANGES_MAX: usize = 1024;
+const TTL: Duration = Duration::from_secs(30);
+
+/// One for each app, with or without a broker.
+pub(crate) struct Presence {
+    state: Mutex<State>,
+    changed: Notify,
+    listeners: Listeners,
+}
+
+struct State {
+    replica: Replica,
+    /// Those who follow a room.
+    followers: HashMap<Arc<str>, broadcast::Sender<(Change, PresenceEvent)>>,
+    /// What listeners have not been told yet.
+    untold: VecDeque<(Change, PresenceEvent)>,
+    is_telling: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Listeners {
+    pub(crate) join: Vec<PresenceListener>,
+    pub(crate) leave: Vec<PresenceListener>,
+}
+
+/// Follows a room's changes; as long as it is there the room is looked after.
+#[allow(dead_code, reason = "for the server's side of nexios.v1")]
+pub(crate) struct Following {
+    presence: Arc<Presence>,
+    hub: Arc<Hub>,
+    room: Arc<str>,
+    /// In order; one who is too slow is told that there were more, and looks at the whole.
+    pub(crate) changes: broadcast::Receiver<(Change, PresenceEvent)>,
+}
+
+impl Presence {
+    pub(crate) fn new(listeners: Listeners) -> Arc<Self> {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clock = (Instant::now(), u64::try_from(since_1970.as_millis()).unwrap_or(0));
+        let settings = Settings { ttl: TTL, bytes_max: BYTES_MAX };
+        let replica = Replica::new(NodeId::random(), settings, fastrand::Rng::new(), clock);
+        let state = State { replica, followers: HashMap::new(), untold: VecDeque::new(), is_telling: false };
+        Arc::new(Presence { state: Mutex::new(state), changed: Notify::new(), listeners })
+    }
+
+    // --- handlers
+
+    pub(crate) fn track(
+        self: &Arc<Self>,
+        hub: &Hub,
+        room: &str,
+        connection: ConnectionId,
+        user: &str,
+        data: &Arc<str>,
+    ) -> Result<(), PresenceError> {
+        self.with(hub, |replica, now| replica.track(room, connection, user, data, now))
+    }
+
+    pub(crate) fn untrack(self: &Arc<Self>, hub: &Hub, room: &str, connection: ConnectionId) -> bool {
+        self.with(hub, |replica, now| replica.untrack(room, connection, now))
+    }
+
+    /// All who are in a room, as far as it is known within a quarter of a second.
+    pub(crate) async fn list(self: &Arc<Self>, hub: &Hub, room: &str) -> Vec<Present> {
+        self.look(hub, room).await;
+        self.state.lock().replica.list(room)
+    }
+
+    /// How many users are in a room.
+    pub(crate) async fn count(self: &Arc<Self>, hub: &Hub, room: &str) -> usize {
+        self.look(hub, room).await;
+        self.state.lock().replica.count(room)
+    }
+
+    async fn look(self: &Arc<Self>, hub: &Hub, room: &str) {
+        let waiting: Option<oneshot::Receiver<()>> = self.with(hub, |replica, now| replica.look(room, now));
+        if let Some(waiting) = waiting {
+            // An error says that nobody will say more.
+            let _ = waiting.await;
+        }
+    }
+
+    /// Follows a room: [`Following::changes`] has what changes in what [`Self::list`] says.
+    #[allow(dead_code, reason = "for the server's side of nexios.v1")]
+    pub(crate) fn follow(self: &Arc<Self>, hub: &Arc<Hub>, room: &str) -> Following {
+        let room: Arc<str> = room.into();
+        let changes = {
+            let mut state = self.state.lock();
+            let sender = state.followers.entry(room.clone()).or_insert_with(|| broadcast::channel(CHANGES_MAX).0);
+            sender.subscribe()
+        };
+        self.with(hub, |replica, now| replica.watch(&room, now));
+        Following { presence: self.clone(), hub: hub.clone(), room, changes }
+    }
+
+    // --- the broker's thread
+
+    pub(crate) fn attach(self: &Arc<Self>, hub: &Hub, node: NodeId, settings: Settings) {
+        self.with(hub, |replica, now| {
+            replica.settings = settings;
+            replica.attach(node, now);
+        });
+    }
+
+    pub(crate) fn detach(self: &Arc<Self>, hub: &Hub) {
+        self.with(hub, |replica, _| replica.detach());
+    }
+
+    pub(crate) fn connected(self: &Arc<Self>, hub: &Hub) {
+        self.with(hub, Replica::connected);
+    }
+
+    pub(crate) fn disconnected(self: &Arc<Self>, hub: &Hub) {
+        self.with(hub, |replica, _| replica.disconnected());
+    }
+
+    pub(crate) fn overflowed(self: &Arc<Self>, hub: &Hub) {
+        self.with(hub, Replica::overflowed);
+    }
+
+    pub(crate) fn needs(&self, topic: &Topic) -> bool {
+        self.state.lock().replica.needs(topic)
+    }
+
+    pub(crate) fn receive(self: &Arc<Self>, hub: &Hub, envelope: &Envelope<'_>) -> Result<(), Unreadable> {
+        let word = Word::decode(envelope.message.as_bytes())?;
+        self.with(hub, |replica, now| replica.receive(envelope.node, &envelope.topic, word, now));
+        Ok(())
+    }
+
+    /// Tells other nodes that this one ends.
+    pub(crate) fn leave(&self, node: &Node) {
+        let word = self.state.lock().replica.farewell();
+        if let Some(word) = word {
+            publish(node, &Topic::Nodes, &word);
+        }
+    }
+
+    /// Changes what is known, and sees to it that whoever is concerned hears of it.
+    fn with<R>(self: &Arc<Self>, hub: &Hub, act: impl FnOnce(&mut Replica, Instant) -> R) -> R {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let due = state.replica.due();
+        let result = act(&mut state.replica, Instant::now());
+        let events = state.replica.events();
+        state.pass_on(events, &self.listeners);
+        let is_due_sooner = match (state.replica.due(), due) {
+            (Some(now), Some(before)) => now < before,
+            (now, before) => now.is_some() && before.is_none(),
+        };
+        if is_due_sooner || state.replica.has_commands() {
+            self.changed.notify_one();
+        }
+        let starts = !state.untold.is_empty() && !std::mem::replace(&mut state.is_telling, true);
+        // Telling takes it when it is dropped.
+        drop(guard);
+        if starts {
+            let telling = Telling { presence: self.clone(), is_over: false };
+            hub.run_somewhere(move |shard: &Shard| shard.spawn(telling.run()));
+        }
+        result
+    }
+}
+
+impl State {
+    fn pass_on(&mut self, events: Vec<(Change, PresenceEvent)>, listeners: &Listeners) {
+        for (change, event) in events {
+            if let Some(follower) = self.followers.get(&event.room) {
+                // Whoever followed may be gone already.
+                let _ = follower.send((change, event.clone()));
+            }
+            let is_heard = match change {
+                Change::Join => !listeners.join.is_empty(),
+                Change::Update => false,
+                Change::Leave => !listeners.leave.is_empty(),
+            };
+            if !is_heard {
+                continue;
+            }
+            if self.untold.len() >= EVENTS_MAX {
+                tracing::warn!("presence listeners are too slow: an event was left out");
+                self.untold.pop_front();
+            }
+            self.untold.push_back((change, event));
+        }
+    }
+}
+
+/// Tells the listeners, one event after another, until there are no more.
+struct Telling {
+    presence: Arc<Presence>,
+    is_over: bool,
+}
+
+impl Telling {
+    async fn run(mut self) {
+        while let Some((change, event)) = self.next() {
+            let listeners = &self.presence.listeners;
+            for listener in if change == Change::Join { &listeners.join } else { &listeners.leave } {
+                if let Err(error) = listener(event.clone()).await {
+                    tracing::error!(%error, "a presence listener failed");
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<(Change, PresenceEvent)> {
+        let mut state = self.presence.state.lock();
+        let next = state.untold.pop_front();
+        (state.is_telling, self.is_over) = (next.is_some(), next.is_none());
+        next
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        // It was cancelled, or could not begin: another may go on.
+        if !self.is_over {
+            self.presence.state.lock().is_telling = false;
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.presence.with(&self.hub, |replica, now| replica.unwatch(&self.room, now));
+        let mut state = self.presence.state.lock();
+        // The receiver of this one is still there.
+        if state.followers.get(&self.room).is_some_and(|sender| sender.receiver_count() <= 1) {
+            state.followers.remove(&self.room);
+        }
+    }
+}
+
+/// Does what is due, for as long as the node's thread runs.
+pub(crate) async fn drive(node: Arc<Node>, hub: Arc<Hub>) {
+    let presence = hub.presence().clone();
+    loop {
+        let commands = presence.with(&hub, Replica::poll);
+        for command in commands {
+            match command {
+                Command::Enter(topic) => enter(&node, &hub, topic),
+                Command::Leave(topic) => node.subscriptions.left(&topic, std::time::Instant::now()),
+                Command::Publish(topic, word) => publish(&node, &topic, &word),
+            }
+        }
+        let due = presence.state.lock().replica.due();
+        let timer = async {
+            match due {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = presence.changed.notified() => {}
+            () = timer => {}
+        }
+    }
+}
+
+fn enter(node: &Node, hub: &Arc<Hub>, topic: Topic) {
+    let entering = node.enter([&topic].into_iter());
+    let hub = hub.clone();
+    tokio::spawn(async move {
+        if let Some(entering) = entering {
+            entering.done().await;
+        }
+        hub.presence().with(&hub, |replica, now| replica.entered(&topic, now));
+    });
+}
+
+fn publish(node: &Node, topic: &Topic, word: &Word) {
+    let message = Message::from(word.encode());
+    // What finds no room is missed, and that is noticed where it is.
+    node.publish(Kind::Presence, topic, &message, &Options::default(), None);
+}
