@@ -11,5 +11,6 @@ mod life;
 mod limits;
 mod messages;
 mod middleware;
+mod presence;
 mod requests;
 mod rooms;

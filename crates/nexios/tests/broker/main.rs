@@ -8,6 +8,7 @@ mod history;
 mod hub;
 mod nats;
 mod node;
+mod presence;
 mod redis;
 mod servers;
 mod settings;
@@ -78,6 +79,41 @@ macro_rules! contract_of_process {
         }
     };
 }
+
+/// Presence: the first three with a broker in memory, too.
+macro_rules! presence {
+    ($name:ident, $start:expr; $($behaviour:ident)*) => {
+        mod $name {
+            $(#[test]
+            fn $behaviour() {
+                crate::presence::$behaviour(&mut $start);
+            })*
+        }
+    };
+}
+
+presence! {
+    presence_with_memory, crate::servers::MemoryServer::default();
+    presence_is_that_of_all_nodes
+    a_node_that_ends_takes_its_users_with_it
+    presence_is_right_again_after_the_broker_was_killed
+}
+
+macro_rules! presence_of_process {
+    ($name:ident, $start:expr) => {
+        presence! {
+            $name, $start;
+            presence_is_that_of_all_nodes
+            a_node_that_ends_takes_its_users_with_it
+            presence_is_right_again_after_the_broker_was_killed
+            a_node_that_is_killed_is_gone_within_its_ttl
+        }
+    };
+}
+
+presence_of_process! { presence_with_hub, crate::servers::HubServer::start() }
+presence_of_process! { presence_with_redis, crate::servers::TcpServer::redis(&[]) }
+presence_of_process! { presence_with_nats, crate::servers::TcpServer::nats(&[]) }
 
 contract_of_process! { frozen_hub, crate::servers::HubServer::start() }
 contract_of_process! { frozen_redis, crate::servers::TcpServer::redis(&[]) }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use nexios::broker::{Broker, BrokerMetrics, Gap, Position};
-use nexios::{App, AppHandle, Message, Outcome, Room, Running, Serve, WebSocket, WsRouter};
+use nexios::{App, AppHandle, Message, Outcome, PresenceEvent, Room, Running, Serve, WebSocket, WsRouter};
 use parking_lot::Mutex;
 use tungstenite::stream::MaybeTlsStream;
 
@@ -20,6 +20,7 @@ pub(crate) struct Node {
     pub(crate) app: AppHandle,
     pub(crate) chat: nexios::RouterHandle,
     gaps: Arc<Mutex<Vec<Gap>>>,
+    came_and_went: Arc<Mutex<Vec<String>>>,
     running: Running,
 }
 
@@ -58,6 +59,21 @@ async fn resume(ws: WebSocket) -> nexios::Result {
     Ok(())
 }
 
+/// The same, and its presence shows the client, with its path as data.
+async fn present(ws: WebSocket) -> nexios::Result {
+    ws.set_client_id(ws.path_param::<String>("name")?);
+    ws.accept().await?;
+    let room = ws.receive_text().await?;
+    ws.join(&room).await;
+    ws.app().room(&room).track(&ws, &ws.path()).await?;
+    ws.send_text(ws.id().to_string()).await?;
+    ws.receive_text().await?;
+    ws.leave(&room).await;
+    ws.send_text("left").await?;
+    ws.wait_closed().await;
+    Ok(())
+}
+
 impl Node {
     pub(crate) fn start(broker: Broker) -> Self {
         Node::serve(App::new().broker(broker))
@@ -67,16 +83,30 @@ impl Node {
     pub(crate) fn serve(app: App) -> Self {
         let gaps = Arc::<Mutex<Vec<Gap>>>::default();
         let heard = gaps.clone();
-        let router = WsRouter::with_prefix("/chat").named("chat").ws("/{name}", chat).ws("/{name}/resume", resume);
+        let came_and_went = Arc::<Mutex<Vec<String>>>::default();
+        let (came, went) = (came_and_went.clone(), came_and_went.clone());
+        let router = WsRouter::with_prefix("/chat")
+            .named("chat")
+            .ws("/{name}", chat)
+            .ws("/{name}/resume", resume)
+            .ws("/present/{name}", present);
         let chat = router.handle();
         let app = app.mount(router).on_gap(move |gap: Gap| {
             heard.lock().push(gap);
             std::future::ready(())
         });
+        let app = app.on_join(move |event: PresenceEvent| {
+            came.lock().push(format!("+{} {}", event.user, event.here));
+            std::future::ready(())
+        });
+        let app = app.on_leave(move |event: PresenceEvent| {
+            went.lock().push(format!("-{} {}", event.user, event.here));
+            std::future::ready(())
+        });
         let app = app.settings(|settings| settings.outbox_bytes_max = 64 << 20);
         let handle = app.handle();
         let running = app.start(Serve::tcp("127.0.0.1:0").shards(1)).unwrap();
-        Node { app: handle, chat, gaps, running }
+        Node { app: handle, chat, gaps, came_and_went, running }
     }
 
     pub(crate) fn room(&self, name: &str) -> Room {
@@ -97,6 +127,31 @@ impl Node {
     pub(crate) fn open_resuming(&self, room: &str, name: &str, since: Option<Position>) -> (Socket, TcpStream) {
         let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
         open(&format!("ws://{}/chat/{name}/resume?room={room}{since}", self.running.addresses()[0]))
+    }
+
+    /// A client that the room's presence shows.
+    pub(crate) fn present(&self, room: &str, name: &str) -> Client {
+        Client::connect(self.running.addresses()[0], room, &format!("present/{name}"))
+    }
+
+    /// Who is in a room: users with their connections.
+    pub(crate) fn presence(&self, room: &str) -> Vec<(String, usize)> {
+        let row = |present: nexios::Present| {
+            assert!(present.data.as_str().starts_with("\"/chat/present/"), "{}", present.data);
+            (present.user.to_string(), present.connections)
+        };
+        wait(self.room(room).presence()).into_iter().map(row).collect()
+    }
+
+    pub(crate) fn wait_for_presence(&self, room: &str, users: &[(&str, usize)]) {
+        let users: Vec<(String, usize)> = users.iter().map(|(user, count)| ((*user).to_owned(), *count)).collect();
+        let what = format!("right: {:?} are there, {:?} are seen", users, self.presence(room));
+        self.wait_until(&what, |node| node.presence(room) == users);
+    }
+
+    /// Who came (`+`) and went (`-`), and whether it was here.
+    pub(crate) fn came_and_went(&self) -> Vec<String> {
+        self.came_and_went.lock().clone()
     }
 
     pub(crate) fn metrics(&self) -> BrokerMetrics {
@@ -227,5 +282,10 @@ impl Drop for Client {
 
 /// Runs a broadcast to its end.
 pub(crate) fn send(broadcast: impl IntoFuture<Output = Outcome>) -> Outcome {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(broadcast.into_future())
+    wait(broadcast)
+}
+
+/// Runs anything to its end.
+pub(crate) fn wait<T>(future: impl IntoFuture<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future.into_future())
 }

@@ -12,6 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 pub(crate) trait Server: Send {
     /// How nodes reach it.
     fn broker(&self) -> Broker;
+    /// How nodes of other processes do.
+    fn url(&self) -> String {
+        unreachable!("only nodes of this process reach it")
+    }
     /// Ends it without a warning.
     fn kill(&mut self);
     /// Starts it again, in the same place.
@@ -158,7 +162,11 @@ impl HubServer {
 
 impl Server for HubServer {
     fn broker(&self) -> Broker {
-        Broker::new(format!("unix:{}", self.path.display()))
+        Broker::new(self.url())
+    }
+
+    fn url(&self) -> String {
+        format!("unix:{}", self.path.display())
     }
 
     fn kill(&mut self) {
@@ -242,6 +250,10 @@ impl TcpServer {
 impl Server for TcpServer {
     fn broker(&self) -> Broker {
         Broker::new(&self.url)
+    }
+
+    fn url(&self) -> String {
+        self.url.clone()
     }
 
     fn kill(&mut self) {

@@ -230,8 +230,8 @@ mod tests {
         assert_eq!((names(&second), is_all), (vec!["c".to_owned(), "d".to_owned()], true));
         let node = NodeId([1; 16]);
         ["b", "c"].iter().for_each(|name| _ = users.tell(node, &told(name, 1, 9, "")));
-        assert_eq!(users.told_by(node, Some("b"), None), ["c".into()]);
-        assert_eq!(users.told_by(node, None, Some("b")), ["b".into()]);
+        assert_eq!(users.told_by(node, Some("b"), None), [Arc::<str>::from("c")]);
+        assert_eq!(users.told_by(node, None, Some("b")), [Arc::<str>::from("b")]);
         assert!(users.told_by(node, Some("c"), Some("a")).is_empty());
         assert!(users.told_by(node, Some("c"), Some("c")).is_empty());
     }
