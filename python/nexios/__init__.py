@@ -27,8 +27,16 @@ from nexios._nexios import Handle, WebSocket
 from nexios.app import NexiosApp
 from nexios.broadcast import Outcome, Room
 from nexios.broker import Broker, BrokerMetrics, Gap, MemoryBroker
-from nexios.exceptions import BrokerError, OutboxFull, WebSocketDisconnect, WebSocketException, WebSocketTypeError
+from nexios.exceptions import (
+    BrokerError,
+    OutboxFull,
+    PresenceError,
+    WebSocketDisconnect,
+    WebSocketException,
+    WebSocketTypeError,
+)
 from nexios.metrics import MetricsSnapshot
+from nexios.presence import PresenceEvent, Present
 from nexios.publisher import AsyncPublisher, Publisher
 from nexios.rate_limit import RateLimit
 from nexios.request import Address, Headers
@@ -50,6 +58,9 @@ __all__ = [
     "Next",
     "OutboxFull",
     "Outcome",
+    "PresenceError",
+    "PresenceEvent",
+    "Present",
     "Publisher",
     "RateLimit",
     "Room",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nexios._chain import Next
     from nexios._nexios import WebSocket
     from nexios.broker import Gap
+    from nexios.presence import PresenceEvent
 
     Handler = Callable[[WebSocket], Coroutine[Any, Any, Any]]
     Middleware = Callable[[WebSocket, Next], Coroutine[Any, Any, Any]]
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     MessageListener = Callable[[WebSocket, str | bytes], Coroutine[Any, Any, Any]]
     DropListener = Callable[[WebSocket, list[str | bytes]], Coroutine[Any, Any, Any]]
     GapListener = Callable[[Gap], Coroutine[Any, Any, Any]]
+    PresenceListener = Callable[[PresenceEvent], Coroutine[Any, Any, Any]]
     ExceptionHandler = Callable[[WebSocket, Any], Coroutine[Any, Any, Any]]
     # Of one level, by class.
     ExceptionHandlers = dict[type[Exception], ExceptionHandler]
@@ -28,6 +30,7 @@ ListenerT = TypeVar("ListenerT", bound="Listener")
 MessageListenerT = TypeVar("MessageListenerT", bound="MessageListener")
 DropListenerT = TypeVar("DropListenerT", bound="DropListener")
 GapListenerT = TypeVar("GapListenerT", bound="GapListener")
+PresenceListenerT = TypeVar("PresenceListenerT", bound="PresenceListener")
 ExceptionHandlerT = TypeVar("ExceptionHandlerT", bound="ExceptionHandler")
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from nexios.exceptions import PresenceError
+from nexios.presence import Present, present
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -213,6 +216,54 @@ class Room(Audience):
         0
         """
         return len(self.members())
+
+    async def track(self, ws: WebSocket, data: object = None) -> None:
+        """Shows a connection's user in ``presence()``, with data of the application's choice: up to 4 KiB as JSON.
+
+        The user is ``ws.client_id``, else ``ws.id``; several connections of one are one user. Tracking again replaces
+        the data; leaving the room or disconnecting ends it. Raises ``PresenceError`` where the connection is not in
+        the room, the data are too long, or there are too many users.
+
+        >>> await ws.join("general")
+        True
+        >>> await app.room("general").track(ws, {"status": "busy"})
+        >>> [present.data for present in await app.room("general").presence()]
+        [{'status': 'busy'}]
+        """
+        target = self._target()
+        if target is None:
+            raise PresenceError("the app is not served")
+        target.track(ws, data)
+
+    async def untrack(self, ws: WebSocket) -> bool:
+        """Ends what ``track()`` began; says whether there was something to end.
+
+        >>> await app.room("general").untrack(ws)
+        False
+        """
+        target = self._target()
+        return target is not None and target.untrack(ws)
+
+    async def presence(self) -> list[Present]:
+        """The users who are in it on all nodes, by name, as far as ``track()`` was told of them.
+
+        On a node that has not tracked anybody in this room, nor asked within a minute, it first waits for other
+        nodes, up to a quarter of a second.
+
+        >>> await app.room("general").presence()
+        []
+        """
+        target, engine = self._target(), self._place.engine
+        return [] if target is None or engine is None else await target.presence(engine, present)
+
+    async def presence_count(self) -> int:
+        """How many users ``presence()`` would show, without making the list.
+
+        >>> await app.room("general").presence_count()
+        0
+        """
+        target, engine = self._target(), self._place.engine
+        return 0 if target is None or engine is None else await target.presence_count(engine)
 
     def __repr__(self) -> str:
         return f"<Room {self._room_name!r} {self.count()}>"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["BrokerError", "OutboxFull", "WebSocketDisconnect", "WebSocketException", "WebSocketTypeError"]
+__all__ = [
+    "BrokerError",
+    "OutboxFull",
+    "PresenceError",
+    "WebSocketDisconnect",
+    "WebSocketException",
+    "WebSocketTypeError",
+]
 
 
 class WebSocketException(Exception):
@@ -71,6 +78,17 @@ class OutboxFull(RuntimeError):
     ... except OutboxFull:
     ...     print("too slow")
     too slow
+    """
+
+
+class PresenceError(ValueError):
+    """A user cannot be tracked: not in the room, too much data, or too many users.
+
+    >>> try:
+    ...     await app.room("general").track(ws)
+    ... except PresenceError as error:
+    ...     print(error)
+    the connection is not in the room "general": join it first
     """
 
 

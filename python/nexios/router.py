@@ -17,12 +17,14 @@ from nexios._callable import (
     ListenerT,
     MessageListenerT,
     MiddlewareT,
+    PresenceListenerT,
     require_async,
 )
 from nexios._chain import Chain, acceptor, guarded, listener, message_listener
 from nexios.broadcast import Audience, Connections, Place, Room
 from nexios.broker import BrokerMetrics, gap_listener
 from nexios.metrics import MetricsSnapshot
+from nexios.presence import Teller
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Route", "WSRouter"]
 
-Event = Literal["connect", "disconnect", "message", "drop", "gap"]
-EVENTS = ("connect", "disconnect", "message", "drop", "gap")
+Event = Literal["connect", "disconnect", "message", "drop", "gap", "join", "leave"]
+EVENTS = ("connect", "disconnect", "message", "drop", "gap", "join", "leave")
 
 
 class Route:
@@ -157,12 +159,19 @@ class WSRouter(Audience):
     def on(self, event: Literal["drop"]) -> Callable[[DropListenerT], DropListenerT]: ...
     @overload
     def on(self, event: Literal["gap"]) -> Callable[[GapListenerT], GapListenerT]: ...
+    @overload
+    def on(self, event: Literal["join", "leave"]) -> Callable[[PresenceListenerT], PresenceListenerT]: ...
     def on(self, event: Event) -> Callable[..., Any]:
-        """Listens to ``connect``, ``disconnect``, ``message``, ``drop`` or ``gap``.
+        """Listens to ``connect``, ``disconnect``, ``message``, ``drop``, ``gap``, ``join`` or ``leave``.
 
         Listeners of a message also get the message, those of a drop a list of messages. They run one after another,
         those of outer routers first. Those of a gap get a :class:`~nexios.Gap` and no connection, once: clients of this
         router, of one around it or below it, or of a room may have missed messages of other nodes.
+
+        Those of a join or leave get a :class:`~nexios.PresenceEvent`: a user whom ``room.track()`` shows has come into a
+        room of the app with the first connection anywhere, or is gone with the last. They run on every node that has
+        tracked somebody in the room, or looked at it within a minute, once on each; ``event.here`` says on which the
+        client is. A node that begins to look is told of those who are there already, too.
 
         >>> @app.on("disconnect")
         ... async def gone(ws):
@@ -428,6 +437,11 @@ class WSRouter(Audience):
             built.on_drop(listener(self._listeners["drop"], "drop"))
         if self._listeners["gap"]:
             built.on_gap(gap_listener(self._listeners["gap"]))
+        teller = Teller(self._listeners)
+        if self._listeners["join"]:
+            built.on_join(teller.tell)
+        if self._listeners["leave"]:
+            built.on_leave(teller.tell)
         if handles is not None:
             handles.append((self, built.handle()))
         for child in self._children:

@@ -32,8 +32,9 @@ impl Broker {
     #[new]
     #[pyo3(signature = (
         place, *, namespace = None, connect_timeout = None, outgoing_messages_max = None, outgoing_bytes_max = None,
-        incoming_bytes_max = None,
+        incoming_bytes_max = None, presence_ttl = None, presence_bytes_max = None,
     ))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
         place: &Bound<'_, PyAny>,
         namespace: Option<String>,
@@ -41,6 +42,8 @@ impl Broker {
         outgoing_messages_max: Option<usize>,
         outgoing_bytes_max: Option<usize>,
         incoming_bytes_max: Option<usize>,
+        presence_ttl: Option<f64>,
+        presence_bytes_max: Option<usize>,
     ) -> PyResult<Self> {
         let mut broker = match (place.cast::<MemoryBroker>(), place.extract::<String>()) {
             (Ok(memory), _) => broker::Broker::from(&memory.get().0),
@@ -53,6 +56,13 @@ impl Broker {
         if let Some(seconds) = connect_timeout {
             let timeout = Duration::try_from_secs_f64(seconds).map_err(|error| value_error(&error))?;
             broker = broker.connect_timeout(timeout);
+        }
+        if let Some(seconds) = presence_ttl {
+            let ttl = Duration::try_from_secs_f64(seconds).map_err(|error| value_error(&error))?;
+            broker = broker.presence_ttl(ttl);
+        }
+        if let Some(bytes) = presence_bytes_max {
+            broker = broker.presence_bytes_max(bytes);
         }
         if let Some(messages) = outgoing_messages_max {
             broker = broker.outgoing_messages_max(messages);

@@ -18,6 +18,7 @@ struct Classes {
     type_error: Py<PyType>,
     outbox_full: Py<PyType>,
     broker: Py<PyType>,
+    presence: Py<PyType>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -32,6 +33,7 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             type_error: class("WebSocketTypeError")?,
             outbox_full: class("OutboxFull")?,
             broker: class("BrokerError")?,
+            presence: class("PresenceError")?,
         })
     })
 }
@@ -46,6 +48,13 @@ fn raised<'py, A: pyo3::call::PyCallArgs<'py>>(py: Python<'py>, class: &Py<PyTyp
 pub(crate) fn broker(py: Python<'_>, error: &nexios::broker::BrokerError) -> PyErr {
     match classes(py) {
         Ok(classes) => raised(py, &classes.broker, (error.to_string(),)),
+        Err(error) => error,
+    }
+}
+
+pub(crate) fn presence(py: Python<'_>, error: &nexios::PresenceError) -> PyErr {
+    match classes(py) {
+        Ok(classes) => raised(py, &classes.presence, (error.to_string(),)),
         Err(error) => error,
     }
 }

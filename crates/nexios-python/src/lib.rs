@@ -19,6 +19,7 @@ mod handshake;
 mod host;
 mod local;
 mod log;
+mod presence;
 mod rate_limit;
 mod receive;
 mod route;

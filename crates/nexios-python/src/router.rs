@@ -12,6 +12,7 @@ use crate::broker;
 use crate::convert::with_message;
 use crate::future::{Completed, Waiting};
 use crate::handle::Handle;
+use crate::presence;
 use crate::route::{Direct, Guarded, PyRoute};
 use crate::run::{Call, Run};
 use crate::settings::Level;
@@ -120,6 +121,24 @@ impl WsRouter {
         self.change(|router| router.on_gap(call))
     }
 
+    /// Calls `listener("join", room, user, data, here)` on the thread of the event loop, data as JSON.
+    fn on_join(&self, listener: Py<PyAny>) -> PyResult<()> {
+        let call = move |event| {
+            presence::tell(&listener, "join", &event);
+            std::future::ready(())
+        };
+        self.change(|router| router.on_join(call))
+    }
+
+    /// The same with `"leave"`.
+    fn on_leave(&self, listener: Py<PyAny>) -> PyResult<()> {
+        let call = move |event| {
+            presence::tell(&listener, "leave", &event);
+            std::future::ready(())
+        };
+        self.change(|router| router.on_leave(call))
+    }
+
     fn mount(&self, router: &WsRouter) -> PyResult<()> {
         let child = router.take()?;
         self.change(|router| router.mount(child))
@@ -141,6 +160,10 @@ pub(crate) struct RouterHandle {
 }
 
 impl RouterHandle {
+    fn presence_room(&self) -> nexios::Room {
+        self.handle.room(self.room.as_deref().unwrap_or_default())
+    }
+
     fn broadcasting(&self, message: Message) -> nexios::Broadcasting {
         match &self.room {
             Some(room) => self.handle.room(room).broadcast(message),
@@ -232,6 +255,22 @@ impl RouterHandle {
             broadcasting = broadcasting.compress(on);
         }
         begin(py, engine, outcome, async move { broadcasting.await })
+    }
+
+    fn track(&self, py: Python<'_>, ws: &Bound<'_, WebSocket>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        presence::track(py, &self.presence_room(), ws.get().ws()?, data)
+    }
+
+    fn untrack(&self, ws: &Bound<'_, WebSocket>) -> PyResult<bool> {
+        Ok(self.presence_room().untrack_now(ws.get().ws()?))
+    }
+
+    fn presence(&self, py: Python<'_>, engine: &crate::engine::Engine, present: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        presence::list(py, engine.host()?, self.presence_room(), present)
+    }
+
+    fn presence_count(&self, py: Python<'_>, engine: &crate::engine::Engine) -> PyResult<Py<PyAny>> {
+        presence::count(py, engine.host()?, self.presence_room())
     }
 }
 

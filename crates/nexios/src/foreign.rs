@@ -112,6 +112,11 @@ impl Room {
         ws.track(self.name(), &data.into())
     }
 
+    /// [`untrack`](Self::untrack), at once.
+    pub fn untrack_now(&self, ws: &WebSocket) -> bool {
+        ws.untrack(self.name())
+    }
+
     /// Those who are in it and on this thread.
     pub fn local_members(&self) -> Vec<Connection> {
         local(self.target())

@@ -106,7 +106,12 @@ pub use websocket::WebSocket;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-/// So are those of the page on scaling.
+/// So are those of the page on presence,
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/presence.md")]
+struct PresencePage;
+
+/// and of the page on scaling.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/scaling.md")]
 struct Scaling;

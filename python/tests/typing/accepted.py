@@ -19,6 +19,8 @@ from nexios import (
     Next,
     OutboxFull,
     Outcome,
+    PresenceEvent,
+    Present,
     RateLimit,
     Room,
     Route,
@@ -140,6 +142,15 @@ async def dropped(ws: WebSocket, messages: list[str | bytes]) -> None:
     print(len(messages))
 
 
+@app.on("join")
+@app.on("leave")
+async def came_or_went(event: PresenceEvent) -> None:
+    assert_type(event.here, bool)
+    room = app.room(event.room)
+    assert_type(await room.presence(), list[Present])
+    assert_type(await room.presence_count(), int)
+
+
 # --- exception handlers
 
 
@@ -169,6 +180,8 @@ async def chat(ws: WebSocket) -> None:
         outcome = await app.room(room).broadcast(message, exclude=ws, key="last")
         assert_type(outcome, Outcome)
         print(outcome + outcome.dropped, outcome.count)
+    await app.room(room).track(ws, {"status": "busy"})
+    assert_type(await app.room(room).untrack(ws), bool)
     await ws.leave(room)
 
 

@@ -59,6 +59,10 @@ async def only_text(ws: WebSocket, message: str) -> None: ...
 async def one_dropped(ws: WebSocket, message: str | bytes) -> None: ...
 
 
+@app.on("join")  # type: ignore[type-var]
+async def joined(ws: WebSocket) -> None: ...
+
+
 app.on("connected")  # type: ignore[call-overload]
 app.exception_handler(1008)  # type: ignore[arg-type]
 app.exception_handler(BaseException)  # type: ignore[arg-type]

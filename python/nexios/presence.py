@@ -1,0 +1,94 @@
+"""Presence: who is in a room, over all nodes, and who comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from nexios._json import decode
+from nexios._log import logger
+
+__all__ = ["Present", "PresenceEvent"]
+
+# Events that wait for slow listeners at most.
+EVENTS_MAX = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Present:
+    """A user who is in a room, with all connections on all nodes: ``await room.presence()`` has them.
+
+    >>> await ws.join("general")
+    True
+    >>> ws.client_id = "ann"
+    >>> await app.room("general").track(ws, {"status": "busy"})
+    >>> await app.room("general").presence()
+    [Present(user='ann', data={'status': 'busy'}, connections=1)]
+    """
+
+    #: The client id, or the connection's id where there is none.
+    user: str
+    #: What the newest of the connections has brought along.
+    data: Any
+    #: How many connections.
+    connections: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PresenceEvent:
+    """A user has come into a room (``join``) or left it (``leave``).
+
+    >>> @app.on("leave")
+    ... async def gone(event: PresenceEvent) -> None:
+    ...     if event.here:
+    ...         await app.room(event.room).broadcast({"gone": event.user})
+    >>> PresenceEvent(room="lobby", user="ann", data=None, here=True)
+    PresenceEvent(room='lobby', user='ann', data=None, here=True)
+    """
+
+    #: The room's name.
+    room: str
+    #: The client id, or the connection's id where there is none.
+    user: str
+    #: What the user has brought along; at a leave the last.
+    data: Any
+    #: Whether it was a client of this node who came or left.
+    here: bool
+
+
+def present(user: str, data: str, connections: int) -> Present:
+    """As the engine says it."""
+    return Present(user, decode(data), connections)
+
+
+class Teller:
+    """Tells a router's listeners, one event after another, in a task; their errors are logged."""
+
+    def __init__(self, listeners: Mapping[str, Sequence[Callable[[PresenceEvent], Coroutine[Any, Any, Any]]]]) -> None:
+        self._listeners = listeners
+        self._untold: deque[tuple[str, PresenceEvent]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def tell(self, kind: str, room: str, user: str, data: str, here: bool) -> None:
+        """Queues an event; where listeners are too slow the oldest is left out."""
+        if len(self._untold) >= EVENTS_MAX:
+            logger.warning("presence listeners are too slow: an event was left out")
+            self._untold.popleft()
+        self._untold.append((kind, PresenceEvent(room, user, decode(data), here)))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._untold:
+                kind, event = self._untold.popleft()
+                for listener in self._listeners[kind]:
+                    try:
+                        await listener(event)
+                    except Exception:
+                        logger.exception("a %s listener failed", kind)
+        finally:
+            self._task = None
