@@ -1,12 +1,15 @@
 //! Presence: who is in a room, over all nodes, and who comes and goes.
 //!
 //! It needs nothing of a broker but publish and subscribe, and without one it is the same for one
-//! node. `replica` is what a node knows, `repair` what nodes say so that all know the same;
+//! node. `replica` is what a node knows, `repair` how all come to know the same;
 //! `service` is the way from handlers and from the broker to both.
 
 mod agenda;
+mod hearing;
 mod repair;
 mod replica;
+mod room;
+mod saying;
 mod service;
 #[cfg(test)]
 mod simulation;

@@ -2,20 +2,20 @@
 //!
 //! It does no I/O and owns no clock. Calls change it; [`Replica::poll`] says what is to be done,
 //! [`Replica::due`] when to poll again, and [`Replica::events`] has what listeners are told.
-//! `repair` beside it has what nodes say to each other.
+//! `repair` and what is beside it have what nodes say to each other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nexios_engine::ConnectionId;
-use sha1::{Digest as _, Sha1};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::agenda::Agenda;
-use super::users::{Change, Changed, Users, cost};
-use super::wire::Word;
+use super::room::{Mine, Room, hash};
+use super::users::{Change, Changed, User, cost};
+use super::wire::{Told, Word};
 use super::{DATA_BYTES_MAX, PresenceData, PresenceError, PresenceEvent, Present, USER_BYTES_MAX};
 use crate::broker::envelope::NodeId;
 use crate::broker::topic::Topic;
@@ -70,54 +70,6 @@ pub(super) enum Link {
     /// It is away.
     Down,
     Up,
-}
-
-pub(super) struct Room {
-    pub(super) hash: u64,
-    pub(super) users: Users,
-    mine: HashMap<ConnectionId, Mine>,
-    /// What is known of other nodes.
-    pub(super) records: HashMap<NodeId, Record>,
-    /// Of the last change that was made here.
-    pub(super) version: u64,
-    /// What others know, if they have heard all; 0 for nobody.
-    pub(super) base: u64,
-    pub(super) dirty: BTreeSet<Arc<str>>,
-    pub(super) transfer: Option<Transfer>,
-    watchers: usize,
-    used: Instant,
-    /// Whether those who have something to say have had the time.
-    pub(super) is_ready: bool,
-    waiting: Vec<oneshot::Sender<()>>,
-}
-
-struct Mine {
-    user: Arc<str>,
-    stamp: u64,
-}
-
-/// How far another node's part of a room is known.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Record {
-    pub(super) version: u64,
-    pub(super) progress: Progress,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Progress {
-    /// All is known.
-    Whole,
-    /// A state is arriving; all up to this user is known.
-    Upto(Arc<str>),
-    /// Something was missed.
-    Broken,
-}
-
-/// A state that is being sent in pieces.
-#[derive(Default)]
-pub(super) struct Transfer {
-    pub(super) after: Option<Arc<str>>,
-    pub(super) again: bool,
 }
 
 /// What is to be done at its time.
@@ -261,7 +213,7 @@ impl Replica {
     /// All who are in a room.
     pub(super) fn list(&self, name: &str) -> Vec<Present> {
         let Some(room) = self.rooms.get(name) else { return Vec::new() };
-        let present = |(user, entry): (&Arc<str>, &super::users::User)| {
+        let present = |(user, entry): (&Arc<str>, &User)| {
             let (_, data) = entry.newest()?;
             Some(Present { user: user.clone(), data: PresenceData(data), connections: entry.connections() })
         };
@@ -399,7 +351,7 @@ impl Replica {
     // --- what other nodes say, as far as it changes a room
 
     /// Takes what a node says of some users. What is too much is left out.
-    pub(super) fn take_in(&mut self, name: &Arc<str>, node: NodeId, users: &[super::wire::Told]) {
+    pub(super) fn take_in(&mut self, name: &Arc<str>, node: NodeId, users: &[Told]) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         for told in users {
             let is_too_long = told.user.len() > USER_BYTES_MAX || told.data.len() > DATA_BYTES_MAX;
@@ -423,13 +375,12 @@ impl Replica {
         name: &Arc<str>,
         node: NodeId,
         (after, upto): (Option<&str>, Option<&str>),
-        users: &[super::wire::Told],
+        users: &[Told],
     ) {
         let Some(room) = self.rooms.get(name) else { return };
         let known: HashSet<&Arc<str>> = users.iter().map(|told| &told.user).collect();
         let gone = room.users.told_by(node, after, upto).into_iter().filter(|user| !known.contains(user));
-        let gone: Vec<_> =
-            gone.map(|user| super::wire::Told { user, connections: 0, stamp: 0, data: "".into() }).collect();
+        let gone: Vec<_> = gone.map(|user| Told { user, connections: 0, stamp: 0, data: "".into() }).collect();
         self.take_in(name, node, &gone);
         self.take_in(name, node, users);
     }
@@ -477,34 +428,6 @@ impl Replica {
     }
 }
 
-impl Room {
-    fn new(hash: u64, now: Instant, is_ready: bool) -> Self {
-        Room {
-            hash,
-            users: Users::default(),
-            mine: HashMap::new(),
-            records: HashMap::new(),
-            version: 0,
-            base: 0,
-            dirty: BTreeSet::new(),
-            transfer: None,
-            watchers: 0,
-            used: now,
-            is_ready,
-            waiting: Vec::new(),
-        }
-    }
-
-    /// Whether clients of this node are there.
-    pub(super) fn is_mine(&self) -> bool {
-        !self.mine.is_empty()
-    }
-
-    fn is_idle(&self) -> bool {
-        self.mine.is_empty() && self.watchers == 0
-    }
-}
-
 fn push_event(
     events: &mut Vec<(Change, PresenceEvent)>,
     room: &Arc<str>,
@@ -516,9 +439,4 @@ fn push_event(
         let event = PresenceEvent { room: room.clone(), user: user.clone(), data: PresenceData(data), here };
         events.push((change, event));
     }
-}
-
-/// What a room is called in a digest: the first bytes of the SHA-1 of its name.
-pub(super) fn hash(name: &str) -> u64 {
-    Sha1::digest(name).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
