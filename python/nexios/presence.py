@@ -11,7 +11,7 @@ from typing import Any
 from nexios._json import decode
 from nexios._log import logger
 
-__all__ = ["Present", "PresenceEvent"]
+__all__ = ["PresenceEvent", "Present"]
 
 # Events that wait for slow listeners at most.
 EVENTS_MAX = 65_536

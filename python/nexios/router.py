@@ -168,8 +168,8 @@ class WSRouter(Audience):
         those of outer routers first. Those of a gap get a :class:`~nexios.Gap` and no connection, once: clients of this
         router, of one around it or below it, or of a room may have missed messages of other nodes.
 
-        Those of a join or leave get a :class:`~nexios.PresenceEvent`: a user whom ``room.track()`` shows has come into a
-        room of the app with the first connection anywhere, or is gone with the last. They run on every node that has
+        Those of a join or leave get a :class:`~nexios.PresenceEvent`: a user whom ``room.track()`` shows has come into
+        a room of the app with the first connection anywhere, or is gone with the last. They run on every node that has
         tracked somebody in the room, or looked at it within a minute, once on each; ``event.here`` says on which the
         client is. A node that begins to look is told of those who are there already, too.
 
