@@ -218,9 +218,13 @@ impl Inner {
 impl ShardInner {
     pub(crate) fn publish(&self, broadcast: Arc<Broadcast>) {
         let mut fanout = self.fanout.borrow_mut();
-        fanout.pending_bytes += broadcast.message.len();
-        fanout.next += 1;
-        fanout.pending.push(broadcast);
+        fanout.pending_bytes += broadcast.bytes();
+        let also = broadcast.also.clone();
+        for broadcast in std::iter::once(broadcast).chain(also) {
+            fanout.next += 1;
+            fanout.pending.push(broadcast);
+        }
+        drop(fanout);
         self.broadcasts_pending.set(true);
         self.notifier.notify();
     }
@@ -312,7 +316,7 @@ struct Round<'a> {
     fanout: &'a Fanout,
     /// All broadcasts have the same audience: all are for whoever is met.
     one_audience: bool,
-    /// They also leave nobody out: members get the same bytes.
+    /// They also leave nobody out and have one form: members get the same bytes.
     uniform: bool,
     /// All frames in a row, for each deflate setting in use.
     batches: Vec<(BatchKey, Bytes)>,
@@ -324,7 +328,8 @@ type BatchKey = Option<((u8, u8), usize)>;
 impl<'a> Round<'a> {
     fn new(pending: &'a [Arc<Broadcast>], first: u32, fanout: &'a Fanout) -> Self {
         let one_audience = pending.windows(2).all(|pair| pair[0].audience == pair[1].audience);
-        let uniform = one_audience && pending.iter().all(|broadcast| broadcast.exclude.is_empty());
+        let is_for_all = |broadcast: &Arc<Broadcast>| broadcast.exclude.is_empty() && !broadcast.is_mistakable();
+        let uniform = one_audience && pending.iter().all(is_for_all);
         Round { pending, first, fanout, one_audience, uniform, batches: Vec::new() }
     }
 
@@ -443,6 +448,13 @@ impl Inner {
 
     /// Queues a broadcast behind what waits; under backpressure the slow-client policy decides.
     fn queue_broadcast(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
+        match broadcast.is_mistakable() && state.flags.has(Flag::Framed) {
+            true => self.queue_form(state, broadcast.escaped()),
+            false => self.queue_form(state, broadcast),
+        }
+    }
+
+    fn queue_form(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
         let wanted = self.wants_compression(state, broadcast.message.len(), broadcast.compress);
         if wanted && self.compresses_in_context(state) {
             return self.queue_in_context(state, broadcast);
@@ -473,9 +485,9 @@ impl Inner {
         let over_mark = state.outbox_len() > settings.outbox_mark_bytes;
         match settings.slow_client {
             SlowClient::Close if state.outbox_len() > settings.outbox_bytes_max => self.close_slow_client(state),
-            SlowClient::Close => self.queue_message(state, broadcast.message.as_ref(), None),
+            SlowClient::Close => self.queue_as_it_is(state, broadcast.message.as_ref(), None),
             _ if over_mark => self.tell_dropped(vec![broadcast.message.clone()]),
-            _ => self.queue_message(state, broadcast.message.as_ref(), None),
+            _ => self.queue_as_it_is(state, broadcast.message.as_ref(), None),
         }
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use nexios_protocol::{OpCode, write_frame};
 use parking_lot::Mutex;
 
+use crate::framing;
 use crate::id::ConnectionId;
 use crate::message::Message;
 
@@ -51,6 +52,12 @@ pub struct Broadcast {
     pub key: Option<Arc<str>>,
     /// `Some(false)` leaves this message uncompressed.
     pub compress: Option<bool>,
+    /// The message is a frame of a subprotocol: see [`Accept::framed`](crate::Accept::framed).
+    pub framed: bool,
+    /// The same for another audience, in another form: published in one step with this.
+    pub also: Option<Arc<Broadcast>>,
+    /// What framed connections get of a message that they would take for a frame.
+    escaped: OnceLock<Arc<Broadcast>>,
     frame: OnceLock<Bytes>,
     /// One compressed frame for each (window bits, level) in use.
     deflated: Mutex<Vec<((u8, u8), Bytes)>>,
@@ -113,9 +120,32 @@ impl Broadcast {
             exclude: Vec::new(),
             key: None,
             compress: None,
+            framed: false,
+            also: None,
+            escaped: OnceLock::new(),
             frame: OnceLock::new(),
             deflated: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Whether framed connections would take it for a frame that it is not.
+    pub(crate) fn is_mistakable(&self) -> bool {
+        !self.framed && framing::is_mistakable(self.message.as_ref())
+    }
+
+    /// The same behind an empty header.
+    pub(crate) fn escaped(&self) -> &Broadcast {
+        self.escaped.get_or_init(|| {
+            let message = framing::escape(self.message.as_ref());
+            let mut escaped = Broadcast::new(self.audience.clone(), message);
+            (escaped.key, escaped.compress, escaped.framed) = (self.key.clone(), self.compress, true);
+            Arc::new(escaped)
+        })
+    }
+
+    /// The bytes of all its forms.
+    pub(crate) fn bytes(&self) -> usize {
+        self.message.len() + self.also.as_ref().map_or(0, |also| also.message.len())
     }
 
     /// The frame as it goes to clients without compression.

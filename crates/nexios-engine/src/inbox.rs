@@ -47,6 +47,14 @@ impl Inbox {
         }
     }
 
+    /// Puts another message in the place of the one that [`unheard`](Self::unheard) shows.
+    pub(crate) fn replace_unheard(&mut self, message: Message) {
+        if let Some(unheard) = self.messages.get_mut(self.heard) {
+            self.bytes = self.bytes + message.len() - unheard.len();
+            *unheard = message;
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
         self.bytes = 0;
@@ -88,6 +96,18 @@ mod tests {
         assert_eq!(inbox.unheard(), Some(&Message::from("b")));
         assert_eq!(inbox.pop(true), Some(Message::from("a")));
         assert_eq!(inbox.pop(true), None);
+    }
+
+    #[test]
+    fn a_replaced_message_takes_the_place_and_the_bytes_of_the_one_before() {
+        let mut inbox = inbox(&["a", "bcd"]);
+        inbox.mark_heard();
+        inbox.replace_unheard(Message::from("e"));
+        inbox.mark_heard();
+        assert_eq!((inbox.pop(true), inbox.bytes), (Some(Message::from("a")), 1));
+        assert_eq!((inbox.pop(true), inbox.bytes), (Some(Message::from("e")), 0));
+        inbox.replace_unheard(Message::from("nobody's"));
+        assert!(inbox.is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod connection;
 mod connections;
 mod fanout;
+mod framing;
 mod group;
 mod http;
 mod id;
@@ -34,6 +35,7 @@ pub use connection::{
     Accept, AcceptError, CloseInfo, Connection, ConnectionState, ReceiveError, ReceiveTicket, Refusal, SendError,
 };
 pub use fanout::Dropped;
+pub use framing::FRAME_MARK;
 pub use group::{Audience, Broadcast, Group};
 pub use http::{not_found, upgrade_required};
 pub use id::{ConnectionId, InvalidConnectionId};

@@ -305,7 +305,7 @@ impl Commands {
 impl Command {
     fn bytes(&self) -> usize {
         match self {
-            Command::Publish(broadcast) => broadcast.message.len(),
+            Command::Publish(broadcast) => broadcast.bytes(),
             Command::Send { message, .. } => message.len(),
             Command::Ping { payload, .. } | Command::Pong { payload, .. } => payload.len(),
             Command::Close { .. } | Command::Run(_) => 0,

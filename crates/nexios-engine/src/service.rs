@@ -9,9 +9,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
+use nexios_protocol::CloseCode;
 
 use crate::connection::Connection;
 use crate::fanout::Dropped;
+use crate::profile::Profile;
 
 /// The body of a plain HTTP request, as hyper reads it.
 pub type RequestBody = hyper::body::Incoming;
@@ -68,6 +70,12 @@ pub trait Service: Any {
     /// A request that is no WebSocket upgrade. `None`: nobody answers it; 426 or 404 follows.
     fn http(self: Rc<Self>, request: http::Request<RequestBody>, peer: HttpPeer) -> Option<ResponseFuture> {
         let _ = (request, peer);
+        None
+    }
+
+    /// What a framed connection of this profile is told before the server's Close frame.
+    fn farewell(&self, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {
+        let _ = (profile, code, reason);
         None
     }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nexios_protocol::{CloseCode, CloseFrame, truncate_reason};
+use nexios_protocol::{CloseCode, CloseFrame, OpCode, truncate_reason, write_frame};
 
 use super::{CloseInfo, Flag, Inner, Phase, State};
 use crate::timer::Tick;
@@ -15,7 +15,7 @@ impl Inner {
         }
         self.settle(state);
         let reason = truncate_reason(reason);
-        let mut frame = Vec::new();
+        let mut frame = self.farewell(state, code, reason);
         if let Phase::Open(protocol) = &mut state.phase {
             protocol.send_close(&mut frame, Some(CloseFrame { code, reason }));
         }
@@ -31,6 +31,17 @@ impl Inner {
         if state.flags.has(Flag::Paused) {
             self.mark_ready(state);
         }
+    }
+
+    /// What a framed connection is told before our Close frame, as a frame.
+    fn farewell(&self, state: &State, code: CloseCode, reason: &str) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let service = self.shard.service().filter(|_| state.flags.has(Flag::Framed));
+        let farewell = self.profile.get().and_then(|profile| service?.farewell(profile, code, reason));
+        if let Some(text) = farewell {
+            write_frame(&mut frame, OpCode::Text, true, false, text.as_bytes(), None);
+        }
+        frame
     }
 
     /// The peer's Close frame, or our failing of the connection; `answer` is the frame to send.

@@ -43,6 +43,8 @@ pub(crate) enum Flag {
     DiscardingUnreceived,
     /// Outbound compression was switched on.
     Compressing,
+    /// A subprotocol with frames was agreed on.
+    Framed,
     /// The outbox is above its mark, and its groups know.
     OverMark,
     /// The Close frame is in the outbox: hang up behind it.
@@ -74,7 +76,8 @@ impl Flags {
     /// heeded by what is sent next.
     #[inline]
     pub(crate) fn is_corking(self) -> bool {
-        const HEEDED: [Flag; 5] = [Flag::Dirty, Flag::Blocked, Flag::Compressing, Flag::OverMark, Flag::TaskSends];
+        const HEEDED: [Flag; 6] =
+            [Flag::Dirty, Flag::Blocked, Flag::Compressing, Flag::Framed, Flag::OverMark, Flag::TaskSends];
         let heeded = HEEDED.into_iter().fold(0, |bits, flag| bits | bit(flag));
         self.0 & heeded == bit(Flag::Dirty)
     }

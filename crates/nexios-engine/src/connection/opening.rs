@@ -20,6 +20,10 @@ pub struct Accept {
     pub subprotocol: Option<String>,
     /// More header fields of the answer.
     pub headers: Vec<(String, String)>,
+    /// The subprotocol has frames: messages are looked at before they are received
+    /// ([`Connection::poll_unheard`]), messages that would be taken for frames are escaped, and
+    /// broadcasts come from [`Connection::enter`] on.
+    pub framed: bool,
 }
 
 /// An HTTP answer instead of 101.
@@ -81,15 +85,29 @@ impl Connection {
     /// [`AcceptError`]: answered already, a header that cannot be sent, or the client left.
     pub fn accept(&self, accept: Accept) -> Result<(), AcceptError> {
         self.0.switch_protocols(accept.subprotocol.as_deref(), &accept.headers)?;
-        self.0.shard.fanout.borrow_mut().join_router(&self.0);
+        if !accept.framed {
+            self.0.shard.fanout.borrow_mut().join_router(&self.0);
+        }
         self.0.shard.shared.metrics.connected();
         let mut state = self.0.state.borrow_mut();
+        state.flags.set(Flag::Framed, accept.framed);
+        if accept.framed {
+            state.flags.set(Flag::Observed, true);
+        }
         if !self.0.settings().keep_head {
             state.head = None;
         }
         self.0.arm_next_ping(&mut state);
         self.0.mark_ready(&mut state);
         Ok(())
+    }
+
+    /// Makes a framed connection one of its router's; nothing happens where it is not connected.
+    pub fn enter(&self) {
+        self.0.settle(&mut self.0.state.borrow_mut());
+        if self.0.state.borrow().is_connected() {
+            self.0.shard.fanout.borrow_mut().join_router(&self.0);
+        }
     }
 
     /// Completes the handshake with a Close frame as the first and only frame, so that the

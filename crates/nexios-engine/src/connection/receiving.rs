@@ -193,6 +193,13 @@ impl Connection {
         self.0.wake_receive(&mut state);
     }
 
+    /// Puts another message in the place of the one that [`poll_unheard`](Self::poll_unheard) showed.
+    pub fn replace_unheard(&self, message: Message) {
+        if let Some(inbox) = self.0.state.borrow_mut().inbox_mut() {
+            inbox.replace_unheard(message);
+        }
+    }
+
     /// Throws away the message that [`poll_unheard`](Self::poll_unheard) showed: it is neither
     /// heard nor received.
     pub fn discard_unheard(&self) {

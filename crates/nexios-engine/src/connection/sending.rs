@@ -8,6 +8,7 @@ use nexios_protocol::{Agreed, CloseCode, ContextDeflater, OpCode, write_frame};
 
 use super::receiving::add;
 use super::{CloseInfo, Connection, Flag, Inner, Phase, State};
+use crate::framing;
 use crate::group::{Audience, Group};
 use crate::mailbox::{RemoteConnection, RemoteShared};
 use crate::message::MessageRef;
@@ -160,7 +161,7 @@ impl Connection {
 }
 
 impl State {
-    pub(super) fn check_open(&self) -> Result<(), SendError> {
+    pub(crate) fn check_open(&self) -> Result<(), SendError> {
         match &self.phase {
             Phase::Open(_) if !self.flags.has(Flag::Closing) => Ok(()),
             _ => Err(self.close_info().map_or(SendError::NotAccepted, |info| SendError::Closed(info.clone()))),
@@ -215,7 +216,15 @@ impl Inner {
         }
     }
 
+    /// Queues an application's message.
     pub(crate) fn queue_message(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
+        if state.flags.has(Flag::Framed) && framing::is_mistakable(message) {
+            return self.queue_as_it_is(state, framing::escape(message).as_ref(), compress);
+        }
+        self.queue_as_it_is(state, message, compress);
+    }
+
+    pub(crate) fn queue_as_it_is(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
         let payload = message.as_bytes();
         let opcode = message.opcode();
         if self.wants_compression(state, payload.len(), compress) {
