@@ -4,10 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use nexios_protocol::CloseCode;
+
 use crate::auth;
 use crate::broker::Entering;
 use crate::error::Result;
 use crate::handler::LocalFuture;
+use crate::live;
 use crate::websocket::{Mark, WebSocket};
 
 /// What goes into the answer to a handshake: [`WebSocket::accept_with`].
@@ -31,6 +34,8 @@ pub struct Accepting<'a> {
 
 enum Stage {
     Unanswered(Option<Box<Accept>>),
+    /// A client that speaks `nexios.v1` has the first word.
+    Hello(LocalFuture<Result>),
     /// The first client of a router waits until what other nodes send to it arrives.
     Entering(LocalFuture<()>),
     Listeners(LocalFuture<Result>),
@@ -63,11 +68,18 @@ impl<'a> Accepting<'a> {
 
     fn answer(&mut self, accept: Option<Box<Accept>>) -> Result {
         answer(self.ws, accept.map(|accept| *accept).unwrap_or_default())?;
+        match self.ws.connection().is_framed() {
+            true => self.stage = Stage::Hello(Box::pin(live::await_hello(self.ws.clone()))),
+            false => self.enter(),
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self) {
         match enter(self.ws) {
             Some(entering) => self.stage = Stage::Entering(Box::pin(entering.done())),
             None => self.listen(),
         }
-        Ok(())
     }
 
     fn listen(&mut self) {
@@ -93,6 +105,12 @@ impl Future for Accepting<'_> {
             let accept = accept.take();
             this.answer(accept)?;
         }
+        if let Stage::Hello(hello) = &mut this.stage {
+            let said = ready!(hello.as_mut().poll(cx));
+            this.stage = Stage::Done;
+            said?;
+            this.enter();
+        }
         if let Stage::Entering(entering) = &mut this.stage {
             ready!(entering.as_mut().poll(cx));
             this.listen();
@@ -106,9 +124,13 @@ impl Future for Accepting<'_> {
     }
 }
 
-/// Given up while the connect listeners ran: the connection is open all the same.
+/// Given up while the connect listeners ran: the connection is open all the same. Before a `hello`
+/// it cannot be.
 impl Drop for Accepting<'_> {
     fn drop(&mut self) {
+        if matches!(self.stage, Stage::Hello(_)) {
+            self.ws.close_now(CloseCode::POLICY_VIOLATION, "no hello");
+        }
         if matches!(self.stage, Stage::Entering(_) | Stage::Listeners(_)) {
             self.opened();
         }
@@ -129,10 +151,12 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
         Some(name) => return Err(SubprotocolNotOffered(name).into()),
         None => auth::pick_subprotocol(&offered, &route.subprotocols),
     };
+    let framed = subprotocol.as_deref() == Some(live::SUBPROTOCOL);
     if !route.settings.keep_head && route.pattern.has_params() {
         ws.keep_params();
     }
-    ws.connection().accept(nexios_engine::Accept { subprotocol: subprotocol.clone(), headers: accept.headers })?;
+    let answer = nexios_engine::Accept { subprotocol: subprotocol.clone(), headers: accept.headers, framed };
+    ws.connection().accept(answer)?;
     match subprotocol {
         Some(subprotocol) => ws.set_subprotocol(subprotocol),
         None if !offered.is_empty() => {
@@ -140,7 +164,7 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
         }
         None => {}
     }
-    if route.observes() {
+    if framed || route.observes() {
         ws.observe();
     }
     if !route.listeners.dropped.is_empty() {

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nexios_engine::{Message, Server, ServerSettings, Settings, Shard, SlowClient};
 
@@ -12,6 +13,7 @@ use crate::exception::{Exception, ExceptionHandler};
 use crate::handler::{Handler, IntoResult};
 use crate::http::HttpRoutes;
 use crate::hub::{AppState, Hub};
+use crate::live::{Argument, IntoPermission, IntoReply};
 use crate::middleware::Middleware;
 use crate::path::PathTree;
 use crate::route::{BuiltRoute, Route, ServedRoute};
@@ -212,6 +214,39 @@ impl App {
         Fut: Future<Output: IntoResult> + 'static,
     {
         self.on_root(|root| root.on_leave(function))
+    }
+
+    /// Says whether a client may enter a room by itself: [`WsRouter::authorize_join`].
+    pub fn authorize_join<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_join(function))
+    }
+
+    /// Says whether a client may send to a room by itself: [`WsRouter::authorize_publish`].
+    pub fn authorize_publish<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_publish(function))
+    }
+
+    /// Answers clients' requests of this method: [`WsRouter::on_request`].
+    pub fn on_request<A, F, Fut>(self, method: impl AsRef<str>, function: F) -> Self
+    where
+        A: Argument,
+        F: Fn(WebSocket, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoReply> + 'static,
+    {
+        self.on_root(|root| root.on_request(method, function))
+    }
+
+    /// When clients come back after an unexpected end: [`WsRouter::retry`].
+    pub fn retry(self, min: Duration, max: Duration) -> Self {
+        self.on_root(|root| root.retry(min, max))
     }
 
     /// Takes errors that no router took: [`WsRouter::exception_handler`].

@@ -3,6 +3,7 @@
 //! Browsers cannot set `Authorization` on a WebSocket, so they offer the subprotocols
 //! `bearer, <token>`. The server answers `bearer`: a token never goes back on the wire.
 
+use crate::live;
 use crate::request::{Headers, offered_subprotocols};
 
 /// The scheme in `Authorization`, and the subprotocol that announces a token.
@@ -29,13 +30,14 @@ pub(crate) fn without_token(offered: &[String]) -> impl Iterator<Item = &str> {
     offered.iter().enumerate().filter(move |(at, _)| Some(*at) != token_at).map(|(_, name)| name.as_str())
 }
 
-/// The subprotocol to answer with: the client's first that the route has, else `bearer`
-/// where a token came that way.
+/// The subprotocol to answer with: the client's first that the route has, else `nexios.v1`, else
+/// `bearer` where a token came that way.
 pub(crate) fn pick_subprotocol(offered: &[String], of_route: &[String]) -> Option<String> {
     let common = without_token(offered).find(|name| of_route.iter().any(|own| own == name));
     let bearer =
         || subprotocol_token(offered).and(without_token(offered).find(|name| name.eq_ignore_ascii_case(BEARER)));
-    common.or_else(bearer).map(str::to_owned)
+    let live = || without_token(offered).find(|name| *name == live::SUBPROTOCOL);
+    common.or_else(live).or_else(bearer).map(str::to_owned)
 }
 
 /// The subprotocol to answer with where the connection is closed at once: a browser does
@@ -85,5 +87,13 @@ mod tests {
         assert_eq!(pick_subprotocol(&offered, &[]), None);
         assert_eq!(pick_for_close(&offered, &[]).as_deref(), Some("v3"));
         assert_eq!(pick_for_close(&[], &list(&["v1"])), None);
+    }
+
+    #[test]
+    fn nexios_v1_is_taken_unless_the_route_has_another_and_never_as_a_token() {
+        let offered = list(&["nexios.v1", "chat.v1", "bearer", "abc"]);
+        assert_eq!(pick_subprotocol(&offered, &[]).as_deref(), Some("nexios.v1"));
+        assert_eq!(pick_subprotocol(&offered, &list(&["chat.v1"])).as_deref(), Some("chat.v1"));
+        assert_eq!(pick_subprotocol(&list(&["bearer", "nexios.v1"]), &[]).as_deref(), Some("bearer"));
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use nexios_engine::{Audience, Broadcast, Connection, ConnectionId, Message, Shard};
 
 use crate::broker::{Entry, Envelope, History, Kind, Options, Position};
-use crate::error::SendError;
 use crate::hub::{Hub, Target};
+use crate::live;
 use crate::registry;
 use crate::websocket::WebSocket;
 
@@ -133,14 +133,13 @@ impl Broadcasting {
         let (members, dropped) = hub.count(&target);
         let excluded = exclude.iter().filter(|found| found.member).count();
         let dropped = dropped.saturating_sub(exclude.iter().filter(|found| found.left_out).count());
-        let mut broadcast = Broadcast::new(audience, self.message);
-        broadcast.exclude = exclude.into_iter().map(|found| found.id).collect();
-        broadcast.key = self.key;
-        broadcast.compress = self.compress;
-        let broadcast = Arc::new(broadcast);
+        let exclude: Vec<ConnectionId> = exclude.into_iter().map(|found| found.id).collect();
+        let broadcast = live::forms(&target, self.message.clone(), |form| {
+            (form.exclude, form.key, form.compress) = (exclude.clone(), self.key.clone(), self.compress);
+        });
         let missed = hub.publish(&broadcast).await;
-        let options = Options { key: broadcast.key.as_deref(), compress: broadcast.compress, clients: named };
-        let accepted = publish_elsewhere(&hub, &target, Kind::Broadcast, &broadcast.message, &options);
+        let options = Options { key: self.key.as_deref(), compress: self.compress, clients: named };
+        let accepted = publish_elsewhere(&hub, &target, Kind::Broadcast, &self.message, &options);
         hub.room_to_broadcast().await;
         let dropped = dropped + hub.share_of(members, missed);
         Outcome { count: members.saturating_sub(excluded + dropped), dropped, accepted, ..Outcome::default() }
@@ -191,7 +190,7 @@ impl BroadcastingTo {
         let mut is_forwarded = false;
         if let Some((hub, target)) = self.to {
             let message = self.message.clone();
-            for delivered in deliver_all(&hub, target.audience(), clients.clone(), message, self.compress).await {
+            for delivered in deliver_all(&hub, &target, clients.clone(), message, self.compress).await {
                 outcome.count += delivered.sent;
                 outcome.dropped += delivered.dropped;
                 known.iter_mut().zip(delivered.known).for_each(|(all, here)| *all |= here);
@@ -251,19 +250,23 @@ pub(crate) async fn receive(hub: &Hub, envelope: &Envelope<'_>) -> bool {
     let message = envelope.message.to_message();
     if envelope.kind == Kind::ToClients {
         let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
-        deliver_all(hub, target.audience(), clients.into(), message, envelope.compress).await;
+        deliver_all(hub, &target, clients.into(), message, envelope.compress).await;
         hub.room_to_broadcast().await;
         return true;
     }
-    publish_here(hub, target.audience(), message, envelope).await
+    let exclude = excluded(hub, &target, envelope).await;
+    let broadcast = live::forms(&target, message, |form| carry(form, envelope, &exclude));
+    publish_here(hub, broadcast).await
 }
 
 /// Passes on an entry of a room that remembers; `false` where some of the clients here miss it.
-pub(crate) async fn pass_on(hub: &Hub, room: &str, entry: &Entry, envelope: &Envelope<'_>) -> bool {
+pub(crate) async fn pass_on(hub: &Hub, room: &Arc<str>, entry: &Entry, envelope: &Envelope<'_>) -> bool {
+    let exclude = excluded(hub, &Target::Room(room.clone(), hub.room(room)), envelope).await;
     let mut all = true;
     for (group, framing) in hub.groups(room) {
-        let message = framing.message(room, entry, envelope);
-        all &= publish_here(hub, Audience::One(group.id()), message, envelope).await;
+        let mut form = framing.broadcast(&group, framing.message(room, entry, envelope));
+        carry(&mut form, envelope, &exclude);
+        all &= publish_here(hub, Arc::new(form)).await;
     }
     all
 }
@@ -273,31 +276,41 @@ pub(crate) async fn tell_reset(hub: &Hub, room: &str, position: Position) {
     for (group, framing) in hub.groups(room) {
         if let Some(message) = framing.reset(room, position) {
             // Those that it does not reach see that by the numbers of what follows.
-            hub.publish(&Arc::new(Broadcast::new(Audience::One(group.id()), message))).await;
+            hub.publish(&Arc::new(framing.broadcast(&group, message))).await;
         }
     }
 }
 
-async fn publish_here(hub: &Hub, audience: Audience, message: Message, envelope: &Envelope<'_>) -> bool {
+/// Whom an envelope leaves out.
+async fn excluded(hub: &Hub, target: &Target, envelope: &Envelope<'_>) -> Vec<ConnectionId> {
     let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
-    let mut broadcast = Broadcast::new(audience, message);
-    let exclude = find_all(hub, &broadcast.audience, clients).await;
-    broadcast.exclude = exclude.into_iter().map(|found| found.id).collect();
-    broadcast.key = envelope.key.map(Into::into);
-    broadcast.compress = envelope.compress;
-    let missed = hub.publish(&Arc::new(broadcast)).await;
+    find_all(hub, &target.audience(), clients).await.into_iter().map(|found| found.id).collect()
+}
+
+fn carry(form: &mut Broadcast, envelope: &Envelope<'_>, exclude: &[ConnectionId]) {
+    (form.exclude, form.key, form.compress) = (exclude.to_vec(), envelope.key.map(Into::into), envelope.compress);
+}
+
+async fn publish_here(hub: &Hub, broadcast: Arc<Broadcast>) -> bool {
+    let missed = hub.publish(&broadcast).await;
     hub.room_to_broadcast().await;
     missed == 0
 }
 
 async fn deliver_all(
     hub: &Hub,
-    audience: Audience,
+    target: &Target,
     clients: Arc<[ClientRef]>,
     message: Message,
     compress: Option<bool>,
 ) -> Vec<Delivered> {
-    let deliver = move |shard: &Shard| deliver(shard, &audience, &clients, &message, compress);
+    let audience = target.audience();
+    let framed = live::member_form(target, message.as_ref());
+    let send = move |connection: &Connection| match framed.as_ref().filter(|_| connection.is_framed()) {
+        Some(frame) => connection.send_frame(frame.as_ref(), compress),
+        None => connection.send(message.as_ref(), compress),
+    };
+    let deliver = move |shard: &Shard| deliver(shard, &audience, &clients, &send);
     hub.ask(Arc::new(deliver)).await
 }
 
@@ -351,8 +364,7 @@ fn deliver(
     shard: &Shard,
     audience: &Audience,
     clients: &[ClientRef],
-    message: &Message,
-    compress: Option<bool>,
+    send: &impl Fn(&Connection) -> Result<(), nexios_engine::SendError>,
 ) -> Delivered {
     let mut delivered = Delivered { known: Vec::with_capacity(clients.len()), sent: 0, dropped: 0 };
     let mut done = Vec::new();
@@ -364,7 +376,7 @@ fn deliver(
                 continue;
             }
             done.push(connection.id());
-            match connection.send(message.as_ref(), compress).map_err(SendError::from) {
+            match send(&connection) {
                 Ok(()) => delivered.sent += 1,
                 Err(_) => delivered.dropped += 1,
             }

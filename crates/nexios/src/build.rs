@@ -10,6 +10,7 @@ use crate::broker::{PresenceListeners, Topic};
 use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
 use crate::hub::{Hub, Place, RouterGroup};
+use crate::live::Rules;
 use crate::middleware::{self, Middleware};
 use crate::options::Options;
 use crate::path::{PathError, PathTree, Pattern};
@@ -48,6 +49,7 @@ struct Level {
     listeners: Listeners,
     exceptions: ExceptionHandlers,
     options: Options,
+    rules: Arc<Rules>,
     handle: RouterHandle,
     group: Group,
     /// Its own id to that of the last router below it.
@@ -93,7 +95,8 @@ impl Levels {
     /// Adds a router and those below it: in preorder, so that a subtree is a range of ids.
     fn add(&mut self, router: WsRouter, outer: Option<usize>) -> Result<(), ConfigError> {
         let at = self.done.len();
-        let WsRouter { prefix, name, handle, routes, children, middleware, listeners, exceptions, options } = router;
+        let WsRouter { prefix, name, handle, routes, children, middleware, listeners, exceptions, options, rules } =
+            router;
         let is_taken = |name: &&String| self.names.insert((*name).clone(), at as u32).is_some();
         if let Some(name) = name.as_ref().filter(is_taken) {
             return Err(ConfigError::DuplicateName(name.clone()));
@@ -110,6 +113,7 @@ impl Levels {
                 listeners,
                 exceptions: ExceptionHandlers::default().under(exceptions),
                 options,
+                rules: Arc::new(rules),
                 handle,
                 group,
                 ids,
@@ -121,6 +125,7 @@ impl Levels {
                 listeners: listeners.under(&outer.listeners),
                 exceptions: outer.exceptions.under(exceptions),
                 options: options.under(&outer.options),
+                rules: Arc::new(rules.under(&outer.rules)),
                 handle,
                 group,
                 ids,
@@ -174,6 +179,8 @@ impl Level {
             refuse_before_accept: options.refuse_before_accept.unwrap_or(false),
             subprotocols: options.subprotocols.unwrap_or_default(),
             cancel_on_disconnect: options.cancel_on_disconnect.unwrap_or(false),
+            retry: options.retry.unwrap_or_default(),
+            rules: self.rules.clone(),
             group: self.group.clone(),
             router: self.handle.clone(),
             app: app.clone(),

@@ -1,4 +1,4 @@
-//! What runs beside a handler: message listeners and limits, then the disconnect listeners.
+//! What runs beside a handler: message listeners, limits and frames, then the disconnect listeners.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -8,6 +8,7 @@ use nexios_protocol::CloseCode;
 
 use crate::connection_task::log_fault;
 use crate::error::{Error, WebSocketDisconnect};
+use crate::live;
 use crate::rate_limit::{Limiter, Verdict};
 use crate::websocket::{Mark, WebSocket};
 
@@ -30,17 +31,27 @@ pub(crate) async fn run(ws: WebSocket, observing: bool) {
     }
 }
 
-/// Shows each message to the limits, then to the listeners, then lets it be received.
+/// Shows each message to the limits, takes frames out, shows it to the listeners, then lets it be
+/// received.
 async fn observe(ws: &WebSocket) {
     let shard = ws.connection().shard();
     let mut over = false;
+    let framed = ws.connection().is_framed();
     while let Some(message) = poll_fn(|cx| ws.connection().poll_unheard(cx)).await {
         over = over || !admit(ws, &shard).await;
         if over {
+            if framed {
+                live::refuse(ws, &message);
+            }
             ws.connection().discard_unheard();
             over = ws.close_code().is_some();
             continue;
         }
+        let message = if framed { live::take_in(ws, message).await } else { Some(message) };
+        let Some(message) = message else {
+            ws.connection().discard_unheard();
+            continue;
+        };
         tell(ws, &message).await;
         ws.connection().mark_heard();
     }

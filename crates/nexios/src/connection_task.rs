@@ -142,7 +142,7 @@ fn guarded(ws: &WebSocket, poll: impl FnOnce() -> Poll<Result>) -> Poll<Result> 
     })
 }
 
-fn on_panic(ws: &WebSocket, what: &str, panic: &(dyn Any + Send)) {
+pub(crate) fn on_panic(ws: &WebSocket, what: &str, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(id = %ws.id(), route = ws.route_path(), panic = text.unwrap_or("no text"), "{what}");
     ws.connection().shard().count(Cause::Panic);

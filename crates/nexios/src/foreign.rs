@@ -16,6 +16,7 @@ use crate::broker::PresenceError;
 use crate::error::Result;
 use crate::handler::LocalFuture;
 use crate::hub::Target;
+use crate::live;
 use crate::rate_limit::{Limiter, RateLimit};
 use crate::room::Room;
 use crate::router::RouterHandle;
@@ -41,9 +42,18 @@ impl WebSocket {
         accept::answer(self, accept)
     }
 
-    /// With a broker, after [`answer`](Self::answer): resolves when `accept()` may return.
-    pub fn entering(&self) -> Option<LocalFuture<()>> {
-        accept::enter(self).map(|entering| -> LocalFuture<()> { Box::pin(entering.done()) })
+    /// After [`answer`](Self::answer): resolves when `accept()` may go on. It has to be awaited
+    /// before [`opened`](Self::opened) where the client speaks `nexios.v1`, and is an error where
+    /// that has not said `hello`.
+    pub fn entering(&self) -> Option<LocalFuture<Result>> {
+        if self.connection().is_framed() {
+            return Some(Box::pin(hello_and_enter(self.clone())));
+        }
+        let entering = accept::enter(self)?;
+        Some(Box::pin(async move {
+            entering.done().await;
+            Ok(())
+        }))
     }
 
     /// `accept()` is over: from now on messages and the end are told to their listeners.
@@ -134,6 +144,14 @@ impl App {
         self.http.fallback = Some(Arc::new(answer));
         self
     }
+}
+
+async fn hello_and_enter(ws: WebSocket) -> Result {
+    live::await_hello(ws.clone()).await?;
+    if let Some(entering) = accept::enter(&ws) {
+        entering.done().await;
+    }
+    Ok(())
 }
 
 fn local(target: Option<(Arc<crate::hub::Hub>, Target)>) -> Vec<Connection> {

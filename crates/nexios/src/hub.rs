@@ -4,6 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -16,10 +17,13 @@ use crate::broker::{
     PresenceListeners, Topic,
 };
 use crate::event::GapListener;
+use crate::live;
 use crate::proxy::TrustedProxies;
 
-/// Room groups are numbered from here; below are the routers, in preorder.
+/// Room groups are numbered from here, two for each; below are the routers, in preorder.
 const ROOM_IDS: u32 = 1 << 31;
+/// So many rooms have numbers of their own.
+const ROOMS_MAX: u32 = (1 << 30) - 1;
 
 /// Attempts to put something into a full mailbox; between two the caller's executor runs.
 const MAILBOX_ATTEMPTS: usize = 1000;
@@ -29,6 +33,8 @@ pub(crate) struct Hub {
     /// By router id.
     routers: Vec<RouterGroup>,
     rooms: Mutex<Rooms>,
+    /// How many framed connections there are.
+    framed: AtomicUsize,
     shards: RwLock<Arc<[ShardHandle]>>,
     state: AppState,
     pub(crate) proxies: TrustedProxies,
@@ -86,32 +92,41 @@ pub(crate) enum Target {
     /// A router and those below it.
     Routers(Range<u32>),
     /// A room; without members here it has no group.
-    Room(Arc<str>, Option<Group>),
+    Room(Arc<str>, Option<RoomGroups>),
+}
+
+/// The members of a room: plain connections, and those that are told which room a message is of.
+#[derive(Clone, Debug)]
+pub(crate) struct RoomGroups {
+    pub(crate) plain: Group,
+    pub(crate) framed: Group,
 }
 
 #[derive(Default)]
 struct Rooms {
-    by_name: HashMap<Arc<str>, RoomGroup>,
+    by_name: HashMap<Arc<str>, RoomEntry>,
     created: u32,
 }
 
 /// A room that has members, or soon will.
-struct RoomGroup {
-    group: Group,
-    /// How many are on their way into it: what is published meanwhile is for them, too.
-    expected: usize,
+struct RoomEntry {
+    groups: RoomGroups,
+    /// How many are on their way into it, plain and framed: what is published meanwhile is for them, too.
+    expected: [usize; 2],
 }
 
 /// Keeps a room's group for a connection that is on its way into it.
 pub(crate) struct Expected {
     hub: Arc<Hub>,
     room: Arc<str>,
+    framed: bool,
 }
 
 impl Drop for Expected {
     fn drop(&mut self) {
         if let Some(room) = self.hub.rooms.lock().by_name.get_mut(&self.room) {
-            room.expected = room.expected.saturating_sub(1);
+            let expected = &mut room.expected[usize::from(self.framed)];
+            *expected = expected.saturating_sub(1);
         }
         self.hub.left_room(&self.room);
     }
@@ -124,17 +139,39 @@ impl Target {
     pub(crate) fn audience(&self) -> Audience {
         match self {
             Target::Routers(ids) => Audience::Range(ids.clone()),
-            Target::Room(_, Some(group)) => Audience::One(group.id()),
+            Target::Room(_, Some(groups)) => Audience::Range(groups.plain.id()..groups.framed.id() + 1),
             Target::Room(_, None) => Audience::Range(0..0),
         }
     }
 }
 
 impl Rooms {
-    fn create(&mut self) -> Group {
-        let group = Group::new(ROOM_IDS | self.created);
-        self.created = self.created.wrapping_add(1) & !ROOM_IDS;
-        group
+    fn create(&mut self) -> RoomEntry {
+        let groups = RoomGroups::new(self.created);
+        self.created = (self.created + 1) % ROOMS_MAX;
+        RoomEntry { groups, expected: [0, 0] }
+    }
+}
+
+impl RoomEntry {
+    fn is_over(&self) -> bool {
+        self.groups.members() == 0 && self.expected == [0, 0]
+    }
+}
+
+impl RoomGroups {
+    /// Those of the room with this number.
+    fn new(number: u32) -> Self {
+        let first = ROOM_IDS + 2 * number;
+        RoomGroups { plain: Group::new(first), framed: Group::new(first + 1) }
+    }
+
+    pub(crate) fn of(&self, framed: bool) -> &Group {
+        if framed { &self.framed } else { &self.plain }
+    }
+
+    pub(crate) fn members(&self) -> usize {
+        self.plain.members() + self.framed.members()
     }
 }
 
@@ -151,9 +188,19 @@ impl Hub {
         proxies: TrustedProxies,
         listeners: PresenceListeners,
     ) -> Self {
-        let (rooms, shards, node, declarations, declared_first, own_node) = Default::default();
-        let presence = Presence::new(listeners);
-        Hub { routers, rooms, shards, state, proxies, node, declarations, declared_first, own_node, presence }
+        Hub {
+            routers,
+            rooms: Mutex::default(),
+            framed: AtomicUsize::new(0),
+            shards: RwLock::default(),
+            state,
+            proxies,
+            node: OnceLock::new(),
+            declarations: Declarations::default(),
+            declared_first: Mutex::default(),
+            own_node: Mutex::default(),
+            presence: Presence::new(listeners),
+        }
     }
 
     /// Makes the shards known. A shard calls it before its first connection, and shards may
@@ -231,9 +278,13 @@ impl Hub {
         drop(ended);
     }
 
-    /// The groups of a room that has members here, and how an entry looks to each.
+    /// The groups of a room that have members here, or soon will, and how an entry looks to each.
     pub(crate) fn groups(&self, room: &str) -> Vec<(Group, Framing)> {
-        self.room(room).map(|group| (group, Framing::Plain)).into_iter().collect()
+        let rooms = self.rooms.lock();
+        let Some(RoomEntry { groups, expected }) = rooms.by_name.get(room) else { return Vec::new() };
+        let kinds = [(&groups.plain, expected[0], Framing::Plain), (&groups.framed, expected[1], Framing::Live)];
+        let concerned = kinds.into_iter().filter(|(group, expected, _)| group.members() + expected > 0);
+        concerned.map(|(group, _, framing)| (group.clone(), framing)).collect()
     }
 
     /// Two routers of one name would be one to other nodes.
@@ -282,8 +333,10 @@ impl Hub {
         self.node()?.enter([Topic::Room(name.clone())].iter())
     }
 
-    /// Runs the listeners of all routers whose clients may have missed something.
+    /// Tells clients that are told such things, and runs the listeners of all routers whose
+    /// clients may have missed something.
     pub(crate) fn tell_gap(&self, gap: &Gap) {
+        live::tell_gap(self, gap);
         let concerned = match &gap.topic {
             Some(topic @ Topic::Router(_)) => self.routers.iter().find(|router| router.topics.contains(topic)),
             _ => self.routers.first(),
@@ -329,40 +382,70 @@ impl Hub {
                 let drops = router.slow_client == SlowClient::DropNewest;
                 (members + router.group.members(), dropped + if drops { router.group.over_mark() } else { 0 })
             }),
-            Target::Room(_, group) => (group.as_ref().map_or(0, Group::members), 0),
+            Target::Room(_, groups) => (groups.as_ref().map_or(0, RoomGroups::members), 0),
         }
     }
 
-    /// The group of a room; a room without members has none.
-    pub(crate) fn room(&self, name: &str) -> Option<Group> {
-        self.rooms.lock().by_name.get(name).map(|room| room.group.clone())
+    /// All connections.
+    pub(crate) fn everybody(&self) -> Target {
+        Target::Routers(0..u32::try_from(self.routers.len()).unwrap_or(ROOM_IDS))
     }
 
-    /// Makes the group of a room for a connection that will enter it.
-    pub(crate) fn expect(self: &Arc<Self>, room: &Arc<str>) -> Expected {
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.count(&self.everybody()).0
+    }
+
+    /// How many of them are framed.
+    pub(crate) fn framed(&self) -> usize {
+        self.framed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn framed_began(&self) {
+        self.framed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn framed_ended(&self) {
+        self.framed.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The groups of a room; a room without members has none.
+    pub(crate) fn room(&self, name: &str) -> Option<RoomGroups> {
+        self.rooms.lock().by_name.get(name).map(|room| room.groups.clone())
+    }
+
+    /// Makes the groups of a room for a connection that will enter it.
+    pub(crate) fn expect(self: &Arc<Self>, room: &Arc<str>, framed: bool) -> Expected {
         let mut rooms = self.rooms.lock();
-        match rooms.by_name.get_mut(room) {
-            Some(known) => known.expected += 1,
-            None => {
-                let group = rooms.create();
-                rooms.by_name.insert(room.clone(), RoomGroup { group, expected: 1 });
-            }
+        if !rooms.by_name.contains_key(room) {
+            let entry = rooms.create();
+            rooms.by_name.insert(room.clone(), entry);
         }
-        Expected { hub: self.clone(), room: room.clone() }
+        if let Some(entry) = rooms.by_name.get_mut(room) {
+            entry.expected[usize::from(framed)] += 1;
+        }
+        Expected { hub: self.clone(), room: room.clone(), framed }
     }
 
-    /// Lets `join` enter the room's group; the room exists from the first member on.
-    pub(crate) fn join_room(&self, name: &str, join: impl FnOnce(&Group) -> bool) -> Option<(Arc<str>, Group)> {
+    /// Lets `join` enter one of the room's groups; the room exists from the first member on.
+    pub(crate) fn join_room(
+        &self,
+        name: &str,
+        framed: bool,
+        join: impl FnOnce(&Group) -> bool,
+    ) -> Option<(Arc<str>, Group)> {
         let mut rooms = self.rooms.lock();
-        if let Some((name, RoomGroup { group, .. })) = rooms.by_name.get_key_value(name) {
+        if let Some((name, entry)) = rooms.by_name.get_key_value(name) {
+            let group = entry.groups.of(framed);
             return join(group).then(|| (name.clone(), group.clone()));
         }
-        let group = rooms.create();
+        let entry = rooms.create();
+        let group = entry.groups.of(framed).clone();
         if !join(&group) {
             return None;
         }
         let name: Arc<str> = name.into();
-        rooms.by_name.insert(name.clone(), RoomGroup { group: group.clone(), expected: 0 });
+        rooms.by_name.insert(name.clone(), entry);
         Some((name, group))
     }
 
@@ -370,8 +453,7 @@ impl Hub {
     pub(crate) fn left_room(&self, name: &str) {
         let forgotten = {
             let mut rooms = self.rooms.lock();
-            let is_over = |room: &RoomGroup| room.group.members() == 0 && room.expected == 0;
-            let is_empty = rooms.by_name.get(name).is_some_and(is_over);
+            let is_empty = rooms.by_name.get(name).is_some_and(RoomEntry::is_over);
             if is_empty { rooms.by_name.remove_entry(name) } else { None }
         };
         // Not under the lock: the broker's thread asks for rooms while it looks at its subscriptions.
@@ -407,6 +489,15 @@ impl Hub {
             answers.extend(receiver.await);
         }
         answers
+    }
+
+    /// Runs something on every shard, soon.
+    pub(crate) fn on_each_shard(&self, act: impl Fn(&Shard) + Clone + Send + 'static) {
+        for handle in self.shards().iter() {
+            if handle.run(Box::new(act.clone())).is_err() {
+                tracing::warn!(shard = handle.index(), "a shard's mailbox is full: clients were not told of a gap");
+            }
+        }
     }
 
     /// What the shards of this thread say.
@@ -494,13 +585,14 @@ mod tests {
     fn a_room_is_there_from_its_first_member_to_its_last() {
         let hub = hub();
         assert!(hub.room("lobby").is_none());
-        assert!(hub.join_room("lobby", |_| false).is_none());
+        assert!(hub.join_room("lobby", false, |_| false).is_none());
         assert!(hub.room("lobby").is_none());
-        let (_, first) = hub.join_room("lobby", |_| true).unwrap();
-        let (_, again) = hub.join_room("lobby", |_| true).unwrap();
+        let join = |name, framed| hub.join_room(name, framed, |_| true).unwrap().1;
+        let (first, again) = (join("lobby", false), join("lobby", false));
         assert_eq!(first.id(), again.id());
-        let (_, other) = hub.join_room("other", |_| true).unwrap();
-        assert_ne!(first.id(), other.id());
+        assert_eq!(join("lobby", true).id(), first.id() + 1);
+        let other = join("other", false);
+        assert!(other.id() > first.id() + 1);
         assert!(first.id() >= ROOM_IDS);
         hub.left_room("lobby");
         assert!(hub.room("lobby").is_none());
@@ -509,12 +601,14 @@ mod tests {
     #[test]
     fn a_room_is_there_for_whoever_is_on_the_way_into_it() {
         let (hub, name) = (Arc::new(hub()), Arc::<str>::from("lobby"));
-        let (one, other) = (hub.expect(&name), hub.expect(&name));
+        let (one, other) = (hub.expect(&name, false), hub.expect(&name, true));
         let group = hub.room("lobby").unwrap();
         drop(one);
-        assert_eq!(hub.room("lobby").unwrap().id(), group.id());
-        let (_, joined) = hub.join_room("lobby", |_| true).unwrap();
-        assert_eq!(joined.id(), group.id());
+        assert_eq!(hub.room("lobby").unwrap().framed.id(), group.framed.id());
+        let is_live = |(_, framing): &(Group, Framing)| *framing == Framing::Live;
+        assert!(hub.groups("lobby").iter().all(is_live) && hub.groups("lobby").len() == 1);
+        let (_, joined) = hub.join_room("lobby", false, |_| true).unwrap();
+        assert_eq!((joined.id(), hub.groups("lobby").len()), (group.plain.id(), 2));
         drop(other);
         assert!(hub.room("lobby").is_none());
     }
@@ -524,7 +618,7 @@ mod tests {
         let hub = hub();
         assert_eq!(hub.count(&Target::Routers(0..2)), (0, 0));
         assert_eq!(hub.count(&Target::Routers(5..9)), (0, 0));
-        assert_eq!(hub.count(&Target::Room("x".into(), Some(Group::new(ROOM_IDS)))), (0, 0));
+        assert_eq!(hub.count(&Target::Room("x".into(), Some(RoomGroups::new(ROOMS_MAX)))), (0, 0));
         assert_eq!(hub.count(&Target::Room("x".into(), None)), (0, 0));
         assert!(!hub.has_remote_shards());
     }

@@ -1,13 +1,13 @@
 //! Joining a room that remembers: first what was missed, then what comes, without a hole.
 
 use std::sync::Arc;
-use std::task::Context;
 
-use nexios_engine::{ConnectionState, Message, SendError};
+use nexios_engine::{ConnectionState, Message, MessageRef, SendError};
 
 use crate::broker::{Attached, Entry, Envelope, Framing, Member, Node, PAGE_LEN, Position, Since, Span};
 use crate::handler::LocalFuture;
 use crate::hub::yield_now;
+use crate::live;
 use crate::websocket::WebSocket;
 
 /// Where a connection was when it joined a room: [`WebSocket::join_from`].
@@ -46,7 +46,7 @@ impl WebSocket {
     pub async fn join_from(&self, room: impl AsRef<str>, since: Option<Position>) -> Option<Joined> {
         let room = room.as_ref();
         match self.node_that_remembers(room).filter(|_| !self.is_in_room(room)) {
-            Some(node) => self.resume(node, room.into(), since, Framing::Plain).await,
+            Some(node) => self.resume(node, room.into(), since.or_else(|| self.left_off(room))).await,
             None => {
                 let here = Joined { recovered: false, position: Position::default() };
                 self.join(room).await.then_some(here)
@@ -67,8 +67,8 @@ impl WebSocket {
         node: Arc<Node>,
         room: Arc<str>,
         since: Option<Position>,
-        framing: Framing,
     ) -> LocalFuture<Option<Joined>> {
+        let framing = Framing::of(self.connection());
         let member = Member { shard: self.connection().shard().handle(), id: self.id(), framing, greeted: false };
         let since = since.map(|position| Since { position, trusted: false });
         let way = Way { ws: self.clone(), node, room, member, since };
@@ -91,13 +91,13 @@ impl WebSocket {
             return Attached::Joined(position);
         }
         let greeting = member.greeting(room, since, position.unwrap_or_default());
-        if greeting.is_some_and(|greeting| self.connection().send(greeting.as_ref(), None).is_err()) {
+        if greeting.is_some_and(|greeting| member.framing.send(self.connection(), greeting.as_ref(), None).is_err()) {
             return Attached::Gone;
         }
         let mut missed = missed.into_iter();
         while let Some(entry) = missed.next() {
             let Some((message, compress)) = self.framed(room, &entry, member.framing) else { continue };
-            match self.connection().send(message.as_ref(), compress) {
+            match member.framing.send(self.connection(), message.as_ref(), compress) {
                 Ok(()) => {}
                 Err(SendError::OutboxFull) => return Attached::Behind([entry].into_iter().chain(missed).collect()),
                 Err(_) => return Attached::Gone,
@@ -133,7 +133,7 @@ struct Way {
 impl Way {
     async fn walk(mut self) -> Option<Joined> {
         let (_held, entering) = self.node.hold(&self.room);
-        let _expected = self.ws.route().hub.expect(&self.room);
+        let _expected = self.ws.route().hub.expect(&self.room, self.member.framing == Framing::Live);
         if let Some(entering) = entering {
             entering.done().await;
         }
@@ -180,18 +180,22 @@ impl Way {
         if !self.member.greeted && !entries.is_empty() {
             let since = self.since.map(|since| since.position);
             if let Some(greeting) = self.member.greeting(&self.room, since, Position::default()) {
-                self.ws.send(greeting).await.ok()?;
+                self.send_one(greeting.as_ref(), None).await?;
             }
             self.member.greeted = true;
         }
         for entry in entries {
             if let Some((message, compress)) = self.ws.framed(&self.room, entry, self.member.framing) {
-                let connection = self.ws.connection();
-                let send = |cx: &mut Context<'_>| connection.poll_send(cx, message.as_ref(), compress);
-                std::future::poll_fn(send).await.ok()?;
+                self.send_one(message.as_ref(), compress).await?;
             }
             self.since = Some(Since { position: entry.position(), trusted: true });
         }
         Some(())
+    }
+
+    /// Sends a message once there is room.
+    async fn send_one(&self, message: MessageRef<'_>, compress: Option<bool>) -> Option<()> {
+        live::ready(&self.ws).await;
+        self.member.framing.send(self.ws.connection(), message, compress).ok()
     }
 }

@@ -44,6 +44,7 @@ mod host;
 mod http;
 mod hub;
 mod joining;
+mod live;
 mod middleware;
 mod options;
 mod origin;
@@ -76,6 +77,7 @@ pub use exception::{Exception, ExceptionHandler};
 pub use handle::Handle;
 pub use handler::{Handler, IntoResult, LocalFuture};
 pub use joining::Joined;
+pub use live::{Argument, IntoPermission, IntoReply, Json, RequestError};
 pub use middleware::{Identity, Middleware, Next};
 pub use nexios_engine::{
     AcceptError, Binary, Cause, Compression, ConnectionId, ConnectionState, Message, MessageRef, MetricsSnapshot,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nexios_engine::Settings;
 
+use crate::live::Retry;
 use crate::origin::Origins;
 
 type Change = Arc<dyn Fn(&mut Settings) + Send + Sync>;
@@ -17,6 +18,7 @@ pub(crate) struct Options {
     pub(crate) refuse_before_accept: Option<bool>,
     pub(crate) subprotocols: Option<Vec<String>>,
     pub(crate) cancel_on_disconnect: Option<bool>,
+    pub(crate) retry: Option<Retry>,
 }
 
 impl Options {
@@ -32,6 +34,7 @@ impl Options {
             refuse_before_accept: self.refuse_before_accept.or(outer.refuse_before_accept),
             subprotocols: self.subprotocols.clone().or_else(|| outer.subprotocols.clone()),
             cancel_on_disconnect: self.cancel_on_disconnect.or(outer.cancel_on_disconnect),
+            retry: self.retry.or(outer.retry),
         }
     }
 

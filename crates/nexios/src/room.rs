@@ -181,7 +181,7 @@ impl Room {
 
     pub(crate) fn target(&self) -> Option<(Arc<Hub>, Target)> {
         let hub = self.declaring_hub()?;
-        let group = hub.room(&self.name);
-        Some((hub, Target::Room(self.name.clone(), group)))
+        let groups = hub.room(&self.name);
+        Some((hub, Target::Room(self.name.clone(), groups)))
     }
 }

@@ -8,6 +8,7 @@ use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
 use crate::handler::{AnyHandler, Handler};
 use crate::hub::Hub;
+use crate::live::{Retry, Rules};
 use crate::middleware::Middleware;
 use crate::options::Options;
 use crate::origin::Origins;
@@ -53,6 +54,8 @@ pub(crate) struct BuiltRoute {
     pub(crate) refuse_before_accept: bool,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) cancel_on_disconnect: bool,
+    pub(crate) retry: Retry,
+    pub(crate) rules: Arc<Rules>,
     /// The router's own connections.
     pub(crate) group: Group,
     pub(crate) router: RouterHandle,
@@ -147,6 +150,8 @@ impl BuiltRoute {
                 refuse_before_accept: false,
                 subprotocols: Vec::new(),
                 cancel_on_disconnect: false,
+                retry: Retry::default(),
+                rules: Arc::default(),
                 group: Group::new(u32::MAX),
                 router: RouterHandle::default(),
                 app: RouterHandle::default(),

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use nexios_engine::{Message, Settings, Shard, SlowClient};
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use crate::exception::{AnyExceptionHandler, Exception, ExceptionHandler};
 use crate::handle::Handle;
 use crate::handler::{Handler, IntoResult};
 use crate::hub::{Hub, Place, Target};
+use crate::live::{Argument, IntoPermission, IntoReply, Retry, Rules, authorize, request_handler};
 use crate::middleware::Middleware;
 use crate::options::Options;
 use crate::origin::Origins;
@@ -52,6 +54,7 @@ pub struct WsRouter {
     pub(crate) listeners: Listeners,
     pub(crate) exceptions: Vec<AnyExceptionHandler>,
     pub(crate) options: Options,
+    pub(crate) rules: Rules,
 }
 
 /// Broadcasts to a router's clients, from handlers and from any thread: `Send + Sync + Clone`.
@@ -91,6 +94,7 @@ impl WsRouter {
             listeners: Listeners::default(),
             exceptions: Vec::new(),
             options: Options::default(),
+            rules: Rules::default(),
         }
     }
 
@@ -235,6 +239,73 @@ impl WsRouter {
         Fut: Future<Output: IntoResult> + 'static,
     {
         self.listeners.leave.push(presence_listener(function));
+        self
+    }
+
+    /// Says whether a client that speaks `nexios.v1` may enter a room that it asks for, on the routes
+    /// here and below; the nearest router's function is asked. Without one no client may.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use nexios::{WebSocket, WsRouter};
+    /// let router = WsRouter::new().authorize_join(async |ws: WebSocket, room: Arc<str>| {
+    ///     // Everybody may read the news; rooms of teams are for those of the team.
+    ///     &*room == "news" || ws.client_id().is_some_and(|team| room.starts_with(&*team))
+    /// });
+    /// ```
+    ///
+    /// It returns `bool` or `Result<bool>`. The client is told a
+    /// [`WebSocketException`](crate::WebSocketException) or [`RequestError`](crate::RequestError);
+    /// other errors are logged, and the client is told `failed`.
+    pub fn authorize_join<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.rules.join = Some(authorize(function));
+        self
+    }
+
+    /// Says whether a client that speaks `nexios.v1` may send to a room by itself; otherwise as
+    /// [`authorize_join`](Self::authorize_join). It need not be in the room.
+    pub fn authorize_publish<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.rules.publish = Some(authorize(function));
+        self
+    }
+
+    /// Answers the requests of this method that clients make in `nexios.v1`; the nearest router's
+    /// function counts. It runs beside the handler, and ends with the connection.
+    ///
+    /// ```
+    /// use nexios::{Json, RequestError, WebSocket, WsRouter};
+    /// let router = WsRouter::new().on_request("divide", async |_: WebSocket, Json((a, b)): Json<(i64, i64)>| {
+    ///     let quotient = a.checked_div(b).ok_or_else(|| RequestError::new("by_zero", "cannot divide by 0"))?;
+    ///     nexios::Result::Ok(Json(quotient))
+    /// });
+    /// ```
+    ///
+    /// The argument is a [`Message`], a `String`, a `Vec<u8>`, [`Json`](crate::Json) or `()`; so is what
+    /// is returned, or a [`Result`](crate::Result) of it. Errors are told as
+    /// [`authorize_join`](Self::authorize_join) says.
+    pub fn on_request<A, F, Fut>(mut self, method: impl AsRef<str>, function: F) -> Self
+    where
+        A: Argument,
+        F: Fn(WebSocket, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoReply> + 'static,
+    {
+        self.rules.requests.insert(method.as_ref().into(), request_handler(function));
+        self
+    }
+
+    /// When clients that speak `nexios.v1` come back after an unexpected end: after a random time
+    /// between these. 100 ms and 2 s if not set; when the server restarts, 1 s more for each 1,000
+    /// clients where that is more.
+    pub fn retry(mut self, min: Duration, max: Duration) -> Self {
+        self.options.retry = Some(Retry::new(min, max));
         self
     }
 

@@ -5,10 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use nexios_engine::{BoxedTask, Cause, Connection, Dropped, HttpPeer, Refusal, RequestBody, ResponseFuture, Service};
+use nexios_engine::{
+    BoxedTask, Cause, Connection, Dropped, HttpPeer, Profile, Refusal, RequestBody, ResponseFuture, Service,
+};
+use nexios_protocol::CloseCode;
 
 use crate::app::BuiltApp;
 use crate::connection_task;
+use crate::live;
 use crate::origin::Target;
 use crate::registry::Registry;
 use crate::request::Headers;
@@ -77,12 +81,19 @@ impl Service for ShardService {
         self.app.http.answer(request, websocket)
     }
 
+    fn farewell(&self, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {
+        let route = profile.front::<Arc<BuiltRoute>>()?;
+        Some(live::farewell(&self.app.hub, route, code, reason))
+    }
+
     fn dropped(self: Rc<Self>, connection: &Connection, dropped: Dropped) {
+        let framed = connection.is_framed();
+        let messages = if framed { live::tell_dropped(connection, &dropped.messages) } else { dropped.messages };
         let Some(ws) = self.registry.borrow().watched(&connection.id()) else { return };
         let shard = connection.shard();
         shard.spawn(async move {
             for listener in &ws.route().listeners.dropped {
-                if let Err(error) = listener(ws.clone(), dropped.messages.clone()).await {
+                if let Err(error) = listener(ws.clone(), messages.clone()).await {
                     tracing::error!(id = %ws.id(), %error, "a drop listener failed");
                 }
             }

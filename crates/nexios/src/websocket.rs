@@ -13,12 +13,13 @@ use nexios_protocol::{CloseCode, InvalidCloseCode};
 
 use crate::accept::{Accept, Accepting};
 use crate::auth;
-use crate::broker::{Framing, PresenceError};
+use crate::broker::{Position, PresenceError};
 use crate::companion;
 use crate::error::{Error, IntoCloseCode, Result};
 use crate::handle::Handle;
 use crate::handler::LocalFuture;
 use crate::hub::yield_now;
+use crate::live::{self, Session};
 use crate::rate_limit::Limiter;
 use crate::request::{self, Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
 use crate::route::BuiltRoute;
@@ -67,6 +68,8 @@ struct Rare {
     /// Kept where the request head is dropped.
     params: Option<PathParams>,
     subprotocol: Option<String>,
+    /// Of a client that speaks `nexios.v1`.
+    session: Option<Rc<Session>>,
     /// What runs beside the handler; taken out while it is polled.
     companion: Option<LocalFuture<()>>,
     /// What a front end in another language keeps for the connection.
@@ -467,15 +470,22 @@ impl WebSocket {
     /// begins earlier.
     pub async fn join(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
+        let framed = self.connection().is_framed();
+        if framed {
+            live::ready(self).await;
+        }
         if self.is_in_room(room) {
             return self.connection_state() == ConnectionState::Connected;
         }
         if let Some(node) = self.node_that_remembers(room) {
-            return self.resume(node, room.into(), None, Framing::Plain).await.is_some();
+            return self.resume(node, room.into(), self.left_off(room)).await.is_some();
         }
-        let joined = self.route().hub.join_room(room, |group| self.connection().join(group));
+        let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));
         let Some((name, group)) = joined else { return false };
         self.rare(|rare| rare.rooms.push(Joined { name: name.clone(), group, tracked: false }));
+        if framed {
+            live::joined(self, &name);
+        }
         if let Some(entering) = self.route().hub.enter_room(&name) {
             entering.done().await;
         }
@@ -504,6 +514,9 @@ impl WebSocket {
             hub.presence().untrack(hub, &joined.name, self.id());
         }
         let was_in = self.connection().leave(&joined.group);
+        if was_in && self.connection().is_framed() {
+            live::left(self, &joined.name);
+        }
         hub.left_room(&joined.name);
         was_in
     }
@@ -544,13 +557,19 @@ impl WebSocket {
 
     // --- for the framework
 
+    /// Where a client that speaks `nexios.v1` was in a room, as it has said; once.
+    pub(crate) fn left_off(&self, room: &str) -> Option<Position> {
+        self.session()?.take_position(room)
+    }
+
     pub(crate) fn is_in_room(&self, room: &str) -> bool {
         self.rare_if_any(|rare| rare.rooms.iter().any(|joined| *joined.name == *room).then_some(())).is_some()
     }
 
     /// Enters a room that the broker's side knows of already.
     pub(crate) fn enter_room(&self, room: &str) -> bool {
-        let joined = self.route().hub.join_room(room, |group| self.connection().join(group));
+        let framed = self.connection().is_framed();
+        let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));
         let is_in = joined.is_some();
         let joined = joined.map(|(name, group)| Joined { name, group, tracked: false });
         self.rare(|rare| rare.rooms.extend(joined));
@@ -568,6 +587,16 @@ impl WebSocket {
 
     pub(crate) fn set_subprotocol(&self, subprotocol: String) {
         self.rare(|rare| rare.subprotocol = Some(subprotocol));
+    }
+
+    /// The client has said `hello`.
+    pub(crate) fn begin_session(&self, session: Rc<Session>) {
+        self.rare(|rare| rare.session = Some(session));
+        self.route().hub.framed_began();
+    }
+
+    pub(crate) fn session(&self) -> Option<Rc<Session>> {
+        self.rare_if_any(|rare| rare.session.clone())
     }
 
     pub(crate) fn set_front(&self, front: Rc<dyn Any>) {
@@ -620,6 +649,9 @@ impl WebSocket {
         if self.has(Mark::Registered) {
             let watched = self.service().and_then(|service| service.registry().borrow_mut().remove(&self.id()));
             drop(watched);
+        }
+        if self.rare_if_any(|rare| rare.session.take()).is_some() {
+            self.route().hub.framed_ended();
         }
         let front = self.rare_if_any(|rare| rare.front.take());
         drop(front);

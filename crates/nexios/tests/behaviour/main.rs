@@ -9,6 +9,7 @@ mod events;
 mod exceptions;
 mod life;
 mod limits;
+mod live;
 mod messages;
 mod middleware;
 mod presence;

@@ -1,0 +1,155 @@
+//! What becomes of the messages of a framed client, in front of its handler.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use nexios_engine::{Message, SendError};
+use nexios_protocol::CloseCode;
+
+use super::frame::{self, ClientFrame, HEADER_BYTES_MAX, Id, Incoming, Malformed, ServerFrame};
+use super::line;
+use super::request::RequestError;
+use super::session::{Session, Step};
+use crate::broker::Position;
+use crate::connection_task::{log_fault, on_panic};
+use crate::error::{Error, Result};
+use crate::websocket::WebSocket;
+
+/// An answer that is no error.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    Ack(Option<Position>),
+    Reply(Message),
+}
+
+/// Looks at a message before listeners and handler do. An application's message is returned, and
+/// stands in the place of what the client has sent; a frame is carried out.
+pub(crate) async fn take_in(ws: &WebSocket, message: Message) -> Option<Message> {
+    match frame::read(message.as_ref(), HEADER_BYTES_MAX) {
+        Ok(Incoming::Application) => Some(message),
+        Ok(Incoming::Escaped(message)) => {
+            ws.connection().replace_unheard(message.clone());
+            Some(message)
+        }
+        Ok(Incoming::Frame(frame, payload)) => {
+            begin(ws, frame, payload).await;
+            None
+        }
+        Err(malformed) => {
+            fail(ws, malformed);
+            None
+        }
+    }
+}
+
+/// A limit has thrown a message away: where it wanted an answer, it gets one.
+pub(crate) fn refuse(ws: &WebSocket, message: &Message) {
+    if let Ok(Incoming::Frame(frame, _)) = frame::read(message.as_ref(), HEADER_BYTES_MAX)
+        && let Some(id) = frame.id()
+    {
+        tell(ws, &ServerFrame::Error { id, code: "busy", message: "too many messages" });
+    }
+}
+
+async fn begin(ws: &WebSocket, frame: ClientFrame, payload: Message) {
+    // A client that does not read its answers is not read any more.
+    ready(ws).await;
+    let Some(session) = ws.session() else { return };
+    let Some(id) = frame.id() else { return fail(ws, Malformed::SecondHello) };
+    if !session.begin() {
+        return tell(ws, &ServerFrame::Error { id, code: "busy", message: "too much is unanswered" });
+    }
+    match frame {
+        ClientFrame::Hello { .. } => {}
+        ClientFrame::Request { method, .. } => beside(ws, request(ws.clone(), session, id, method, payload)),
+        ClientFrame::Join { ref room, .. }
+        | ClientFrame::Leave { ref room, .. }
+        | ClientFrame::Publish { ref room, .. }
+        | ClientFrame::Presence { ref room, .. } => {
+            let room = room.clone();
+            if session.enqueue(&room, Step { id, frame, payload }) {
+                beside(ws, line::work(ws.clone(), session, room));
+            }
+        }
+    }
+}
+
+async fn request(ws: WebSocket, session: Rc<Session>, id: Id, method: String, payload: Message) {
+    let handler = ws.route().rules.requests.get(&*method).cloned();
+    let result = match handler {
+        Some(handler) => guarded(&ws, || handler(ws.clone(), payload)).await.map(Answer::Reply),
+        None => Err(RequestError::new("not_found", format!("there is no method {method:?}")).into()),
+    };
+    answer(&ws, &session, id, result).await;
+}
+
+/// Answers a frame, once there is room.
+pub(crate) async fn answer(ws: &WebSocket, session: &Session, id: Id, result: Result<Answer>) {
+    ready(ws).await;
+    session.answered();
+    match result {
+        Ok(Answer::Ack(position)) => tell(ws, &ServerFrame::Ack { id, position }),
+        Ok(Answer::Reply(message)) => send(ws, &ServerFrame::Reply { id }.around(message.as_ref())),
+        Err(error) => {
+            let told = RequestError::of(&error).unwrap_or_else(|| {
+                log_fault(ws, &error, "what a client asked for failed");
+                RequestError::failed()
+            });
+            tell(ws, &ServerFrame::Error { id, code: &told.code, message: &told.message });
+        }
+    }
+}
+
+/// Runs something of the application: a panic in it is logged, and an error.
+pub(crate) async fn guarded<T, F: Future<Output = Result<T>> + Unpin>(
+    ws: &WebSocket,
+    start: impl FnOnce() -> F,
+) -> Result<T> {
+    let caught = |panic: Box<dyn Any + Send>| {
+        on_panic(ws, "what a client asked for panicked", &*panic);
+        Error::from(RequestError::failed())
+    };
+    let mut future = catch_unwind(AssertUnwindSafe(start)).map_err(caught)?;
+    let poll = |cx: &mut Context<'_>| {
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(cx)));
+        polled.unwrap_or_else(|panic| Poll::Ready(Err(caught(panic))))
+    };
+    poll_fn(poll).await
+}
+
+/// Runs beside the handler, and ends with the connection.
+pub(crate) fn beside(ws: &WebSocket, work: impl Future<Output = ()> + 'static) {
+    let (connection, mut work) = (ws.connection().clone(), Box::pin(work));
+    let until_closed = poll_fn(move |cx| match connection.poll_closed(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => work.as_mut().poll(cx),
+    });
+    ws.spawn(until_closed);
+}
+
+/// Waits while the client is behind; returns at once where it is gone.
+pub(crate) async fn ready(ws: &WebSocket) {
+    poll_fn(|cx| ws.connection().poll_send_ready(cx)).await;
+}
+
+/// Sends a frame without a payload.
+pub(crate) fn tell(ws: &WebSocket, frame: &ServerFrame<'_>) {
+    send(ws, &frame.to_text().into());
+}
+
+/// Sends a frame. No frame is lost to a full outbox: the client is too slow, and begins anew.
+fn send(ws: &WebSocket, frame: &Message) {
+    if let Err(SendError::OutboxFull) = ws.connection().send_frame(frame.as_ref(), None) {
+        ws.close_now(CloseCode::TRY_AGAIN_LATER, "too slow");
+    }
+}
+
+/// The client does not keep to the subprotocol.
+pub(crate) fn fail(ws: &WebSocket, malformed: Malformed) {
+    tracing::debug!(id = %ws.id(), route = ws.route_path(), %malformed, "closed: this is not nexios.v1");
+    ws.close_now(CloseCode::PROTOCOL_ERROR, &malformed.to_string());
+}

@@ -1,0 +1,65 @@
+//! Loss, as framed clients are told of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nexios_engine::{Audience, Broadcast, Connection, Message, MessageRef, Shard, SlowClient};
+
+use super::frame::{self, ServerFrame};
+use crate::broker::{Gap, Topic};
+use crate::hub::{Hub, Target};
+
+/// Tells those who may have missed messages of other nodes.
+pub(crate) fn tell_gap(hub: &Hub, gap: &Gap) {
+    let room = match &gap.topic {
+        Some(Topic::Room(room)) => Some(&**room),
+        _ => None,
+    };
+    // A room that remembers says `reset` instead, where messages cannot be had any more.
+    if hub.framed() == 0 || room.is_some_and(|room| hub.history(room).is_some()) {
+        return;
+    }
+    let frame: Message = ServerFrame::Gap { room, missed: gap.missed }.to_text().into();
+    let target = gap.topic.as_ref().map_or_else(|| Some(hub.everybody()), |topic| hub.find(topic));
+    match target {
+        Some(Target::Room(_, Some(groups))) => {
+            let mut broadcast = Broadcast::new(Audience::One(groups.framed.id()), frame);
+            broadcast.framed = true;
+            let broadcast = Arc::new(broadcast);
+            hub.on_each_shard(move |shard| shard.publish(&broadcast));
+        }
+        Some(target) => {
+            let audience = target.audience();
+            hub.on_each_shard(move |shard| tell_members(shard, &audience, frame.as_ref()));
+        }
+        None => {}
+    }
+}
+
+fn tell_members(shard: &Shard, audience: &Audience, frame: MessageRef<'_>) {
+    for member in shard.members(audience).into_iter().filter(Connection::is_framed) {
+        // One whose outbox is full is about to be closed for it.
+        let _ = member.send_frame(frame, None);
+    }
+}
+
+/// Tells a client what it was too slow for, unless only the newest of a key is wanted anyway. The
+/// messages are returned as the application sent them.
+pub(crate) fn tell_dropped(connection: &Connection, messages: &[Message]) -> Vec<Message> {
+    if connection.settings().slow_client != SlowClient::Conflate {
+        tell_missed(connection, messages);
+    }
+    messages.iter().map(frame::payload).collect()
+}
+
+fn tell_missed(connection: &Connection, messages: &[Message]) {
+    let mut missed = HashMap::<Option<String>, u64>::new();
+    for message in messages {
+        *missed.entry(frame::room(message)).or_default() += 1;
+    }
+    for (room, missed) in missed {
+        let frame = ServerFrame::Gap { room: room.as_deref(), missed: Some(missed) }.to_text();
+        // One whose outbox is full is about to be closed for it.
+        let _ = connection.send_frame(MessageRef::Text(&frame), None);
+    }
+}

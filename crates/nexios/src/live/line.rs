@@ -1,0 +1,107 @@
+//! What a client asks of rooms: in each room one thing after another, in all rooms at once.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use nexios_engine::Message;
+
+use super::answer::{Answer, answer, beside, guarded};
+use super::frame::{ClientFrame, Id, KEY_BYTES_MAX};
+use super::request::RequestError;
+use super::rules::Authorize;
+use super::session::{ROOMS_MAX, Session, Step};
+use crate::error::Result;
+use crate::websocket::WebSocket;
+
+/// Does what is in a room's line, until nothing is.
+pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
+    while let Some(Step { id, frame, payload }) = session.next_step(&room) {
+        let result = match frame {
+            ClientFrame::Join { position, .. } => join(&ws, &session, &room, position).await,
+            ClientFrame::Leave { .. } => {
+                ws.leave(&room).await;
+                Ok(Answer::Ack(None))
+            }
+            ClientFrame::Publish { key, .. } => match may_publish(&ws, &room, key.as_deref()).await {
+                Ok(()) => {
+                    publish(&ws, &session, id, &room, key, payload).await;
+                    continue;
+                }
+                Err(error) => Err(error),
+            },
+            ClientFrame::Presence { .. } => Err(RequestError::new("unavailable", "there is no presence").into()),
+            ClientFrame::Hello { .. } | ClientFrame::Request { .. } => continue,
+        };
+        answer(&ws, &session, id, result).await;
+    }
+}
+
+async fn join(ws: &WebSocket, session: &Session, room: &Arc<str>, position: Option<String>) -> Result<Answer> {
+    let rooms = ws.rooms();
+    if rooms.contains(room) {
+        return Ok(Answer::Ack(None));
+    }
+    if rooms.len() >= ROOMS_MAX {
+        return Err(RequestError::forbidden(format!("a client may be in {ROOMS_MAX} rooms")).into());
+    }
+    permitted(ws, ws.route().rules.join.as_ref(), room).await?;
+    if let Some(position) = position {
+        session.note_position(room, &position);
+    }
+    match ws.join(room).await {
+        true => Ok(Answer::Ack(None)),
+        false => Err(RequestError::new("unavailable", "the connection is over").into()),
+    }
+}
+
+async fn may_publish(ws: &WebSocket, room: &Arc<str>, key: Option<&str>) -> Result<()> {
+    if key.is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+        return Err(RequestError::invalid(format!("a key has at most {KEY_BYTES_MAX} bytes")).into());
+    }
+    permitted(ws, ws.route().rules.publish.as_ref(), room).await
+}
+
+/// Asks the application; without a function of its own it says no.
+async fn permitted(ws: &WebSocket, authorize: Option<&Authorize>, room: &Arc<str>) -> Result<()> {
+    let permitted = match authorize {
+        Some(authorize) => guarded(ws, || authorize(ws.clone(), room.clone())).await?,
+        None => false,
+    };
+    let forbidden = || RequestError::forbidden("the application does not permit it").into();
+    permitted.then_some(()).ok_or_else(forbidden)
+}
+
+/// Hands the message over; what comes next in the room does not wait until it is confirmed.
+async fn publish(
+    ws: &WebSocket,
+    session: &Rc<Session>,
+    id: Id,
+    room: &Arc<str>,
+    key: Option<Arc<str>>,
+    payload: Message,
+) {
+    let mut broadcast = ws.app().room(room).broadcast(payload);
+    if let Some(key) = key {
+        broadcast = broadcast.idempotency_key(key);
+    }
+    let remembers = ws.route().hub.history(room).is_some();
+    let (ws, session) = (ws.clone(), session.clone());
+    let mut confirming: Pin<Box<dyn Future<Output = ()>>> = Box::pin({
+        let ws = ws.clone();
+        async move {
+            let unavailable = || RequestError::new("unavailable", "the broker is away").into();
+            let outcome = broadcast.await;
+            // What is not known to be stored is not confirmed: the client sends it again.
+            let confirmed = outcome.accepted && (outcome.stored.is_some() || !remembers);
+            let result = confirmed.then_some(Answer::Ack(outcome.stored)).ok_or_else(unavailable);
+            answer(&ws, &session, id, result).await;
+        }
+    });
+    let begun = poll_fn(|cx| Poll::Ready(confirming.as_mut().poll(cx))).await;
+    if begun.is_pending() {
+        beside(&ws, confirming);
+    }
+}

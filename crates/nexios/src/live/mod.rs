@@ -1,0 +1,29 @@
+//! The subprotocol `nexios.v1` (`docs/protocol.md`), as the server speaks it.
+//!
+//! A client that offers it gets it, unless the application picks another. From then on the
+//! connection is *framed*: what is no application's message is taken out in front of the
+//! handler, and members of a room get its messages with the room's name. Handlers see none of it.
+
+mod answer;
+mod closing;
+mod frame;
+mod gap;
+mod line;
+mod opening;
+mod request;
+mod room;
+mod rules;
+mod session;
+
+pub(crate) use answer::{refuse, take_in};
+pub(crate) use closing::{Retry, farewell};
+pub(crate) use gap::{tell_dropped, tell_gap};
+pub(crate) use opening::await_hello;
+pub use request::{Argument, IntoReply, Json, RequestError};
+pub(crate) use room::{entry, forms, joined, joined_at, left, member_form, ready, reset};
+pub use rules::IntoPermission;
+pub(crate) use rules::{Rules, authorize, request_handler};
+pub(crate) use session::Session;
+
+/// Its name among the subprotocols.
+pub(crate) const SUBPROTOCOL: &str = "nexios.v1";

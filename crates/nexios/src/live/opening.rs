@@ -1,0 +1,63 @@
+//! The first message of a framed client: `hello`, answered by `welcome`.
+
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use nexios_engine::{CloseInfo, Message};
+use nexios_protocol::{ABNORMAL, CloseCode};
+
+use super::answer::{fail, tell};
+use super::frame::{self, ClientFrame, HELLO_BYTES_MAX, Incoming, Malformed, ServerFrame};
+use super::session::Session;
+use crate::error::{Result, WebSocketDisconnect};
+use crate::websocket::WebSocket;
+
+/// How long a client may take for it.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waits for `hello`; the client is told that it is welcome, and is one of its router's from then on.
+///
+/// # Errors
+/// The client left, said something else (1002), or nothing for ten seconds (1008).
+pub(crate) async fn await_hello(ws: WebSocket) -> Result {
+    let Some(message) = first_message(&ws).await else { return Err(disconnect(&ws)) };
+    match frame::read(message.as_ref(), HELLO_BYTES_MAX) {
+        Ok(Incoming::Frame(ClientFrame::Hello { rooms }, _)) => {
+            ws.connection().discard_unheard();
+            ws.begin_session(Rc::new(Session::new(rooms)));
+            let retry_ms = ws.route().retry.window_ms();
+            tell(&ws, &ServerFrame::Welcome { id: ws.id().to_string(), retry_ms });
+            ws.connection().enter();
+            Ok(())
+        }
+        Ok(_) => refuse(&ws, Malformed::NoHello),
+        Err(malformed) => refuse(&ws, malformed),
+    }
+}
+
+fn refuse(ws: &WebSocket, malformed: Malformed) -> Result {
+    fail(ws, malformed);
+    Err(disconnect(ws))
+}
+
+async fn first_message(ws: &WebSocket) -> Option<Message> {
+    let shard = ws.connection().shard();
+    let mut timeout = Box::pin(shard.sleep_until(shard.now() + HELLO_TIMEOUT));
+    let first = |cx: &mut std::task::Context<'_>| {
+        if let Poll::Ready(message) = ws.connection().poll_unheard(cx) {
+            return Poll::Ready(message);
+        }
+        timeout.as_mut().poll(cx).map(|()| {
+            ws.close_now(CloseCode::POLICY_VIOLATION, "no hello");
+            None
+        })
+    };
+    poll_fn(first).await
+}
+
+fn disconnect(ws: &WebSocket) -> crate::Error {
+    let cut = || CloseInfo { code: ABNORMAL, reason: "".into() };
+    WebSocketDisconnect::from(ws.connection().close_info().unwrap_or_else(cut)).into()
+}

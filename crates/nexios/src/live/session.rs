@@ -1,0 +1,126 @@
+//! What a framed connection has besides a plain one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use nexios_engine::Message;
+
+use super::frame::{ClientFrame, Id};
+use crate::broker::Position;
+
+/// How many frames of a client may wait for their answers.
+pub(crate) const UNANSWERED_MAX: usize = 256;
+/// How many rooms a `hello` may name, and in how many a client may be when it asks for another.
+pub(crate) const ROOMS_MAX: usize = 1000;
+
+/// Kept from `hello` to the end of the connection. It does not hold the connection, which holds it.
+#[derive(Default)]
+pub(crate) struct Session {
+    /// Where the client was in rooms that it has not come back to.
+    positions: RefCell<HashMap<Arc<str>, Position>>,
+    unanswered: Cell<usize>,
+    /// What the client has asked of each room and has yet to be done, one after another.
+    lines: RefCell<HashMap<Arc<str>, VecDeque<Step>>>,
+}
+
+/// Something to be done in a room for the client.
+pub(crate) struct Step {
+    pub(crate) id: Id,
+    pub(crate) frame: ClientFrame,
+    pub(crate) payload: Message,
+}
+
+impl Session {
+    pub(crate) fn new(rooms: HashMap<String, String>) -> Self {
+        let session = Session::default();
+        for (room, position) in rooms.into_iter().take(ROOMS_MAX) {
+            session.note_position(&room.into(), &position);
+        }
+        session
+    }
+
+    /// Where the client was in a room; what is no position is as good as none.
+    pub(crate) fn note_position(&self, room: &Arc<str>, position: &str) {
+        let mut positions = self.positions.borrow_mut();
+        match position.parse() {
+            Ok(position) if positions.len() < ROOMS_MAX || positions.contains_key(room) => {
+                positions.insert(room.clone(), position);
+            }
+            _ => {}
+        }
+    }
+
+    /// Where the client was in a room, for the one time that it comes back to it.
+    pub(crate) fn take_position(&self, room: &str) -> Option<Position> {
+        self.positions.borrow_mut().remove(room)
+    }
+
+    /// Takes a place among the unanswered, if there is one.
+    pub(crate) fn begin(&self) -> bool {
+        let free = self.unanswered.get() < UNANSWERED_MAX;
+        if free {
+            self.unanswered.set(self.unanswered.get() + 1);
+        }
+        free
+    }
+
+    pub(crate) fn answered(&self) {
+        self.unanswered.set(self.unanswered.get().saturating_sub(1));
+    }
+
+    /// Puts a step into a room's line; says whether somebody has to begin with the line.
+    pub(crate) fn enqueue(&self, room: &Arc<str>, step: Step) -> bool {
+        let mut lines = self.lines.borrow_mut();
+        let idle = !lines.contains_key(room);
+        lines.entry(room.clone()).or_default().push_back(step);
+        idle
+    }
+
+    /// The next step in a room; `None`: the line is at its end.
+    pub(crate) fn next_step(&self, room: &str) -> Option<Step> {
+        let mut lines = self.lines.borrow_mut();
+        let step = lines.get_mut(room).and_then(VecDeque::pop_front);
+        if step.is_none() {
+            lines.remove(room);
+        }
+        step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_names_rooms_within_its_limit_and_positions_only() {
+        let position = format!("1-2-{:032}", 3);
+        let rooms = (0..ROOMS_MAX + 5).map(|n| (n.to_string(), position.clone())).collect();
+        assert_eq!(Session::new(rooms).positions.borrow().len(), ROOMS_MAX);
+        let session = Session::new(HashMap::from([("a".into(), position), ("b".into(), "1-2-3".into())]));
+        assert_eq!(session.positions.borrow().keys().map(|room| &**room).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn so_many_wait_for_answers_at_most() {
+        let session = Session::default();
+        assert!((0..UNANSWERED_MAX).all(|_| session.begin()));
+        assert!(!session.begin());
+        session.answered();
+        assert!(session.begin());
+    }
+
+    #[test]
+    fn a_line_is_begun_once_and_forgotten_at_its_end() {
+        let (session, room) = (Session::default(), Arc::<str>::from("x"));
+        let step =
+            |id| Step { id: Id(id), frame: ClientFrame::Leave { id: Id(id), room: room.clone() }, payload: "".into() };
+        assert!(session.enqueue(&room, step(1)));
+        assert!(!session.enqueue(&room, step(2)));
+        assert_eq!(session.next_step("x").map(|step| step.id), Some(Id(1)));
+        assert_eq!(session.next_step("x").map(|step| step.id), Some(Id(2)));
+        assert!(!session.enqueue(&room, step(3)), "somebody is at it still");
+        assert!(session.next_step("x").is_some() && session.next_step("x").is_none());
+        assert!(session.lines.borrow().is_empty());
+    }
+}

@@ -1,0 +1,82 @@
+//! The end: `closing` before the Close frame.
+
+use std::time::Duration;
+
+use nexios::{App, WebSocket};
+
+use super::{deaf, got, live};
+use crate::bench::Bench;
+
+/// Closes with the code that the client says.
+async fn obey(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    let code: u16 = ws.receive_json().await?;
+    ws.close(code, "as \"told\"").await?;
+    Ok(())
+}
+
+#[test]
+fn a_close_is_announced_with_the_window_for_coming_back() {
+    let bench = Bench::new(App::new().ws("/", obey));
+    for (code, window) in [
+        (1000, ""),
+        (1008, ""),
+        (4000, ""),
+        (1001, r#","retry_ms":[100,2000]"#),
+        (1011, r#","retry_ms":[100,2000]"#),
+        (1012, r#","retry_ms":[100,2000]"#),
+        (1013, r#","retry_ms":[10000,12000]"#),
+    ] {
+        let client = live(&bench, "/");
+        client.send(&code.to_string());
+        let closing = format!(r#"|{{"type":"closing","code":{code},"reason":"as \"told\""{window}}}|"#);
+        assert_eq!(got(&client)[..2], [closing, format!("Close({code}, \"as \\\"told\\\"\")")]);
+    }
+    let plain = bench.connect("/");
+    plain.send("1000");
+    assert_eq!(got(&plain)[0], "Close(1000, \"as \\\"told\\\"\")");
+}
+
+#[test]
+fn the_end_of_the_handler_and_a_fault_are_announced_as_well() {
+    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| {
+        ws.accept().await?;
+        match ws.receive_text().await?.as_str() {
+            "fail" => Err(nexios::Error::msg("a secret")),
+            _ => Ok(()),
+        }
+    }));
+    for (word, code, window) in [("end", 1000, ""), ("fail", 1011, r#","retry_ms":[100,2000]"#)] {
+        let client = live(&bench, "/");
+        client.send(word);
+        let closing = format!(r#"|{{"type":"closing","code":{code},"reason":""{window}}}|"#);
+        assert_eq!(got(&client)[0], closing, "{word}");
+    }
+}
+
+#[test]
+fn a_clients_own_close_is_answered_without_a_word() {
+    let bench = Bench::new(App::new().ws("/", deaf));
+    let client = live(&bench, "/");
+    client.close(1000, "");
+    assert_eq!(got(&client)[0], "Close(1000, \"\")");
+}
+
+#[test]
+fn a_restart_spreads_the_clients_by_their_number() {
+    let bench = Bench::new(App::new().ws("/", deaf).retry(Duration::ZERO, Duration::from_millis(2)));
+    let clients: Vec<_> = (0..10).map(|_| live(&bench, "/")).collect();
+    bench.shard.close_all(Duration::ZERO);
+    bench.run();
+    let windows: Vec<u64> = clients
+        .iter()
+        .map(|client| {
+            let closing = got(client).swap_remove(0);
+            assert!(closing.contains(r#""code":1012,"reason":"server restarting","#), "{closing}");
+            let window = closing.split_once("\"retry_ms\":[0,").unwrap().1;
+            window.trim_end_matches(['|', '}', ']']).parse().unwrap()
+        })
+        .collect();
+    assert_eq!(windows.iter().max(), Some(&10), "{windows:?}");
+    assert!(windows.iter().all(|end| (2..=10).contains(end)), "{windows:?}");
+}

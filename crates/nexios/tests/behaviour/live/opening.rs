@@ -1,0 +1,181 @@
+//! Negotiation, `hello` and `welcome`.
+
+use std::time::Duration;
+
+use nexios::{Accept, App, RateLimit, Route, WebSocket, WsRouter};
+
+use super::{echo, frame, framed, got, live, offer};
+use crate::bench::{Bench, Log, handshake};
+
+fn app(log: &Log) -> App {
+    let (connects, ends) = (log.clone(), log.clone());
+    let on_end = move |ws: WebSocket| ends.note(format!("gone {:?}", ws.close_code()));
+    App::new().ws("/", echo).on_connect(move |_: WebSocket| connects.note("connected")).on_disconnect(on_end)
+}
+
+#[test]
+fn a_client_is_welcome_once_it_has_said_hello() {
+    let log = Log::default();
+    let bench = Bench::new(app(&log));
+    let client = offer(&bench, "/");
+    assert!((client.texts().is_empty(), log.take().is_empty(), bench.app.count()) == (true, true, 0));
+    assert_eq!(bench.wait(bench.app.broadcast("too early")), 0);
+    frame(&client, r#"{"type":"hello","user_agent":"test/1","more":{}}"#, "");
+    let welcome = client.texts().concat();
+    let id = welcome.split('"').nth(7).unwrap().to_owned();
+    assert_eq!(welcome, framed(&format!(r#"{{"type":"welcome","id":"{id}","retry_ms":[100,2000]}}"#), ""));
+    assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    assert_eq!((log.take(), bench.app.count()), (vec!["connected".to_owned()], 1));
+    assert_eq!(bench.wait(bench.app.broadcast_to([&id], "by its id")), 1);
+    assert_eq!(got(&client), ["by its id"]);
+    client.reset();
+    assert_eq!(log.take(), ["gone Some(1006)"]);
+}
+
+#[test]
+fn hello_and_what_follows_it_may_come_in_one_piece() {
+    let bench = Bench::new(App::new().ws("/", echo));
+    let client = offer(&bench, "/");
+    super::send_all(&client, &[framed(r#"{"type":"hello"}"#, ""), "a".into(), framed("", "b"), "c".into()]);
+    assert_eq!(got(&client)[1..], ["a", "b", "c"]);
+}
+
+#[test]
+fn whatever_else_comes_first_closes_1002() {
+    let log = Log::default();
+    let bench = Bench::new(app(&log));
+    for first in [
+        "hello",
+        "",
+        "\u{1E}",
+        "\u{1E}\nhello",
+        "\u{1E}{\"type\":\"hello\"}",
+        "\u{1E}hello\n",
+        "\u{1E}{\"type\":\"none\"}\n",
+        "\u{1E}{\"type\":\"join\",\"id\":1,\"room\":\"x\"}\n",
+        "\u{1E}{\"type\":\"hello\",\"rooms\":1}\n",
+    ] {
+        let client = offer(&bench, "/");
+        client.send(first);
+        assert_eq!(client.closed().0, 1002, "{first:?}");
+        assert!(log.take().is_empty(), "never connected, so not gone: {first:?}");
+    }
+}
+
+#[test]
+fn silence_closes_1008_after_ten_seconds() {
+    let bench = Bench::new(App::new().ws("/", echo));
+    let client = offer(&bench, "/");
+    bench.advance(Duration::from_millis(9_900));
+    assert!(client.texts().is_empty());
+    bench.advance(Duration::from_millis(200));
+    assert_eq!(client.closed(), (1008, "no hello".into()));
+}
+
+#[test]
+fn an_accept_that_is_given_up_before_hello_closes_1008() {
+    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| {
+        {
+            let mut accepting = std::pin::pin!(ws.accept());
+            std::future::poll_fn(|cx| std::task::Poll::Ready(accepting.as_mut().poll(cx))).await
+        }
+        .is_pending()
+        .then_some(())
+        .ok_or_else(|| nexios::Error::msg("not waiting"))?;
+        ws.wait_closed().await;
+        Ok(())
+    }));
+    assert_eq!(offer(&bench, "/").closed(), (1008, "no hello".into()));
+}
+
+#[test]
+fn a_client_that_leaves_before_hello_ends_its_handler() {
+    let log = Log::default();
+    let seen = log.clone();
+    let bench = Bench::new(App::new().ws("/", move |ws: WebSocket| {
+        let seen = seen.clone();
+        async move {
+            seen.add(format!("{:?}", ws.accept().await.map_err(|error| error.to_string())));
+        }
+    }));
+    offer(&bench, "/").reset();
+    assert_eq!(log.take(), [r#"Err("disconnected with code 1006")"#]);
+}
+
+#[test]
+fn a_hello_names_many_rooms_and_a_malformed_position_is_none() {
+    let bench = Bench::new(App::new().ws("/", echo));
+    let position = format!("{:x}-{}-{:032x}", u64::MAX, u64::MAX, u128::MAX);
+    let mut rooms: Vec<String> = (0..1000).map(|n| format!("\"room-{n}\":\"{position}\"")).collect();
+    rooms.push("\"bad\":\"1-2\"".to_owned());
+    let client = offer(&bench, "/");
+    frame(&client, &format!(r#"{{"type":"hello","rooms":{{{}}}}}"#, rooms.join(",")), "");
+    assert!(client.texts().concat().contains("welcome"));
+    let client = offer(&bench, "/");
+    frame(&client, &format!(r#"{{"type":"hello","user_agent":"{}"}}"#, "x".repeat(128 << 10)), "");
+    assert_eq!(client.closed().0, 1002);
+}
+
+#[test]
+fn the_application_may_pick_another_subprotocol() {
+    let other = async |ws: WebSocket| {
+        ws.accept_with(Accept::new().subprotocol("chat.v1")).await?;
+        ws.send_text("\u{1E}plain").await?;
+        ws.wait_closed().await;
+        Ok(())
+    };
+    let route = Route::new("/route", echo).subprotocols(["chat.v1"]);
+    let bench = Bench::new(App::new().ws("/handler", other).route(route));
+    let offers = |path: &str| handshake(path).subprotocol("nexios.v1").subprotocol("chat.v1");
+    let client = bench.try_connect(offers("/handler")).unwrap();
+    assert_eq!((client.response.subprotocol.as_deref(), client.texts()), (Some("chat.v1"), vec!["\u{1E}plain".into()]));
+    let client = bench.try_connect(offers("/route")).unwrap();
+    assert_eq!(client.response.subprotocol.as_deref(), Some("chat.v1"));
+    client.send("\u{1E}x\n");
+    assert_eq!(client.texts(), ["\u{1E}x\n"]);
+}
+
+#[test]
+fn it_goes_beside_a_bearer_token() {
+    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| {
+        ws.accept().await?;
+        ws.send_text(format!("{:?} {:?}", ws.bearer_token(), ws.subprotocol())).await?;
+        ws.wait_closed().await;
+        Ok(())
+    }));
+    let offers = handshake("/").subprotocol("nexios.v1").subprotocol("bearer").subprotocol("letmein");
+    let client = bench.try_connect(offers).unwrap();
+    frame(&client, r#"{"type":"hello"}"#, "");
+    assert_eq!(client.texts()[1], r#"Some("letmein") Some("nexios.v1")"#);
+}
+
+#[test]
+fn a_client_that_is_turned_away_sees_the_code_without_hello() {
+    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| ws.close(4001, "no").await.map_err(Into::into)));
+    let client = offer(&bench, "/");
+    assert_eq!(got(&client), [r#"Close(4001, "no")"#]);
+}
+
+#[test]
+fn the_window_for_coming_back_is_the_nearest_routers() {
+    let near = WsRouter::with_prefix("/near").retry(Duration::from_secs(1), Duration::from_secs(5)).ws("/", echo);
+    let app = App::new().retry(Duration::ZERO, Duration::from_secs(9)).ws("/", echo).mount(near);
+    let bench = Bench::new(app);
+    for (path, window) in [("/near", "[1000,5000]"), ("/", "[0,9000]")] {
+        let client = offer(&bench, path);
+        frame(&client, r#"{"type":"hello"}"#, "");
+        assert!(client.texts().concat().contains(&format!("\"retry_ms\":{window}}}")), "{path}");
+    }
+}
+
+#[test]
+fn hello_is_no_message_to_limits_and_a_frame_is_one() {
+    let bench = Bench::new(App::new().middleware(RateLimit::messages(2)).ws("/", echo));
+    let client = live(&bench, "/");
+    frame(&client, r#"{"type":"request","id":1,"method":"none"}"#, "");
+    client.send("second");
+    assert_eq!(got(&client).len(), 2);
+    frame(&client, r#"{"type":"leave","id":2,"room":"x"}"#, "");
+    let (code, reason) = client.closed();
+    assert_eq!((code, reason.as_str()), (1008, "Rate limit exceeded"));
+}
