@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     DropListener = Callable[[WebSocket, list[str | bytes]], Coroutine[Any, Any, Any]]
     GapListener = Callable[[Gap], Coroutine[Any, Any, Any]]
     PresenceListener = Callable[[PresenceEvent], Coroutine[Any, Any, Any]]
+    Authorization = Callable[[WebSocket, str], Coroutine[Any, Any, bool]]
+    RequestHandler = Callable[[WebSocket, Any], Coroutine[Any, Any, Any]]
     ExceptionHandler = Callable[[WebSocket, Any], Coroutine[Any, Any, Any]]
     # Of one level, by class.
     ExceptionHandlers = dict[type[Exception], ExceptionHandler]
@@ -31,6 +33,8 @@ MessageListenerT = TypeVar("MessageListenerT", bound="MessageListener")
 DropListenerT = TypeVar("DropListenerT", bound="DropListener")
 GapListenerT = TypeVar("GapListenerT", bound="GapListener")
 PresenceListenerT = TypeVar("PresenceListenerT", bound="PresenceListener")
+AuthorizationT = TypeVar("AuthorizationT", bound="Authorization")
+RequestHandlerT = TypeVar("RequestHandlerT", bound="RequestHandler")
 ExceptionHandlerT = TypeVar("ExceptionHandlerT", bound="ExceptionHandler")
 
 

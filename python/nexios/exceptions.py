@@ -6,6 +6,7 @@ __all__ = [
     "BrokerError",
     "OutboxFull",
     "PresenceError",
+    "RequestError",
     "WebSocketDisconnect",
     "WebSocketException",
     "WebSocketTypeError",
@@ -102,3 +103,22 @@ class BrokerError(ConnectionError):
     ...     print(error)
     cannot reach the broker unix:/nowhere/hub.sock: No such file or directory (os error 2)
     """
+
+
+class RequestError(Exception):
+    """An answer to a client of ``nexios.v1`` that is an error: a code for programs, a message for people.
+
+    >>> @app.on_request("open")
+    ... async def open_door(ws, word):
+    ...     if word != "sesame":
+    ...         raise RequestError("closed", "say the word")
+    ...     return "come in"
+    """
+
+    def __init__(self, code: str, message: str = "") -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}" if self.message else self.code

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
-from nexios import _nexios
+from nexios import _live, _nexios
 from nexios._callable import (
+    AuthorizationT,
     DropListenerT,
     ExceptionHandlerT,
     GapListenerT,
@@ -18,6 +19,7 @@ from nexios._callable import (
     MessageListenerT,
     MiddlewareT,
     PresenceListenerT,
+    RequestHandlerT,
     require_async,
 )
 from nexios._chain import Chain, acceptor, guarded, listener, message_listener
@@ -111,6 +113,7 @@ class WSRouter(Audience):
         self._middleware: list[Middleware] = []
         self._listeners: dict[str, list[Callable[..., Any]]] = {event: [] for event in EVENTS}
         self._exceptions: ExceptionHandlers = {}
+        self._rules = _live.Rules()
         self._settings = settings
         _nexios.WsRouter(prefix, name, settings)
         for function in middleware:
@@ -230,6 +233,52 @@ class WSRouter(Audience):
         def register(function: ExceptionHandlerT) -> ExceptionHandlerT:
             require_async(function, "an exception handler")
             self._exceptions[kind] = function
+            return function
+
+        return register
+
+    def authorize_join(self, function: AuthorizationT) -> AuthorizationT:
+        """Says whether a client of ``nexios.v1`` may enter a room that it asks for; without it none may.
+
+        The nearest router's function is asked, and returns a ``bool``. The client is told of a
+        :class:`~nexios.WebSocketException` or :class:`~nexios.RequestError`; what else is raised is logged.
+
+        >>> @app.authorize_join
+        ... async def may_enter(ws, room):
+        ...     return room == "news" or room == f"team-{ws.state.get('team')}"
+        """
+        require_async(function, "an authorization")
+        self._rules.join = function
+        return function
+
+    def authorize_publish(self, function: AuthorizationT) -> AuthorizationT:
+        """Says whether a client of ``nexios.v1`` may send to a room by itself; without it none may.
+
+        It need not be in the room. What is raised is told as ``authorize_join`` says.
+
+        >>> @app.authorize_publish
+        ... async def may_publish(ws, room):
+        ...     return room in ws.rooms
+        """
+        require_async(function, "an authorization")
+        self._rules.publish = function
+        return function
+
+    def on_request(self, method: str, *, json: bool = False) -> Callable[[RequestHandlerT], RequestHandlerT]:
+        """Answers the requests of this method that clients make in ``nexios.v1``, beside the handler.
+
+        The argument is a ``str`` or ``bytes``. What is returned is sent as ``ws.send`` does it, ``None`` as
+        nothing. With ``json=True`` the argument is a value that came as JSON, and what is returned goes as
+        JSON. The nearest router's function counts. What is raised is told as ``authorize_join`` says.
+
+        >>> @app.on_request("sum", json=True)
+        ... async def total(ws, numbers):
+        ...     return sum(numbers)
+        """
+
+        def register(function: RequestHandlerT) -> RequestHandlerT:
+            require_async(function, "what answers requests")
+            self._rules.requests[method] = _live.with_json(function) if json else function
             return function
 
         return register
@@ -442,6 +491,7 @@ class WSRouter(Audience):
             built.on_join(teller.tell)
         if self._listeners["leave"]:
             built.on_leave(teller.tell)
+        self._rules.apply(built)
         if handles is not None:
             handles.append((self, built.handle()))
         for child in self._children:

@@ -30,6 +30,7 @@ VALUES = {
     "ping_timeout": 1,
     "read_buffer_bytes": 1 << 16,
     "refuse_before_accept": True,
+    "retry": (0.5, 3),
     "shutdown_grace": 0.1,
     "slow_client": "conflate",
     "subprotocols": ["v1"],

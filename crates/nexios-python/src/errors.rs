@@ -1,7 +1,7 @@
 //! Errors on their way between the two languages.
 
 use nexios::{
-    CloseCode, Error, InvalidCloseCode, ReceiveError, SendError, WebSocketDisconnect, WebSocketException,
+    CloseCode, Error, InvalidCloseCode, ReceiveError, RequestError, SendError, WebSocketDisconnect, WebSocketException,
     WebSocketTypeError,
 };
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -19,6 +19,7 @@ struct Classes {
     outbox_full: Py<PyType>,
     broker: Py<PyType>,
     presence: Py<PyType>,
+    request: Py<PyType>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -34,6 +35,7 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             outbox_full: class("OutboxFull")?,
             broker: class("BrokerError")?,
             presence: class("PresenceError")?,
+            request: class("RequestError")?,
         })
     })
 }
@@ -139,6 +141,11 @@ pub(crate) fn to_rust(py: Python<'_>, error: &PyErr) -> PyResult<Option<Error>> 
         let code = CloseCode::try_from(code).unwrap_or(CloseCode::INTERNAL_ERROR);
         let reason: String = value.getattr("reason")?.extract()?;
         return Ok(Some(WebSocketException::new(code, reason).into()));
+    }
+    if value.is_instance(classes.request.bind(py))? {
+        let (code, message): (String, String) =
+            (value.getattr("code")?.extract()?, value.getattr("message")?.extract()?);
+        return Ok(Some(RequestError::new(code, message).into()));
     }
     Ok(None)
 }

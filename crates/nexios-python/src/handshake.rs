@@ -1,5 +1,8 @@
 //! How a handshake is answered: with a 101, or with another status.
 
+use std::rc::Rc;
+use std::task::Waker;
+
 use nexios::{Accept, Refusal};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -7,7 +10,7 @@ use pyo3::prelude::*;
 use crate::connection::Core;
 use crate::convert::{is_binary, with_bytes, with_text};
 use crate::errors;
-use crate::future::Waiting;
+use crate::future::{Completed, Waiting};
 
 pub(crate) fn accept(
     core: &Core,
@@ -27,15 +30,41 @@ pub(crate) fn accept(
     answered.map_err(|error| errors::to_python(py, &error))
 }
 
-/// With a broker: what is to be awaited before `accept()` returns.
+/// With a broker, or a client that speaks `nexios.v1`: what is to be awaited before `accept()` returns.
 pub(crate) fn enter(core: &Core, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
     let entering = core.ws.entering().map(|entering| {
         Waiting::begin(py, &core.host, async move {
-            entering.await;
-            Ok(Python::attach(|py| py.None()))
+            let entered = entering.await;
+            Python::attach(|py| entered.map(|()| py.None()).map_err(|error| errors::to_python(py, &error)))
         })
     });
     entering.transpose()
+}
+
+/// [`enter`], and then [`opened`]: all that follows where nobody listens for connects.
+pub(crate) fn enter_and_open(core: &Rc<Core>, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    if core.ws.engine().is_framed() {
+        let (core, host) = (core.clone(), core.host.clone());
+        return Waiting::begin(py, &host, async move {
+            let entered = match core.ws.entering() {
+                Some(entering) => entering.await,
+                None => Ok(()),
+            };
+            opened(&core);
+            Python::attach(|py| entered.map(|()| py.None()).map_err(|error| errors::to_python(py, &error)))
+        });
+    }
+    let entering = enter(core, py)?;
+    opened(core);
+    core.host.settle(py);
+    entering.map_or_else(|| Completed::nothing(py), Ok)
+}
+
+/// `accept()` is over. The companion of the listeners starts with the connection's task; the turn
+/// of the handshake may be long over.
+pub(crate) fn opened(core: &Core) {
+    core.ws.opened();
+    core.with_task(|task| task.map(Waker::wake_by_ref));
 }
 
 pub(crate) fn refuse(

@@ -14,7 +14,7 @@ use crate::future::{Completed, Waiting};
 use crate::handle::Handle;
 use crate::presence;
 use crate::route::{Direct, Guarded, PyRoute};
-use crate::run::{Call, Run};
+use crate::run::{self, Call, Run};
 use crate::settings::Level;
 use crate::websocket::WebSocket;
 
@@ -52,6 +52,9 @@ impl WsRouter {
         }
         if let Some(on) = level.refuse_before_accept {
             router = router.refuse_before_accept(on);
+        }
+        if let Some((min, max)) = level.retry {
+            router = router.retry(min, max);
         }
         Ok(WsRouter(Mutex::new(Some(router))))
     }
@@ -91,6 +94,9 @@ impl WsRouter {
         }
         if let Some(on) = level.cancel_on_disconnect {
             route = route.cancel_on_disconnect(on);
+        }
+        if let Some((min, max)) = level.retry {
+            route = route.retry(min, max);
         }
         self.change(|router| router.route(route))
     }
@@ -137,6 +143,22 @@ impl WsRouter {
             std::future::ready(())
         };
         self.change(|router| router.on_leave(call))
+    }
+
+    fn authorize_join(&self, function: Py<PyAny>) -> PyResult<()> {
+        let function = Arc::new(function);
+        self.change(|router| router.authorize_join(move |ws, room| run::permission(ws, function.clone(), room)))
+    }
+
+    fn authorize_publish(&self, function: Py<PyAny>) -> PyResult<()> {
+        let function = Arc::new(function);
+        self.change(|router| router.authorize_publish(move |ws, room| run::permission(ws, function.clone(), room)))
+    }
+
+    fn on_request(&self, method: &str, function: Py<PyAny>) -> PyResult<()> {
+        let function = Arc::new(function);
+        let call = move |ws, argument: Message| run::reply(ws, function.clone(), argument);
+        self.change(|router| router.on_request(method, call))
     }
 
     fn mount(&self, router: &WsRouter) -> PyResult<()> {

@@ -1,20 +1,20 @@
 //! A Python coroutine in a task of its own, and the future in the engine that waits for its end.
 
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use nexios::{CloseCode, ConnectionState, Message, Refusal, Result};
+use nexios::{CloseCode, ConnectionState, Message, Refusal, RequestError, Result};
 use pyo3::exceptions::asyncio::CancelledError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::connection::Core;
-use crate::convert::message_to_python;
+use crate::convert::{message_to_python, with_message};
 use crate::errors;
 use crate::host::Host;
 use crate::local::Local;
@@ -31,6 +31,26 @@ pub(crate) enum Call {
     Message(Arc<Py<PyAny>>, Message),
     /// `listener(ws, messages)`
     Dropped(Arc<Py<PyAny>>, Vec<Message>),
+    /// `authorize(ws, room)`
+    Permission(Arc<Py<PyAny>>, Arc<str>),
+    /// `answer(ws, argument)`
+    Request(Arc<Py<PyAny>>, Message),
+}
+
+/// What a call has returned, where that is of interest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Returned {
+    Nothing,
+    Permission(bool),
+    Reply(Message),
+}
+
+/// What becomes of what a call returns and raises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wanted {
+    Nothing,
+    Permission,
+    Reply,
 }
 
 /// The future of the engine's side.
@@ -43,7 +63,7 @@ pub(crate) struct Run {
 /// What both sides know of a run.
 #[derive(Default)]
 pub(crate) struct Progress {
-    result: RefCell<Option<Result>>,
+    result: RefCell<Option<Result<Returned>>>,
     waker: RefCell<Option<Waker>>,
     task: RefCell<Option<Py<PyAny>>>,
     /// The connection whose handler this is.
@@ -64,6 +84,7 @@ struct Done(Local<End>);
 struct End {
     progress: Rc<Progress>,
     host: Rc<Host>,
+    wanted: Wanted,
     /// `None` once the garbage collector has cleared it.
     socket: RefCell<Option<Py<WebSocket>>>,
 }
@@ -86,13 +107,33 @@ impl Run {
     }
 }
 
+/// Asks `function(ws, room)`.
+pub(crate) async fn permission(ws: nexios::WebSocket, function: Arc<Py<PyAny>>, room: Arc<str>) -> Result<bool> {
+    let mut run = Run::new(ws, Call::Permission(function, room));
+    Ok(poll_fn(|cx| run.poll_returned(cx)).await? == Returned::Permission(true))
+}
+
+/// Has `function(ws, argument)` answer.
+pub(crate) async fn reply(ws: nexios::WebSocket, function: Arc<Py<PyAny>>, argument: Message) -> Result<Message> {
+    let mut run = Run::new(ws, Call::Request(function, argument));
+    match poll_fn(|cx| run.poll_returned(cx)).await? {
+        Returned::Reply(message) => Ok(message),
+        Returned::Nothing | Returned::Permission(_) => Ok("".into()),
+    }
+}
+
 impl Future for Run {
     type Output = Result;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result> {
-        let this = &mut *self;
-        let Some((_, progress)) = &this.progress else {
-            this.begin(cx);
+        self.poll_returned(cx).map(|returned| returned.map(drop))
+    }
+}
+
+impl Run {
+    fn poll_returned(&mut self, cx: &Context<'_>) -> Poll<Result<Returned>> {
+        let Some((_, progress)) = &self.progress else {
+            self.begin(cx);
             return Poll::Pending;
         };
         let core = progress.core.borrow();
@@ -133,9 +174,10 @@ impl Start {
         if Rc::strong_count(&progress) == 1 {
             return;
         }
+        let wanted = call.wanted();
         if let Err(error) = begin(py, host, &ws, call, &progress) {
             let socket = host.sockets.borrow().get(&ws.id()).map(|socket| socket.clone_ref(py));
-            progress.finish(outcome(py, &ws, socket.as_ref(), &error));
+            progress.finish(wanted.raised(py, &ws, socket.as_ref(), &error));
         }
     }
 }
@@ -147,12 +189,13 @@ fn begin(py: Python<'_>, host: &Rc<Host>, ws: &nexios::WebSocket, call: Call, pr
         None => {
             let known = host.sockets.borrow().get(&ws.id()).map(|socket| socket.clone_ref(py));
             let Some(known) = known else {
-                progress.finish(Ok(()));
+                progress.finish(Ok(Returned::Nothing));
                 return Ok(());
             };
             known
         }
     };
+    let wanted = call.wanted();
     let coroutine = match call {
         Call::Handler(route) => route.start.bind(py).call1((&socket,))?,
         Call::Listener(listener) => listener.bind(py).call1((&socket,))?,
@@ -161,9 +204,11 @@ fn begin(py: Python<'_>, host: &Rc<Host>, ws: &nexios::WebSocket, call: Call, pr
             let messages = PyList::new(py, messages.iter().map(|message| message_to_python(py, message)))?;
             listener.bind(py).call1((&socket, messages))?
         }
+        Call::Permission(authorize, room) => authorize.bind(py).call1((&socket, &*room))?,
+        Call::Request(answer, argument) => answer.bind(py).call1((&socket, message_to_python(py, &argument)))?,
     };
     let task = host.create_task(py, coroutine)?;
-    let end = End { progress: progress.clone(), host: host.clone(), socket: RefCell::new(Some(socket)) };
+    let end = End { progress: progress.clone(), host: host.clone(), wanted, socket: RefCell::new(Some(socket)) };
     let done = Bound::new(py, Done(Local::new(end, host)))?;
     task.call_method1(py, intern!(py, "add_done_callback"), (done,))?;
     progress.task.replace(Some(task));
@@ -171,7 +216,7 @@ fn begin(py: Python<'_>, host: &Rc<Host>, ws: &nexios::WebSocket, call: Call, pr
 }
 
 impl Progress {
-    fn finish(&self, result: Result) {
+    fn finish(&self, result: Result<Returned>) {
         self.result.replace(Some(result));
         let waker = self.waker.take();
         if let Some(waker) = waker {
@@ -184,16 +229,14 @@ impl Progress {
 impl Done {
     fn __call__(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
-        let End { progress, host, socket } = self.0.here()?;
+        let End { progress, host, wanted, socket } = self.0.here()?;
         let Some(socket) = socket.take() else { return Ok(()) };
         let ws = socket.get().ws()?;
         let result = match task.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
-            true => outcome(py, ws, Some(&socket), &CancelledError::new_err("cancelled")),
-            false => match task.call_method0(intern!(py, "exception"))? {
-                none if none.is_none() => Ok(()),
-                error => outcome(py, ws, Some(&socket), &PyErr::from_value(error)),
-            },
+            true => Err(CancelledError::new_err("cancelled")),
+            false => task.call_method0(intern!(py, "result")).and_then(|value| wanted.returned(&value)),
         };
+        let result = result.or_else(|error| wanted.raised(py, ws, Some(&socket), &error));
         progress.finish(result);
         host.settle(py);
         Ok(())
@@ -213,6 +256,58 @@ impl Done {
     }
 }
 
+impl Call {
+    fn wanted(&self) -> Wanted {
+        match self {
+            Call::Permission(..) => Wanted::Permission,
+            Call::Request(..) => Wanted::Reply,
+            Call::Handler(_) | Call::Listener(_) | Call::Message(..) | Call::Dropped(..) => Wanted::Nothing,
+        }
+    }
+}
+
+impl Wanted {
+    fn returned(self, value: &Bound<'_, PyAny>) -> PyResult<Returned> {
+        match self {
+            Wanted::Nothing => Ok(Returned::Nothing),
+            Wanted::Permission => Ok(Returned::Permission(value.extract()?)),
+            Wanted::Reply if value.is_none() => Ok(Returned::Nothing),
+            Wanted::Reply => with_message(value, |message| Returned::Reply(message.to_message())),
+        }
+    }
+
+    fn raised(
+        self,
+        py: Python<'_>,
+        ws: &nexios::WebSocket,
+        socket: Option<&Py<WebSocket>>,
+        error: &PyErr,
+    ) -> Result<Returned> {
+        match self {
+            Wanted::Nothing => outcome(py, ws, socket, error).map(|()| Returned::Nothing),
+            Wanted::Permission | Wanted::Reply => Err(failure(py, socket, error)),
+        }
+    }
+}
+
+/// What a client is told of a Python exception; a fault is logged here, whole.
+fn failure(py: Python<'_>, socket: Option<&Py<WebSocket>>, error: &PyErr) -> nexios::Error {
+    match errors::to_rust(py, error) {
+        Ok(Some(known)) => return known,
+        Ok(None) => {}
+        Err(error) => error.write_unraisable(py, None),
+    }
+    log_fault(py, socket, error, "what a client asked for failed");
+    RequestError::new("failed", "the server failed").into()
+}
+
+fn log_fault(py: Python<'_>, socket: Option<&Py<WebSocket>>, error: &PyErr, what: &str) {
+    let logged = py.import("nexios._log").and_then(|log| log.call_method1("fault", (socket, error.value(py), what)));
+    if let Err(error) = logged {
+        error.write_unraisable(py, None);
+    }
+}
+
 /// What a Python exception that nobody took is to the framework; a fault is logged here, whole,
 /// and ends the connection: 1011 without a reason, before accept HTTP 500.
 fn outcome(py: Python<'_>, ws: &nexios::WebSocket, socket: Option<&Py<WebSocket>>, error: &PyErr) -> Result {
@@ -221,10 +316,7 @@ fn outcome(py: Python<'_>, ws: &nexios::WebSocket, socket: Option<&Py<WebSocket>
         Ok(None) => {}
         Err(error) => error.write_unraisable(py, None),
     }
-    let logged = py.import("nexios._log").and_then(|log| log.call_method1("fault", (socket, error.value(py))));
-    if let Err(error) = logged {
-        error.write_unraisable(py, None);
-    }
+    log_fault(py, socket, error, "the handler failed");
     match ws.connection_state() {
         // An error says that somebody has just answered.
         ConnectionState::Connecting => drop(ws.engine().refuse(Refusal::new(500, ""))),

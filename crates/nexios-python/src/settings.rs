@@ -18,6 +18,7 @@ pub(crate) struct Level {
     pub(crate) refuse_before_accept: Option<bool>,
     pub(crate) subprotocols: Option<Vec<String>>,
     pub(crate) cancel_on_disconnect: Option<bool>,
+    pub(crate) retry: Option<(Duration, Duration)>,
 }
 
 /// Sets a field whenever the settings of a route are put together.
@@ -82,6 +83,11 @@ impl Level {
             }
             "cancel_on_disconnect" => {
                 self.cancel_on_disconnect = Some(value.extract()?);
+                return Ok(());
+            }
+            "retry" => {
+                let (min, max): (Bound<'_, PyAny>, Bound<'_, PyAny>) = value.extract()?;
+                self.retry = Some((seconds(&min)?, seconds(&max)?));
                 return Ok(());
             }
             _ => return Err(PyTypeError::new_err("there is no such setting")),

@@ -2,7 +2,6 @@
 //! `python/tests/test_docstrings.py`, where `ws`, `client` and `app` come from.
 
 use std::rc::Rc;
-use std::task::Waker;
 
 use nexios::{CloseCode, MessageRef};
 use parking_lot::Mutex;
@@ -293,9 +292,9 @@ impl WebSocket {
         if let Some(accept) = &this.core()?.route.accept {
             return accept.call1(py, (slf, subprotocol, headers));
         }
-        let entering = this._answer(py, subprotocol, headers.map(|headers| headers.into_bound(py)))?;
-        this._opened(py)?;
-        entering.map_or_else(|| Completed::nothing(py), Ok)
+        let headers = headers.map(|headers| headers.into_bound(py));
+        handshake::accept(this.core()?, py, subprotocol, headers.as_ref())?;
+        handshake::enter_and_open(this.core()?, py)
     }
 
     /// Answers the handshake; returns what is to be awaited then, if there is something.
@@ -311,10 +310,7 @@ impl WebSocket {
 
     fn _opened(&self, py: Python<'_>) -> PyResult<()> {
         let core = self.core()?;
-        core.ws.opened();
-        // The companion of the listeners starts with the connection's task; the turn of the
-        // handshake may be long over.
-        core.with_task(|task| task.map(Waker::wake_by_ref));
+        handshake::opened(core);
         core.host.settle(py);
         Ok(())
     }

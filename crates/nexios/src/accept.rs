@@ -4,8 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use nexios_protocol::CloseCode;
-
 use crate::auth;
 use crate::broker::Entering;
 use crate::error::Result;
@@ -124,13 +122,9 @@ impl Future for Accepting<'_> {
     }
 }
 
-/// Given up while the connect listeners ran: the connection is open all the same. Before a `hello`
-/// it cannot be.
+/// Given up while the connect listeners ran: the connection is open all the same.
 impl Drop for Accepting<'_> {
     fn drop(&mut self) {
-        if matches!(self.stage, Stage::Hello(_)) {
-            self.ws.close_now(CloseCode::POLICY_VIOLATION, "no hello");
-        }
         if matches!(self.stage, Stage::Entering(_) | Stage::Listeners(_)) {
             self.opened();
         }

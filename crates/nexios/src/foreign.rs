@@ -56,9 +56,12 @@ impl WebSocket {
         }))
     }
 
-    /// `accept()` is over: from now on messages and the end are told to their listeners.
+    /// `accept()` is over: from now on messages and the end are told to their listeners. A client
+    /// that speaks `nexios.v1` and has not said `hello` was never there.
     pub fn opened(&self) {
-        self.opens();
+        if !self.connection().is_framed() || self.session().is_some() {
+            self.opens();
+        }
     }
 
     /// [`close`](Self::close), for a code that may be sent.

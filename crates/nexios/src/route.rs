@@ -1,6 +1,7 @@
 //! Routes: a path, a handler, and what holds for it alone.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use nexios_engine::{Group, Profile, Settings};
 
@@ -118,6 +119,12 @@ impl Route {
     /// of a handshake with a Close frame.
     pub fn refuse_before_accept(mut self, on: bool) -> Self {
         self.options.refuse_before_accept = Some(on);
+        self
+    }
+
+    /// When clients come back after an unexpected end: [`WsRouter::retry`](crate::WsRouter::retry).
+    pub fn retry(mut self, min: Duration, max: Duration) -> Self {
+        self.options.retry = Some(Retry::new(min, max));
         self
     }
 

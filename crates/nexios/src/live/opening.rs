@@ -17,11 +17,14 @@ use crate::websocket::WebSocket;
 /// How long a client may take for it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+const NO_HELLO: &str = "no hello";
+
 /// Waits for `hello`; the client is told that it is welcome, and is one of its router's from then on.
 ///
 /// # Errors
 /// The client left, said something else (1002), or nothing for ten seconds (1008).
 pub(crate) async fn await_hello(ws: WebSocket) -> Result {
+    let _unsaid = Unsaid(&ws);
     let Some(message) = first_message(&ws).await else { return Err(disconnect(&ws)) };
     match frame::read(message.as_ref(), HELLO_BYTES_MAX) {
         Ok(Incoming::Frame(ClientFrame::Hello { rooms }, _)) => {
@@ -34,6 +37,17 @@ pub(crate) async fn await_hello(ws: WebSocket) -> Result {
         }
         Ok(_) => refuse(&ws, Malformed::NoHello),
         Err(malformed) => refuse(&ws, malformed),
+    }
+}
+
+/// Given up before a `hello` the connection is of no use.
+struct Unsaid<'a>(&'a WebSocket);
+
+impl Drop for Unsaid<'_> {
+    fn drop(&mut self) {
+        if self.0.session().is_none() {
+            self.0.close_now(CloseCode::POLICY_VIOLATION, NO_HELLO);
+        }
     }
 }
 
@@ -50,7 +64,7 @@ async fn first_message(ws: &WebSocket) -> Option<Message> {
             return Poll::Ready(message);
         }
         timeout.as_mut().poll(cx).map(|()| {
-            ws.close_now(CloseCode::POLICY_VIOLATION, "no hello");
+            ws.close_now(CloseCode::POLICY_VIOLATION, NO_HELLO);
             None
         })
     };

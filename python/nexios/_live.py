@@ -1,0 +1,41 @@
+"""What clients of ``nexios.v1`` may do by themselves, on its way to the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from nexios import _json
+
+if TYPE_CHECKING:
+    from nexios import _nexios
+    from nexios._callable import Authorization, RequestHandler
+    from nexios._nexios import WebSocket
+
+__all__ = ["Rules", "with_json"]
+
+
+@dataclasses.dataclass
+class Rules:
+    """The rules of a router."""
+
+    join: Authorization | None = None
+    publish: Authorization | None = None
+    requests: dict[str, RequestHandler] = dataclasses.field(default_factory=dict)
+
+    def apply(self, router: _nexios.WsRouter) -> None:
+        if self.join is not None:
+            router.authorize_join(self.join)
+        if self.publish is not None:
+            router.authorize_publish(self.publish)
+        for method, function in self.requests.items():
+            router.on_request(method, function)
+
+
+def with_json(function: RequestHandler) -> RequestHandler:
+    """The same, between values and their JSON."""
+
+    async def answer(ws: WebSocket, payload: str | bytes) -> str:
+        return _json.encode(await function(ws, _json.decode(payload)))
+
+    return answer

@@ -1,0 +1,395 @@
+"""Clients that speak `nexios.v1`: the rows of docs/protocol.md, as a handler in Python meets them."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+import websockets
+from apps import Log, app_with, echo
+from nexios import MemoryBroker, NexiosApp, RequestError, WebSocketDisconnect, WebSocketException, WSRouter
+from nexios.testing import AsyncTestClient, TestClient
+
+
+def frame(payload="", **header):
+    return f"\x1e{json.dumps(header)}\n{payload}"
+
+
+def read(message):
+    """The header and the payload of a frame; an application's message has no header."""
+    if not message.startswith("\x1e"):
+        return None, message
+    header, payload = message[1:].split("\n", 1)
+    return json.loads(header), payload
+
+
+async def closed(client):
+    """The code that a client is told before its connection is closed, and then."""
+    told = read(await client.recv())[0]
+    with pytest.raises(websockets.ConnectionClosed) as gone:
+        await client.recv()
+    assert told["type"] == "closing" and told["code"] == gone.value.rcvd.code
+    return told["code"]
+
+
+class Live:
+    """A client that has said hello."""
+
+    def __init__(self, socket):
+        self.socket = socket
+
+    def send(self, payload="", **header):
+        self.socket.send_text(frame(payload, **header))
+
+    def receive(self):
+        return read(self.socket.receive_text())
+
+    def header(self):
+        return self.receive()[0]
+
+
+@contextlib.contextmanager
+def served(app, loop, path="/ws"):
+    with TestClient(app, loop=loop) as test, test.websocket_connect(path, subprotocols=["nexios.v1"]) as socket:
+        client = Live(socket)
+        client.send(type="hello")
+        welcome = client.header()
+        assert welcome["type"] == "welcome" and welcome["id"] == socket.id
+        yield test, client
+
+
+# --- opening
+
+
+async def test_accept_returns_once_hello_is_there_and_listeners_run_then(serve):
+    log = Log()
+
+    async def handler(ws):
+        log("handler")
+        await ws.accept()
+        log("accepted")
+        await ws.wait_closed()
+
+    app = app_with(handler)
+
+    @app.on("connect")
+    async def connected(ws):
+        log(f"connected {ws.subprotocol}")
+
+    async with serve(app) as server, server.connect(subprotocols=["nexios.v1"]) as client:
+        assert await log.has(1) == ["handler"]
+        await client.send(frame(type="hello"))
+        assert read(await client.recv())[0]["type"] == "welcome"
+        assert await log.has(3) == ["handler", "connected nexios.v1", "accepted"]
+
+
+@pytest.mark.parametrize("listens", [False, True])
+async def test_a_wrong_first_message_closes_1002_and_accept_raises(serve, listens):
+    log = Log()
+
+    async def handler(ws):
+        try:
+            await ws.accept()
+        except WebSocketDisconnect as gone:
+            log(gone.code)
+
+    app = app_with(handler)
+    if listens:
+
+        @app.on("connect")
+        async def connected(ws):
+            log("connected")
+
+    @app.on("disconnect")
+    async def disconnected(ws):
+        log("disconnected")
+
+    async with serve(app) as server, server.connect(subprotocols=["nexios.v1"]) as client:
+        await client.send("hello")
+        assert await closed(client) == 1002
+        assert await log.has(1) == [1002]
+
+
+@pytest.mark.parametrize("listens", [False, True])
+async def test_an_accept_that_is_cancelled_before_hello_closes_1008(serve, listens):
+    async def handler(ws):
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(ws.accept(), 0.02)
+        await ws.wait_closed()
+
+    app = app_with(handler)
+    if listens:
+
+        @app.on("connect")
+        async def connected(ws):
+            raise AssertionError("never connected")
+
+    async with serve(app) as server, server.connect(subprotocols=["nexios.v1"]) as client:
+        assert await closed(client) == 1008
+
+
+def test_the_window_for_coming_back_is_a_setting(loop):
+    app = NexiosApp(retry=(0, 9))
+    near = WSRouter("/near", retry=(1, 5.5))
+    near.ws("/ws")(echo)
+    near.ws("/route", retry=(2, 3))(echo)
+    app.ws("/ws")(echo)
+    app.mount_ws_router(near)
+    with TestClient(app, loop=loop) as test:
+        for path, window in [("/ws", [0, 9000]), ("/near/ws", [1000, 5500]), ("/near/route", [2000, 3000])]:
+            with test.websocket_connect(path, subprotocols=["nexios.v1"]) as client:
+                client.send_text(frame(type="hello"))
+                assert read(client.receive_text())[0]["retry_ms"] == window
+    with pytest.raises((TypeError, ValueError), match="retry"):
+        NexiosApp(retry=5)
+
+
+# --- messages
+
+
+def test_messages_come_and_go_without_frames_and_escapes(loop):
+    with served(app_with(echo), loop) as (_, client):
+        for sent, back in [("hello", "hello"), ("\x1e\nx", "x"), ("\x1e\n\x1ex", "\x1e\n\x1ex")]:
+            client.socket.send_text(sent)
+            assert client.socket.receive_text() == back
+        client.send(type="request", id=1, method="none")
+        client.socket.send_text("behind")
+        assert {client.receive()[1], client.receive()[1]} == {"", "behind"}
+
+
+@pytest.mark.parametrize("malformed", ["\x1e", "\x1e{}\n", "\x1ex\n", '\x1e{"type":"none","id":1}\n'])
+def test_malformed_frames_close_1002(loop, malformed):
+    with served(app_with(echo), loop) as (_, client):
+        client.socket.send_text(malformed)
+        assert client.receive()[0]["type"] == "closing"
+        assert client.socket.wait_closed()[0] == 1002
+
+
+# --- rooms
+
+
+def chat(**settings):
+    """Joins the room of each text message; says in it what came as bytes."""
+
+    async def handler(ws):
+        await ws.accept()
+        async for message in ws:
+            if isinstance(message, str):
+                assert await ws.join(message)
+            else:
+                await ws.app.room("x").broadcast(message.decode())
+
+    return app_with(handler, settings=settings)
+
+
+def test_both_kinds_of_clients_share_a_room(loop):
+    with served(chat(), loop) as (test, client), test.websocket_connect("/ws") as plain:
+        client.socket.send_text("x")
+        assert client.receive() == ({"type": "joined", "room": "x"}, "")
+        plain.send_text("x")
+        plain.send_bytes(b"1")
+        plain.send_bytes(b"\x1e2")
+        assert [client.receive(), client.receive()] == [
+            ({"type": "message", "room": "x"}, "1"),
+            ({"type": "message", "room": "x"}, "\x1e2"),
+        ]
+        assert [plain.receive_text(), plain.receive_text()] == ["1", "\x1e2"]
+
+
+def test_a_client_enters_and_publishes_where_it_may(loop):
+    app = chat()
+
+    @app.authorize_join
+    async def may_join(ws, room):
+        await asyncio.sleep(0)
+        if room == "closed":
+            raise WebSocketException(1008, "members only")
+        if room == "soon":
+            raise RequestError("not_yet", "opens at nine")
+        return room == "x"
+
+    @app.authorize_publish
+    async def may_publish(ws, room):
+        return room in ws.rooms
+
+    with served(app, loop) as (_, client):
+        errors = {
+            "closed": ("forbidden", "members only"),
+            "soon": ("not_yet", "opens at nine"),
+            "y": ("forbidden", "the application does not permit it"),
+        }
+        for room, (code, message) in errors.items():
+            client.send(type="join", id=1, room=room)
+            assert client.header() == {"type": "error", "id": 1, "code": code, "message": message}
+        client.send("early", type="publish", id=2, room="x")
+        assert client.header()["code"] == "forbidden"
+        client.send(type="join", id=3, room="x")
+        assert [client.header(), client.header()] == [{"type": "joined", "room": "x"}, {"type": "ack", "id": 3}]
+        client.send("hello", type="publish", id=4, room="x")
+        assert client.receive() == ({"type": "message", "room": "x"}, "hello")
+        assert client.header() == {"type": "ack", "id": 4}
+        client.send(type="leave", id=5, room="x")
+        assert [client.header(), client.header()] == [{"type": "left", "room": "x"}, {"type": "ack", "id": 5}]
+
+
+def test_without_authorization_nothing_is_permitted(loop):
+    with served(chat(), loop) as (_, client):
+        for kind in ["join", "publish"]:
+            client.send(type=kind, id=1, room="x")
+            assert client.header()["code"] == "forbidden"
+
+
+def test_rooms_reach_over_nodes(loop):
+    broker = MemoryBroker()
+    one, other = chat(broker=broker), chat(broker=broker)
+    with served(one, loop) as (_, here), served(other, loop) as (_, there):
+        for client in (here, there):
+            client.socket.send_text("x")
+            assert client.header()["type"] == "joined"
+        here.socket.send_bytes(b"hello")
+        for client in (here, there):
+            assert client.receive() == ({"type": "message", "room": "x"}, "hello")
+
+
+# --- requests
+
+
+def with_requests():
+    app = app_with(echo)
+
+    @app.on_request("text")
+    async def text(ws, argument):
+        return argument + "!"
+
+    @app.on_request("bytes")
+    async def binary(ws, argument):
+        return argument.encode()
+
+    @app.on_request("nothing")
+    async def nothing(ws, argument):
+        pass
+
+    @app.on_request("value")
+    async def value(ws, argument):
+        return {"length": len(argument)}
+
+    @app.on_request("sum", json=True)
+    async def total(ws, numbers):
+        return sum(numbers)
+
+    @app.on_request("own")
+    async def own(ws, argument):
+        raise RequestError("sold_out", "come back tomorrow")
+
+    return app
+
+
+def test_requests_are_answered(loop):
+    with served(with_requests(), loop) as (_, client):
+        for method, argument, reply in [
+            ("text", "hi", "hi!"),
+            ("nothing", "", ""),
+            ("value", "four", '{"length":4}'),
+            ("sum", "[1, 2]", "3"),
+        ]:
+            client.send(argument, type="request", id=1, method=method)
+            assert client.receive() == ({"type": "reply", "id": 1}, reply)
+        client.send("hi", type="request", id=2, method="bytes")
+        assert client.socket.receive_bytes() == b'\x1e{"type":"reply","id":2}\nhi'
+        for method, code in [("own", "sold_out"), ("sum", "invalid"), ("none", "not_found")]:
+            client.send("[1,", type="request", id=3, method=method)
+            assert client.header()["code"] == code
+
+
+async def test_a_fault_is_logged_and_told_as_failed_and_the_connection_lives(serve, caplog):
+    app = app_with(echo)
+
+    @app.on_request("fault")
+    async def fault(ws, argument):
+        raise KeyError("a secret")
+
+    @app.authorize_join
+    async def forgets(ws, room):
+        pass
+
+    async with serve(app) as server, server.connect(subprotocols=["nexios.v1"]) as client:
+        await client.send(frame(type="hello"))
+        await client.recv()
+        for number, asked in enumerate([{"type": "request", "method": "fault"}, {"type": "join", "room": "x"}]):
+            await client.send(frame(id=number, **asked))
+            told = {"type": "error", "id": number, "code": "failed", "message": "the server failed"}
+            assert read(await client.recv()) == (told, "")
+        await client.send("still here")
+        assert await client.recv() == "still here"
+    logged = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert logged[0] == "'a secret'" and len(logged) == 2
+    caplog.clear()
+
+
+async def test_a_request_is_cancelled_with_its_connection(serve):
+    log, app = Log(), app_with(echo)
+
+    @app.on_request("slow")
+    async def slow(ws, argument):
+        log("begun")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            log("cancelled")
+            raise
+
+    async with serve(app) as server:
+        async with server.connect(subprotocols=["nexios.v1"]) as client:
+            await client.send(frame(type="hello"))
+            await client.send(frame(type="request", id=1, method="slow"))
+            await log.has(1)
+        assert await log.has(2) == ["begun", "cancelled"]
+
+
+def test_the_nearest_router_answers(loop):
+    app, near = with_requests(), WSRouter("/near")
+    near.ws("/ws")(echo)
+
+    @near.on_request("text")
+    async def text(ws, argument):
+        return "near"
+
+    app.mount_ws_router(near)
+    with served(app, loop, "/near/ws") as (_, client):
+        for method, reply in [("text", "near"), ("sum", "0")]:
+            client.send("[]", type="request", id=1, method=method)
+            assert client.receive()[1] == reply
+
+
+def test_a_plain_function_is_refused_at_once():
+    router = WSRouter()
+    for register in [router.authorize_join, router.authorize_publish, router.on_request("x")]:
+        with pytest.raises(TypeError, match="async def"):
+            register(lambda ws, what: True)
+
+
+# --- the end
+
+
+def test_a_close_is_announced(loop):
+    async def handler(ws):
+        await ws.accept()
+        await ws.close(await ws.receive_json(), "as told")
+
+    for code, window in [(1000, None), (4000, None), (1012, [100, 2000])]:
+        with served(app_with(handler), loop) as (_, client):
+            client.socket.send_text(str(code))
+            closing = client.header()
+            assert (closing["type"], closing["code"], closing["reason"]) == ("closing", code, "as told")
+            assert closing.get("retry_ms") == window
+            assert client.socket.wait_closed() == (code, "as told")
+
+
+async def test_a_shutdown_is_announced():
+    async with AsyncTestClient(app_with(echo)) as test:
+        async with test.websocket_connect("/ws", subprotocols=["nexios.v1"]) as client:
+            await client.send_text(frame(type="hello"))
+            await client.receive_text()
+            test.shutdown()
+            closing = read(await client.receive_text())[0]
+            assert (closing["code"], closing["retry_ms"]) == (1012, [100, 2000])
