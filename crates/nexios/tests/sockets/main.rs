@@ -9,5 +9,6 @@ mod wire;
 
 mod hostile;
 mod limits;
+mod live;
 mod threads;
 mod transport;
