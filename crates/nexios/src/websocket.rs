@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use nexios_engine::{CloseInfo, Connection, ConnectionId, ConnectionState, Group, Refusal};
 use nexios_protocol::{CloseCode, InvalidCloseCode};
+use tokio::sync::oneshot;
 
 use crate::accept::{Accept, Accepting};
 use crate::auth;
@@ -82,6 +83,8 @@ struct Joined {
     group: Group,
     /// Its presence shows the connection.
     tracked: bool,
+    /// The client is told of its presence until this is dropped.
+    watched: Option<oneshot::Sender<()>>,
 }
 
 /// What has happened to a connection so far: one bit each, kept by the engine.
@@ -482,7 +485,7 @@ impl WebSocket {
         }
         let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));
         let Some((name, group)) = joined else { return false };
-        self.rare(|rare| rare.rooms.push(Joined { name: name.clone(), group, tracked: false }));
+        self.rare(|rare| rare.rooms.push(Joined { name: name.clone(), group, tracked: false, watched: None }));
         if framed {
             live::joined(self, &name);
         }
@@ -543,6 +546,20 @@ impl WebSocket {
             });
         }
         Ok(())
+    }
+
+    /// The client is told of a room's presence from now on. Resolves when it leaves the room; `None`
+    /// where it is not in it. It is told once, however often it asks.
+    pub(crate) fn watch(&self, room: &str) -> Option<Option<oneshot::Receiver<()>>> {
+        self.rare_if_any(|rare| {
+            let joined = rare.rooms.iter_mut().find(|joined| *joined.name == *room)?;
+            if joined.watched.is_some() {
+                return Some(None);
+            }
+            let (sender, receiver) = oneshot::channel();
+            joined.watched = Some(sender);
+            Some(Some(receiver))
+        })
     }
 
     /// Shows it no longer; whether it was shown.

@@ -54,7 +54,9 @@ pub use log::{History, InvalidPosition, Nonce, Position};
 pub use memory::Memory;
 pub use metrics::BrokerMetrics;
 pub(crate) use node::{Entering, Node, NodeThread};
-pub(crate) use presence::{Listeners as PresenceListeners, Presence};
+pub(crate) use presence::{
+    Change as PresenceChange, Following as PresenceFollowing, Listeners as PresenceListeners, Presence,
+};
 pub use presence::{PresenceData, PresenceError, PresenceEvent, Present};
 pub use publisher::{Audience, Publisher, Publishing};
 pub use topic::Topic;

@@ -60,11 +60,14 @@ async fn begin(ws: &WebSocket, frame: ClientFrame, payload: Message) {
     ready(ws).await;
     let Some(session) = ws.session() else { return };
     let Some(id) = frame.id() else { return fail(ws, Malformed::SecondHello) };
+    if let ClientFrame::Ping { .. } = frame {
+        return tell(ws, &ServerFrame::Ack { id, position: None });
+    }
     if !session.begin() {
         return tell(ws, &ServerFrame::Error { id, code: "busy", message: "too much is unanswered" });
     }
     match frame {
-        ClientFrame::Hello { .. } => {}
+        ClientFrame::Hello { .. } | ClientFrame::Ping { .. } => {}
         ClientFrame::Request { method, .. } => beside(ws, request(ws.clone(), session, id, method, payload)),
         ClientFrame::Join { ref room, .. }
         | ClientFrame::Leave { ref room, .. }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nexios_protocol::CloseCode;
 
-use super::frame::ServerFrame;
+use super::frame::{NUMBER_MAX, ServerFrame};
 use crate::hub::Hub;
 use crate::route::BuiltRoute;
 
@@ -28,7 +28,7 @@ impl Retry {
 
     /// Its ends in milliseconds.
     pub(crate) fn window_ms(&self) -> [u64; 2] {
-        [self.min, self.max].map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(1 << 53))
+        [self.min, self.max].map(milliseconds)
     }
 }
 
@@ -36,6 +36,11 @@ impl Default for Retry {
     fn default() -> Self {
         Retry::new(Duration::from_millis(100), Duration::from_secs(2))
     }
+}
+
+/// A time as a frame has it.
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(NUMBER_MAX)
 }
 
 /// The frame before our Close frame. Where all are sent away at once, the window is wide enough

@@ -16,7 +16,7 @@ pub(crate) const HELLO_BYTES_MAX: usize = 128 << 10;
 /// The longest `key` of a `publish`.
 pub(crate) const KEY_BYTES_MAX: usize = 128;
 /// The highest number that every JSON library keeps exactly.
-const NUMBER_MAX: u64 = 1 << 53;
+pub(crate) const NUMBER_MAX: u64 = 1 << 53;
 
 const MARK: char = '\u{1E}';
 
@@ -63,6 +63,9 @@ pub(crate) enum ClientFrame {
         id: Id,
         room: Arc<str>,
     },
+    Ping {
+        id: Id,
+    },
 }
 
 /// The client's number of something that wants an answer.
@@ -76,6 +79,8 @@ pub(crate) enum ServerFrame<'a> {
     Welcome {
         id: String,
         retry_ms: [u64; 2],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ping_ms: Option<u64>,
     },
     Joined {
         room: &'a str,
@@ -118,6 +123,12 @@ pub(crate) enum ServerFrame<'a> {
         code: &'a str,
         message: &'a str,
     },
+    Presence {
+        room: &'a str,
+        event: &'a str,
+        user: &'a str,
+        data: serde_json::Value,
+    },
     Closing {
         code: u16,
         reason: &'a str,
@@ -148,7 +159,8 @@ impl ClientFrame {
             | ClientFrame::Leave { id, .. }
             | ClientFrame::Publish { id, .. }
             | ClientFrame::Request { id, .. }
-            | ClientFrame::Presence { id, .. } => Some(*id),
+            | ClientFrame::Presence { id, .. }
+            | ClientFrame::Ping { id } => Some(*id),
         }
     }
 }
@@ -297,6 +309,7 @@ mod tests {
                 "\u{1E}{\"type\":\"request\",\"id\":7,\"method\":\"sum\"}\n[1]",
                 ClientFrame::Request { id, method: "sum".to_owned() },
             ),
+            ("\u{1E}{\"type\":\"ping\",\"id\":7}\n", ClientFrame::Ping { id }),
             ("\u{1E}{\"type\":\"presence\",\"id\":7,\"room\":\"a\\\"b\"}\n", ClientFrame::Presence { id, room }),
         ] {
             assert_eq!(frame(text), expected, "{text}");
@@ -356,8 +369,12 @@ mod tests {
         let position: Position = format!("a-5-{:032}", 7).parse().unwrap();
         for (frame, text) in [
             (
-                ServerFrame::Welcome { id: "x".into(), retry_ms: [1, 2] },
-                r#"{"type":"welcome","id":"x","retry_ms":[1,2]}"#.to_owned(),
+                ServerFrame::Welcome { id: "x".into(), retry_ms: [1, 2], ping_ms: Some(3) },
+                r#"{"type":"welcome","id":"x","retry_ms":[1,2],"ping_ms":3}"#.to_owned(),
+            ),
+            (
+                ServerFrame::Presence { room: "r", event: "join", user: "ann", data: serde_json::json!({"a": 1}) },
+                r#"{"type":"presence","room":"r","event":"join","user":"ann","data":{"a":1}}"#.to_owned(),
             ),
             (
                 ServerFrame::Joined { room: "r", position: None, recovered: None },

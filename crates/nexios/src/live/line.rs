@@ -10,6 +10,7 @@ use nexios_engine::Message;
 
 use super::answer::{Answer, answer, beside, guarded};
 use super::frame::{ClientFrame, Id, KEY_BYTES_MAX};
+use super::presence::Watch;
 use super::request::RequestError;
 use super::rules::Authorize;
 use super::session::{ROOMS_MAX, Session, Step};
@@ -32,8 +33,11 @@ pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
                 }
                 Err(error) => Err(error),
             },
-            ClientFrame::Presence { .. } => Err(RequestError::new("unavailable", "there is no presence").into()),
-            ClientFrame::Hello { .. } | ClientFrame::Request { .. } => continue,
+            ClientFrame::Presence { .. } => {
+                presence(&ws, &session, id, &room).await;
+                continue;
+            }
+            ClientFrame::Hello { .. } | ClientFrame::Request { .. } | ClientFrame::Ping { .. } => continue,
         };
         answer(&ws, &session, id, result).await;
     }
@@ -54,6 +58,19 @@ async fn join(ws: &WebSocket, session: &Session, room: &Arc<str>, position: Opti
     match ws.join(room).await {
         true => Ok(Answer::Ack(None)),
         false => Err(RequestError::new("unavailable", "the connection is over").into()),
+    }
+}
+
+/// Who is in a room; from then on the client is told of each change, until it leaves.
+async fn presence(ws: &WebSocket, session: &Session, id: Id, room: &Arc<str>) {
+    let watch = Watch::new(ws, room);
+    let result = match &watch {
+        Some(watch) => Ok(Answer::Reply(watch.list().await)),
+        None => Err(RequestError::forbidden("the connection is not in the room").into()),
+    };
+    answer(ws, session, id, result).await;
+    if let Some(watch) = watch {
+        beside(ws, watch.run(ws.clone()));
     }
 }
 

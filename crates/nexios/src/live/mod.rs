@@ -10,6 +10,7 @@ mod frame;
 mod gap;
 mod line;
 mod opening;
+mod presence;
 mod request;
 mod room;
 mod rules;

@@ -9,6 +9,7 @@ use nexios_engine::{CloseInfo, Message};
 use nexios_protocol::{ABNORMAL, CloseCode};
 
 use super::answer::{fail, tell};
+use super::closing::milliseconds;
 use super::frame::{self, ClientFrame, HELLO_BYTES_MAX, Incoming, Malformed, ServerFrame};
 use super::session::Session;
 use crate::error::{Result, WebSocketDisconnect};
@@ -30,8 +31,7 @@ pub(crate) async fn await_hello(ws: WebSocket) -> Result {
         Ok(Incoming::Frame(ClientFrame::Hello { rooms }, _)) => {
             ws.connection().discard_unheard();
             ws.begin_session(Rc::new(Session::new(rooms)));
-            let retry_ms = ws.route().retry.window_ms();
-            tell(&ws, &ServerFrame::Welcome { id: ws.id().to_string(), retry_ms });
+            tell(&ws, &welcome(&ws));
             ws.connection().enter();
             Ok(())
         }
@@ -49,6 +49,11 @@ impl Drop for Unsaid<'_> {
             self.0.close_now(CloseCode::POLICY_VIOLATION, NO_HELLO);
         }
     }
+}
+
+fn welcome(ws: &WebSocket) -> ServerFrame<'static> {
+    let ping_ms = ws.route().settings.ping_interval.map(milliseconds);
+    ServerFrame::Welcome { id: ws.id().to_string(), retry_ms: ws.route().retry.window_ms(), ping_ms }
 }
 
 fn refuse(ws: &WebSocket, malformed: Malformed) -> Result {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 pub(crate) use replica::Settings;
-pub(crate) use service::{Listeners, Presence, drive};
+pub(crate) use service::{Following, Listeners, Presence, drive};
 pub(crate) use users::Change;
 
 /// The longest JSON text that a user may bring along.

@@ -47,7 +47,6 @@ pub(crate) struct Listeners {
 }
 
 /// Follows a room's changes; as long as it is there the room is looked after.
-#[allow(dead_code, reason = "for the server's side of nexios.v1")]
 pub(crate) struct Following {
     presence: Arc<Presence>,
     hub: Arc<Hub>,
@@ -104,7 +103,6 @@ impl Presence {
     }
 
     /// Follows a room: [`Following::changes`] has what changes in what [`Self::list`] says.
-    #[allow(dead_code, reason = "for the server's side of nexios.v1")]
     pub(crate) fn follow(self: &Arc<Self>, hub: &Arc<Hub>, room: &str) -> Following {
         let room: Arc<str> = room.into();
         let changes = {

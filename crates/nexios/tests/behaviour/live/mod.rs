@@ -3,6 +3,7 @@
 mod closing;
 mod messages;
 mod opening;
+mod presence;
 mod requests;
 mod rooms;
 

@@ -23,7 +23,10 @@ fn a_client_is_welcome_once_it_has_said_hello() {
     frame(&client, r#"{"type":"hello","user_agent":"test/1","more":{}}"#, "");
     let welcome = client.texts().concat();
     let id = welcome.split('"').nth(7).unwrap().to_owned();
-    assert_eq!(welcome, framed(&format!(r#"{{"type":"welcome","id":"{id}","retry_ms":[100,2000]}}"#), ""));
+    assert_eq!(
+        welcome,
+        framed(&format!(r#"{{"type":"welcome","id":"{id}","retry_ms":[100,2000],"ping_ms":20000}}"#), "")
+    );
     assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
     assert_eq!((log.take(), bench.app.count()), (vec!["connected".to_owned()], 1));
     assert_eq!(bench.wait(bench.app.broadcast_to([&id], "by its id")), 1);
@@ -164,8 +167,21 @@ fn the_window_for_coming_back_is_the_nearest_routers() {
     for (path, window) in [("/near", "[1000,5000]"), ("/", "[0,9000]")] {
         let client = offer(&bench, path);
         frame(&client, r#"{"type":"hello"}"#, "");
-        assert!(client.texts().concat().contains(&format!("\"retry_ms\":{window}}}")), "{path}");
+        assert!(client.texts().concat().contains(&format!("\"retry_ms\":{window},")), "{path}");
     }
+}
+
+#[test]
+fn a_ping_has_its_ack_and_its_time_is_that_of_the_servers_own() {
+    let app = App::new().ws("/", echo);
+    let silent = WsRouter::with_prefix("/silent").settings(|settings| settings.ping_interval = None).ws("/", echo);
+    let bench = Bench::new(app.mount(silent));
+    let client = live(&bench, "/");
+    frame(&client, r#"{"type":"ping","id":4}"#, "");
+    assert_eq!(got(&client), [r#"|{"type":"ack","id":4}|"#]);
+    let silent = offer(&bench, "/silent");
+    frame(&silent, r#"{"type":"hello"}"#, "");
+    assert!(!silent.texts().concat().contains("ping_ms"));
 }
 
 #[test]
