@@ -588,7 +588,7 @@ impl WebSocket {
         let framed = self.connection().is_framed();
         let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));
         let is_in = joined.is_some();
-        let joined = joined.map(|(name, group)| Joined { name, group, tracked: false });
+        let joined = joined.map(|(name, group)| Joined { name, group, tracked: false, watched: None });
         self.rare(|rare| rare.rooms.extend(joined));
         is_in
     }
