@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: brokers test-brokers help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
+.PHONY: brokers test-brokers test-clients help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
 	test-bench conformance soak bench bench-all bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
 
 CARGO ?= cargo
@@ -53,7 +53,10 @@ checked: | has-cargo
 checked-python: | has-cargo has-python
 	@PYTHON=$(PYTHON) python/build --quiet
 
-test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
+test-test-clients: ## The client for browsers and Node.js: behaviours, types, size; seconds
+	@clients/js/run-tests
+
+conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
 	$(PYTHON) conformance/run.py --quick
 
 test-interop: checked checked-python ## websockets, aiohttp, picows, npm ws, and Chromium on both chats
@@ -64,6 +67,9 @@ test-python: brokers | has-cargo has-python ## The Python package, on asyncio an
 
 test-types: | has-cargo has-python ## Python: ruff, mypy on the package and on a typical app, stubtest
 	PYTHON=$(PYTHON) python/check-types
+
+test-clients: ## The client for browsers and Node.js: behaviours, types, size; seconds
+	@clients/js/run-tests
 
 conformance: checked checked-python ## All 535 Autobahn cases on both, plain and TLS; writes docs/conformance.md
 	$(PYTHON) conformance/run.py --full
@@ -97,7 +103,7 @@ docs: | has-cargo ## Build the documentation: target/doc/nexios/index.html
 	$(CARGO) doc --workspace --no-deps
 
 clean: ## Remove everything that was built or installed here
-	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules python/.venv* python/nexios/*.so
+	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules clients/js/node_modules python/.venv* python/nexios/*.so
 	rm -rf bench/target bench/.cache bench/.venv
 
 .PHONY: has-cargo has-python has-valgrind
