@@ -27,7 +27,12 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn new(target: &Target, path: &str) -> Self {
-        Self { request: handshake::request(path, target.address, false) }
+        Self::with(target, path, "")
+    }
+
+    /// With fields of its own in the request, each ended by CRLF.
+    pub(crate) fn with(target: &Target, path: &str, fields: &str) -> Self {
+        Self { request: handshake::request_with(path, target.address, fields) }
     }
 }
 
@@ -47,6 +52,11 @@ impl Attempt {
             poller.watch_writable(&attempt, index, true)?;
         }
         Ok(attempt)
+    }
+
+    /// The socket, once the 101 is there.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

@@ -52,7 +52,7 @@ pub fn run(target: &Target, broadcast: &Broadcast) -> Result<Report> {
             Phase::Done(report) => {
                 audience.check_each_received_all()?;
                 let output = broadcast.content.deflate.then(|| audience.output(broadcast.content));
-                return Ok(Report { latency: Latency::from_nanoseconds(&latencies), output, ..report });
+                return Ok(Report { latency: Latency::from_nanoseconds(&latencies), output, ..*report });
             }
         }
     }

@@ -39,7 +39,7 @@ pub fn run(target: &Target, echo: &Echo) -> Result<Report> {
         match window.advance(now, echoes.echoed)? {
             Phase::WarmUp | Phase::Measuring => {}
             Phase::Opened => echoes.latencies.reset(),
-            Phase::Done(report) => return Ok(echoes.complete(report, echo.content)),
+            Phase::Done(report) => return Ok(echoes.complete(*report, echo.content)),
         }
     }
 }

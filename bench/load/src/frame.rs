@@ -12,7 +12,9 @@ const HEADER_BYTES_MAX: usize = 10;
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2_AND_3: u8 = 0x30;
-const CLOSE: u8 = 0x8;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xa;
 
 /// What the payload of a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,16 @@ impl Kind {
 
 /// One masked, unfragmented frame, as a client sends it (RFC 6455, section 5.2).
 pub(crate) fn masked(kind: Kind, compressed: bool, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![FIN | if compressed { RSV1 } else { 0 } | kind.opcode()];
+    masked_frame(FIN | if compressed { RSV1 } else { 0 } | kind.opcode(), payload)
+}
+
+/// One masked Pong, as a client sends it (RFC 6455, section 5.5.3).
+pub(crate) fn masked_pong(payload: &[u8]) -> Vec<u8> {
+    masked_frame(FIN | PONG, payload)
+}
+
+fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
     match payload.len() {
         length @ 0..=125 => frame.push(0x80 | length as u8),
         length @ 126..=0xffff => {

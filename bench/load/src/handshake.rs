@@ -17,10 +17,14 @@ pub(crate) const HEAD_BYTES_MAX: usize = 4096;
 
 /// The request, with an offer of permessage-deflate if wanted.
 pub(crate) fn request(path: &str, server: SocketAddrV4, deflate: bool) -> Vec<u8> {
-    let offer = if deflate { DEFLATE_OFFER } else { "" };
+    request_with(path, server, if deflate { DEFLATE_OFFER } else { "" })
+}
+
+/// The request with more fields, each ended by CRLF.
+pub(crate) fn request_with(path: &str, server: SocketAddrV4, fields: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{fields}\r\n"
     )
     .into_bytes()
 }

@@ -46,7 +46,7 @@ pub fn run(target: &Target, handshakes: &Handshakes) -> Result<Report> {
         match window.advance(Instant::now(), completed)? {
             Phase::WarmUp | Phase::Measuring => {}
             Phase::Opened => latencies.reset(),
-            Phase::Done(report) => return Ok(Report { latency: Latency::from_nanoseconds(&latencies), ..report }),
+            Phase::Done(report) => return Ok(Report { latency: Latency::from_nanoseconds(&latencies), ..*report }),
         }
     }
 }

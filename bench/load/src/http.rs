@@ -36,7 +36,7 @@ pub fn run(target: &Target, http: &Http) -> Result<Report> {
             Phase::WarmUp | Phase::Measuring => {}
             Phase::Opened => askers.latencies.reset(),
             Phase::Done(report) => {
-                return Ok(Report { latency: Latency::from_nanoseconds(&askers.latencies), ..report });
+                return Ok(Report { latency: Latency::from_nanoseconds(&askers.latencies), ..*report });
             }
         }
     }

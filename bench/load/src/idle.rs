@@ -56,16 +56,16 @@ fn measure<C>(
 ) -> Result<Report> {
     let mut warm_up = open(WARM_UP_CONNECTIONS)?;
     exchange(&mut warm_up)?;
-    let before_bytes = settled_bytes(target.process)?;
+    let before_bytes = settled_bytes(&[target.process])?;
 
     let mut connections = open(count)?;
-    let opened_bytes = settled_bytes(target.process)?;
+    let opened_bytes = settled_bytes(&[target.process])?;
     let mut window = Window::open_now(target.process)?;
     sleep(target.window);
     let report = window.close(Instant::now(), count as u64)?;
 
     exchange(&mut connections)?;
-    let used_bytes = settled_bytes(target.process)?;
+    let used_bytes = settled_bytes(&[target.process])?;
     let memory = Memory { before_bytes, opened_bytes, used_bytes, connections: count as u64 };
     Ok(Report { memory: Some(memory), ..report })
 }
@@ -88,12 +88,13 @@ fn exchange(frame: &[u8], connections: &mut [Connection]) -> Result<()> {
 }
 
 /// The resident memory, once it no longer moves.
-pub(crate) fn settled_bytes(server: Process) -> Result<u64> {
-    let mut last = server.resident_bytes()?;
+pub(crate) fn settled_bytes(servers: &[Process]) -> Result<u64> {
+    let resident_bytes = || servers.iter().map(|server| server.resident_bytes()).sum::<Result<u64>>();
+    let mut last = resident_bytes()?;
     let mut alike = 0;
     for _ in 0..SAMPLES_MAX {
         sleep(SAMPLE_EVERY);
-        let now = server.resident_bytes()?;
+        let now = resident_bytes()?;
         alike = if now == last { alike + 1 } else { 0 };
         last = now;
         if alike == SAMPLES_ALIKE {

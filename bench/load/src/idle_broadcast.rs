@@ -20,9 +20,9 @@ const DUPLICATES_WITHIN: Duration = Duration::from_millis(500);
 pub fn run(target: &Target, broadcast: &Broadcast) -> Result<Report> {
     // Closed again, so that the audience is all there is.
     drop(opening::open_many(target, &broadcast.path, WARM_UP_CONNECTIONS, broadcast.content.deflate)?);
-    let before_bytes = settled_bytes(target.process)?;
+    let before_bytes = settled_bytes(&[target.process])?;
     let mut audience = Audience::open(target, broadcast)?;
-    let opened_bytes = settled_bytes(target.process)?;
+    let opened_bytes = settled_bytes(&[target.process])?;
 
     let mut window = Window::open_now(target.process)?;
     let published = Instant::now();
@@ -33,7 +33,7 @@ pub fn run(target: &Target, broadcast: &Broadcast) -> Result<Report> {
     audience.check_each_received_all()?;
     let report = window.close(Instant::now(), audience.delivered())?;
 
-    let used_bytes = settled_bytes(target.process)?;
+    let used_bytes = settled_bytes(&[target.process])?;
     let memory = Memory { before_bytes, opened_bytes, used_bytes, connections: broadcast.receivers as u64 };
     let microseconds = last_delivery.as_secs_f64() * 1e6;
     let latency = Latency { p50_us: microseconds, p99_us: microseconds, p999_us: microseconds };

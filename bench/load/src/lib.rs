@@ -8,6 +8,7 @@
 //! The public interface is [`Target`], [`Content`], one module for each workload, and [`Report`].
 
 pub mod broadcast;
+pub mod cluster;
 pub mod echo;
 pub mod handshakes;
 pub mod http;
@@ -36,5 +37,5 @@ mod window;
 pub use content::Content;
 pub use descriptors::raise_descriptor_limit;
 pub use process::Process;
-pub use report::{Latency, Memory, Output, Pace, Report};
+pub use report::{Deliveries, Latency, Memory, Output, Pace, Report};
 pub use target::Target;

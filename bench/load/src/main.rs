@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use load::broadcast::{self, Broadcast};
+use load::cluster::recovery::{self, Recovery};
+use load::cluster::traffic::{self, Traffic};
+use load::cluster::{self, Nodes, Protocol};
 use load::echo::{self, Echo};
 use load::handshakes::{self, Handshakes};
 use load::http::{self, Http};
@@ -101,6 +104,27 @@ enum Workload {
         #[arg(long, default_value_t = 1000)]
         connections: usize,
     },
+    /// A room over two nodes, messages at a fixed rate.
+    Cluster {
+        #[command(flatten)]
+        cluster: ClusterOptions,
+        /// Messages in a second.
+        #[arg(long, default_value_t = 50.0)]
+        per_second: f64,
+        /// Bytes of payload.
+        #[arg(long, default_value_t = 256)]
+        size: usize,
+    },
+    /// Idle clients of a room over two nodes and what each costs in memory.
+    ClusterIdle(ClusterOptions),
+    /// The first node is killed; its clients come back on the second with where they were.
+    ClusterRecovery {
+        #[command(flatten)]
+        cluster: ClusterOptions,
+        /// Messages in a second, before and after.
+        #[arg(long, default_value_t = 10.0)]
+        per_second: f64,
+    },
     /// Plain HTTP requests on connections that stay open.
     Http {
         #[arg(long, default_value = "/")]
@@ -136,6 +160,32 @@ struct Audience {
     message: Message<256>,
 }
 
+#[derive(Args)]
+struct ClusterOptions {
+    /// Where the second node listens.
+    #[arg(long)]
+    second: SocketAddrV4,
+    /// The second node's process.
+    #[arg(long)]
+    second_pid: u32,
+    /// The broker's process.
+    #[arg(long)]
+    broker_pid: u32,
+    /// What the server speaks.
+    #[arg(long, value_enum, default_value_t = Protocol::Plain)]
+    protocol: Protocol,
+    /// Clients on both nodes together; with a recovery, of the first.
+    #[arg(long, default_value_t = 1000)]
+    clients: usize,
+}
+
+impl ClusterOptions {
+    fn nodes(&self, first: &Target) -> Nodes {
+        let second = Target { address: self.second, process: Process::new(self.second_pid), ..first.clone() };
+        Nodes { nodes: [first.clone(), second], broker: Process::new(self.broker_pid) }
+    }
+}
+
 fn main() -> Result<()> {
     let Options { server, workload } = Options::parse();
     ensure!(server.warm_up + server.seconds <= SECONDS_MAX, "warm-up and window take at most {SECONDS_MAX} s together");
@@ -161,6 +211,18 @@ fn run(target: &Target, workload: Workload) -> Result<Report> {
         Workload::IdleBroadcast(audience) => idle_broadcast::run(target, &audience.into()),
         Workload::Handshakes { path, in_flight } => handshakes::run(target, &Handshakes { path, in_flight }),
         Workload::Storm { path, connections } => storm::run(target, &Storm { path, connections }),
+        Workload::Cluster { cluster, per_second, size } => {
+            let traffic = Traffic { protocol: cluster.protocol, on_each: cluster.clients / 2, per_second, size };
+            traffic::run(&cluster.nodes(target), &traffic)
+        }
+        Workload::ClusterIdle(cluster) => {
+            let idle = cluster::idle::Idle { protocol: cluster.protocol, on_each: cluster.clients / 2 };
+            cluster::idle::run(&cluster.nodes(target), &idle)
+        }
+        Workload::ClusterRecovery { cluster, per_second } => {
+            let recovery = Recovery { clients: cluster.clients, per_second };
+            recovery::run(&cluster.nodes(target), &recovery)
+        }
         Workload::Http { path, connections } => http::run(target, &Http { path, connections }),
     }
 }

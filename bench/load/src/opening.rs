@@ -37,7 +37,8 @@ pub(crate) fn open_blocking(target: &Target, path: &str, deflate: bool) -> Resul
     shake_hands(target, path, 0, deflate)
 }
 
-fn shake_hands(target: &Target, path: &str, index: usize, deflate: bool) -> Result<(OwnedFd, Vec<u8>)> {
+/// The same for the `index`th connection of a run.
+pub(crate) fn shake_hands(target: &Target, path: &str, index: usize, deflate: bool) -> Result<(OwnedFd, Vec<u8>)> {
     let socket = connect_from(source(index), target.address)?;
     write_all(&socket, &handshake::request(path, target.address, deflate))?;
     let mut received = Vec::new();

@@ -22,6 +22,11 @@ impl Process {
         Self::new(std::process::id())
     }
 
+    /// Its id.
+    pub fn pid(self) -> u32 {
+        self.pid
+    }
+
     /// Nanoseconds that all threads of the process tree have spent on a core.
     ///
     /// `schedstat` counts in nanoseconds, where `stat` counts in ticks of 10 ms.

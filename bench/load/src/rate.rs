@@ -51,7 +51,7 @@ pub fn run(target: &Target, rate: &Rate) -> Result<Report> {
             Phase::Opened => schedule.begin_measuring(now),
             Phase::Done(report) => {
                 schedule.drain()?;
-                return Ok(schedule.complete(report, rate));
+                return Ok(schedule.complete(*report, rate));
             }
         }
     }

@@ -39,6 +39,12 @@ pub struct Report {
     /// The schedule, where messages are sent at a fixed rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pace: Option<Pace>,
+    /// CPU time of the broker between two nodes, which is not in the servers'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker_cpu_ns: Option<u64>,
+    /// What became of the messages to a room over two nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deliveries: Option<Deliveries>,
     /// For each reconnect storm, the milliseconds until all were back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recoveries_ms: Vec<f64>,
@@ -132,6 +138,36 @@ impl Memory {
 
     fn per_connection(&self, after: u64) -> f64 {
         (after as f64 - self.before_bytes as f64) / self.connections.max(1) as f64
+    }
+}
+
+/// Whether every client of a room got every message once and in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// Messages by clients.
+    pub expected: u64,
+    /// Those that had not arrived seconds after the end.
+    pub lost: u64,
+    /// Those that arrived again.
+    pub duplicated: u64,
+    /// Those that arrived behind a later one.
+    pub out_of_order: u64,
+}
+
+impl Deliveries {
+    /// What happened to all clients together.
+    pub(crate) fn sum(deliveries: impl Iterator<Item = Self>) -> Self {
+        deliveries.fold(Self::default(), |sum, one| Self {
+            expected: sum.expected + one.expected,
+            lost: sum.lost + one.lost,
+            duplicated: sum.duplicated + one.duplicated,
+            out_of_order: sum.out_of_order + one.out_of_order,
+        })
+    }
+
+    /// Everything once and in order.
+    pub fn is_exact(&self) -> bool {
+        (self.lost, self.duplicated, self.out_of_order) == (0, 0, 0)
     }
 }
 

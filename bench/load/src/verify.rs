@@ -38,7 +38,7 @@ fn look_at(target: &Target, content: Content, header: Header, payload: Vec<u8>) 
 }
 
 /// One frame.
-fn receive(socket: &OwnedFd, received: &mut Vec<u8>) -> Result<(Header, Vec<u8>)> {
+pub(crate) fn receive(socket: &OwnedFd, received: &mut Vec<u8>) -> Result<(Header, Vec<u8>)> {
     while received.len() < 2 || received.len() < Header::length(received) {
         opening::read_more(socket, received)?;
     }
