@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: brokers test-brokers test-clients help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
-	test-bench conformance soak bench bench-all bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
+	test-bench conformance soak bench bench-all bench-cluster bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -82,6 +82,9 @@ bench: | has-cargo has-python ## Measure beside uWebSockets, fastwebsockets, axu
 
 bench-all: | has-cargo has-python ## Measure everything: hours; goes on where it was interrupted (FRESH=--fresh: not)
 	cd bench && $(CARGO) run --release -p runner -- suite all $(FRESH)
+
+bench-cluster: brokers | has-cargo has-python ## Measure two nodes and Redis beside Socket.IO and Channels (FRESH=--fresh: from the start)
+	cd bench && $(CARGO) run --release -p runner -- suite cluster $(FRESH)
 
 bench-report: | has-cargo ## Write BENCHMARKS.md and its charts from what bench-all measured (SUITE=quick: bench)
 	cd bench && $(CARGO) run --release -p runner -- report $(SUITE)

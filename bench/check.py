@@ -11,6 +11,7 @@ It needs Python 3.11 and nothing else: the client is raw_client.py, so that no p
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -20,10 +21,11 @@ import tempfile
 import time
 import tomllib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from raw_client import BINARY, TEXT, Client, Message
+from room_client import RoomClient
 
 FOLDER = Path(__file__).resolve().parent
 TARGET = FOLDER / os.environ.get("CARGO_TARGET_DIR", "target")
@@ -32,6 +34,8 @@ START_SECONDS_MAX = 20
 PATIENCE_SECONDS = 0.2
 CLIENTS = 5
 MESSAGES = 40
+#: Until a room has all of its members on all nodes.
+JOINED_SECONDS = 1.0
 
 Address = tuple[str, int]
 
@@ -117,7 +121,22 @@ def text(number: int) -> Message:
     return Message(TEXT, ('{"number": %d, "word": "größer"}, ' % number * 60).encode())
 
 
-def nothing_more(clients: list[Client]) -> None:
+def shares_a_room(first: Address, second: Address, protocol: str) -> None:
+    clients = [RoomClient(address, "/room", protocol) for address in (first, second) for _ in range(CLIENTS)]
+    publisher = RoomClient(first, "/publish", protocol)
+    # There is no answer that says who has joined.
+    time.sleep(JOINED_SECONDS)
+    sent = [f"{number:03}" + "x" * 253 for number in range(MESSAGES)]
+    for message in sent:
+        publisher.publish(message)
+        # Not all keep the order of what comes at once.
+        time.sleep(0.02)
+    for client in clients:
+        require([client.hear() for _ in sent] == sent, "a client gets another row of messages")
+    nothing_more(clients)
+
+
+def nothing_more(clients: list[Client] | list[RoomClient]) -> None:
     time.sleep(PATIENCE_SECONDS)
     for client in clients:
         require(not client.has_more(), "something comes a second time")
@@ -137,14 +156,17 @@ CHECKS: list[tuple[str, str, Callable[[Address], None]]] = [
 
 
 def offers(peer: dict, family: str) -> bool:
-    if family in ("http", "tls"):
+    if "only" in peer:
+        return family in peer["only"]
+    if family in ("http", "tls", "cluster"):
         return family in peer.get("also", [])
     missing = peer.get("without", [])
     return not any(part in missing for part in [family, *family.split("-")])
 
 
-def words(line: str, address: str = "") -> list[str]:
-    return line.replace("{target}", str(TARGET)).replace("{address}", address).split()
+def words(line: str, address: str = "", broker: str = "") -> list[str]:
+    line = line.replace("{target}", str(TARGET)).replace("{address}", address).replace("{broker}", broker)
+    return line.split()
 
 
 def build(peer: dict) -> str | None:
@@ -157,17 +179,24 @@ def build(peer: dict) -> str | None:
     return "does not build: " + (done.stderr.strip().splitlines() or ["without a word"])[-1]
 
 
-def start(peer: dict, log) -> tuple[subprocess.Popen, Address]:
+def free_address() -> Address:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = free.getsockname()
-    command = words(peer["run"], "%s:%d" % address)
+        return free.getsockname()
+
+
+def start(peer: dict, log, broker: str = "") -> tuple[subprocess.Popen, Address]:
+    address = free_address()
+    return start_command(words(peer["run"], "%s:%d" % address, broker), address, log), address
+
+
+def start_command(command: list[str], address: Address, log) -> subprocess.Popen:
     server = subprocess.Popen(command, cwd=FOLDER, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     end = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < end and server.poll() is None:
         try:
             socket.create_connection(address).close()
-            return server, address
+            return server
         except OSError:
             time.sleep(0.05)
     stop(server)
@@ -187,6 +216,7 @@ def stop(server: subprocess.Popen) -> None:
 def check(peer: dict) -> list[str]:
     """One word for each column."""
     outcomes = []
+    cluster = check_cluster(peer) if offers(peer, "cluster") else "–"
     for name, family, ask in CHECKS:
         if not offers(peer, family):
             outcomes.append("–")
@@ -205,7 +235,33 @@ def check(peer: dict) -> list[str]:
                     print(name, log.read().decode(errors="replace")[-3000:], file=sys.stderr)
             finally:
                 stop(server)
-    return outcomes
+    return [*outcomes, cluster]
+
+
+def check_cluster(peer: dict) -> str:
+    """Two nodes and a broker."""
+    try:
+        with nodes(peer) as (first, second):
+            shares_a_room(first, second, peer.get("protocol", "plain"))
+        return "ok"
+    except (Wrong, OSError, EOFError, ValueError) as error:
+        return f"WRONG: {type(error).__name__}: {error}"
+
+
+@contextlib.contextmanager
+def nodes(peer: dict) -> Iterator[tuple[Address, Address]]:
+    folder = subprocess.run([FOLDER / "../scripts/brokers"], check=True, capture_output=True, text=True).stdout.strip()
+    address = free_address()
+    command = [f"{folder}/redis-server", "--bind", "127.0.0.1", "--port", str(address[1]), "--save", ""]
+    with contextlib.ExitStack() as running:
+        log = running.enter_context(tempfile.TemporaryFile())
+        running.callback(stop, start_command(command, address, log))
+        addresses = []
+        for _ in range(2):
+            server, node = start(peer, log, "redis://%s:%d" % address)
+            running.callback(stop, server)
+            addresses.append(node)
+        yield addresses[0], addresses[1]
 
 
 def main() -> int:
@@ -217,8 +273,8 @@ def main() -> int:
     unknown = set(options.peers) - table.keys()
     if unknown:
         parser.error(f"no peer {', '.join(sorted(unknown))}")
-    print("| server |", " | ".join(name for name, _, _ in CHECKS), "|")
-    print("|---|" + "---|" * len(CHECKS))
+    print("| server |", " | ".join(name for name, _, _ in CHECKS), "| cluster |")
+    print("|---|" + "---|" * (len(CHECKS) + 1))
     wrong = 0
     for name in options.peers or table:
         fault = None if options.no_build else build(table[name])

@@ -31,6 +31,12 @@ impl Cores {
         if shards > 1 { vec![self.server, self.load] } else { vec![self.server] }
     }
 
+    /// Where two nodes, their broker and the load are, all on both cores: none of them sleeps while it has work,
+    /// and none has a core of its own.
+    pub(crate) fn shared(self) -> Vec<usize> {
+        vec![self.server, self.load]
+    }
+
     /// The cores of the load against that server.
     pub(crate) fn load(self, shards: usize) -> Vec<usize> {
         if shards > 1 { self.server(shards) } else { vec![self.load] }

@@ -12,7 +12,9 @@ impl Workload {
             Self::Broadcast { .. } | Self::Publish { .. } | Self::Burst { .. } | Self::BroadcastDeflate { .. } => {
                 "ns of CPU/delivery"
             }
-            Self::Idle { .. } | Self::IdleBroadcast { .. } => "bytes/connection",
+            Self::Cluster { .. } => "ns of CPU/delivery",
+            Self::Idle { .. } | Self::IdleBroadcast { .. } | Self::ClusterIdle { .. } => "bytes/connection",
+            Self::ClusterRecovery { .. } => "ms until all have everything",
             Self::Latency { .. } => "µs at p99",
             Self::Handshakes | Self::Storm { .. } => "ns of CPU/handshake",
             Self::Http => "ns of CPU/request",
@@ -22,7 +24,10 @@ impl Workload {
     /// The figure that servers are compared by; none if the server did not do the work.
     pub(crate) fn figure(&self, report: &Report) -> Option<f64> {
         match self {
-            Self::Idle { .. } | Self::IdleBroadcast { .. } => Some(report.memory.as_ref()?.bytes_per_used()),
+            Self::Idle { .. } | Self::IdleBroadcast { .. } | Self::ClusterIdle { .. } => {
+                Some(report.memory.as_ref()?.bytes_per_used())
+            }
+            Self::ClusterRecovery { .. } => report.recoveries_ms.iter().copied().max_by(f64::total_cmp),
             Self::Latency { .. } => report.kept_up().then_some(report.latency.as_ref()?.p99_us),
             _ => (report.units > 0).then(|| report.cpu_ns_per_unit()),
         }

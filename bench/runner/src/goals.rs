@@ -35,6 +35,11 @@ struct Goal {
     max: Option<f64>,
     /// The most that the figure itself may be.
     max_figure: Option<f64>,
+    /// The most that the 99th percentile of the latency may be, in milliseconds.
+    max_p99_ms: Option<f64>,
+    /// Every message reached every client once and in order.
+    #[serde(default)]
+    exact: bool,
     /// The most bytes of output, compared with zlib at level 6.
     max_output: Option<f64>,
 }
@@ -120,6 +125,15 @@ impl Goal {
             let goal = format!("{workload}: {peer} at most {max} {}", workload.unit());
             verdicts.push(at_most(goal, summary, max, |figure| format!("{figure:.0}")));
         }
+        if let Some(max) = self.max_p99_ms {
+            let p99 = |report: &Report| Some(report.latency.as_ref()?.p99_us / 1e3);
+            let goal = format!("{workload}: the latency of {peer} at most {max} ms at p99");
+            let p99 = measured.and_then(|measured| every_round(measured, peer, p99));
+            verdicts.push(at_most(goal, p99, max, |figure| format!("{figure:.1}")));
+        }
+        if self.exact {
+            verdicts.push(exact(workload, peer, measured.and_then(|measured| measured.entry(peer))));
+        }
         if let Some(max) = self.max_output {
             let ratio = |report: &Report| Some(report.output.as_ref()?.ratio());
             let output = measured.and_then(|measured| every_round(measured, peer, ratio));
@@ -173,6 +187,26 @@ impl GrowthGoal {
         let ratio = last.median / first.median;
         let figures = format!("{ratio:.2} ({:.0} at {least}, {:.0} at {most})", first.median, last.median);
         Verdict { goal, figures, standing: if ratio <= max { Standing::Met } else { Standing::Missed } }
+    }
+}
+
+/// Nothing lost, twice, or out of order in any round.
+fn exact(workload: &Workload, peer: &str, entry: Option<&Entry>) -> Verdict {
+    let all: Vec<_> =
+        entry.into_iter().flat_map(|entry| entry.reports.values()).filter_map(|report| report.deliveries).collect();
+    let sum = |count: fn(&load::Deliveries) -> u64| all.iter().map(count).sum::<u64>();
+    let figures = format!(
+        "{} lost, {} twice, {} out of order of {}",
+        sum(|one| one.lost),
+        sum(|one| one.duplicated),
+        sum(|one| one.out_of_order),
+        sum(|one| one.expected)
+    );
+    let goal = format!("{workload}: {peer} delivers each message once and in order");
+    match (all.is_empty(), all.iter().all(load::Deliveries::is_exact)) {
+        (true, _) => Verdict { goal, figures: String::new(), standing: Standing::NotMeasured },
+        (false, true) => Verdict { goal, figures, standing: Standing::Met },
+        (false, false) => Verdict { goal, figures, standing: Standing::Missed },
     }
 }
 
@@ -243,6 +277,22 @@ mod tests {
         let goal = "[[goal]]\nworkload = \"handshakes\"\npeer = \"nexios\"\nmax_figure = 90\n\
                     [[goal]]\nworkload = \"handshakes\"\npeer = \"nexios\"\nmax_figure = 79";
         assert_eq!(standings(goal, handshakes()), [Standing::Met, Standing::Missed]);
+    }
+
+    #[test]
+    fn one_message_too_few_in_one_round_misses_exactness() {
+        let goal = "[[goal]]\nworkload = \"cluster-50\"\npeer = \"nexios-cluster\"\nexact = true\nmax_p99_ms = 12";
+        let with = |lost: u64| {
+            let mut entry = entry("nexios-cluster", "Rust", &[100, 100]);
+            for (report, lost) in entry.reports.values_mut().zip([0, lost]) {
+                report.deliveries = Some(load::Deliveries { expected: 10, lost, ..Default::default() });
+                report.latency = Some(load::Latency { p50_us: 1.0, p99_us: 11_000.0, p999_us: 99_000.0 });
+            }
+            vec![measured("cluster-50", vec![entry])]
+        };
+        assert_eq!(standings(goal, with(0)), [Standing::Met, Standing::Met]);
+        assert_eq!(standings(goal, with(1)), [Standing::Met, Standing::Missed]);
+        assert_eq!(standings(goal, Vec::new()), [Standing::NotMeasured, Standing::NotMeasured]);
     }
 
     #[test]

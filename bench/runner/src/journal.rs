@@ -44,7 +44,7 @@ pub(crate) struct Run {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
-    Report(Report),
+    Report(Box<Report>),
     Failure(String),
 }
 
@@ -179,7 +179,7 @@ mod tests {
         let mut journal = Journal::open(file.clone()).unwrap();
         journal.clear().unwrap();
         journal.begin(session(1.0)).unwrap();
-        journal.add(run(1, Outcome::Report(Report { units: 7, ..Report::default() }))).unwrap();
+        journal.add(run(1, Outcome::Report(Box::new(Report { units: 7, ..Report::default() })))).unwrap();
         journal.add(run(2, Outcome::Failure("gone".to_owned()))).unwrap();
         // The third is cut off in the middle.
         OpenOptions::new().append(true).open(&file).unwrap().write_all(b"{\"kind\":\"run\",\"wor").unwrap();
@@ -190,7 +190,7 @@ mod tests {
             HashSet::from([(&Workload::Handshakes, "ours", 1)]),
             "what failed is tried again"
         );
-        journal.add(run(2, Outcome::Report(Report::default()))).unwrap();
+        journal.add(run(2, Outcome::Report(Box::default()))).unwrap();
         assert_eq!(Journal::open(file.clone()).unwrap().measured().len(), 2);
         fs::remove_file(file).unwrap();
     }

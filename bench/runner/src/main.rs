@@ -1,6 +1,8 @@
 //! `runner`: every chosen workload against every chosen server, round by round.
 
+mod broker;
 mod chart;
+mod cluster;
 mod cores;
 mod figure;
 mod goals;
@@ -30,7 +32,7 @@ use crate::cores::Cores;
 use crate::goals::Goals;
 use crate::journal::{Journal, Session};
 use crate::peers::Built;
-use crate::report::Places;
+use crate::report::{CLUSTER, Journals, Places};
 use crate::rounds::Plan;
 use crate::suite::Suite;
 use crate::workload::Workload;
@@ -40,7 +42,7 @@ use crate::workload::Workload;
 enum Command {
     /// Measures a suite of suites.toml; goes on where an earlier call was interrupted.
     Suite {
-        /// quick or all.
+        /// quick, all or cluster.
         name: String,
         /// Forget what was measured before.
         #[arg(long)]
@@ -52,7 +54,7 @@ enum Command {
     Run(Choice),
     /// Writes BENCHMARKS.md and its charts from a suite that was measured.
     Report {
-        /// quick or all.
+        /// quick, all or cluster; what was measured of clusters stands beside the first two.
         #[arg(default_value = "all")]
         name: String,
         /// Another place for the page; charts and runs go beside it.
@@ -144,6 +146,9 @@ fn measure(suite: Suite, journal: &mut Journal, pinning: &Pinning) -> Result<()>
         true => chosen.into_iter().map(|peer| Built { peer, failure: None }).collect(),
         false => peers::build_all(&folder(), chosen),
     };
+    if suite.is_clustered() {
+        broker::build(&folder())?;
+    }
     journal.begin(session(&suite, &built)?)?;
     Plan { folder: folder(), load_program, cores, suite }.run(&built, journal)?;
     report::print(journal, &Goals::read(&folder().join("goals.toml"))?);
@@ -181,7 +186,11 @@ fn write_report(name: &str, to: Option<PathBuf>) -> Result<()> {
     };
     let goals = Goals::read(&folder().join("goals.toml"))?;
     let peers = peers::read(&folder().join("peers.toml"))?;
-    report::write(&Journal::open(journal_file(name))?, name, &goals, &peers, &places)?;
+    let journals = Journals {
+        suite: Journal::open(journal_file(name))?,
+        cluster: (name != CLUSTER).then(|| Journal::open(journal_file(CLUSTER))).transpose()?,
+    };
+    report::write(&journals, name, &goals, &peers, &places)?;
     println!("{}", places.page.display());
     Ok(())
 }

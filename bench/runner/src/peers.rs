@@ -23,6 +23,12 @@ pub(crate) struct Peer {
     /// Families of workloads that most servers cannot do, and this one can.
     #[serde(default)]
     also: Vec<String>,
+    /// Families of workloads that the server does, and no others.
+    #[serde(default)]
+    only: Vec<String>,
+    /// What the nodes of a cluster speak, as the load names it.
+    #[serde(default = "plain")]
+    pub(crate) protocol: String,
     /// Threads of the server.
     #[serde(default = "one")]
     pub(crate) shards: usize,
@@ -31,7 +37,11 @@ pub(crate) struct Peer {
 }
 
 /// Families that a server has only where it says so.
-const RARE_FAMILIES: [&str; 2] = ["http", "tls"];
+const RARE_FAMILIES: [&str; 4] = ["http", "tls", "cluster", "recovery"];
+
+fn plain() -> String {
+    "plain".to_owned()
+}
 
 fn one() -> usize {
     1
@@ -39,6 +49,9 @@ fn one() -> usize {
 
 impl Peer {
     pub(crate) fn offers(&self, family: &str) -> bool {
+        if !self.only.is_empty() {
+            return self.only.iter().any(|offered| offered == family);
+        }
         let lacks = |family: &str| self.without.iter().any(|missing| missing == family);
         match family {
             "broadcast-deflate" => !lacks(family) && !lacks("broadcast") && !lacks("deflate"),
@@ -48,8 +61,8 @@ impl Peer {
     }
 
     /// The program and its arguments.
-    pub(crate) fn command(&self, folder: &Path, address: &str) -> Result<Command> {
-        let run = self.run.replace("{address}", address);
+    pub(crate) fn command(&self, folder: &Path, address: &str, broker: &str) -> Result<Command> {
+        let run = self.run.replace("{address}", address).replace("{broker}", broker);
         command(folder, &run)
     }
 
@@ -156,6 +169,17 @@ mod tests {
         let offered = |family| peers[0].offers(family);
         assert!(offered("echo") && offered("broadcast") && offered("http"));
         assert!(!offered("deflate") && !offered("broadcast-deflate") && !offered("tls"));
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_does_nothing_else_and_is_told_its_broker() {
+        let peers = parse("a = { language = \"C\", run = \"a {address} {broker}\", only = [\"cluster\"] }").unwrap();
+        let offered = |family| peers[0].offers(family);
+        assert!(offered("cluster"));
+        assert!(!offered("echo") && !offered("http") && !offered("recovery"));
+        let command = peers[0].command(Path::new("."), "127.0.0.1:1", "redis://127.0.0.1:2").unwrap();
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["127.0.0.1:1", "redis://127.0.0.1:2"]);
+        assert_eq!(peers[0].protocol, "plain");
     }
 
     #[test]

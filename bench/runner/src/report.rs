@@ -11,7 +11,7 @@ use crate::chart;
 use crate::goals::{Goals, Standing, Verdict};
 use crate::journal::{Journal, Session};
 use crate::peers::Peer;
-use crate::results::Results;
+use crate::results::{Measured, Results};
 use crate::table;
 use crate::workload::Growth;
 
@@ -27,22 +27,38 @@ pub(crate) struct Places {
     pub(crate) link: String,
 }
 
+/// The suite of clusters, which has a section of its own beside any other.
+pub(crate) const CLUSTER: &str = "cluster";
+
+/// What was measured.
+pub(crate) struct Journals {
+    pub(crate) suite: Journal,
+    /// That of [`CLUSTER`], where it is not the suite itself.
+    pub(crate) cluster: Option<Journal>,
+}
+
 /// Writes everything; `suite` is what was measured.
-pub(crate) fn write(journal: &Journal, suite: &str, goals: &Goals, peers: &[Peer], places: &Places) -> Result<()> {
-    let results = Results::of(journal);
-    ensure!(!results.measured.is_empty(), "nothing was measured yet: {} is empty", journal.file().display());
+pub(crate) fn write(journals: &Journals, suite: &str, goals: &Goals, peers: &[Peer], places: &Places) -> Result<()> {
+    let mut results = Results::of(&journals.suite);
+    ensure!(!results.measured.is_empty(), "nothing was measured yet: {} is empty", journals.suite.file().display());
+    if let Some(cluster) = &journals.cluster {
+        results.extend(Results::of(cluster));
+    }
     fs::create_dir_all(&places.folder)?;
     let verdicts = goals.verdicts(&results);
-    let page = Page { suite, results: &results, verdicts: &verdicts, peers, places };
+    let cluster = journals.cluster.as_ref().and_then(|cluster| cluster.sessions.last());
+    let page = Page { suite, results: &results, cluster, verdicts: &verdicts, peers, places };
     fs::write(&places.page, page.text()?)?;
-    fs::write(places.folder.join("runs.json"), runs(journal)?)?;
+    fs::write(places.folder.join("runs.json"), runs(journals)?)?;
     Ok(())
 }
 
 /// Every run as one JSON value, each on a line of its own.
-fn runs(journal: &Journal) -> Result<String> {
-    let sessions = serde_json::to_string(&journal.sessions)?;
-    let runs: Vec<String> = journal.runs.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+fn runs(journals: &Journals) -> Result<String> {
+    let both = || [&journals.suite].into_iter().chain(&journals.cluster);
+    let sessions = serde_json::to_string(&both().flat_map(|journal| &journal.sessions).collect::<Vec<_>>())?;
+    let runs = both().flat_map(|journal| &journal.runs).map(serde_json::to_string);
+    let runs: Vec<String> = runs.collect::<Result<_, _>>()?;
     Ok(format!("{{\"sessions\": {sessions},\n\"runs\": [\n{}\n]}}\n", runs.join(",\n")))
 }
 
@@ -66,13 +82,14 @@ pub(crate) fn print(journal: &Journal, goals: &Goals) {
     if !measured.is_empty() {
         println!("{}", table::of_goals(&measured));
     }
-    println!("{}", noise(&results));
+    println!("{}", noise(&results.measured));
 }
 
 /// What measures a suite, and what writes the page from it.
 fn commands(suite: &str) -> &'static str {
     match suite {
         "quick" => "make bench\nSUITE=quick make bench-report",
+        CLUSTER => "make bench-cluster\nSUITE=cluster make bench-report",
         _ => "make bench-all      # a second call goes on where the first was interrupted\nmake bench-report",
     }
 }
@@ -80,6 +97,8 @@ fn commands(suite: &str) -> &'static str {
 struct Page<'a> {
     suite: &'a str,
     results: &'a Results,
+    /// The last call of the suite of clusters, where that is another suite than this.
+    cluster: Option<&'a Session>,
     verdicts: &'a [Verdict],
     peers: &'a [Peer],
     places: &'a Places,
@@ -98,6 +117,7 @@ impl Page<'_> {
         self.workloads(&mut text)?;
         self.growth(&mut text)?;
         self.shards(&mut text);
+        self.clusters(&mut text)?;
         self.not_measured(&mut text, last);
         Ok(text)
     }
@@ -116,8 +136,9 @@ impl Page<'_> {
 
     fn conditions(&self, text: &mut String, last: &Session) {
         let machine = &last.machine;
-        let rounds = self.results.measured.iter().flat_map(|measured| &measured.entries);
-        let rounds = rounds.map(|entry| entry.reports.len()).max().unwrap_or(0);
+        // The suite's own, without those of the clusters beside it.
+        let own = || self.results.measured.iter().filter(|one| self.suite == CLUSTER || !one.workload.is_clustered());
+        let rounds = rounds(own());
         let mut revisions: Vec<&str> = self.results.sessions.iter().map(|session| session.revision.as_str()).collect();
         revisions.dedup();
         let _ = write!(
@@ -138,7 +159,7 @@ impl Page<'_> {
             revisions.join(", then "),
             last.seconds,
             last.warm_up,
-            noise(self.results),
+            noise(own()),
             commands(self.suite)
         );
     }
@@ -147,7 +168,8 @@ impl Page<'_> {
         text.push_str(
             "## Servers\n\n| server | language | what it consists of | how it is started |\n|---|---|---|---|\n",
         );
-        for (name, version) in &last.versions {
+        let cluster = self.cluster.into_iter().flat_map(|session| &session.versions);
+        for (name, version) in last.versions.iter().chain(cluster) {
             let Some(peer) = self.peers.iter().find(|peer| peer.name == *name) else { continue };
             let _ = writeln!(text, "| {name} | {} | {version} | `{}` |", peer.language, peer.lines().1);
         }
@@ -156,11 +178,41 @@ impl Page<'_> {
 
     fn workloads(&self, text: &mut String) -> Result<()> {
         text.push_str("## Workloads\n\nLess is better. In brackets: the lowest and the highest round.\n\n");
-        for measured in self.results.measured.iter().filter(|measured| measured.workload.has_table()) {
-            let name = measured.workload.to_string();
-            let _ = write!(text, "### {name}\n\n{}.\n\n", measured.workload.description());
-            self.chart(text, &name, |file| chart::of_workload(measured, file))?;
-            let _ = writeln!(text, "{}", table::of_workload(measured));
+        for measured in self.results.clustered(false).filter(|measured| measured.workload.has_table()) {
+            self.workload(text, measured)?;
+        }
+        Ok(())
+    }
+
+    fn workload(&self, text: &mut String, measured: &Measured) -> Result<()> {
+        let name = measured.workload.to_string();
+        let _ = write!(text, "### {name}\n\n{}.\n\n", measured.workload.description());
+        self.chart(text, &name, |file| chart::of_workload(measured, file))?;
+        let _ = writeln!(text, "{}", table::of_workload(measured));
+        Ok(())
+    }
+
+    fn clusters(&self, text: &mut String) -> Result<()> {
+        if self.results.clustered(true).next().is_none() {
+            return Ok(());
+        }
+        text.push_str(
+            "## Two nodes\n\nTwo processes of one server with Redis between them. Nodes, Redis and load share both cores. \
+             The cost is that of both nodes together; *Redis* is its own for each delivery. Latency is that of clients of the \
+             other node than the publisher's, from the time at which a message was to be sent.\n\n",
+        );
+        if let Some(session) = self.cluster {
+            let rounds = rounds(self.results.clustered(true));
+            let Session { revision, seconds, warm_up, .. } = session;
+            let _ = write!(
+                text,
+                "Revision {revision}, up to {rounds} rounds, windows of {seconds} s after {warm_up} s of warm-up. {}\n\n\
+                 ```sh\nmake bench-cluster\n```\n\n",
+                noise(self.results.clustered(true))
+            );
+        }
+        for measured in self.results.clustered(true) {
+            self.workload(text, measured)?;
         }
         Ok(())
     }
@@ -187,7 +239,8 @@ impl Page<'_> {
 
     fn not_measured(&self, text: &mut String, last: &Session) {
         let _ = write!(text, "## What was not measured\n\n{}", include_str!("../not_measured.md"));
-        for (name, reason) in &last.unbuilt {
+        let cluster = self.cluster.into_iter().flat_map(|session| &session.unbuilt);
+        for (name, reason) in last.unbuilt.iter().chain(cluster) {
             let reason = reason.lines().next().unwrap_or_default();
             let _ = writeln!(text, "- {name}: it did not build ({reason}).");
         }
@@ -217,9 +270,15 @@ fn failures(results: &Results) -> BTreeMap<(&str, String), Vec<String>> {
     failures
 }
 
+/// The most that any server has done.
+fn rounds<'a>(measured: impl IntoIterator<Item = &'a Measured>) -> usize {
+    let entries = measured.into_iter().flat_map(|measured| &measured.entries);
+    entries.map(|entry| entry.reports.len()).max().unwrap_or(0)
+}
+
 /// Whether the machine was quiet.
-fn noise(results: &Results) -> String {
-    let reports = results.measured.iter().flat_map(|measured| &measured.entries);
+fn noise<'a>(measured: impl IntoIterator<Item = &'a Measured>) -> String {
+    let reports = measured.into_iter().flat_map(|measured| &measured.entries);
     let shares: Vec<f64> =
         reports.flat_map(|entry| entry.reports.values()).filter_map(load::Report::others_share).collect();
     let noisy = shares.iter().filter(|share| **share > OTHERS_QUIET).count();
@@ -250,15 +309,26 @@ mod tests {
         journal.begin(session()).unwrap();
         for (peer, ns) in [("uwebsockets", 100), ("nexios", 90)] {
             journal
-                .add(run(peer, Outcome::Report(load::Report { units: 1, server_cpu_ns: ns, ..Default::default() })))
+                .add(run(
+                    peer,
+                    Outcome::Report(Box::new(load::Report { units: 1, server_cpu_ns: ns, ..Default::default() })),
+                ))
                 .unwrap();
         }
         journal.add(run("axum", Outcome::Failure("it ended".to_owned()))).unwrap();
         let goals =
             toml::from_str("[[goal]]\nworkload = \"handshakes\"\npeer = \"nexios\"\nto = \"uwebsockets\"\nmax = 1.2")
                 .unwrap();
+        let mut cluster = Journal::open(folder.join("cluster.jsonl")).unwrap();
+        cluster
+            .begin(Session { revision: "def".to_owned(), unbuilt: Vec::new(), versions: Vec::new(), ..session() })
+            .unwrap();
+        let report = load::Report { units: 1, server_cpu_ns: 700, ..Default::default() };
+        let workload = "cluster-50".parse().unwrap();
+        cluster.add(Run { workload, ..run("nexios-cluster", Outcome::Report(Box::new(report))) }).unwrap();
+        let journals = Journals { suite: journal, cluster: Some(cluster) };
         let places = Places { page: folder.join("page.md"), folder: folder.join("charts"), link: "charts".to_owned() };
-        write(&journal, "all", &goals, &crate::peers::read(&crate::folder().join("peers.toml")).unwrap(), &places)
+        write(&journals, "all", &goals, &crate::peers::read(&crate::folder().join("peers.toml")).unwrap(), &places)
             .unwrap();
 
         let text = fs::read_to_string(&places.page).unwrap();
@@ -270,13 +340,16 @@ mod tests {
             "![handshakes](charts/handshakes.svg)",
             "- granian: it did not build (no wheel).",
             "- axum: handshakes (it ended).",
+            "## Two nodes",
+            "Revision def, up to 1 rounds",
+            "| nexios-cluster (Rust) | 700 |",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
         assert!(places.folder.join("handshakes.svg").exists());
         let runs = fs::read_to_string(places.folder.join("runs.json")).unwrap();
         let runs: serde_json::Value = serde_json::from_str(&runs).unwrap();
-        assert_eq!(runs["runs"].as_array().unwrap().len(), 3);
+        assert_eq!(runs["runs"].as_array().unwrap().len(), 4);
         fs::remove_dir_all(folder).unwrap();
     }
 

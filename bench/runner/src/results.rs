@@ -9,7 +9,7 @@ use crate::statistics::Summary;
 use crate::workload::Workload;
 
 /// The server that the others are compared with, if it was measured; else the next one.
-const REFERENCES: [&str; 2] = ["uwebsockets", "nexios"];
+const REFERENCES: [&str; 3] = ["uwebsockets", "nexios", "nexios-cluster"];
 
 /// Everything that was measured.
 pub(crate) struct Results {
@@ -45,6 +45,16 @@ impl Results {
             entry.add(run.round, &run.outcome);
         }
         Self { sessions: journal.sessions.clone(), measured }
+    }
+
+    /// Adds the workloads of another suite.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.measured.extend(other.measured);
+    }
+
+    /// The workloads that need two nodes, or the others.
+    pub(crate) fn clustered(&self, clustered: bool) -> impl Iterator<Item = &Measured> {
+        self.measured.iter().filter(move |measured| measured.workload.is_clustered() == clustered)
     }
 
     pub(crate) fn find(&self, workload: &Workload) -> Option<&Measured> {
@@ -118,7 +128,7 @@ impl Entry {
         self.reports.remove(&round);
         self.failures.remove(&round);
         match outcome {
-            Outcome::Report(report) => drop(self.reports.insert(round, report.clone())),
+            Outcome::Report(report) => drop(self.reports.insert(round, (**report).clone())),
             Outcome::Failure(failure) => drop(self.failures.insert(round, failure.clone())),
         }
     }
@@ -196,7 +206,7 @@ pub(crate) mod tests {
         let mut repeated = entry("nexios", "Rust", &[1, 2, 3]);
         repeated.add(2, &Outcome::Failure("gone".to_owned()));
         assert_eq!(repeated.reason(), "gone");
-        repeated.add(2, &Outcome::Report(Report { units: 1, server_cpu_ns: 9, ..Report::default() }));
+        repeated.add(2, &Outcome::Report(Box::new(Report { units: 1, server_cpu_ns: 9, ..Report::default() })));
         let measured = measured("handshakes", vec![repeated]);
         assert_eq!(measured.summary(&measured.entries[0]).unwrap().max, 9.0);
     }

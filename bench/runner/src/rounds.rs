@@ -8,6 +8,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use load::Report;
 
+use crate::cluster::Cluster;
 use crate::cores::Cores;
 use crate::journal::{Journal, Outcome, Run};
 use crate::load_process;
@@ -85,7 +86,7 @@ impl Plan {
         let mut failure = String::new();
         for _ in 0..ATTEMPTS {
             match self.measure(&built.peer, workload) {
-                Ok(report) => return Outcome::Report(report),
+                Ok(report) => return Outcome::Report(Box::new(report)),
                 Err(error) => failure = format!("{error:#}"),
             }
         }
@@ -94,15 +95,32 @@ impl Plan {
 
     /// A fresh server and a fresh load.
     fn measure(&self, peer: &Peer, workload: &Workload) -> Result<Report> {
+        if workload.is_clustered() {
+            return self.measure_cluster(peer, workload);
+        }
         let server = Server::start(peer, &self.folder, &self.cores.server(peer.shards))?;
-        let mut arguments = vec![
+        let mut arguments = self.arguments(&server);
+        arguments.extend(workload.arguments());
+        load_process::run(&self.load_program, &self.cores.load(peer.shards), &arguments)
+    }
+
+    /// Fresh nodes, a fresh broker and a fresh load.
+    fn measure_cluster(&self, peer: &Peer, workload: &Workload) -> Result<Report> {
+        let cores = self.cores.shared();
+        let cluster = Cluster::start(peer, &self.folder, &cores)?;
+        let mut arguments = self.arguments(cluster.first());
+        arguments.extend(workload.arguments());
+        arguments.extend(cluster.arguments(&peer.protocol));
+        load_process::run(&self.load_program, &cores, &arguments)
+    }
+
+    fn arguments(&self, server: &Server) -> Vec<String> {
+        vec![
             format!("--connect={}", server.address),
             format!("--server-pid={}", server.pid()),
             format!("--warm-up={}", self.suite.warm_up),
             format!("--seconds={}", self.suite.seconds),
-        ];
-        arguments.extend(workload.arguments());
-        load_process::run(&self.load_program, &self.cores.load(peer.shards), &arguments)
+        ]
     }
 }
 

@@ -66,6 +66,11 @@ impl Suite {
         turns
     }
 
+    /// Whether some workload needs two nodes and a broker.
+    pub(crate) fn is_clustered(&self) -> bool {
+        self.groups.iter().flat_map(|group| &group.workloads).any(Workload::is_clustered)
+    }
+
     /// All servers, each once.
     pub(crate) fn peers(&self) -> Vec<String> {
         let mut peers: Vec<String> = Vec::new();
@@ -110,7 +115,7 @@ mod tests {
     fn the_suites_of_this_folder_name_servers_and_workloads_that_exist() {
         let folder = crate::folder();
         let peers = crate::peers::read(&folder.join("peers.toml")).unwrap();
-        for name in ["quick", "all"] {
+        for name in ["quick", "all", "cluster"] {
             let suite = Suite::read(&folder.join("suites.toml"), name).unwrap();
             crate::peers::choose(peers.clone(), &suite.peers()).unwrap();
             assert!(suite.rounds >= 5, "{name}: medians of fewer rounds mean little");

@@ -11,18 +11,19 @@ use crate::statistics::Summary;
 use crate::workload::{Growth, Workload};
 
 /// What the Python servers are compared with, beside the reference of all.
-const PYTHON_REFERENCE: &str = "nexios-python";
+const PYTHON_REFERENCES: [&str; 2] = ["nexios-python", "nexios-python-cluster"];
 
 /// One workload: a line for each server, the cheapest first.
 pub(crate) fn of_workload(measured: &Measured) -> String {
     let reference = measured.reference();
-    let python = measured.entry(PYTHON_REFERENCE).filter(|entry| measured.summary(entry).is_some());
+    let mut python = PYTHON_REFERENCES.iter().filter_map(|name| measured.entry(name));
+    let python = python.find(|entry| measured.summary(entry).is_some());
     // Once is enough.
     let python = python.filter(|python| reference.is_some_and(|reference| reference.peer != python.peer));
     let named = |entry: Option<&Entry>| entry.map_or_else(|| "–".to_owned(), |entry| entry.peer.clone());
     let mut text = format!("| server | {} | min – max | to {} |", measured.workload.unit(), named(reference));
-    if python.is_some() {
-        let _ = write!(text, " Python: to {PYTHON_REFERENCE} |");
+    if let Some(python) = python {
+        let _ = write!(text, " Python: to {} |", python.peer);
     }
     text.push_str(" also |\n|---|---:|---:|---:|");
     text.push_str(if python.is_some() { "---:|---|\n" } else { "---|\n" });
@@ -81,6 +82,11 @@ fn also(workload: &Workload, entry: &Entry) -> String {
     if workload.is_timed() {
         parts.extend(entry.median(|report| Some(report.units_per_second())).map(|rate| format!("{rate:.0}/s")));
     }
+    parts.extend(deliveries(entry));
+    if workload.is_timed() {
+        let broker = entry.median(|report| Some(report.broker_cpu_ns? as f64 / report.units.max(1) as f64));
+        parts.extend(broker.map(|ns| format!("Redis {} ns", number(ns))));
+    }
     if let Some(recovery) = entry.median(|report| report.recoveries_ms.iter().copied().max_by(f64::total_cmp)) {
         parts.push(format!("all back after {recovery:.0} ms"));
     }
@@ -103,6 +109,26 @@ fn latency(entry: &Entry) -> Option<String> {
     let (p50, p99, p999) =
         (at(|latency| latency.p50_us)?, at(|latency| latency.p99_us)?, at(|latency| latency.p999_us)?);
     Some(if p50 == p999 { format!("all within {p50} µs") } else { format!("p50/p99/p99.9 {p50}/{p99}/{p999} µs") })
+}
+
+/// What went wrong with messages to a room, over all rounds, in parts of those expected.
+fn deliveries(entry: &Entry) -> Option<String> {
+    let all: Vec<_> = entry.reports.values().filter_map(|report| report.deliveries).collect();
+    let expected: u64 = all.iter().map(|one| one.expected).sum();
+    let share = |wrong: fn(&load::Deliveries) -> u64, what: &str| {
+        let count: u64 = all.iter().map(wrong).sum();
+        (count > 0).then(|| format!("**{:.2} % {what}**", 100.0 * count as f64 / expected.max(1) as f64))
+    };
+    let wrong: Vec<String> = [
+        share(|one| one.lost, "not delivered"),
+        share(|one| one.duplicated, "twice"),
+        share(|one| one.out_of_order, "out of order"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let text = if wrong.is_empty() { "all once and in order".to_owned() } else { wrong.join(", ") };
+    (expected > 0).then_some(text)
 }
 
 /// The goals, one a line.
@@ -196,6 +222,20 @@ mod tests {
         let silent = entry("axum", "Rust", &[]);
         let text = of_workload(&measured("echo-20", vec![silent, entry("nexios", "Rust", &[900])]));
         assert!(text.lines().last().unwrap().contains("| axum (Rust) | – | – | – | no rounds |"), "{text}");
+    }
+
+    #[test]
+    fn what_happened_to_deliveries_stands_in_the_row() {
+        let exact = load::Deliveries { expected: 1000, ..Default::default() };
+        let mut entries = vec![entry("nexios-cluster", "Rust", &[100]), entry("socketioxide", "Rust", &[200])];
+        for (entry, out_of_order) in entries.iter_mut().zip([0, 250]) {
+            let deliveries = load::Deliveries { out_of_order, lost: out_of_order / 10, ..exact };
+            entry.reports.values_mut().for_each(|report| report.deliveries = Some(deliveries));
+        }
+        let text = of_workload(&measured("cluster-50", entries));
+        assert!(text.contains("to nexios-cluster"), "{text}");
+        assert!(text.contains("all once and in order"), "{text}");
+        assert!(text.contains("**2.50 % not delivered**, **25.00 % out of order**"), "{text}");
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub(crate) enum Workload {
     Storm { connections: usize },
     /// Plain HTTP requests.
     Http,
+    /// 256 bytes at a fixed rate to 500 clients on each of two nodes.
+    Cluster { per_second: usize },
+    /// Memory of idle clients on two nodes, which had one message each.
+    ClusterIdle { connections: usize },
+    /// A node killed, and its clients back on the other with all that they missed.
+    ClusterRecovery { connections: usize },
 }
 
 /// Where [`Workload::Echo`] and [`Workload::Pipeline`] name no number of connections.
@@ -49,6 +55,8 @@ impl Workload {
             }
             Self::BroadcastDeflate { .. } => "broadcast-deflate",
             Self::Http => "http",
+            Self::Cluster { .. } | Self::ClusterIdle { .. } => "cluster",
+            Self::ClusterRecovery { .. } => "recovery",
         }
     }
 
@@ -81,6 +89,17 @@ impl Workload {
             Self::Handshakes => "connect, upgrade, cut; 64 at a time".to_owned(),
             Self::Storm { connections } => format!("{connections} connections cut at once, and all back at once"),
             Self::Http => "GET / of 12 B over plain HTTP/1.1, 64 connections that stay open".to_owned(),
+            Self::Cluster { per_second } => {
+                format!(
+                    "256 B to a room of 500 clients on each of two nodes, {per_second} in a second; both nodes together"
+                )
+            }
+            Self::ClusterIdle { connections } => {
+                format!("{connections} clients in a room over two nodes that had one message each and wait")
+            }
+            Self::ClusterRecovery { connections } => {
+                format!("{connections} clients of a node that is killed, back on the other with all they missed")
+            }
         }
     }
 
@@ -109,13 +128,21 @@ impl Workload {
             Self::Handshakes => "handshakes --in-flight 64".to_owned(),
             Self::Storm { connections } => format!("storm --connections {connections}"),
             Self::Http => "http --path / --connections 64".to_owned(),
+            Self::Cluster { per_second } => format!("cluster --clients 1000 --size 256 --per-second {per_second}"),
+            Self::ClusterIdle { connections } => format!("cluster-idle --clients {connections}"),
+            Self::ClusterRecovery { connections } => format!("cluster-recovery --clients {connections}"),
         };
         words.split(' ').map(str::to_owned).collect()
     }
 
     /// Whether rate and shares of the cores mean something.
     pub(crate) fn is_timed(&self) -> bool {
-        !matches!(self, Self::Idle { .. } | Self::IdleBroadcast { .. })
+        !matches!(self, Self::Idle { .. } | Self::IdleBroadcast { .. } | Self::ClusterIdle { .. })
+    }
+
+    /// Whether it needs two nodes and a broker.
+    pub(crate) fn is_clustered(&self) -> bool {
+        matches!(self, Self::Cluster { .. } | Self::ClusterIdle { .. } | Self::ClusterRecovery { .. })
     }
 
     /// The line of growth on which this workload is a point, and where on it.

@@ -11,7 +11,8 @@ use crate::workload::{ECHO_CONNECTIONS, PIPELINE_CONNECTIONS, Workload};
 /// For `--help`.
 pub(crate) const NAMES: &str = "echo-SIZE[xCONNECTIONS], pipeline-COUNT[xCONNECTIONS], deflate-SIZE, \
     latency-RATE, broadcast-CLIENTS, publish-CLIENTS, burst-COUNT, broadcast-deflate-SIZE, idle-CLIENTS, \
-    idle-tls-CLIENTS, idle-broadcast-CLIENTS, handshakes, storm-CLIENTS, http; SIZE may end in k";
+    idle-tls-CLIENTS, idle-broadcast-CLIENTS, handshakes, storm-CLIENTS, http, cluster-RATE, cluster-idle-CLIENTS, \
+    cluster-recovery-CLIENTS; SIZE may end in k";
 
 impl FromStr for Workload {
     type Err = anyhow::Error;
@@ -42,6 +43,9 @@ impl FromStr for Workload {
             "idle-tls" => Self::Idle { connections: number, tls: true },
             "idle-broadcast" => Self::IdleBroadcast { connections: number },
             "storm" => Self::Storm { connections: number },
+            "cluster" => Self::Cluster { per_second: number },
+            "cluster-idle" => Self::ClusterIdle { connections: number },
+            "cluster-recovery" => Self::ClusterRecovery { connections: number },
             _ => bail!("no workload {name}; there are {NAMES}"),
         };
         let takes_connections = matches!(workload, Self::Echo { .. } | Self::Pipeline { .. });
@@ -71,6 +75,9 @@ impl fmt::Display for Workload {
             Self::Handshakes => write!(f, "handshakes"),
             Self::Storm { connections } => write!(f, "storm-{connections}"),
             Self::Http => write!(f, "http"),
+            Self::Cluster { per_second } => write!(f, "cluster-{per_second}"),
+            Self::ClusterIdle { connections } => write!(f, "cluster-idle-{connections}"),
+            Self::ClusterRecovery { connections } => write!(f, "cluster-recovery-{connections}"),
         }
     }
 }
@@ -130,6 +137,9 @@ mod tests {
             "handshakes",
             "storm-1000",
             "http",
+            "cluster-50",
+            "cluster-idle-1000",
+            "cluster-recovery-10000",
         ] {
             assert_eq!(name.parse::<Workload>().unwrap().to_string(), name);
         }
