@@ -147,7 +147,7 @@ impl Page<'_> {
              - {}, {} cores, {} MiB, Linux {}, {}.\n\
              - Revision {}.\n\
              - Up to {rounds} rounds, the servers taking turns; windows of {} s after {} s of warm-up.\n\
-             - Server and load are pinned to a core each; every server has one thread, but for the section on two.\n\
+             - Server and load are pinned to a core each; every server has one thread, but for the sections on two.\n\
              - CPU time is what the kernel books on the server's process (`/proc/<pid>/task/*/schedstat`).\n\
              - {}\n\n\
              ```sh\n{}\n```\n\n",
@@ -177,6 +177,9 @@ impl Page<'_> {
     }
 
     fn workloads(&self, text: &mut String) -> Result<()> {
+        if self.results.clustered(false).next().is_none() {
+            return Ok(());
+        }
         text.push_str("## Workloads\n\nLess is better. In brackets: the lowest and the highest round.\n\n");
         for measured in self.results.clustered(false).filter(|measured| measured.workload.has_table()) {
             self.workload(text, measured)?;

@@ -1,5 +1,4 @@
-//! socketioxide with its Redis adapter, on axum and a current-thread tokio, after the project's own examples:
-//! one node of two.
+//! socketioxide with its Redis adapter, on axum and tokio, after the project's own examples: one node of two.
 
 use std::net::SocketAddr;
 
@@ -12,6 +11,7 @@ use socketioxide::adapter::Adapter;
 use socketioxide::extract::{Data, SocketRef};
 use socketioxide_redis::{RedisAdapter, RedisAdapterCtr};
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 
 const ROOM: &str = "bench";
 
@@ -23,12 +23,16 @@ struct Options {
     /// The URL of the Redis that connects the nodes.
     #[arg(long)]
     broker: String,
+    /// tokio's runtime of many threads, as the examples have it: one for each core.
+    #[arg(long)]
+    threads: bool,
 }
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     raise_descriptor_limit()?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(options))
+    let mut runtime = if options.threads { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    runtime.enable_all().build()?.block_on(serve(options))
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
