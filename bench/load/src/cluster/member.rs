@@ -16,7 +16,7 @@ pub(crate) struct Member {
     socket: OwnedFd,
     protocol: Protocol,
     frames: Frames,
-    /// What the socket did not take yet.
+    /// What the socket did not take yet: answers, and at most what is published in one run.
     unsent: Vec<u8>,
 }
 
@@ -99,5 +99,65 @@ fn flush(socket: &OwnedFd, unsent: &mut Vec<u8>) -> Result<()> {
 impl AsFd for Member {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A member, and the server's end of its connection.
+    fn connected(protocol: Protocol) -> (Member, UnixStream) {
+        let (client, server) = UnixStream::pair().unwrap();
+        (Member::new(client.into(), protocol).unwrap(), server)
+    }
+
+    fn heard(member: &mut Member) -> Result<Vec<String>> {
+        let mut messages = Vec::new();
+        member.receive(&mut [0; 4096], |message| {
+            messages.push(String::from_utf8_lossy(message).into_owned());
+            Ok(())
+        })?;
+        Ok(messages)
+    }
+
+    fn answer(server: &mut UnixStream, length: usize) -> Vec<u8> {
+        let mut answer = vec![0; length];
+        server.read_exact(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn pings_are_answered_and_are_no_messages() {
+        let (mut member, mut server) = connected(Protocol::Plain);
+        server.write_all(b"\x89\x02hi\x81\x01a").unwrap();
+        assert_eq!(heard(&mut member).unwrap(), ["a"]);
+        let pong = frame::masked_pong(b"hi");
+        assert_eq!(answer(&mut server, pong.len()), pong);
+    }
+
+    #[test]
+    fn pings_of_engine_io_are_answered() {
+        let (mut member, mut server) = connected(Protocol::SocketIo);
+        server.write_all(b"\x81\x012\x81\x1142[\"message\",\"a\"]\x81\x012").unwrap();
+        assert_eq!(heard(&mut member).unwrap(), ["a"]);
+        let pongs = Protocol::SocketIo.pong().repeat(2);
+        assert_eq!(answer(&mut server, pongs.len()), pongs);
+    }
+
+    #[test]
+    fn an_end_is_an_error_and_so_is_a_fragment() {
+        for bytes in [&b"\x88\x00"[..], b"\x01\x01a"] {
+            let (mut member, mut server) = connected(Protocol::Plain);
+            server.write_all(bytes).unwrap();
+            assert!(heard(&mut member).is_err());
+        }
+        let (mut member, server) = connected(Protocol::Plain);
+        assert!(heard(&mut member).unwrap().is_empty());
+        drop(server);
+        assert!(heard(&mut member).is_err());
     }
 }

@@ -220,3 +220,80 @@ impl Client {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    const NONCE: &str = "00112233445566778899aabbccddeeff";
+
+    /// A client that is back, was to have everything below 5 and had what is below 3 before.
+    fn back() -> (Client, UnixStream) {
+        let (socket, server) = UnixStream::pair().unwrap();
+        let mut tally = Tally::new(1);
+        (1..3).for_each(|number| tally.add(number));
+        let client = Client {
+            attempt: None,
+            member: Some(Member::new(socket.into(), Protocol::Plain).unwrap()),
+            position: None,
+            tally: Some(tally),
+            joined: false,
+            due: 5,
+            recovered: None,
+        };
+        (client, server)
+    }
+
+    fn say(server: &mut UnixStream, header: &str, payload: &[u8]) {
+        let text = [b"\x1e", header.as_bytes(), b"\n", payload].concat();
+        server.write_all(&[0x81, 126]).unwrap();
+        server.write_all(&(text.len() as u16).to_be_bytes()).unwrap();
+        server.write_all(&text).unwrap();
+    }
+
+    fn say_joined(server: &mut UnixStream, recovered: bool) {
+        let header = format!(
+            r#"{{"type":"joined","room":"bench","position":"7f-102-{NONCE}","recovered":{recovered},"later":[1]}}"#
+        );
+        say(server, &header, b"");
+    }
+
+    fn say_number(server: &mut UnixStream, number: u64) {
+        let header = format!(r#"{{"type":"message","room":"bench","offset":{},"nonce":"{NONCE}"}}"#, 100 + number);
+        say(server, &header, &numbered::payload(number, SIZE));
+    }
+
+    #[test]
+    fn a_client_has_recovered_once_nothing_is_missing() {
+        let (mut client, mut server) = back();
+        say_joined(&mut server, true);
+        say_number(&mut server, 3);
+        client.listen(&mut [0; 4096]).unwrap();
+        assert!(client.is_in() && !client.has_recovered());
+        say_number(&mut server, 4);
+        client.listen(&mut [0; 4096]).unwrap();
+        assert!(client.has_recovered());
+    }
+
+    #[test]
+    fn a_hole_is_no_recovery() {
+        let (mut client, mut server) = back();
+        say_joined(&mut server, true);
+        say_number(&mut server, 4);
+        client.listen(&mut [0; 4096]).unwrap();
+        assert!(!client.has_recovered());
+    }
+
+    #[test]
+    fn a_loss_fails_the_run_and_so_does_a_position_that_is_not_known() {
+        let (mut client, mut server) = back();
+        say_joined(&mut server, false);
+        assert!(client.listen(&mut [0; 4096]).is_err());
+        let (mut client, mut server) = back();
+        say(&mut server, r#"{"type":"reset","room":"bench"}"#, b"");
+        assert!(client.listen(&mut [0; 4096]).is_err());
+    }
+}
