@@ -39,6 +39,12 @@ impl Input {
         &mut self.buffer[self.start..self.end]
     }
 
+    /// What is left to parse, how much that is, and behind it whatever the buffer holds.
+    #[inline]
+    pub(crate) fn left_and_more(&self) -> (&[u8], usize) {
+        (&self.buffer[self.start..], self.end - self.start)
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.start >= self.end

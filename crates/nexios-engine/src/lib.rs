@@ -19,6 +19,7 @@ mod memory;
 mod message;
 mod metrics;
 mod outbox;
+mod payload;
 mod profile;
 mod run_queue;
 mod server;

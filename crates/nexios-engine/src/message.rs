@@ -5,8 +5,9 @@ use std::fmt;
 use std::ops::Deref;
 
 use bytes::Bytes;
-use hipstr::{HipByt, HipStr};
-use nexios_protocol::{OpCode, Whole};
+use nexios_protocol::{OpCode, Short, Whole};
+
+use crate::payload::{Payload, TextPayload};
 
 /// One whole data message, owned.
 ///
@@ -33,25 +34,25 @@ pub enum MessageRef<'a> {
     Binary(&'a [u8]),
 }
 
-/// The text of a message: cheap to clone, short texts live inline.
+/// The text of a message: cheap to clone, up to 21 bytes live inline.
 ///
 /// ```
 /// use nexios_engine::Text;
 /// let text = Text::from("hello");
 /// assert_eq!(&*text, "hello");
 /// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct Text(HipStr<'static>);
+#[derive(Clone)]
+pub struct Text(TextPayload);
 
-/// The bytes of a message: cheap to clone, short ones live inline.
+/// The bytes of a message: cheap to clone, up to 21 live inline.
 ///
 /// ```
 /// use nexios_engine::Binary;
 /// let binary = Binary::from(vec![1, 2, 3]);
 /// assert_eq!(&*binary, &[1, 2, 3]);
 /// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct Binary(HipByt<'static>);
+#[derive(Clone)]
+pub struct Binary(Payload);
 
 impl Message {
     /// The payload's length in bytes.
@@ -120,16 +121,16 @@ impl Text {
         self.0.as_str()
     }
 
-    /// The text as an owned `String`.
+    /// The text as an owned `String`, without a copy where nobody else holds it.
     pub fn into_string(self) -> String {
-        self.0.into_string().unwrap_or_else(|shared| shared.as_str().to_owned())
+        self.0.into_string()
     }
 }
 
 impl Binary {
     /// The bytes as an owned `Vec`, without a copy where nobody else holds them.
     pub fn into_vec(self) -> Vec<u8> {
-        self.0.into_vec().unwrap_or_else(|shared| shared.as_slice().to_owned())
+        self.0.into_vec()
     }
 }
 
@@ -179,15 +180,31 @@ impl fmt::Debug for Binary {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Text(HipStr::from(text).into_owned())
+        Text(text.into())
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Text(HipStr::from(text))
+        Text(text.into())
     }
 }
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Text) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialEq for Binary {
+    fn eq(&self, other: &Binary) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Binary {}
 
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
@@ -203,19 +220,19 @@ impl PartialEq<&str> for Text {
 
 impl From<&[u8]> for Binary {
     fn from(bytes: &[u8]) -> Self {
-        Binary(HipByt::from(bytes).into_owned())
+        Binary(bytes.into())
     }
 }
 
 impl From<Vec<u8>> for Binary {
     fn from(bytes: Vec<u8>) -> Self {
-        Binary(HipByt::from(bytes))
+        Binary(bytes.into())
     }
 }
 
 impl From<Bytes> for Binary {
     fn from(bytes: Bytes) -> Self {
-        Binary(HipByt::from(&*bytes).into_owned())
+        Binary((&*bytes).into())
     }
 }
 
@@ -243,6 +260,16 @@ impl From<Whole<'_>> for Message {
         match message {
             Whole::Text(text) => Message::Text(text.into()),
             Whole::Binary(bytes) => Message::Binary(bytes.into()),
+        }
+    }
+}
+
+impl From<Short> for Message {
+    #[inline]
+    fn from(message: Short) -> Self {
+        match message {
+            Short::Text(text) => Message::Text(Text(text.into())),
+            Short::Binary(bytes) => Message::Binary(Binary(bytes.into())),
         }
     }
 }

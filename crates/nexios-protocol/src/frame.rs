@@ -3,6 +3,7 @@
 use crate::error::ProtocolError;
 use crate::mask::apply_mask;
 use crate::opcode::OpCode;
+use crate::short::SHORT_BYTES_MAX;
 
 /// Longest header: 2 bytes, 8 of length, 4 of mask.
 pub(crate) const HEADER_BYTES_MAX: usize = 14;
@@ -124,6 +125,9 @@ fn check_first(first: u8) -> Result<OpCode, ProtocolError> {
 /// ```
 #[inline]
 pub fn write_frame(out: &mut Vec<u8>, opcode: OpCode, fin: bool, rsv1: bool, payload: &[u8], mask: Option<[u8; 4]>) {
+    if mask.is_none() && payload.len() <= SHORT_BYTES_MAX {
+        return write_short(out, first_byte(fin, rsv1, opcode), payload);
+    }
     out.reserve(HEADER_BYTES_MAX + payload.len());
     if mask.is_none() && payload.len() < 126 {
         // What most frames are, without a detour.
@@ -137,6 +141,34 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: OpCode, fin: bool, rsv1: bool, pay
     out.extend_from_slice(payload);
     if let Some(key) = mask {
         apply_mask(&mut out[start..], key, 0);
+    }
+}
+
+/// Room for a whole frame first, then its bytes in whole words: a call to copy so few would take longer.
+#[inline]
+fn write_short(out: &mut Vec<u8>, first: u8, payload: &[u8]) {
+    let (start, len) = (out.len(), payload.len());
+    out.extend_from_slice(&[0; 2 + SHORT_BYTES_MAX]);
+    if let Some(frame) = out[start..].first_chunk_mut::<{ 2 + SHORT_BYTES_MAX }>() {
+        frame[0] = first;
+        frame[1] = len as u8;
+        copy_short(&mut frame[2..], payload);
+    }
+    out.truncate(start + 2 + len);
+}
+
+#[inline]
+fn copy_short(to: &mut [u8], from: &[u8]) {
+    let to = &mut to[..from.len()];
+    let Some(last) = from.last_chunk::<8>() else {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        return;
+    };
+    for (to, from) in to.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0) {
+        *to = *from;
+    }
+    if let Some(to) = to.last_chunk_mut::<8>() {
+        *to = *last;
     }
 }
 

@@ -6,6 +6,8 @@
 //! ([`Connection::receive`]) and appends bytes out (`send_…`), until
 //! [`Connection::is_closed`]. Whoever owns the sockets and the clock does the rest.
 
+#![forbid(unsafe_code)]
+
 mod close;
 mod connection;
 mod deflate;
@@ -18,6 +20,7 @@ mod message;
 mod opcode;
 mod progress;
 mod role;
+mod short;
 mod utf8;
 
 pub use close::{ABNORMAL, CloseCode, CloseFrame, InvalidCloseCode, NO_STATUS, truncate_reason};
@@ -34,3 +37,4 @@ pub use mask::apply_mask;
 pub use message::{Decoder, Event, Whole};
 pub use opcode::OpCode;
 pub use role::Role;
+pub use short::{SHORT_BYTES_MAX, Short, ShortBytes, ShortText};

@@ -248,9 +248,15 @@ impl Rules {
         self.plain_frame(kept, input, limits).is_some()
     }
 
+    /// Whether what comes next is the beginning of a message.
+    #[inline]
+    pub(crate) fn may_begin(&self, kept: &Kept) -> bool {
+        self.failed.is_none() && kept.as_ref().is_none_or(|progress| progress.is_finished())
+    }
+
     #[inline]
     fn plain_frame(&self, kept: &Kept, input: &[u8], limits: &Limits) -> Option<PlainFrame> {
-        if self.failed.is_some() || kept.as_ref().is_some_and(|progress| !progress.is_finished()) {
+        if !self.may_begin(kept) {
             return None;
         }
         let frame = PlainFrame::parse(input, self.role)?;

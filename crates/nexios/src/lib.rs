@@ -22,6 +22,8 @@
 //! - what goes wrong: [`Error`], [`WebSocketException`], [`WebSocketDisconnect`], [`WebSocketTypeError`]
 //! - limits: [`Settings`], [`ServerSettings`]
 
+#![forbid(unsafe_code)]
+
 // The servers of the integration tests, by the name under which those know this crate.
 #[cfg(test)]
 extern crate self as nexios;

@@ -3,9 +3,10 @@
 use std::io;
 use std::rc::Rc;
 
-use nexios_protocol::{CloseCode, Codec, Limits, Received};
+use nexios_protocol::{self as protocol, CloseCode, Codec, Limits, Received};
 
 use super::{CloseInfo, Flag, Inner, Phase, State};
+use crate::input::Input;
 use crate::message::Message;
 use crate::metrics::Cause;
 use crate::settings::Settings;
@@ -152,12 +153,7 @@ impl Inner {
     #[inline]
     pub(super) fn take_lent(&self, state: &mut State) -> Option<Message> {
         let Phase::Open(protocol) = &mut state.phase else { return None };
-        let mut input = self.shard.input.borrow_mut();
-        let mut message = None;
-        let limits = self.settings().limits();
-        let used = protocol.receive_whole(input.left(), &limits, |whole| message = Some(whole.into()))?;
-        input.advance(used);
-        message
+        take_whole(protocol, &mut self.shard.input.borrow_mut(), &self.settings().limits())
     }
 
     /// Parses; where the inbox fills up it lets the handlers run once and tries again.
@@ -209,8 +205,12 @@ impl Inner {
                 end = Parsed::InboxFull;
                 break;
             }
-            if let Some(used) = self.take_whole(&mut state, &limits, input.left()) {
-                input.advance(used);
+            let State { phase: Phase::Open(protocol), extra, .. } = &mut *state else {
+                end = Parsed::Over;
+                break;
+            };
+            if let Some(message) = take_whole(protocol, &mut input, &limits) {
+                self.shard.inbox_of(extra).push(message);
                 continue;
             }
             match self.parse_one(&mut state, settings, &limits, input.left(), &mut codec, &mut control) {
@@ -226,15 +226,6 @@ impl Inner {
             self.wake_receiver(&mut state);
         }
         end
-    }
-
-    /// The hot path: a message that lies there whole.
-    #[inline]
-    fn take_whole(&self, state: &mut State, limits: &Limits, input: &mut [u8]) -> Option<usize> {
-        let State { phase: Phase::Open(protocol), extra, .. } = state else { return None };
-        protocol.receive_whole(input, limits, |message| {
-            self.shard.inbox_of(extra).push(message.into());
-        })
     }
 
     /// Feeds the protocol once; `None` where nothing more is to be parsed.
@@ -334,4 +325,23 @@ impl Inner {
         }
         self.mark_ready(state);
     }
+}
+
+/// The hot path: a message that lies whole at the front of the input.
+#[inline]
+fn take_whole(protocol: &mut protocol::Connection, input: &mut Input, limits: &Limits) -> Option<Message> {
+    let (buffer, left) = input.left_and_more();
+    if let Some((short, used)) = protocol.receive_short(buffer, left, limits) {
+        input.advance(used);
+        return Some(short.into());
+    }
+    take_long(protocol, input, limits)
+}
+
+#[inline(never)]
+fn take_long(protocol: &mut protocol::Connection, input: &mut Input, limits: &Limits) -> Option<Message> {
+    let mut message = None;
+    let used = protocol.receive_whole(input.left(), limits, |whole| message = Some(whole.into()))?;
+    input.advance(used);
+    message
 }
