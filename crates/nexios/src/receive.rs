@@ -256,9 +256,25 @@ impl<'a, K> Receive<'a, K> {
 impl<K: MessageKind> Future for Receive<'_, K> {
     type Output = Result<K::Output, ReceiveError>;
 
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let waiting = &mut self.waiting;
-        let received = waiting.connection.poll_receive(cx, &mut waiting.ticket);
+        match waiting.connection.receive_at_once(&mut waiting.ticket) {
+            Some(message) => {
+                waiting.pending = false;
+                Poll::Ready(K::convert(message))
+            }
+            None => self.poll_queued(cx),
+        }
+    }
+}
+
+impl<K: MessageKind> Receive<'_, K> {
+    /// Apart from the hot path, where each move of the message would cost as much as all the rest.
+    #[inline(never)]
+    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<K::Output, ReceiveError>> {
+        let waiting = &mut self.waiting;
+        let received = waiting.connection.poll_receive_queued(cx, &mut waiting.ticket);
         Poll::Ready(K::convert(ready!(waiting.noted(received))?))
     }
 }

@@ -179,12 +179,27 @@ impl<P> Unpin for Sending<'_, P> {}
 impl<P: Payload> Future for Sending<'_, P> {
     type Output = Result<(), SendError>;
 
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let compress = this.payload.compress();
         let message = this.payload.message()?;
-        Poll::Ready(Ok(ready!(this.connection.poll_send(cx, message, compress))?))
+        if this.connection.send_at_once(message) {
+            return Poll::Ready(Ok(()));
+        }
+        poll_queue(this.connection, cx, message, compress)
     }
+}
+
+/// Apart from the hot path.
+#[inline(never)]
+fn poll_queue(
+    connection: &Connection,
+    cx: &mut Context<'_>,
+    message: MessageRef<'_>,
+    compress: Option<bool>,
+) -> Poll<Result<(), SendError>> {
+    Poll::Ready(Ok(ready!(connection.poll_send_queued(cx, message, compress))?))
 }
 
 impl Future for RoundTrip<'_> {

@@ -67,27 +67,40 @@ impl Connection {
         cx: &mut Context<'_>,
         ticket: &mut ReceiveTicket,
     ) -> Poll<Result<Message, ReceiveError>> {
-        let mut state = self.0.state.borrow_mut();
-        let may_take = !state.flags.has(Flag::Receiving) || ticket.held.is_some();
-        if state.flags.has(Flag::Lent) && may_take {
-            if let Some(message) = self.0.take_lent(&mut state) {
-                release(&mut state, ticket);
-                return Poll::Ready(Ok(message));
-            }
-            state.flags.set(Flag::Lent, false);
+        if let Some(message) = self.receive_at_once(ticket) {
+            return Poll::Ready(Ok(message));
         }
-        self.poll_inbox(&mut state, cx, ticket)
+        self.poll_receive_queued(cx, ticket)
     }
 
-    fn poll_inbox(
+    /// The hot path of [`poll_receive`](Self::poll_receive): the next message where the handler runs right behind
+    /// the read, and nothing is to be heeded. `None`: go on with [`poll_receive_queued`](Self::poll_receive_queued).
+    #[inline(always)]
+    pub fn receive_at_once(&self, ticket: &mut ReceiveTicket) -> Option<Message> {
+        let mut state = self.0.state.borrow_mut();
+        let may_take = !state.flags.has(Flag::Receiving) || ticket.held.is_some();
+        if !state.flags.has(Flag::Lent) || !may_take {
+            return None;
+        }
+        if ticket.held.is_some() {
+            release(&mut state, ticket);
+        }
+        self.0.take_lent(&mut state)
+    }
+
+    /// The rest of [`poll_receive`](Self::poll_receive), behind [`receive_at_once`](Self::receive_at_once).
+    #[inline(never)]
+    pub fn poll_receive_queued(
         &self,
-        state: &mut State,
         cx: &mut Context<'_>,
         ticket: &mut ReceiveTicket,
     ) -> Poll<Result<Message, ReceiveError>> {
+        let mut state = self.0.state.borrow_mut();
+        let state = &mut *state;
         if state.flags.has(Flag::Receiving) && ticket.held.is_none() {
             return Poll::Ready(Err(ReceiveError::Busy));
         }
+        state.flags.set(Flag::Lent, false);
         state.flags.set(Flag::Received, true);
         state.flags.set(Flag::DiscardingUnreceived, false);
         if let Some(message) = self.0.take_message(state) {

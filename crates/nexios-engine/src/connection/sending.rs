@@ -66,11 +66,28 @@ impl Connection {
         message: MessageRef<'_>,
         compress: Option<bool>,
     ) -> Poll<Result<(), SendError>> {
-        let mut state = self.0.state.borrow_mut();
-        if self.0.cork(&mut state, message) {
+        if self.send_at_once(message) {
             return Poll::Ready(Ok(()));
         }
-        self.0.poll_queue(&mut state, cx, message, compress)
+        self.poll_send_queued(cx, message, compress)
+    }
+
+    /// The hot path of [`poll_send`](Self::poll_send): queues a small message behind others of this turn, where
+    /// nothing else is to be heeded. `false`: go on with [`poll_send_queued`](Self::poll_send_queued).
+    #[inline]
+    pub fn send_at_once(&self, message: MessageRef<'_>) -> bool {
+        self.0.cork(&mut self.0.state.borrow_mut(), message)
+    }
+
+    /// The rest of [`poll_send`](Self::poll_send), behind [`send_at_once`](Self::send_at_once).
+    #[inline(never)]
+    pub fn poll_send_queued(
+        &self,
+        cx: &mut Context<'_>,
+        message: MessageRef<'_>,
+        compress: Option<bool>,
+    ) -> Poll<Result<(), SendError>> {
+        self.0.poll_queue(&mut self.0.state.borrow_mut(), cx, message, compress)
     }
 
     /// Queues what a handle was told that it would be sent: the limit was looked at there.
@@ -175,7 +192,7 @@ pub(crate) fn deflate_settings(agreed: &Agreed, level: u8) -> (u8, u8) {
 }
 
 impl Inner {
-    /// The hot path: a small message behind others of this turn, where nothing else is to be heeded.
+    /// See [`Connection::send_at_once`].
     #[inline]
     fn cork(&self, state: &mut State, message: MessageRef<'_>) -> bool {
         let plain = state.flags.is_corking() && state.is_connected() && !state.has_rare();
