@@ -3,14 +3,19 @@
 use zlib_rs::{Deflate, DeflateConfig as ZlibConfig, DeflateFlush};
 
 use super::inflate::Inflater;
+use super::one_shot::{ONE_SHOT_BYTES_MAX, OneShot};
 
 /// What a sync flush ends with and a message leaves out (RFC 7692 §7.2.1).
 pub(crate) const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// The highest level at which a short message is compressed without a stream.
+const ONE_SHOT_LEVEL_MAX: u8 = 2;
 
 /// Streams of one thread for all connections that keep no context: an idle connection holds
 /// nothing. Made when first used, reset for each message.
 #[derive(Default)]
 pub struct Codec {
+    one_shot: Option<Box<OneShot>>,
     deflaters: Vec<((u8, u8), Deflate)>,
     inflater: Option<Box<Inflater>>,
 }
@@ -23,12 +28,19 @@ impl Codec {
 
     /// Appends one whole message, compressed on its own, to `out` (RFC 7692 §7.2.1).
     ///
+    /// At level 1 messages of up to 32 KiB have fixed codes, at level 2 codes of their own where that is shorter;
+    /// longer ones and higher levels are zlib's.
+    ///
     /// ```
     /// let mut out = Vec::new();
     /// nexios_protocol::Codec::new().compress(15, 2, b"Hello", &mut out);
     /// assert_eq!(out, [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
     /// ```
     pub fn compress(&mut self, window_bits: u8, level: u8, payload: &[u8], out: &mut Vec<u8>) {
+        if level <= ONE_SHOT_LEVEL_MAX && (1..=ONE_SHOT_BYTES_MAX).contains(&payload.len()) {
+            let one_shot = self.one_shot.get_or_insert_with(|| Box::new(OneShot::new()));
+            return one_shot.compress(window_bits, level == ONE_SHOT_LEVEL_MAX, payload, out);
+        }
         let key = (window_bits, level);
         let index = self.deflaters.iter().position(|(other, _)| *other == key).unwrap_or_else(|| {
             self.deflaters.push((key, new_deflate(window_bits, level, 8)));

@@ -1,8 +1,13 @@
 //! permessage-deflate (RFC 7692): what is agreed on, and the streams.
 
+mod block;
 mod codec;
+mod huffman;
 mod inflate;
+mod matches;
 mod negotiation;
+mod one_shot;
+mod tables;
 
 pub use codec::{Codec, ContextDeflater};
 pub(crate) use inflate::Inflater;

@@ -122,12 +122,15 @@ fn the_smallest_window_fits_into_256_bytes() {
         for distance in (16..600).step_by(9).chain(245..265) {
             let noise = noise(distance, distance as usize);
             let message = [&noise[..], &noise[..]].concat();
-            let mut coded = Vec::new();
-            ContextDeflater::new(8, level, 8).compress(&message, &mut coded);
-            let found = coded.len() < message.len() - 8;
-            assert!(!found || distance <= 256, "level {level}: {distance} bytes back");
-            // And where it may look, it does.
-            assert!(found || distance > 240, "level {level}: {distance} bytes back");
+            let (mut in_context, mut alone) = (Vec::new(), Vec::new());
+            ContextDeflater::new(8, level, 8).compress(&message, &mut in_context);
+            Codec::new().compress(8, level, &message, &mut alone);
+            for coded in [in_context, alone] {
+                let found = coded.len() < message.len() - 8;
+                assert!(!found || distance <= 256, "level {level}: {distance} bytes back");
+                // And where it may look, it does.
+                assert!(found || distance > 240, "level {level}: {distance} bytes back");
+            }
         }
     }
 }
@@ -245,15 +248,15 @@ fn json() -> Vec<Vec<u8>> {
     chat.chain(prices).map(String::into_bytes).collect()
 }
 
-/// In percent of zlib's.
-fn size_against_zlib(level: u8) -> f64 {
+/// In percent of zlib's at another level.
+fn size_against_zlib(level: u8, zlib_level: u32) -> f64 {
     let (mut ours, mut zlibs) = (0, 0);
     let mut codec = Codec::new();
     for message in json() {
         let mut out = Vec::new();
         codec.compress(15, level, &message, &mut out);
         ours += out.len();
-        let mut deflater = Compress::new(Compression::new(u32::from(level)), false);
+        let mut deflater = Compress::new(Compression::new(zlib_level), false);
         zlibs += deflate(&mut deflater, &message, FlushCompress::Sync).len();
     }
     100.0 * f64::from(ours as u32) / f64::from(zlibs as u32)
@@ -261,10 +264,33 @@ fn size_against_zlib(level: u8) -> f64 {
 
 #[test]
 fn at_level_6_json_is_at_most_5_percent_larger_than_with_zlib() {
-    let percent = size_against_zlib(6);
+    let percent = size_against_zlib(6, 6);
     assert!(percent <= 105.0, "{percent:.1} % of zlib's size");
     // Not by chance, and not by storing.
     let total: usize = json().iter().map(Vec::len).sum();
     let compressed: usize = json().iter().map(|message| compressed(message).len()).sum();
     assert!(compressed * 2 < total, "{compressed} of {total}");
+}
+
+#[test]
+fn json_at_the_levels_without_a_stream_is_not_much_larger_than_at_level_6_of_zlib() {
+    for (level, percent_max) in [(1, 135.0), (2, 105.0)] {
+        let percent = size_against_zlib(level, 6);
+        assert!(percent <= percent_max, "level {level}: {percent:.1} % of zlib's size");
+    }
+}
+
+#[test]
+fn messages_around_the_longest_that_needs_no_stream_are_read() {
+    for len in [(32 << 10) - 1, 32 << 10, (32 << 10) + 1] {
+        for level in [1, 2] {
+            // The same 300 bytes from end to end, and what does not repeat.
+            for message in [noise(3, 300).repeat(len / 300 + 1)[..len].to_vec(), noise(4, len)] {
+                let mut coded = Vec::new();
+                Codec::new().compress(15, level, &message, &mut coded);
+                assert!(len > 32 << 10 || coded.len() <= len + 6, "{}", coded.len());
+                assert_eq!(inflate(&mut Decompress::new(false), &coded), message);
+            }
+        }
+    }
 }
