@@ -429,7 +429,8 @@ class Client extends Emitter {
   #stored() {
     try {
       const stored = JSON.parse(this.#options.storage?.getItem(this.#options.storageKey) ?? "[]");
-      return new Map(stored.filter(([room, position]) => typeof room === "string" && positionOf(position)).slice(-ROOMS_MAX));
+      const isPlace = ([room, position]) => typeof room === "string" && positionOf(position);
+      return new Map(stored.filter(isPlace).slice(-ROOMS_MAX));
     } catch {
       return new Map(); // what is no longer readable is as good as nothing
     }
@@ -503,7 +504,8 @@ class Room extends Emitter {
   // --- for the client
 
   _isIdle() {
-    return !this.#wanted && !this.#known && !this.#queue.length && !Object.values(this._listeners).some(({ size }) => size);
+    const isHeard = Object.values(this._listeners).some(({ size }) => size);
+    return !(isHeard || this.#wanted || this.#known || this.#queue.length);
   }
 
   /** After the connection has come back. */
@@ -673,6 +675,8 @@ function windowOf(window) {
 }
 
 function newKey() {
-  const numbers = globalThis.crypto?.getRandomValues(new Uint32Array(4)) ?? Array.from({ length: 4 }, () => Math.random() * 2 ** 32);
+  // Node.js 18 has no `crypto` here; a key has to be unique, not secret.
+  const chance = () => Math.random() * 2 ** 32;
+  const numbers = globalThis.crypto?.getRandomValues(new Uint32Array(4)) ?? Array.from("1234", chance);
   return Array.from(numbers, (number) => Math.floor(number).toString(36)).join("-");
 }

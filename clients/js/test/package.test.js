@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -15,7 +17,8 @@ test("minified and gzipped it is below 6 KiB", (t) => {
   const source = read("../nexios.js");
   const { code } = transformSync(source, { minify: true, format: "esm" });
   const size = gzipSync(code, { level: 9 }).length;
-  t.diagnostic(`nexios.js: ${size} bytes minified and gzipped, ${gzipSync(source, { level: 9 }).length} gzipped as it is`);
+  const whole = gzipSync(source, { level: 9 }).length;
+  t.diagnostic(`nexios.js: ${size} bytes minified and gzipped, ${whole} gzipped as it is`);
   assert.ok(size < 6 * 1024, `${size} bytes`);
 });
 
@@ -33,19 +36,42 @@ test("the types let pass what they should, and nothing else", () => {
 test("every name of the types is there, and every name is typed", () => {
   const typed = read("../nexios.d.ts");
   assert.deepEqual(Object.keys(nexios).sort(), ["NexiosError", "connect"]);
-  assert.deepEqual([...typed.matchAll(/^export (?:class|function|const) (\w+)/gm)].map(([, name]) => name).sort(), ["NexiosError", "connect"]);
+  const exported = [...typed.matchAll(/^export (?:class|function|const) (\w+)/gm)].map(([, name]) => name);
+  assert.deepEqual(exported.sort(), ["NexiosError", "connect"]);
   class Idle {
     close() {}
   }
   const client = nexios.connect("ws://test", { WebSocket: Idle });
-  const methods = (type) => [...typed.split(`export interface ${type} {`)[1].split("\n}")[0].matchAll(/^  (\w+)(?:<.*>)?\(/gm)];
+  const body = (type) => typed.split(`export interface ${type} {`)[1].split("\n}")[0];
+  const methods = (type) => [...body(type).matchAll(/^  (\w+)(?:<.*>)?\(/gm)];
   for (const [object, type] of [[client, "Client"], [client.room("r"), "Room"]]) {
     const expected = new Set(methods(type).map(([, name]) => name));
     const found = new Set();
     for (let at = object; at !== Object.prototype; at = Object.getPrototypeOf(at)) {
-      for (const name of Object.getOwnPropertyNames(at)) if (!/^_|^constructor$/.test(name) && typeof object[name] === "function") found.add(name);
+      for (const name of Object.getOwnPropertyNames(at)) {
+        if (!/^_|^constructor$/.test(name) && typeof object[name] === "function") found.add(name);
+      }
     }
     assert.deepEqual(found, expected);
   }
   client.close();
+});
+
+test("what the page and the README show fits the types", () => {
+  const directory = mkdtempSync(join(tmpdir(), "nexios-"));
+  const pages = ["../../../docs/clients.md", "../README.md"].map(read);
+  const snippets = pages.flatMap((page) => [...page.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code));
+  assert.ok(snippets.length >= 3);
+  snippets.forEach((code, number) => writeFileSync(join(directory, `${number}.js`), code));
+  const given = "declare module 'ws' { const ws: typeof WebSocket; export default ws }\n"
+    + ["show", "keep", "loadAnew"].map((name) => `declare function ${name}(...values: any[]): any;`).join("\n");
+  writeFileSync(join(directory, "given.d.ts"), given);
+  const { compilerOptions } = JSON.parse(read("tsconfig.json"));
+  const paths = { "nexios-client": [path("../nexios.d.ts")] };
+  const options = { ...compilerOptions, paths, allowJs: true, checkJs: true };
+  writeFileSync(join(directory, "package.json"), '{"type":"module"}');
+  writeFileSync(join(directory, "tsconfig.json"), JSON.stringify({ compilerOptions: options }));
+  const tsc = path("../node_modules/typescript/bin/tsc");
+  const { stdout } = spawnSync(process.execPath, [tsc, "--project", directory], { encoding: "utf8" });
+  assert.equal(stdout, "");
 });

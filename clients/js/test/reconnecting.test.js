@@ -3,7 +3,9 @@ import { test } from "node:test";
 
 import { opened, position, recorded, settled, start } from "./server.js";
 
-const RETRIED = { 1001: "going-away", 1005: "lost", 1006: "lost", 1011: "server-error", 1012: "restart", 1014: "bad-gateway" };
+const RETRIED = {
+  1001: "going-away", 1005: "lost", 1006: "lost", 1011: "server-error", 1012: "restart", 1014: "bad-gateway",
+};
 const FINAL = {
   1000: "normal", 1002: "protocol", 1003: "invalid-data", 1007: "invalid-data", 1008: "policy", 1009: "too-big",
   1010: "unknown", 1015: "unknown", 3000: "application", 4999: "application",

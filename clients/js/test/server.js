@@ -106,7 +106,8 @@ export class Server {
       }
 
       close(code = 1005, reason = "") {
-        if (code !== 1005 && code !== 1000 && !(code >= 3000 && code <= 4999)) throw new RangeError("a browser sends no such code");
+        const isSendable = code === 1005 || code === 1000 || (code >= 3000 && code <= 4999);
+        if (!isSendable) throw new RangeError("a browser sends no such code");
         this.connection.isOpen = false;
         this.connection.closedWith ??= { code, reason };
       }
