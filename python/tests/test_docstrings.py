@@ -55,7 +55,11 @@ SHOWN = [name for name in NAMES if not name.startswith("nexios.testing.")]
 
 
 def examples_of(name):
-    return doctest.DocTestParser().get_examples(inspect.getdoc(NAMES[name]))
+    return examples_of_text(inspect.getdoc(NAMES[name]))
+
+
+def examples_of_text(text):
+    return doctest.DocTestParser().get_examples(text)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,50 @@
+"""Where a client is in its rooms, as far as it has handled them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableMapping
+
+from nexios.client.errors import Malformed
+from nexios.client.frames import HELLO_BYTES_MAX, ROOMS_MAX, Position, encode_json
+
+__all__ = ["Positions"]
+
+
+class Positions:
+    """A limited number of positions, those that moved last at the end; in a mapping of the application's, too."""
+
+    def __init__(self, storage: MutableMapping[str, str] | None) -> None:
+        self._storage: MutableMapping[str, str] = {} if storage is None else storage
+        self._positions: dict[str, str] = {}
+        for room, position in list(self._storage.items())[-ROOMS_MAX:]:
+            try:
+                self._positions[room] = str(Position.parse(position))
+            except Malformed:
+                continue  # what cannot be read is as good as nothing
+
+    def get(self, room: str) -> str | None:
+        return self._positions.get(room)
+
+    def keep(self, room: str, position: Position | None) -> None:
+        """Keeps the position of a room, or forgets it."""
+        self._forget(room)
+        if position is not None:
+            self._positions[room] = self._storage[room] = str(position)
+        if len(self._positions) > ROOMS_MAX:
+            self._forget(next(iter(self._positions)))
+
+    def for_hello(self, received: Iterable[tuple[str, Position]], rest: int) -> dict[str, str]:
+        """Those that moved last, as many as may be; ``received`` is further than what has been handled."""
+        positions = self._positions | {room: str(position) for room, position in received}
+        rooms: dict[str, str] = {}
+        left = HELLO_BYTES_MAX - rest
+        for room, position in list(reversed(positions.items()))[:ROOMS_MAX]:
+            left -= len(encode_json({room: position}).encode())
+            if left < 0:
+                break
+            rooms[room] = position
+        return rooms
+
+    def _forget(self, room: str) -> None:
+        self._positions.pop(room, None)
+        self._storage.pop(room, None)
