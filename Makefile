@@ -53,10 +53,7 @@ checked: | has-cargo
 checked-python: | has-cargo has-python
 	@PYTHON=$(PYTHON) python/build --quiet
 
-test-test-clients: ## The client for browsers and Node.js: behaviours, types, size; seconds
-	@clients/js/run-tests
-
-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
+test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
 	$(PYTHON) conformance/run.py --quick
 
 test-interop: checked checked-python ## websockets, aiohttp, picows, npm ws, and Chromium on both chats

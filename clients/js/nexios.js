@@ -9,7 +9,7 @@
 const PROTOCOL = "nexios.v1";
 const MARK = "\x1e";
 const HEADER_MAX = 4096;
-const HELLO_MAX = 131072;
+const LONG_HEADER_MAX = 131072; // of a hello, and of what a server says
 const ROOMS_MAX = 1000;
 const UNANSWERED_MAX = 256; // the server answers `busy` beyond
 const QUEUE_MAX = 1000; // what waits for an answer, and, in each room, for the handlers
@@ -252,7 +252,7 @@ class Client extends Emitter {
     const positions = new Map(this.#positions);
     for (const room of this.#rooms.values()) if (room._at) positions.set(room.name, room._at.text);
     const rooms = {};
-    let left = HELLO_MAX - byteLength(JSON.stringify({ type: "hello", user_agent, rooms }));
+    let left = LONG_HEADER_MAX - byteLength(JSON.stringify({ type: "hello", user_agent, rooms }));
     for (const [room, position] of [...positions].reverse().slice(0, ROOMS_MAX)) {
       left -= byteLength(JSON.stringify({ [room]: position }));
       if (left < 0) break;
@@ -644,7 +644,7 @@ function parse(data) {
   if (!isMarked(data)) return { payload: data };
   const isText = typeof data === "string";
   const end = isText ? data.indexOf("\n") : bytesOf(data).indexOf(0x0a);
-  if (end < 0 || end > HEADER_MAX + 1) throw new Malformed("a header has no end");
+  if (end < 0 || end > LONG_HEADER_MAX + 1) throw new Malformed("a header has no end");
   const payload = data.slice(end + 1);
   if (end === 1) return { payload };
   let header;

@@ -612,7 +612,7 @@ async def test_a_handler_may_close_the_client():
 MALFORMED = {
     "a mark alone": "\x1e",
     "a header without an end": '\x1e{"type":"welcome"}',
-    "a header that is too long": framed({"type": "x", "x": "x" * 4096}),
+    "a header that is too long": framed({"type": "x", "x": "x" * 131_072}),
     "no JSON": framed("welcome"),
     "an array": framed("[]"),
     "null": framed("null"),
@@ -638,7 +638,14 @@ async def test_what_is_malformed_ends_the_client(message):
 
 async def test_what_is_unknown_is_ignored():
     async with in_room() as (_, client, connection, _, told):
-        unknown = [{}, {"type": "news"}, {"type": 5}, {"type": ["ack"]}, {"type": "ack", "id": []}, {"type": "left"}]
+        unknown = [
+            {},
+            {"type": "news", "more": "x" * 100_000},
+            {"type": 5},
+            {"type": ["ack"]},
+            {"type": "ack", "id": []},
+            {"type": "left"},
+        ]
         others = [{"type": "message", "room": "other", "offset": 1}, {"type": "joined", "room": 5}, {"type": "error"}]
         for header in unknown + others:
             await connection.say(header, "payload")

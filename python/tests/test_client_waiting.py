@@ -2,7 +2,7 @@
 
 import pytest
 from live_server import position
-from nexios.client.frames import HELLO_BYTES_MAX, Position, encode_json
+from nexios.client.frames import LONG_HEADER_BYTES_MAX, Position, encode_json
 from nexios.client.positions import Positions
 from nexios.client.retry import Backoff, is_retried, window_of
 
@@ -62,7 +62,7 @@ def test_hello_names_the_rooms_that_moved_last_within_its_length():
     rooms = positions.for_hello([], rest=100)
     assert list(rooms)[:2] == [names[0], names[999]]
     assert names[1] not in rooms
-    assert len(encode_json(rooms).encode()) + 100 <= HELLO_BYTES_MAX
+    assert len(encode_json(rooms).encode()) + 100 <= LONG_HEADER_BYTES_MAX
 
 
 def test_what_was_received_is_further_than_what_was_handled():

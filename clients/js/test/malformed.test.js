@@ -6,7 +6,7 @@ import { NONCE, framed, opened, recorded } from "./server.js";
 const MALFORMED = {
   "a mark alone": "\x1e",
   "a header without an end": '\x1e{"type":"welcome"}',
-  "a header that is too long": framed({ type: "x", x: "x".repeat(4096) }),
+  "a header that is too long": framed({ type: "x", x: "x".repeat(131072) }),
   "no JSON": framed("welcome"),
   "an array": framed("[]"),
   "a text": framed('"welcome"'),
@@ -41,7 +41,7 @@ test("what is unknown is ignored", (t) => {
   const { client, connection, errors } = opened(t);
   const told = recorded(client, "message", "close");
   for (const type of [undefined, "news", 5, "toString", "__proto__", ["ack"]]) connection.say({ type }, "payload");
-  connection.say({ type: "joined", room: "r", more: { a: 1 } });
+  connection.say({ type: "joined", room: "r", more: "x".repeat(100_000) });
   connection.say({ type: "welcome", id: "again" });
   connection.say({ type: "message" }, "no room");
   connection.say({ type: "presence", event: "join" });

@@ -11,7 +11,8 @@ from typing import Any
 from nexios.client.errors import Malformed
 
 HEADER_BYTES_MAX = 4096
-HELLO_BYTES_MAX = 131_072
+# Of a hello, and of what a server says.
+LONG_HEADER_BYTES_MAX = 131_072
 ROOMS_MAX = 1000
 
 _NUMBER_MAX = 2**53
@@ -64,7 +65,7 @@ def parse(message: Payload) -> tuple[dict[str, Any] | None, Payload]:
     if not is_marked(message):
         return None, message
     end = message.find("\n") if isinstance(message, str) else message.find(b"\n")
-    if end < 0 or end > HEADER_BYTES_MAX + 1:
+    if end < 0 or end > LONG_HEADER_BYTES_MAX + 1:
         raise Malformed("a header has no end")
     payload = message[end + 1 :]
     if end == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, MutableMapping
 
 from nexios.client.errors import Malformed
-from nexios.client.frames import HELLO_BYTES_MAX, ROOMS_MAX, Position, encode_json
+from nexios.client.frames import LONG_HEADER_BYTES_MAX, ROOMS_MAX, Position, encode_json
 
 __all__ = ["Positions"]
 
@@ -37,7 +37,7 @@ class Positions:
         """Those that moved last, as many as may be; ``received`` is further than what has been handled."""
         positions = self._positions | {room: str(position) for room, position in received}
         rooms: dict[str, str] = {}
-        left = HELLO_BYTES_MAX - rest
+        left = LONG_HEADER_BYTES_MAX - rest
         for room, position in list(reversed(positions.items()))[:ROOMS_MAX]:
             left -= len(encode_json({room: position}).encode())
             if left < 0:
