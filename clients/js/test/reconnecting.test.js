@@ -236,6 +236,16 @@ test("silence is asked about where the server wants it, and more of it is the en
   assert.deepEqual(told, [["close", { code: 1006, reason: "nothing was heard", retry: true, kind: "lost" }]]);
 });
 
+test("a connection that is gone is not asked", (t) => {
+  const { server, client, connection, tick } = opened(t, {}, { ping_ms: 25_000 });
+  client.drop({ away: true });
+  for (let beats = 0; beats < 4; beats++) tick(25_000);
+  client.reconnect();
+  server.newest.welcome();
+  for (let beats = 0; beats < 4; beats++) tick(25_000);
+  assert.deepEqual([connection.sent, server.newest.sent], [[], []]);
+});
+
 test("without ping_ms nothing is asked", (t) => {
   const { connection, tick } = opened(t);
   tick(1_000_000);

@@ -289,6 +289,24 @@ test("leave is acknowledged, told once, and forgets the position", async (t) => 
   assert.equal(storage.getItem("nexios:ws://test/live"), "[]");
 });
 
+test("a joined that crosses a leave changes nothing", async (t) => {
+  const { client, connection } = opened(t);
+  const room = client.room("r");
+  const told = recorded(room, "joined", "message");
+  const joining = room.join();
+  const leaving = room.leave();
+  const [join, leave] = connection.takeAll();
+  connection.joined("r", 5);
+  connection.message("r", 6);
+  connection.say({ type: "ack", id: join.id });
+  connection.say({ type: "left", room: "r" });
+  connection.say({ type: "ack", id: leave.id });
+  await assert.rejects(joining, { code: "closed" });
+  await leaving;
+  assert.deepEqual(told, []);
+  assert.equal(room.joined, false);
+});
+
 test("leaving while away takes the join back", async (t) => {
   const { server, client, connection, tick } = start(t);
   const room = client.room("r");
