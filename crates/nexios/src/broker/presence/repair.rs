@@ -44,6 +44,8 @@ impl Replica {
         let names: Vec<_> = self.rooms.keys().cloned().collect();
         names.iter().for_each(|name| self.ready(name));
         self.commands.clear();
+        // They have not left: it is this node that does.
+        drop(self.events());
     }
 
     pub(super) fn connected(&mut self, now: Instant) {

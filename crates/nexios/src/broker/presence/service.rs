@@ -295,3 +295,43 @@ fn publish(node: &Node, topic: &Topic, word: &Word) {
     // What finds no room is missed, and that is noticed where it is.
     node.publish(Kind::Presence, topic, &message, &Options::default(), None);
 }
+
+#[cfg(test)]
+mod tests {
+    use broadcast::error::TryRecvError;
+
+    use super::*;
+
+    fn connection(n: u8) -> ConnectionId {
+        format!("{n:032x}").parse().unwrap()
+    }
+
+    #[test]
+    fn who_follows_a_room_hears_every_change_in_order_and_of_no_other_room() {
+        let hub = Arc::<Hub>::default();
+        let presence = hub.presence().clone();
+        let track = |room, n, user, data: &str| presence.track(&hub, room, connection(n), user, &data.into()).unwrap();
+        track("x", 1, "ann", "1");
+        let mut following = presence.follow(&hub, "x");
+        track("y", 2, "bob", "1");
+        track("x", 1, "ann", "2");
+        assert!(presence.untrack(&hub, "x", connection(1)));
+        let mut next = || following.changes.try_recv().map(|(change, event)| (change, event.data.to_string()));
+        assert_eq!(next(), Ok((Change::Update, "2".to_owned())));
+        assert_eq!(next(), Ok((Change::Leave, "2".to_owned())));
+        assert_eq!(next(), Err(TryRecvError::Empty));
+        drop(following);
+        assert!(presence.state.lock().followers.is_empty());
+        assert!(!presence.needs(&Topic::Presence("x".into())) && presence.needs(&Topic::Presence("y".into())));
+    }
+
+    #[test]
+    fn one_who_is_too_slow_is_told_that_there_was_more() {
+        let hub = Arc::<Hub>::default();
+        let mut following = hub.presence().follow(&hub, "x");
+        for n in 0..2 * CHANGES_MAX {
+            hub.presence().track(&hub, "x", connection(1), "ann", &n.to_string().into()).unwrap();
+        }
+        assert!(matches!(following.changes.try_recv(), Err(TryRecvError::Lagged(_))));
+    }
+}
