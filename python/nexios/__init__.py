@@ -36,6 +36,7 @@ from nexios.exceptions import (
     WebSocketException,
     WebSocketTypeError,
 )
+from nexios.history import History, HistoryPage, Joined, StoredMessage
 from nexios.metrics import MetricsSnapshot
 from nexios.presence import PresenceEvent, Present
 from nexios.publisher import AsyncPublisher, Publisher
@@ -53,6 +54,9 @@ __all__ = [
     "Gap",
     "Handle",
     "Headers",
+    "History",
+    "HistoryPage",
+    "Joined",
     "MemoryBroker",
     "MetricsSnapshot",
     "NexiosApp",
@@ -68,6 +72,7 @@ __all__ = [
     "Room",
     "Route",
     "State",
+    "StoredMessage",
     "WSRouter",
     "WebSocket",
     "WebSocketDisconnect",

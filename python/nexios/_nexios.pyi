@@ -3,13 +3,14 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar, final, type_check_only
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, final, overload, type_check_only
 
 from typing_extensions import Self, disjoint_base
 
 from nexios._asgi import Http, Message
 from nexios.broadcast import Outcome
 from nexios.presence import Present
+from nexios.history import HistoryPage, Joined
 from nexios.request import Address, Headers, Parameters
 from nexios.router import Route, WSRouter
 from nexios.state import State, WebSocketState
@@ -110,7 +111,10 @@ class WebSocket:
     def iter_text(self) -> AsyncGenerator[str]: ...
     def iter_bytes(self) -> AsyncGenerator[bytes]: ...
     def iter_json(self) -> AsyncGenerator[Any]: ...
+    @overload
     def join(self, room: str) -> _Async[bool]: ...
+    @overload
+    def join(self, room: str, *, since: str | None) -> _Async[Joined]: ...
     def leave(self, room: str) -> _Async[bool]: ...
     def handle(self) -> Handle: ...
 
@@ -186,7 +190,15 @@ class WsRouter:
 
 @final
 class RouterHandle:
-    def room(self, name: str) -> RouterHandle: ...
+    def room(self, name: str, history: tuple[int, float] | None) -> RouterHandle: ...
+    def declare(self, name: str, history: tuple[int, float]) -> None: ...
+    def history(
+        self,
+        engine: Engine,
+        page: Callable[[list[tuple[str | bytes, str, float]], str, bool], HistoryPage],
+        limit: int,
+        since: str | None,
+    ) -> _Async[HistoryPage]: ...
     def count(self) -> int: ...
     def connections(self, engine: Engine | None) -> list[WebSocket]: ...
     def broadcast(
@@ -196,6 +208,7 @@ class RouterHandle:
         message: object,
         exclude: _Client | Iterable[_Client] | None,
         key: str | None,
+        idempotency_key: str | None,
         compress: bool | None,
     ) -> _Async[Outcome]: ...
     def broadcast_to(
@@ -260,12 +273,14 @@ class Broker:
         incoming_bytes_max: int | None = None,
         presence_ttl: float | None = None,
         presence_bytes_max: int | None = None,
+        durability: Literal["accepted", "stored", "replicated"] | None = None,
     ) -> Self: ...
 
 @final
 class MemoryBroker:
     def __new__(cls) -> Self: ...
     def stop(self) -> None: ...
+    def forget(self) -> None: ...
     def start(self) -> None: ...
 
 @final

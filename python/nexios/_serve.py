@@ -66,7 +66,7 @@ class Server:
         built = root._build(root, handles)
         self.engine = _nexios.Engine(_app(root, built), self.loop)
         for router, handle in handles:
-            router._place.engine, router._place.handle = self.engine, handle
+            router._place.serve(self.engine, handle)
         self._handles = handles
         turn = self.engine.turn
         self.engine.begin()

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from nexios._nexios import Engine, Handle, RouterHandle, WebSocket
+    from nexios.history import History
 
     Client: TypeAlias = str | WebSocket | Handle
+
+from nexios.exceptions import BrokerError
+from nexios.history import HistoryPage, StoredMessage
 
 __all__ = ["Connections", "Outcome", "Room"]
 
@@ -31,8 +35,14 @@ class Outcome(int):
 
     dropped: int
     #: Whether it went on its way: without a broker to the clients here, with one also into the queue of what
-    #: other nodes get. ``False`` where that is full, because the broker is away.
+    #: other nodes get. ``False`` where that is full, because the broker is away, and where the broker of a room
+    #: that remembers says no.
     accepted: bool
+    #: Where the room remembers it: the broker has stored it. ``None`` of what is not remembered, and where the
+    #: broker has not said so within five seconds; what was accepted is stored once it is back.
+    stored: str | None
+    #: How many other servers of the broker have it, as far as the broker says so.
+    replicated: int
     unknown: list[str]
     forwarded: list[str]
 
@@ -43,10 +53,14 @@ class Outcome(int):
         unknown: Iterable[str] = (),
         forwarded: Iterable[str] = (),
         accepted: bool = False,
+        stored: str | None = None,
+        replicated: int = 0,
     ) -> Self:
         outcome = super().__new__(cls, count)
         outcome.dropped = dropped
         outcome.accepted = accepted
+        outcome.stored = stored
+        outcome.replicated = replicated
         outcome.unknown = list(unknown)
         outcome.forwarded = list(forwarded)
         return outcome
@@ -64,26 +78,36 @@ class Outcome(int):
         return int.__repr__(self)
 
     def __repr__(self) -> str:
+        stored = "" if self.stored is None else f", stored={self.stored!r}, replicated={self.replicated}"
         return (
             f"Outcome({int(self)}, dropped={self.dropped}, accepted={self.accepted}, unknown={self.unknown}, "
-            f"forwarded={self.forwarded})"
+            f"forwarded={self.forwarded}{stored})"
         )
 
 
 class Place:
     """Where a router is served: set when its app starts, empty before and after."""
 
-    __slots__ = ("engine", "handle", "on_fault")
+    __slots__ = ("declared", "engine", "handle", "on_fault")
 
     engine: Engine | None
     handle: RouterHandle | None
     #: Told of the exceptions that nobody took, with the connection's id, while a test client serves.
     on_fault: Callable[[str, BaseException], object] | None
+    #: Rooms that were said to remember while nothing was served; a server is told when it starts.
+    declared: dict[str, History]
 
     def __init__(self) -> None:
         self.engine = None
         self.handle = None
         self.on_fault = None
+        self.declared = {}
+
+    def serve(self, engine: Engine, handle: RouterHandle) -> None:
+        """A server starts."""
+        self.engine, self.handle = engine, handle
+        for name, history in self.declared.items():
+            handle.declare(name, (history.size, history.ttl))
 
 
 class Connections:
@@ -97,7 +121,7 @@ class Connections:
 
     def _handle(self) -> RouterHandle | None:
         handle = self._place.handle
-        return handle if handle is None or self._room is None else handle.room(self._room)
+        return handle if handle is None or self._room is None else handle.room(self._room, None)
 
     def __len__(self) -> int:
         handle = self._handle()
@@ -122,11 +146,9 @@ class Audience:
     """What can be broadcast to."""
 
     _place: Place
-    _room_name: str | None = None
 
     def _target(self) -> RouterHandle | None:
-        handle = self._place.handle
-        return handle if handle is None or self._room_name is None else handle.room(self._room_name)
+        return self._place.handle
 
     def broadcast(
         self,
@@ -134,13 +156,15 @@ class Audience:
         *,
         exclude: Client | Iterable[Client] | None = None,
         key: str | None = None,
+        idempotency_key: str | None = None,
         compress: bool | None = None,
     ) -> Coroutine[Any, Any, Outcome]:
         """Sends a message to every connected client: ``str`` as text, bytes as binary, else JSON.
 
         It is encoded once, and returns an ``Outcome``: how many it goes to. ``exclude`` leaves connections or ids
         out; under the policy ``"conflate"`` a slow client gets only the newest message of a ``key``;
-        ``compress=False`` leaves it uncompressed.
+        ``compress=False`` leaves it uncompressed. A room that remembers stores it first, and of messages with one
+        ``idempotency_key`` only the first within five minutes.
 
         >>> await app.broadcast({"news": "rain"})
         Outcome(1, dropped=0, accepted=True, unknown=[], forwarded=[])
@@ -152,7 +176,7 @@ class Audience:
         target = self._target()
         if target is None:
             return _nobody([])
-        return target.broadcast(self._place.engine, Outcome, message, exclude, key, compress)
+        return target.broadcast(self._place.engine, Outcome, message, exclude, key, idempotency_key, compress)
 
     def broadcast_to(
         self, clients: Client | Iterable[Client], message: object, *, compress: bool | None = None
@@ -174,10 +198,15 @@ class Audience:
         return target.broadcast_to(self._place.engine, Outcome, clients, message, compress)
 
 
+def _page(messages: list[tuple[str | bytes, str, float]], position: str, recovered: bool) -> HistoryPage:
+    return HistoryPage([StoredMessage(*stored) for stored in messages], position, recovered)
+
+
 class Room(Audience):
     """A set of connections with a name; ``await ws.join(name)`` enters it.
 
     Rooms are the app's: ``router.room("x")`` and ``app.room("x")`` are the same. Leaving is automatic at disconnect.
+    With a ``History`` it remembers: see ``router.room``.
 
     >>> await ws.join("general")
     True
@@ -185,9 +214,23 @@ class Room(Audience):
     True
     """
 
-    def __init__(self, place: Place, name: str) -> None:
+    def __init__(self, place: Place, name: str, history: History | None = None) -> None:
         self._place = place
         self._room_name = name
+        self._history = history
+        #: The app that this was last asked in, and the room there: while it lives, the app knows what it remembers.
+        self._found: tuple[RouterHandle, RouterHandle] | None = None
+        if history is not None and self._target() is None:
+            place.declared[name] = history
+
+    def _target(self) -> RouterHandle | None:
+        handle = self._place.handle
+        if handle is None:
+            return None
+        if self._found is None or self._found[0] is not handle:
+            history = self._history
+            self._found = handle, handle.room(self._room_name, history and (history.size, history.ttl))
+        return self._found[1]
 
     @property
     def name(self) -> str:
@@ -196,7 +239,6 @@ class Room(Audience):
         >>> app.room("general").name
         'general'
         """
-        assert self._room_name is not None
         return self._room_name
 
     def members(self) -> Connections:
@@ -264,6 +306,25 @@ class Room(Audience):
         """
         target, engine = self._target(), self._place.engine
         return 0 if target is None or engine is None else await target.presence_count(engine)
+
+    async def history(self, *, limit: int = 100, since: str | None = None) -> HistoryPage:
+        """Reads what the room remembers: the newest ``limit`` messages, or the oldest behind a position.
+
+        Raises ``BrokerError`` where the broker does not answer within five seconds, or keeps no history.
+
+        >>> lobby = app.room("lobby", history=History(size=1000, ttl=3600))
+        >>> first, second = await lobby.broadcast("one"), await lobby.broadcast("two")
+        >>> [stored.message for stored in (await lobby.history(limit=1)).messages]
+        ['two']
+        >>> (await lobby.history(since=second.stored)).messages
+        []
+        """
+        if limit < 1:
+            raise ValueError("limit is at least 1")
+        target, engine = self._target(), self._place.engine
+        if target is None or engine is None:
+            raise BrokerError("the app is not served")
+        return await target.history(engine, _page, limit, since)
 
     def __repr__(self) -> str:
         return f"<Room {self._room_name!r} {self.count()}>"

@@ -31,7 +31,7 @@ class Gap:
     room: str | None = None
     #: How many are missing, where that can be known.
     missed: int | None = None
-    #: ``reconnect``, ``hole`` or ``overflow``.
+    #: ``reconnect``, ``hole``, ``overflow``, or ``reset``: what a room remembers is not what it was.
     cause: str = "hole"
 
 
@@ -62,6 +62,14 @@ class BrokerMetrics:
     unreadable: int = 0
     #: Messages that are known to be missing.
     missed: int = 0
+    #: Messages that the broker has stored: of rooms that remember.
+    stored: int = 0
+    #: Messages that were read from what it has stored.
+    read: int = 0
+    #: How often a room that remembers was brought up to date after a loss.
+    resyncs: int = 0
+    #: How often that could not be done, and the room's clients miss messages.
+    resets: int = 0
     #: Gaps by cause.
     gaps: Mapping[str, int] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from nexios._callable import ExceptionHandlers, Handler, Listener, Middleware
+    from nexios.history import History
     from nexios.settings import RouterSettings, RouteSettings
 
     LogLevel = Literal["critical", "error", "warning", "info", "debug"]
@@ -319,15 +320,21 @@ class WSRouter(Audience):
         """
         return Connections(self._place)
 
-    def room(self, name: str) -> Room:
+    def room(self, name: str, *, history: History | None = None) -> Room:
         """A room; the app's, whichever router it is asked of.
+
+        With ``history`` it remembers its messages. A broadcast to it is stored by the broker, without one in this
+        process; all members get all messages in one order, whoever sends them, and clients that were away get what
+        they missed by ``ws.join(name, since=position)``. Every node has to say the same. The app knows it, by name,
+        for as long as there is a ``Room`` that was made with it, or a member, and then for ``ttl`` seconds more;
+        what is said before the app is served is not forgotten.
 
         >>> await ws.join("general")
         True
         >>> await app.room("general").broadcast("hello") == 1
         True
         """
-        return Room(self._place, name)
+        return Room(self._place, name, history)
 
     def metrics(self) -> MetricsSnapshot:
         """The server's counters at this moment, on any thread; all zero unless it is served.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexios::broker::{self, BrokerMetrics, Gap, Topic};
+use nexios::broker::{self, BrokerMetrics, Durability, Gap, Topic};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -32,7 +32,7 @@ impl Broker {
     #[new]
     #[pyo3(signature = (
         place, *, namespace = None, connect_timeout = None, outgoing_messages_max = None, outgoing_bytes_max = None,
-        incoming_bytes_max = None, presence_ttl = None, presence_bytes_max = None,
+        incoming_bytes_max = None, presence_ttl = None, presence_bytes_max = None, durability = None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
@@ -44,6 +44,7 @@ impl Broker {
         incoming_bytes_max: Option<usize>,
         presence_ttl: Option<f64>,
         presence_bytes_max: Option<usize>,
+        durability: Option<&str>,
     ) -> PyResult<Self> {
         let mut broker = match (place.cast::<MemoryBroker>(), place.extract::<String>()) {
             (Ok(memory), _) => broker::Broker::from(&memory.get().0),
@@ -72,6 +73,14 @@ impl Broker {
         }
         if let Some(bytes) = incoming_bytes_max {
             broker = broker.incoming_bytes_max(bytes);
+        }
+        if let Some(level) = durability {
+            broker = broker.durability(match level {
+                "accepted" => Durability::Accepted,
+                "stored" => Durability::Stored,
+                "replicated" => Durability::Replicated,
+                _ => return Err(PyValueError::new_err("durability is 'accepted', 'stored' or 'replicated'")),
+            });
         }
         broker.check().map_err(|error| value_error(&error))?;
         Ok(Broker(broker))
@@ -107,6 +116,14 @@ impl MemoryBroker {
     /// cannot reach the broker in memory: the broker in memory is stopped
     fn stop(&self) {
         self.0.stop();
+    }
+
+    /// Forgets what rooms remember, as a broker does that comes back without its data.
+    ///
+    /// >>> broker = MemoryBroker()
+    /// >>> broker.forget()
+    fn forget(&self) {
+        self.0.forget();
     }
 
     /// Comes back: nodes connect again by themselves.
@@ -241,6 +258,10 @@ pub(crate) fn metrics<'py>(py: Python<'py>, metrics: &BrokerMetrics) -> PyResult
     counters.set_item("duplicates", metrics.duplicates)?;
     counters.set_item("unreadable", metrics.unreadable)?;
     counters.set_item("missed", metrics.missed)?;
+    counters.set_item("stored", metrics.stored)?;
+    counters.set_item("read", metrics.read)?;
+    counters.set_item("resyncs", metrics.resyncs)?;
+    counters.set_item("resets", metrics.resets)?;
     counters.set_item("gaps", gaps)?;
     Ok(counters)
 }

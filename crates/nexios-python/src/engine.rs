@@ -61,7 +61,7 @@ impl Engine {
 
     #[getter]
     fn has_broker(&self) -> bool {
-        self.built.has_broker()
+        self.built.has_broker() || self.built.has_own_node()
     }
 
     /// Waits until the broker is reached; on any thread.
@@ -75,7 +75,10 @@ impl Engine {
     /// Sends what waits for the broker and ends the connection; on any thread.
     fn disconnect(&self, py: Python<'_>) {
         let connected = self.broker.lock().take();
-        py.detach(|| drop(connected));
+        py.detach(|| {
+            drop(connected);
+            self.built.end();
+        });
     }
 
     /// The counters of the broker, by the names of `BrokerMetrics`; on any thread.
@@ -217,8 +220,14 @@ impl Engine {
 /// The broker's thread ends with it, and must not wait for the one that collects the garbage.
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(connected) = self.broker.lock().take() {
-            Python::attach(|py| py.detach(|| drop(connected)));
+        let connected = self.broker.lock().take();
+        if connected.is_some() || self.built.has_own_node() {
+            Python::attach(|py| {
+                py.detach(|| {
+                    drop(connected);
+                    self.built.end();
+                });
+            });
         }
     }
 }

@@ -1,15 +1,18 @@
 //! Routers while they are built, and the handles by which they broadcast.
 
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
-use nexios::{ClientRef, Message, Outcome, Route};
+use nexios::broker::{History, HistoryPage, Position, StoredMessage};
+use nexios::{ClientRef, Message, Outcome, Room, Route};
 use parking_lot::Mutex;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::broker;
-use crate::convert::with_message;
+use crate::convert::{message_to_python, with_message};
+use crate::errors;
 use crate::future::{Completed, Waiting};
 use crate::handle::Handle;
 use crate::presence;
@@ -168,7 +171,7 @@ impl WsRouter {
 
     fn handle(&self) -> PyResult<RouterHandle> {
         match &*self.0.lock() {
-            Some(router) => Ok(RouterHandle { handle: router.handle(), room: None }),
+            Some(router) => Ok(RouterHandle { handle: router.handle(), room: None, declared: Mutex::default() }),
             None => Err(PyRuntimeError::new_err("this router is mounted already")),
         }
     }
@@ -178,24 +181,25 @@ impl WsRouter {
 #[pyclass(frozen, module = "nexios._nexios")]
 pub(crate) struct RouterHandle {
     handle: nexios::RouterHandle,
-    room: Option<String>,
+    room: Option<Room>,
+    declared: Mutex<Vec<RouterHandle>>,
 }
 
 impl RouterHandle {
     fn presence_room(&self) -> nexios::Room {
-        self.handle.room(self.room.as_deref().unwrap_or_default())
+        self.room.clone().unwrap_or_else(|| self.handle.room(""))
     }
 
     fn broadcasting(&self, message: Message) -> nexios::Broadcasting {
         match &self.room {
-            Some(room) => self.handle.room(room).broadcast(message),
+            Some(room) => room.broadcast(message),
             None => self.handle.broadcast(message),
         }
     }
 
     fn broadcasting_to(&self, clients: Vec<ClientRef>, message: Message) -> nexios::BroadcastingTo {
         match &self.room {
-            Some(room) => self.handle.room(room).broadcast_to(clients, message),
+            Some(room) => room.broadcast_to(clients, message),
             None => self.handle.broadcast_to(clients, message),
         }
     }
@@ -203,13 +207,47 @@ impl RouterHandle {
 
 #[pymethods]
 impl RouterHandle {
-    fn room(&self, name: String) -> RouterHandle {
-        RouterHandle { handle: self.handle.clone(), room: Some(name) }
+    /// A room; one that remembers where it has a size and a number of seconds.
+    fn room(&self, name: &str, history: Option<(usize, f64)>) -> PyResult<RouterHandle> {
+        let mut room = self.handle.room(name);
+        if let Some((size, seconds)) = history {
+            let ttl = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            room = room.remembering(History::new(size, ttl));
+        }
+        Ok(RouterHandle { handle: self.handle.clone(), room: Some(room), declared: Mutex::default() })
+    }
+
+    /// A room remembers, for as long as the app is served.
+    fn declare(&self, name: &str, history: (usize, f64)) -> PyResult<()> {
+        let declared = self.room(name, Some(history))?;
+        self.declared.lock().push(declared);
+        Ok(())
+    }
+
+    /// Reads what a room remembers: `page(messages, position, recovered)`, each message as
+    /// `(message, position, time)`.
+    fn history(
+        &self,
+        py: Python<'_>,
+        engine: &crate::engine::Engine,
+        page: Py<PyAny>,
+        limit: usize,
+        since: Option<&str>,
+    ) -> PyResult<Py<PyAny>> {
+        let room = self.room.as_ref().ok_or_else(|| PyRuntimeError::new_err("only rooms remember"))?;
+        let mut reading = room.history().limit(limit);
+        if let Some(since) = since {
+            reading = reading.since(position(since));
+        }
+        Waiting::begin(py, engine.host()?, async move {
+            let found = reading.await;
+            Python::attach(|py| page_to_python(py, &page, found.map_err(|error| errors::broker(py, &error))?))
+        })
     }
 
     fn count(&self) -> usize {
         match &self.room {
-            Some(room) => self.handle.room(room).count(),
+            Some(room) => room.count(),
             None => self.handle.count(),
         }
     }
@@ -224,7 +262,7 @@ impl RouterHandle {
         let Some(engine) = engine else { return Ok(found) };
         let host = engine.host()?;
         let connections = match &self.room {
-            Some(room) => self.handle.room(room).local_members(),
+            Some(room) => room.local_members(),
             None => self.handle.local_connections(),
         };
         for connection in connections {
@@ -236,7 +274,7 @@ impl RouterHandle {
         Ok(found)
     }
 
-    #[pyo3(signature = (engine, outcome, message, exclude, key, compress))]
+    #[pyo3(signature = (engine, outcome, message, exclude, key, idempotency_key, compress))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn broadcast(
         &self,
@@ -246,6 +284,7 @@ impl RouterHandle {
         message: &Bound<'_, PyAny>,
         exclude: Option<&Bound<'_, PyAny>>,
         key: Option<String>,
+        idempotency_key: Option<String>,
         compress: Option<bool>,
     ) -> PyResult<Py<PyAny>> {
         let message = with_message(message, |message| message.to_message())?;
@@ -255,6 +294,9 @@ impl RouterHandle {
         }
         if let Some(key) = key {
             broadcasting = broadcasting.key(key);
+        }
+        if let Some(key) = idempotency_key {
+            broadcasting = broadcasting.idempotency_key(key);
         }
         if let Some(on) = compress {
             broadcasting = broadcasting.compress(on);
@@ -303,7 +345,9 @@ fn begin(
     broadcast: impl Future<Output = Outcome> + 'static,
 ) -> PyResult<Py<PyAny>> {
     let to_python = move |py: Python<'_>, found: Outcome| {
-        outcome.call1(py, (found.count, found.dropped, found.unknown, found.forwarded, found.accepted))
+        let Outcome { count, dropped, unknown, forwarded, accepted, replicated, .. } = found;
+        let stored = found.stored.map(|position| position.to_string());
+        outcome.call1(py, (count, dropped, unknown, forwarded, accepted, stored, replicated))
     };
     let Some(engine) = engine else {
         // Nobody is served: there is nobody to wait for.
@@ -318,6 +362,21 @@ fn begin(
         let found = broadcast.await;
         Python::attach(|py| to_python(py, found))
     })
+}
+
+fn page_to_python(py: Python<'_>, page: &Py<PyAny>, found: HistoryPage) -> PyResult<Py<PyAny>> {
+    let messages = PyList::empty(py);
+    for stored in &found.messages {
+        let StoredMessage { message, position, time, .. } = stored;
+        let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        messages.append((message_to_python(py, message), position.to_string(), seconds))?;
+    }
+    page.call1(py, (messages, found.position.to_string(), found.recovered))
+}
+
+/// A position as a client says it; what is none is one that nobody has ever been at.
+pub(crate) fn position(text: &str) -> Position {
+    text.parse().unwrap_or_default()
 }
 
 /// Connections, handles, or ids; one of them or several.

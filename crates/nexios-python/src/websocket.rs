@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use nexios::broker::Position;
 use nexios::{CloseCode, MessageRef};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
@@ -18,6 +19,7 @@ use crate::handshake;
 use crate::host::Host;
 use crate::local::Local;
 use crate::receive::{Kind, Receive};
+use crate::router::position;
 use crate::socket::Socket;
 
 /// One client's connection, as handlers have it; it stays on the thread of its event loop.
@@ -568,15 +570,36 @@ impl WebSocket {
 
     /// Enters a room; says whether the connection is in it now.
     ///
+    /// With `since`, a position in a room that remembers, the client first gets what it missed, each message
+    /// once and in order, and then what comes; the answer is a `Joined` then. `None`, and what cannot be
+    /// recovered, is as if the client came for the first time.
+    ///
     /// >>> await ws.join("general")
     /// True
     /// >>> await app.room("general").broadcast("hello") == 1
     /// True
-    fn join(&self, py: Python<'_>, room: String) -> PyResult<Py<PyAny>> {
+    /// >>> room = app.room("lobby", history=History(size=1000, ttl=3600))
+    /// >>> one, two = await room.broadcast("one"), await room.broadcast("two")
+    /// >>> joined = await ws.join("lobby", since=one.stored)
+    /// >>> joined.recovered, joined.position == two.stored
+    /// (True, True)
+    /// >>> [await client.receive_text() for _ in range(2)]
+    /// ['hello', 'two']
+    #[pyo3(signature = (room, *, since = Since::NotGiven), text_signature = "($self, room, *, since=...)")]
+    fn join(&self, py: Python<'_>, room: String, since: Since) -> PyResult<Py<PyAny>> {
         let ws = self.ws()?.clone();
         Waiting::begin(py, &self.core()?.host, async move {
-            let joined = ws.join(room).await;
-            Ok(Python::attach(|py| PyBool::new(py, joined).to_owned().into_any().unbind()))
+            let Since::Given(since) = since else {
+                let joined = ws.join(room).await;
+                return Ok(Python::attach(|py| PyBool::new(py, joined).to_owned().into_any().unbind()));
+            };
+            let joined = ws.join_from(room, since).await;
+            Python::attach(|py| {
+                let class = py.import("nexios.history")?.getattr("Joined")?;
+                let position = joined.map(|joined| joined.position.to_string());
+                let recovered = joined.is_some_and(|joined| joined.recovered);
+                Ok(class.call1((joined.is_some(), recovered, position.unwrap_or_default()))?.unbind())
+            })
         })
     }
 
@@ -626,6 +649,21 @@ impl WebSocket {
         let values = self.values.lock().take();
         let spare = self.socket.get().map(|socket| socket.spare.take());
         drop((values, spare));
+    }
+}
+
+/// Where a client was in a room: it may be left out, which is not the same as not to know.
+pub(crate) enum Since {
+    NotGiven,
+    Given(Option<Position>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Since {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let text: Option<String> = given.extract()?;
+        Ok(Since::Given(text.as_deref().map(position)))
     }
 }
 

@@ -11,7 +11,7 @@ use nexios_engine::{CloseInfo, Connection, RequestBody, ResponseFuture, Shard};
 use nexios_protocol::CloseCode;
 
 use crate::accept::{self, Accept};
-use crate::app::App;
+use crate::app::{App, BuiltApp};
 use crate::broker::PresenceError;
 use crate::error::Result;
 use crate::handler::LocalFuture;
@@ -146,6 +146,19 @@ impl App {
     ) -> Self {
         self.http.fallback = Some(Arc::new(answer));
         self
+    }
+}
+
+#[doc(hidden)]
+impl BuiltApp {
+    /// Whether it keeps rooms that remember itself, on a thread of its own.
+    pub fn has_own_node(&self) -> bool {
+        self.hub.own_node().is_some()
+    }
+
+    /// Ends that thread.
+    pub fn end(&self) {
+        self.hub.end();
     }
 }
 

@@ -231,14 +231,14 @@ impl Hub {
     }
 
     /// The room remembers so much from now on.
-    pub(crate) fn declare(&self, room: &Arc<str>, declared: &Arc<Declared>) {
-        self.declarations.declare(room, declared, |name| self.room(name).is_some());
+    pub(crate) fn declare(&self, room: &Arc<str>, declared: &Arc<Declared>) -> Arc<Declared> {
+        self.declarations.declare(room, declared, |name| self.room(name).is_some())
     }
 
     /// The same for a room of an app that was not built yet.
     pub(crate) fn declare_first(&self, room: &Arc<str>, declared: Arc<Declared>) {
-        self.declare(room, &declared);
-        self.declared_first.lock().push(declared);
+        let shared = self.declare(room, &declared);
+        self.declared_first.lock().push(shared);
     }
 
     /// How much a room remembers, if it does.

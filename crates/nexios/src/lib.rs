@@ -119,3 +119,8 @@ struct PresencePage;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/scaling.md")]
 struct Scaling;
+
+/// And those of the one on rooms that remember.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/history.md")]
+struct Histories;

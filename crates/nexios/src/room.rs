@@ -61,9 +61,7 @@ impl Room {
     /// the app runs is not forgotten.
     #[must_use = "the room that is returned remembers"]
     pub fn remembering(mut self, history: History) -> Self {
-        let declared = Declared::new(history);
-        self.app.declare(&self.name, &declared);
-        self.declared = Some(declared);
+        self.declared = Some(self.app.declare(&self.name, Declared::new(history)));
         self
     }
 

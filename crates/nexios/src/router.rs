@@ -360,15 +360,16 @@ impl RouterHandle {
     }
 
     /// A room remembers; where there is no app yet, it is told once there is one.
-    pub(crate) fn declare(&self, room: &Arc<str>, declared: &Arc<Declared>) {
+    pub(crate) fn declare(&self, room: &Arc<str>, declared: Arc<Declared>) -> Arc<Declared> {
         if let Some(hub) = self.hub() {
-            return hub.declare(room, declared);
+            return hub.declare(room, &declared);
         }
         let mut waiting = self.0.declared.lock();
         waiting.retain(|(name, _)| name != room);
         waiting.push((room.clone(), declared.clone()));
         drop(waiting);
         self.tell_declared();
+        declared
     }
 
     fn tell_declared(&self) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -19,6 +20,8 @@ const REMEMBERED_MAX: usize = 64 << 10;
 #[derive(Default)]
 pub(crate) struct Declarations {
     by_name: Mutex<HashMap<Arc<str>, Arc<Declared>>>,
+    /// Broadcasts of an app where no room remembers need not look for one.
+    any: AtomicBool,
 }
 
 /// One declaration, shared by the rooms that were made with it.
@@ -43,23 +46,37 @@ impl Declared {
 }
 
 impl Declarations {
-    /// The room remembers so much from now on.
-    pub(crate) fn declare(&self, name: &Arc<str>, declared: &Arc<Declared>, has_members: impl Fn(&str) -> bool) {
+    /// The room remembers so much from now on. Returns what all who say the same share.
+    pub(crate) fn declare(
+        &self,
+        name: &Arc<str>,
+        declared: &Arc<Declared>,
+        has_members: impl Fn(&str) -> bool,
+    ) -> Arc<Declared> {
         let now = Instant::now();
-        declared.touch(now);
         let mut by_name = self.by_name.lock();
-        if by_name.get(name).is_some_and(|known| Arc::ptr_eq(known, declared)) {
-            return;
+        if let Some(known) = by_name.get_mut(name) {
+            if known.history != declared.history {
+                *known = declared.clone();
+            }
+            known.touch(now);
+            return known.clone();
         }
+        declared.touch(now);
         by_name.insert(name.clone(), declared.clone());
+        self.any.store(true, Ordering::Relaxed);
         // Doubling, so that looking at all of them is rare.
         if by_name.len() > 64 && by_name.len().is_power_of_two() || by_name.len() > 2 * REMEMBERED_MAX {
             sweep(&mut by_name, now, has_members);
         }
+        declared.clone()
     }
 
     /// How much the room remembers, if it does.
     pub(crate) fn find(&self, name: &str) -> Option<History> {
+        if !self.any.load(Ordering::Relaxed) {
+            return None;
+        }
         let by_name = self.by_name.lock();
         let declared = by_name.get(name)?;
         declared.touch(Instant::now());
@@ -111,7 +128,12 @@ mod tests {
         assert_eq!(declarations.find("other"), None);
         assert_eq!(swept(&declarations, 30, &[]), ["empty", "filled", "held"]);
         assert_eq!(swept(&declarations, 61, &["filled"]), ["filled", "held"]);
-        drop(held);
+        let same = declarations.declare(&"held".into(), &Declared::new(history), |_| false);
+        assert!(Arc::ptr_eq(&same, &held), "who says the same shares it");
+        let other = Declared::new(History::new(20, Duration::from_secs(60)));
+        declarations.declare(&"held".into(), &other, |_| false);
+        assert_eq!(declarations.find("held"), Some(other.history), "the last one counts");
+        drop((held, same, other));
         assert!(swept(&declarations, 61, &[]).is_empty());
     }
 
