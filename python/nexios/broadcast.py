@@ -228,8 +228,8 @@ class Room(Audience):
         if handle is None:
             return None
         if self._found is None or self._found[0] is not handle:
-            history = self._history
-            self._found = handle, handle.room(self._room_name, history and (history.size, history.ttl))
+            history = None if self._history is None else (self._history.size, self._history.ttl)
+            self._found = handle, handle.room(self._room_name, history)
         return self._found[1]
 
     @property
