@@ -323,10 +323,11 @@ pub(crate) fn those_who_come_back_at_once_are_served_by_the_node(server: &mut dy
     assert_eq!(witness.texts(QUIET), texts(0..100));
     let read = nodes[1].metrics().read;
     let clients: Vec<Client> = (0..200).map(|_| nodes[1].resume("x", "ann", Some(positions[49]))).collect();
-    let last = store(&rooms[0], "100");
+    store(&rooms[0], "100");
     for client in &clients {
-        let (mut missed, recovered, position) = client.joined();
-        if position != last {
+        // The last one is missed, or live; and what is live may come before the client is told where it is.
+        let (mut missed, recovered, _) = client.joined();
+        if missed.len() < 51 {
             missed.push(client.next());
         }
         assert_eq!((missed, recovered), (texts(50..101), true));
