@@ -68,6 +68,10 @@ macro_rules! history_contract {
     };
 }
 history_contract! { history_with_memory, crate::servers::MemoryServer::default() }
+history_contract! { history_with_hub, crate::servers::HubServer::start() }
+history_contract! { history_with_redis, crate::servers::TcpServer::lasting_redis() }
+history_contract! { history_with_redis_in_memory, crate::servers::TcpServer::redis(&[]) }
+history_contract! { history_with_nats, crate::servers::TcpServer::jetstream() }
 
 /// What only a server that is a process of its own can do.
 macro_rules! contract_of_process {

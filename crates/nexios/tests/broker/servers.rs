@@ -201,7 +201,8 @@ pub(crate) struct TcpServer {
     process: Process,
     url: String,
     pub(crate) port: u16,
-    _directory: Directory,
+    keeps_history: bool,
+    directory: Directory,
 }
 
 impl TcpServer {
@@ -214,17 +215,17 @@ impl TcpServer {
     }
 
     /// `redis-server` that writes each change down before it answers.
-    #[allow(dead_code, reason = "not all tests look into logs")]
     pub(crate) fn lasting_redis() -> Self {
-        TcpServer::redis(&["--appendonly", "yes", "--appendfsync", "always"])
+        let server = TcpServer::redis(&["--appendonly", "yes", "--appendfsync", "always"]);
+        TcpServer { keeps_history: true, ..server }
     }
 
     /// `nats-server` with JetStream.
-    #[allow(dead_code, reason = "not all tests look into logs")]
     pub(crate) fn jetstream() -> Self {
-        TcpServer::start("nats", "nats-server", |command, port, directory| {
+        let server = TcpServer::start("nats", "nats-server", |command, port, directory| {
             command.args(["--addr", "127.0.0.1", "--port", port, "--jetstream", "--store_dir", directory]);
-        })
+        });
+        TcpServer { keeps_history: true, ..server }
     }
 
     /// `nats-server` with these settings.
@@ -243,7 +244,7 @@ impl TcpServer {
             command
         };
         let process = Process::start(start, move || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        TcpServer { process, url: format!("{scheme}://127.0.0.1:{port}"), port, _directory: directory }
+        TcpServer { process, url: format!("{scheme}://127.0.0.1:{port}"), port, keeps_history: false, directory }
     }
 }
 
@@ -262,6 +263,17 @@ impl Server for TcpServer {
 
     fn restart(&mut self) {
         self.process.restart();
+    }
+
+    fn keeps_history(&self) -> bool {
+        self.keeps_history
+    }
+
+    fn restart_empty(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(&self.directory.0).unwrap();
+        std::fs::create_dir(&self.directory.0).unwrap();
+        self.restart();
     }
 
     fn pid(&self) -> Option<Pid> {

@@ -42,6 +42,7 @@ macro_rules! contract {
     };
 }
 
+contract! { of_memory, crate::broker::contract::servers::MemoryServer::default() }
 contract! { of_the_hub, crate::broker::contract::hub::OwnHub::start() }
 #[cfg(feature = "redis")]
 contract! { of_redis, crate::broker::contract::servers::TcpServer::redis(&[]) }
