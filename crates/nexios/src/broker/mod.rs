@@ -174,6 +174,9 @@ impl Broker {
     ///   `redis+sentinel://a:26379,b:26379/name`: Redis 7 or Valkey; feature `redis`
     /// - `nats://user:password@host:4222`, `tls://` with TLS, several with commas, and
     ///   `?credentials=/path/to/user.creds`; feature `nats`
+    ///
+    /// At the end `?replicas=1` asks Redis on how many replicas it has what rooms remember before that
+    /// counts as stored, for half a second at most; `?replicas=3` says on how many servers of NATS it is.
     pub fn new(url: impl AsRef<str>) -> Self {
         Broker::at(Place::Url(url.as_ref().into()))
     }

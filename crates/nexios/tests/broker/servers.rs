@@ -151,7 +151,9 @@ impl HubServer {
         let path = directory.0.join("hub.sock");
         let (at, up) = (path.clone(), path.clone());
         let command = move || {
-            let mut command = Command::new(option_env!("CARGO_BIN_EXE_nexios-hub").expect("an integration test"));
+            // Unit tests, which know of no programs, run a hub of their own.
+            let program = option_env!("CARGO_BIN_EXE_nexios-hub");
+            let mut command = Command::new(program.expect("an integration test"));
             command.arg(&at);
             command
         };
