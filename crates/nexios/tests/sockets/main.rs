@@ -10,5 +10,6 @@ mod wire;
 mod hostile;
 mod limits;
 mod live;
+mod remembering;
 mod threads;
 mod transport;

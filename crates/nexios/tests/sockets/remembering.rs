@@ -1,0 +1,179 @@
+//! Rooms that remember, for clients that speak `nexios.v1`: they come back to where they were.
+
+use std::time::Duration;
+
+use nexios::broker::{History, Memory};
+use nexios::{App, Room, Running, Serve, WebSocket};
+
+use crate::site::wait;
+use crate::wire::{Seen, Wire};
+
+const LIVE: &str = "Sec-WebSocket-Protocol: nexios.v1\r\n";
+
+/// Joins the room `x` by itself where the query says so; else the client asks.
+async fn member(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    if ws.query("join").is_some() {
+        ws.join("x").await;
+    }
+    ws.wait_closed().await;
+    Ok(())
+}
+
+struct Node {
+    running: Running,
+    room: Room,
+}
+
+/// What a frame of the server says: its header, and the payload.
+type Frame = (serde_json::Value, String);
+
+/// A client as the clients of this repository are: it keeps where it is.
+struct Client {
+    wire: Wire,
+    position: String,
+}
+
+impl Node {
+    fn start(app: App) -> Self {
+        let yes = async |_: WebSocket, _: std::sync::Arc<str>| true;
+        let app = app.ws("/", member).authorize_join(yes).authorize_publish(yes);
+        let room = app.handle().room("x").remembering(History::new(10, Duration::from_secs(60)));
+        let running = app.start(Serve::tcp("127.0.0.1:0").shards(2)).unwrap();
+        Node { running, room }
+    }
+
+    /// Says hello with a position, if there is one.
+    fn connect(&self, path: &str, position: &str) -> Client {
+        let mut wire = Wire::dial(self.running.addresses()[0]).shake_hands_with(path, LIVE);
+        let rooms = if position.is_empty() { String::new() } else { format!(r#","rooms":{{"x":"{position}"}}"#) };
+        wire.text(&format!("\u{1E}{{\"type\":\"hello\"{rooms}}}\n"));
+        let mut client = Client { wire, position: position.to_owned() };
+        assert_eq!(client.next().0["type"], "welcome");
+        client
+    }
+
+    fn send(&self, text: &str) -> String {
+        wait(async { self.room.broadcast(text).await }).stored.unwrap().to_string()
+    }
+}
+
+impl Client {
+    fn next(&mut self) -> Frame {
+        let Seen::Text(text) = self.wire.next_message() else { panic!("not a text") };
+        let (header, payload) = text.strip_prefix('\u{1E}').unwrap().split_once('\n').unwrap();
+        (serde_json::from_str(header).unwrap(), payload.to_owned())
+    }
+
+    fn ask(&mut self, header: &str, payload: &str) {
+        self.wire.text(&format!("\u{1E}{header}\n{payload}"));
+    }
+
+    /// The `joined` that comes next: whether it is recovered. The position is kept.
+    fn joined(&mut self) -> bool {
+        let (header, _) = self.next();
+        assert_eq!((&header["type"], &header["room"]), (&"joined".into(), &"x".into()), "{header}");
+        self.position = header["position"].as_str().unwrap().to_owned();
+        header["recovered"].as_bool().unwrap()
+    }
+
+    /// The messages that come next; the position moves with them.
+    fn messages(&mut self, count: usize) -> Vec<String> {
+        let mut one = || {
+            let (header, payload) = self.next();
+            assert_eq!((&header["type"], &header["room"]), (&"message".into(), &"x".into()), "{header}");
+            let epoch = self.position.split('-').next().unwrap();
+            self.position = format!("{epoch}-{}-{}", header["offset"], header["nonce"].as_str().unwrap());
+            payload
+        };
+        (0..count).map(|_| one()).collect()
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_gets_what_it_missed_and_then_what_comes() {
+    for app in [App::new(), App::new().broker(&Memory::new())] {
+        let node = Node::start(app);
+        let mut client = node.connect("/?join=1", "");
+        assert!(!client.joined());
+        node.send("1");
+        let second = node.send("\u{1E}2\n");
+        assert_eq!(client.messages(2), ["1", "\u{1E}2\n"]);
+        assert_eq!(client.position, second);
+        let position = client.position.clone();
+        drop(client);
+        node.send("3");
+        node.send("4");
+        // Once by the handler, and once because the client asks.
+        let mut by_handler = node.connect("/?join=1", &position);
+        let mut by_itself = node.connect("/", "");
+        by_itself.ask(&format!(r#"{{"type":"join","id":1,"room":"x","position":"{position}"}}"#), "");
+        for client in [&mut by_handler, &mut by_itself] {
+            assert!(client.joined());
+            assert_eq!(client.position, position);
+            assert_eq!(client.messages(2), ["3", "4"]);
+        }
+        assert_eq!(by_itself.next().0["type"], "ack");
+        node.send("5");
+        assert_eq!((by_handler.messages(1), by_itself.messages(1)), (vec!["5".into()], vec!["5".into()]));
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_not_recovered() {
+    let node = Node::start(App::new());
+    let first = node.send("0");
+    (1..=12).for_each(|n| drop(node.send(&n.to_string())));
+    let last = node.send("last");
+    let other_nonce = format!("{}-{:032}", last.rsplit_once('-').unwrap().0, 7);
+    for position in [first, other_nonce, "not a position".to_owned(), format!("1-2-{:032}", 3)] {
+        let mut client = node.connect("/?join=1", &position);
+        assert!(!client.joined(), "{position}");
+        assert_eq!(client.position, last, "{position}");
+    }
+}
+
+#[test]
+fn a_publish_is_confirmed_with_its_position_and_a_key_counts_once() {
+    let node = Node::start(App::new());
+    let mut client = node.connect("/?join=1", "");
+    client.joined();
+    let publish = r#"{"type":"publish","id":9,"room":"x","key":"k"}"#;
+    client.ask(publish, "once");
+    let mut positions = Vec::new();
+    // The message may come before or behind its ack.
+    for _ in 0..2 {
+        let (header, payload) = client.next();
+        match header["type"].as_str().unwrap() {
+            "ack" => positions.push(header["position"].as_str().unwrap().to_owned()),
+            _ => assert_eq!(payload, "once"),
+        }
+    }
+    client.ask(publish, "once");
+    let (ack, _) = client.next();
+    positions.push(ack["position"].as_str().unwrap().to_owned());
+    assert_eq!(positions[0], positions[1]);
+    node.send("behind");
+    assert_eq!(client.messages(1), ["behind"]);
+}
+
+#[test]
+fn both_kinds_of_members_get_the_brokers_order() {
+    let memory = Memory::new();
+    let (here, there) = (Node::start(App::new().broker(&memory)), Node::start(App::new().broker(&memory)));
+    let mut live = there.connect("/?join=1", "");
+    live.joined();
+    let mut plain = Wire::dial(there.running.addresses()[0]).shake_hands("/?join=1");
+    crate::wire::eventually("both are in the room", || there.room.count() == 2);
+    let sent: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    for (n, text) in sent.iter().enumerate() {
+        if n % 2 == 0 {
+            here.send(text)
+        } else {
+            there.send(text)
+        };
+    }
+    assert_eq!(live.messages(50), sent);
+    let got: Vec<Seen> = (0..50).map(|_| plain.next_message()).collect();
+    assert_eq!(got, sent.into_iter().map(Seen::Text).collect::<Vec<_>>());
+}
