@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 
+import guides
 import pytest
 import websockets
 from apps import Log, app_with, echo
@@ -366,6 +367,24 @@ def test_a_plain_function_is_refused_at_once():
     for register in [router.authorize_join, router.authorize_publish, router.on_request("x")]:
         with pytest.raises(TypeError, match="async def"):
             register(lambda ws, what: True)
+
+
+def test_the_guide_shows_what_works(loop, tmp_path):
+    with guides.imported("live", tmp_path, "live") as guide, served(guide.app, loop, "/live?name=ann") as (_, client):
+        assert client.header() == {"type": "joined", "room": "news"}
+        client.socket.send_text("hello")
+        assert client.receive() == (None, "you said hello")
+        client.send("mine", type="publish", id=1, room="news")
+        assert client.header()["code"] == "forbidden"
+        client.send(type="join", id=2, room="chat-1")
+        assert [client.header()["type"] for _ in range(2)] == ["joined", "ack"]
+        client.send('"hello"', type="publish", id=3, room="chat-1")
+        assert client.receive()[1] == '"hello"'
+        assert client.header() == {"type": "ack", "id": 3}
+        for numbers, answer in [("[1, 2]", ("reply", "0.5")), ("[1, 0]", ("error", ""))]:
+            client.send(numbers, type="request", id=4, method="divide")
+            header, payload = client.receive()
+            assert (header["type"], payload) == answer
 
 
 # --- the end

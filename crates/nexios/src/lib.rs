@@ -19,6 +19,7 @@
 //! - a connection: [`WebSocket`], its [`Handle`] for other threads, its [`State`]
 //! - many connections: [`RouterHandle`], [`Room`], [`Outcome`]
 //! - many processes and machines: [`broker`]
+//! - clients that come back: [`WsRouter::authorize_join`], [`WsRouter::on_request`], [`RequestError`], [`Json`]
 //! - what goes wrong: [`Error`], [`WebSocketException`], [`WebSocketDisconnect`], [`WebSocketTypeError`]
 //! - limits: [`Settings`], [`ServerSettings`]
 
@@ -114,6 +115,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/presence.md")]
 struct PresencePage;
+
+/// So are those of the page on clients that come back,
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/live.md")]
+struct Live;
 
 /// and of the page on scaling.
 #[cfg(doctest)]
