@@ -95,8 +95,22 @@ impl Connection {
         cx: &mut Context<'_>,
         ticket: &mut ReceiveTicket,
     ) -> Poll<Result<Message, ReceiveError>> {
+        self.poll_inbox(&mut self.0.state.borrow_mut(), Some(cx), ticket)
+    }
+
+    /// As [`poll_receive`](Self::poll_receive) in a poll of the connection's own task, but from anywhere:
+    /// for a front end whose handlers run elsewhere and are resumed by the task. `None`: it has ended.
+    pub fn poll_receive_as_task(&self, ticket: &mut ReceiveTicket) -> Option<Poll<Result<Message, ReceiveError>>> {
         let mut state = self.0.state.borrow_mut();
-        let state = &mut *state;
+        state.flags.has(Flag::HasTask).then(|| self.poll_inbox(&mut state, None, ticket))
+    }
+
+    fn poll_inbox(
+        &self,
+        state: &mut State,
+        cx: Option<&mut Context<'_>>,
+        ticket: &mut ReceiveTicket,
+    ) -> Poll<Result<Message, ReceiveError>> {
         if state.flags.has(Flag::Receiving) && ticket.held.is_none() {
             return Poll::Ready(Err(ReceiveError::Busy));
         }
@@ -113,8 +127,10 @@ impl Connection {
         }
         state.flags.set(Flag::Receiving, true);
         ticket.held = Some(Kind::Data);
-        state.flags.set(Flag::TaskReceives, self.0.is_task(state, cx));
-        if !state.flags.has(Flag::TaskReceives) {
+        // Without a context it is the connection's own task that asks.
+        let other = cx.filter(|cx| !self.0.is_task(state, cx));
+        state.flags.set(Flag::TaskReceives, other.is_none());
+        if let Some(cx) = other {
             store(&mut state.rare().receiver, cx);
         }
         Poll::Pending

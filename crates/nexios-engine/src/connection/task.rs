@@ -7,6 +7,13 @@ use super::{Connection, Flag, Inner, State};
 use crate::run_queue::{KeptWaker, Table, TaskKey};
 use crate::service::BoxedTask;
 
+impl Connection {
+    /// Has the connection's own task polled again; nothing happens where it has ended.
+    pub fn wake_task(&self) {
+        self.0.wake_task(&mut self.0.state.borrow_mut());
+    }
+}
+
 impl Inner {
     fn task_key(&self) -> TaskKey {
         TaskKey { table: Table::Connections, slot: self.token(), serial: self.serial() }

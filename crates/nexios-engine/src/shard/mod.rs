@@ -41,7 +41,7 @@ use crate::timer::{Sleep, Sleeps, Tick, Timers};
 /// Events taken from the poller at once.
 const EVENTS_PER_POLL: usize = 1024;
 /// Boxes of one kind kept for reuse.
-pub(crate) const POOL_MAX: usize = 64;
+pub(crate) const POOL_MAX: usize = 128;
 
 const WAKER: Token = Token(usize::MAX);
 pub(crate) const FIRST_LISTENER: usize = usize::MAX / 2;
