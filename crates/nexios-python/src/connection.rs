@@ -1,15 +1,20 @@
 //! What a connection has beside its face in Python: the engine's side, and who waits for a message.
+//!
+//! Idle connections hold it, so nothing is in it that one can do without.
 
-use std::any::Any;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::Poll;
 
-use nexios::ConnectionId;
+use nexios::Message;
+use nexios_engine::{ReceiveError, ReceiveTicket};
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
 use crate::host::Host;
+use crate::local::visit_cell;
 use crate::route::PyRoute;
 use crate::waiter::Waiter;
 
@@ -18,22 +23,26 @@ pub(crate) struct Core {
     pub(crate) ws: nexios::WebSocket,
     pub(crate) host: Rc<Host>,
     pub(crate) route: Arc<PyRoute>,
-    /// The connection's own task, as long as it runs the handler: it wakes the receiver at no cost.
-    task: RefCell<Option<Waker>>,
-    pub(crate) receiver: RefCell<Option<Py<Waiter>>>,
+    /// The connection's own task runs the handler: it wakes the receiver at no cost.
+    has_task: Cell<bool>,
+    receiver: Cell<Option<Py<Waiter>>>,
 }
 
 impl Core {
-    pub(crate) fn new(ws: nexios::WebSocket, host: Rc<Host>, route: Arc<PyRoute>, task: Waker) -> Rc<Self> {
-        Rc::new(Core { ws, host, route, task: RefCell::new(Some(task)), receiver: RefCell::default() })
+    pub(crate) fn new(ws: nexios::WebSocket, host: Rc<Host>, route: Arc<PyRoute>) -> Rc<Self> {
+        Rc::new(Core { ws, host, route, has_task: Cell::new(true), receiver: Cell::default() })
     }
 
-    pub(crate) fn has_task(&self) -> bool {
-        self.task.borrow().is_some()
+    /// The next message, which wakes the connection's own task where it has yet to come; `None`
+    /// where that runs no handler any more.
+    pub(crate) fn poll_receive(&self, ticket: &mut ReceiveTicket) -> Option<Poll<Result<Message, ReceiveError>>> {
+        if self.has_task.get() { self.ws.engine().poll_receive_as_task(ticket) } else { None }
     }
 
-    pub(crate) fn with_task<R>(&self, look: impl FnOnce(Option<&Waker>) -> R) -> R {
-        look(self.task.borrow().as_ref())
+    pub(crate) fn wake_task(&self) {
+        if self.has_task.get() {
+            self.ws.engine().wake_task();
+        }
     }
 
     /// The next message, or the end, goes to this wait.
@@ -43,9 +52,12 @@ impl Core {
     }
 
     pub(crate) fn forget_message(&self, waiter: &Py<Waiter>) {
-        let same = self.receiver.borrow().as_ref().is_some_and(|own| own.as_ptr() == waiter.as_ptr());
-        let taken = same.then(|| self.receiver.take());
-        drop(taken);
+        let (own, other) = match self.receiver.take() {
+            Some(own) if own.as_ptr() == waiter.as_ptr() => (Some(own), None),
+            other => (None, other),
+        };
+        self.receiver.set(other);
+        drop(own);
     }
 
     /// Something has happened to the connection: whoever receives has another look.
@@ -56,23 +68,12 @@ impl Core {
 
     /// The handler is over; who still receives is woken by other means from now on.
     pub(crate) fn lose_task(&self) {
-        self.task.replace(None);
+        self.has_task.set(false);
         self.resume_receiver();
     }
-}
 
-/// Makes the loop forget the connection when its task has ended.
-pub(crate) struct Known(Rc<Host>, ConnectionId);
-
-impl Known {
-    pub(crate) fn of(host: &Rc<Host>, ws: &nexios::WebSocket) -> Rc<dyn Any> {
-        Rc::new(Known(host.clone(), ws.id()))
-    }
-}
-
-impl Drop for Known {
-    fn drop(&mut self) {
-        let socket = self.0.sockets.borrow_mut().remove(&self.1);
-        drop(socket);
+    /// Shows the wait to the garbage collector.
+    pub(crate) fn visit_receiver(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit_cell(&self.receiver, visit)
     }
 }

@@ -54,7 +54,11 @@ impl Engine {
         let server = Server::new(built.server_settings().clone());
         let shard = server.shard(Instant::now())?;
         built.run_on(&server, &shard);
+        let service = shard.service::<nexios::ShardService>();
         let host = Host::new(event_loop, shard, app.files)?;
+        if let Some(service) = service {
+            host.forget_ended(&service);
+        }
         let log = tracing::dispatcher::get_default(Clone::clone);
         Ok(Engine { host: Local::new(host.clone(), &host), server, built, broker: Mutex::default(), log })
     }

@@ -97,6 +97,10 @@ impl Withdraw for Slot {
         let future = self.future.take();
         drop(future);
     }
+
+    fn host(&self) -> &Rc<Host> {
+        &self.host
+    }
 }
 
 impl Waiting {
@@ -144,7 +148,7 @@ impl Pending {
 
     fn poll(&self, py: Python<'_>) -> PyResult<Poll<Py<PyAny>>> {
         let slot = &self.future;
-        let waiter = Py::new(py, Waiter::new(slot.host.clone(), slot.clone()))?;
+        let waiter = Py::new(py, Waiter::new(slot.clone()))?;
         waiter.get().arm();
         if let Some(key) = slot.parked.take() {
             slot.host.unpark(key);

@@ -1,7 +1,6 @@
 //! How a handshake is answered: with a 101, or with another status.
 
 use std::rc::Rc;
-use std::task::Waker;
 
 use nexios::{Accept, Refusal};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -64,7 +63,7 @@ pub(crate) fn enter_and_open(core: &Rc<Core>, py: Python<'_>) -> PyResult<Py<PyA
 /// of the handshake may be long over.
 pub(crate) fn opened(core: &Core) {
     core.ws.opened();
-    core.with_task(|task| task.map(Waker::wake_by_ref));
+    core.wake_task();
 }
 
 pub(crate) fn refuse(

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use nexios::ConnectionId;
+use nexios::{ConnectionId, ShardService};
 use nexios_engine::Shard;
 use parking_lot::Mutex;
 use pyo3::intern;
@@ -66,6 +66,8 @@ struct Python_ {
     event_loop: Py<PyAny>,
     call_soon: Py<PyAny>,
     create_task: Py<PyAny>,
+    /// `context=` of what is called at the end of tasks: without it each task would hold a context for that.
+    shared_context: Py<PyDict>,
     turn: RefCell<Option<Py<PyAny>>>,
     ring: RefCell<Option<Py<PyAny>>>,
     warn_blocked: Py<PyAny>,
@@ -141,6 +143,8 @@ impl Host {
         });
         let notified = signal.clone();
         shard.set_notifier(Arc::new(move || notified.raise()));
+        let shared_context = PyDict::new(py);
+        shared_context.set_item("context", py.import("contextvars")?.call_method0("copy_context")?)?;
         let runtime = files.then(|| tokio::runtime::Builder::new_current_thread().build()).transpose()?;
         Ok(Rc::new(Host {
             shard: RefCell::new(Some(shard)),
@@ -148,6 +152,7 @@ impl Host {
                 event_loop: event_loop.clone().unbind(),
                 call_soon: event_loop.getattr("call_soon")?.unbind(),
                 create_task: event_loop.getattr("create_task")?.unbind(),
+                shared_context: shared_context.unbind(),
                 turn: RefCell::new(None),
                 ring: RefCell::new(None),
                 warn_blocked: py.import("nexios._log")?.getattr("blocked")?.unbind(),
@@ -169,6 +174,15 @@ impl Host {
             log: Log::here(),
             runtime,
         }))
+    }
+
+    /// A connection is forgotten when its task has ended.
+    pub(crate) fn forget_ended(self: &Rc<Self>, service: &ShardService) {
+        let host = Rc::downgrade(self);
+        service.on_ended(move |id| {
+            let socket = host.upgrade().and_then(|host| host.sockets.borrow_mut().remove(id));
+            drop(socket);
+        });
     }
 
     /// The host whose turn it is.
@@ -220,8 +234,17 @@ impl Host {
         Ok(())
     }
 
-    pub(crate) fn create_task(&self, py: Python<'_>, coroutine: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.python.create_task.call1(py, (coroutine,))
+    /// A task; `options` are those of `create_task()`.
+    pub(crate) fn create_task(&self, coroutine: Bound<'_, PyAny>, options: Option<&Py<PyDict>>) -> PyResult<Py<PyAny>> {
+        let py = coroutine.py();
+        self.python.create_task.call(py, (coroutine,), options.map(|options| options.bind(py)))
+    }
+
+    /// Has `done` called with the task when it is over, in the context that all such calls share.
+    pub(crate) fn when_done(&self, task: &Bound<'_, PyAny>, done: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = task.py();
+        task.getattr(intern!(py, "add_done_callback"))?.call((done,), Some(self.python.shared_context.bind(py)))?;
+        Ok(())
     }
 
     /// Parks a wait until the waker is called.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use pyo3::PyErr;
-use pyo3::PyResult;
+use pyo3::PyTraverseError;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
 use send_wrapper::SendWrapper;
 
 use crate::host::{Host, Signal};
@@ -72,6 +73,14 @@ impl<T> Drop for Local<T> {
             self.signal.raise();
         }
     }
+}
+
+/// Shows the garbage collector what is in a cell.
+pub(crate) fn visit_cell<T>(cell: &Cell<Option<Py<T>>>, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    let value = cell.take();
+    let visited = visit.call(&value);
+    cell.set(value);
+    visited
 }
 
 impl Home {

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use nexios::{Message, ReceiveError, WebSocketTypeError};
 use nexios_engine::ReceiveTicket;
@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use crate::connection::Core;
 use crate::convert::{from_json, message_to_python};
 use crate::errors;
+use crate::host::Host;
 use crate::local::Local;
 use crate::waiter::{Waiter, Withdraw};
 
@@ -51,6 +52,10 @@ impl Withdraw for Slot {
         }
     }
 
+    fn host(&self) -> &Rc<Host> {
+        &self.core.host
+    }
+
     fn place(&self) -> Option<String> {
         Some(format!("route {}, connection {}", self.core.ws.route_path(), self.core.ws.id()))
     }
@@ -66,9 +71,9 @@ impl Receive {
 
 impl Receiving {
     fn next(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
-        let polled = self.poll();
+        let (polled, by_task) = self.poll();
         let result = match polled {
-            Poll::Pending => return self.wait(py),
+            Poll::Pending => return self.wait(py, by_task),
             Poll::Ready(Ok(message)) => {
                 Err(self.convert(py, &message).map_or_else(|error| error, |value| PyStopIteration::new_err((value,))))
             }
@@ -79,20 +84,24 @@ impl Receiving {
         result
     }
 
-    fn poll(&self) -> Poll<Result<Message, nexios_engine::ReceiveError>> {
+    /// What there is; and whether the connection's own task is woken where there is nothing.
+    fn poll(&self) -> (Poll<Result<Message, nexios_engine::ReceiveError>>, bool) {
         let slot = &self.slot;
-        let (engine, mut ticket) = (slot.core.ws.engine(), slot.ticket.borrow_mut());
-        slot.core.with_task(|task| match task {
-            Some(waker) => engine.poll_receive(&mut Context::from_waker(waker), &mut ticket),
+        let mut ticket = slot.ticket.borrow_mut();
+        match slot.core.poll_receive(&mut ticket) {
+            Some(polled) => (polled, true),
             // The waker that counts comes once there is something to wake.
-            None => engine.poll_receive(&mut Context::from_waker(std::task::Waker::noop()), &mut ticket),
-        })
+            None => {
+                let mut context = Context::from_waker(Waker::noop());
+                (slot.core.ws.engine().poll_receive(&mut context, &mut ticket), false)
+            }
+        }
     }
 
-    fn wait(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
+    fn wait(&self, py: Python<'_>, by_task: bool) -> PyResult<Py<Waiter>> {
         let waiter = self.armed(py)?;
         let core = &self.slot.core;
-        if core.has_task() {
+        if by_task {
             core.await_message(waiter.clone_ref(py));
             return Ok(waiter);
         }
@@ -109,7 +118,7 @@ impl Receiving {
         if let Some(waiter) = own.as_ref().filter(|waiter| waiter.get().arm()) {
             return Ok(waiter.clone_ref(py));
         }
-        let waiter = Py::new(py, Waiter::new(self.slot.core.host.clone(), self.slot.clone()))?;
+        let waiter = Py::new(py, Waiter::new(self.slot.clone()))?;
         waiter.get().arm();
         *own = Some(waiter.clone_ref(py));
         Ok(waiter)

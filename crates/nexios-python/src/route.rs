@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use nexios::{Handler, LocalFuture, Middleware, Next, Result, WebSocket};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::run::{Call, Run};
 
@@ -11,10 +13,21 @@ use crate::run::{Call, Run};
 pub(crate) struct PyRoute {
     /// Makes the coroutine that serves a connection, middleware included.
     pub(crate) start: Py<PyAny>,
+    /// `name=` of the tasks, one string for all of them.
+    pub(crate) task: Py<PyDict>,
     /// `ws.route`
     pub(crate) info: Py<PyAny>,
     /// Makes the coroutine of `accept()`, where listeners wait for connects.
     pub(crate) accept: Option<Py<PyAny>>,
+}
+
+impl PyRoute {
+    pub(crate) fn new(start: Py<PyAny>, info: &Bound<'_, PyAny>, accept: Option<Py<PyAny>>) -> PyResult<Self> {
+        let task = PyDict::new(info.py());
+        let path: String = info.getattr(intern!(info.py(), "path"))?.extract()?;
+        task.set_item(intern!(info.py(), "name"), format!("WebSocket {path}"))?;
+        Ok(PyRoute { start, task: task.unbind(), info: info.clone().unbind(), accept })
+    }
 }
 
 /// A route whose coroutine reaches its handler at once.

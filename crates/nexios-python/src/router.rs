@@ -69,12 +69,12 @@ impl WsRouter {
         path: &str,
         name: Option<String>,
         start: Py<PyAny>,
-        info: Py<PyAny>,
+        info: &Bound<'_, PyAny>,
         accept: Option<Py<PyAny>>,
         guarded: bool,
         settings: &Bound<'_, PyDict>,
     ) -> PyResult<()> {
-        let python = Arc::new(PyRoute { start, info, accept });
+        let python = Arc::new(PyRoute::new(start, info, accept)?);
         let mut route = Route::new(path, Direct(python.clone()));
         if guarded {
             route = route.middleware(Guarded(python));

@@ -1,6 +1,6 @@
 //! A Python coroutine in a task of its own, and the future in the engine that waits for its end.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use crate::connection::Core;
 use crate::convert::{message_to_python, with_message};
 use crate::errors;
 use crate::host::Host;
-use crate::local::Local;
+use crate::local::{Local, visit_cell};
 use crate::route::PyRoute;
 use crate::websocket::WebSocket;
 
@@ -53,21 +53,25 @@ enum Wanted {
     Reply,
 }
 
-/// The future of the engine's side.
-pub(crate) struct Run {
-    ws: nexios::WebSocket,
-    call: Option<Call>,
-    progress: Option<(Rc<Host>, Rc<Progress>)>,
+/// The future of the engine's side. Idle connections hold it: what it needs to begin is apart.
+pub(crate) enum Run {
+    Fresh(Option<Box<(nexios::WebSocket, Call)>>),
+    Running(Rc<Host>, Rc<Progress>),
 }
 
 /// What both sides know of a run.
-#[derive(Default)]
 pub(crate) struct Progress {
-    result: RefCell<Option<Result<Returned>>>,
-    waker: RefCell<Option<Waker>>,
-    task: RefCell<Option<Py<PyAny>>>,
-    /// The connection whose handler this is.
-    core: RefCell<Option<Rc<Core>>>,
+    result: Cell<Option<Result<Returned>>>,
+    task: Cell<Option<Py<PyAny>>>,
+    runner: Runner,
+}
+
+/// What a run is a part of.
+enum Runner {
+    /// The task of the connection whose handler this is: it needs no waker.
+    Task(Rc<Core>),
+    /// What runs beside a handler.
+    Companion(Waker, Wanted),
 }
 
 /// A run that Python has yet to begin.
@@ -83,27 +87,26 @@ struct Done(Local<End>);
 
 struct End {
     progress: Rc<Progress>,
-    host: Rc<Host>,
-    wanted: Wanted,
     /// `None` once the garbage collector has cleared it.
-    socket: RefCell<Option<Py<WebSocket>>>,
+    socket: Cell<Option<Py<WebSocket>>>,
 }
 
 impl Run {
     pub(crate) fn new(ws: nexios::WebSocket, call: Call) -> Self {
-        Run { ws, call: Some(call), progress: None }
+        Run::Fresh(Some(Box::new((ws, call))))
     }
 
     fn begin(&mut self, cx: &Context<'_>) {
-        let (Some(host), Some(call)) = (Host::current(), self.call.take()) else { return };
-        let progress = Rc::new(Progress::default());
-        progress.waker.replace(Some(cx.waker().clone()));
-        if let Call::Handler(route) = &call {
-            let core = Core::new(self.ws.clone(), host.clone(), route.clone(), cx.waker().clone());
-            progress.core.replace(Some(core));
-        }
-        host.starts.borrow_mut().push(Start { ws: self.ws.clone(), call, progress: progress.clone() });
-        self.progress = Some((host, progress));
+        let Run::Fresh(fresh) = self else { return };
+        let (Some(host), Some(fresh)) = (Host::current(), fresh.take()) else { return };
+        let (ws, call) = *fresh;
+        let runner = match &call {
+            Call::Handler(route) => Runner::Task(Core::new(ws.clone(), host.clone(), route.clone())),
+            _ => Runner::Companion(cx.waker().clone(), call.wanted()),
+        };
+        let progress = Rc::new(Progress { result: Cell::default(), task: Cell::default(), runner });
+        host.starts.borrow_mut().push(Start { ws, call, progress: progress.clone() });
+        *self = Run::Running(host, progress);
     }
 }
 
@@ -132,33 +135,27 @@ impl Future for Run {
 
 impl Run {
     fn poll_returned(&mut self, cx: &Context<'_>) -> Poll<Result<Returned>> {
-        let Some((_, progress)) = &self.progress else {
+        let Run::Running(_, progress) = self else {
             self.begin(cx);
             return Poll::Pending;
         };
-        let core = progress.core.borrow();
-        if let Some(core) = &*core {
+        if let Some(core) = progress.core() {
             core.resume_receiver();
         }
-        let result = progress.result.borrow_mut().take();
-        match result {
-            Some(result) => {
-                if let Some(core) = &*core {
-                    core.lose_task();
-                }
-                progress.task.replace(None);
-                Poll::Ready(result)
-            }
-            None => Poll::Pending,
+        let Some(result) = progress.result.take() else { return Poll::Pending };
+        if let Some(core) = progress.core() {
+            core.lose_task();
         }
+        drop(progress.task.take());
+        Poll::Ready(result)
     }
 }
 
 /// Given up, because the client is gone or the server ends: so is the task in Python.
 impl Drop for Run {
     fn drop(&mut self) {
-        let Some((host, progress)) = self.progress.take() else { return };
-        if let Some(core) = progress.core.take() {
+        let Run::Running(host, progress) = self else { return };
+        if let Some(core) = progress.core() {
             core.lose_task();
         }
         if let Some(task) = progress.task.take() {
@@ -174,18 +171,16 @@ impl Start {
         if Rc::strong_count(&progress) == 1 {
             return;
         }
-        let wanted = call.wanted();
         if let Err(error) = begin(py, host, &ws, call, &progress) {
             let socket = host.sockets.borrow().get(&ws.id()).map(|socket| socket.clone_ref(py));
-            progress.finish(wanted.raised(py, &ws, socket.as_ref(), &error));
+            progress.finish(progress.wanted().raised(py, &ws, socket.as_ref(), &error));
         }
     }
 }
 
 fn begin(py: Python<'_>, host: &Rc<Host>, ws: &nexios::WebSocket, call: Call, progress: &Rc<Progress>) -> PyResult<()> {
-    let core = progress.core.borrow().clone();
-    let socket = match core {
-        Some(core) => WebSocket::introduce(py, host, core)?,
+    let socket = match progress.core() {
+        Some(core) => WebSocket::introduce(py, host, core.clone())?,
         None => {
             let known = host.sockets.borrow().get(&ws.id()).map(|socket| socket.clone_ref(py));
             let Some(known) = known else {
@@ -195,7 +190,6 @@ fn begin(py: Python<'_>, host: &Rc<Host>, ws: &nexios::WebSocket, call: Call, pr
             known
         }
     };
-    let wanted = call.wanted();
     let coroutine = match call {
         Call::Handler(route) => route.start.bind(py).call1((&socket,))?,
         Call::Listener(listener) => listener.bind(py).call1((&socket,))?,
@@ -207,20 +201,34 @@ fn begin(py: Python<'_>, host: &Rc<Host>, ws: &nexios::WebSocket, call: Call, pr
         Call::Permission(authorize, room) => authorize.bind(py).call1((&socket, &*room))?,
         Call::Request(answer, argument) => answer.bind(py).call1((&socket, message_to_python(py, &argument)))?,
     };
-    let task = host.create_task(py, coroutine)?;
-    let end = End { progress: progress.clone(), host: host.clone(), wanted, socket: RefCell::new(Some(socket)) };
+    let task = host.create_task(coroutine, Some(&socket.get().core()?.route.task))?;
+    let end = End { progress: progress.clone(), socket: Cell::new(Some(socket)) };
     let done = Bound::new(py, Done(Local::new(end, host)))?;
-    task.call_method1(py, intern!(py, "add_done_callback"), (done,))?;
-    progress.task.replace(Some(task));
+    host.when_done(task.bind(py), &done)?;
+    progress.task.set(Some(task));
     Ok(())
 }
 
 impl Progress {
+    fn core(&self) -> Option<&Rc<Core>> {
+        match &self.runner {
+            Runner::Task(core) => Some(core),
+            Runner::Companion(..) => None,
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        match self.runner {
+            Runner::Task(_) => Wanted::Nothing,
+            Runner::Companion(_, wanted) => wanted,
+        }
+    }
+
     fn finish(&self, result: Result<Returned>) {
-        self.result.replace(Some(result));
-        let waker = self.waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
+        self.result.set(Some(result));
+        match &self.runner {
+            Runner::Task(core) => core.wake_task(),
+            Runner::Companion(waker, _) => waker.wake_by_ref(),
         }
     }
 }
@@ -229,25 +237,23 @@ impl Progress {
 impl Done {
     fn __call__(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = task.py();
-        let End { progress, host, wanted, socket } = self.0.here()?;
+        let End { progress, socket } = self.0.here()?;
         let Some(socket) = socket.take() else { return Ok(()) };
-        let ws = socket.get().ws()?;
+        let core = socket.get().core()?;
+        let (ws, wanted) = (&core.ws, progress.wanted());
         let result = match task.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
             true => Err(CancelledError::new_err("cancelled")),
             false => task.call_method0(intern!(py, "result")).and_then(|value| wanted.returned(&value)),
         };
         let result = result.or_else(|error| wanted.raised(py, ws, Some(&socket), &error));
         progress.finish(result);
-        host.settle(py);
+        core.host.settle(py);
         Ok(())
     }
 
     /// The task is the engine's as well, and so not to be told of: it stays while the engine waits for it.
     fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        match self.0.get().map(|end| end.socket.try_borrow()) {
-            Some(Ok(socket)) => visit.call(&*socket),
-            _ => Ok(()),
-        }
+        self.0.get().map_or(Ok(()), |end| visit_cell(&end.socket, &visit))
     }
 
     fn __clear__(&self) {

@@ -18,34 +18,33 @@ use crate::local::Local;
 pub(crate) trait Withdraw {
     fn withdraw(&self);
 
+    /// The event loop that it is on.
+    fn host(&self) -> &Rc<Host>;
+
     /// Whose wait it is, for people.
     fn place(&self) -> Option<String> {
         None
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Idle,
-    /// Handed to a task.
-    Armed,
+    /// Handed to a task, which leaves word how to wake it.
+    Armed(Option<Callback>),
     /// The task is to be told, or was.
     Fired,
-    Cancelled,
+    /// With the message that came along.
+    Cancelled(Option<Py<PyAny>>),
 }
 
 #[pyclass(frozen, module = "nexios._nexios")]
 pub(crate) struct Waiter(Local<Wait>);
 
 struct Wait {
-    host: Rc<Host>,
-    stage: Cell<Stage>,
+    stage: RefCell<Stage>,
     /// Set by us, cleared by the task: it tells `yield` from `yield from`.
     blocking: Cell<bool>,
-    callback: RefCell<Option<Callback>>,
     owner: Rc<dyn Withdraw>,
-    /// The message that came with a cancellation.
-    message: RefCell<Option<Py<PyAny>>>,
 }
 
 struct Callback {
@@ -54,17 +53,9 @@ struct Callback {
 }
 
 impl Waiter {
-    pub(crate) fn new(host: Rc<Host>, owner: Rc<dyn Withdraw>) -> Self {
-        let signal = host.clone();
-        let wait = Wait {
-            host,
-            stage: Cell::new(Stage::Idle),
-            blocking: Cell::new(false),
-            callback: RefCell::default(),
-            owner,
-            message: RefCell::default(),
-        };
-        Waiter(Local::new(wait, &signal))
+    pub(crate) fn new(owner: Rc<dyn Withdraw>) -> Self {
+        let host = owner.host().clone();
+        Waiter(Local::new(Wait { stage: RefCell::new(Stage::Idle), blocking: Cell::new(false), owner }, &host))
     }
 
     /// Makes it ready to be yielded; `false`: it was cancelled and must be replaced.
@@ -91,20 +82,31 @@ impl Waiter {
 
 impl Wait {
     fn arm(&self) -> bool {
-        if self.stage.get() == Stage::Cancelled {
-            return false;
+        let mut stage = self.stage.borrow_mut();
+        match *stage {
+            Stage::Cancelled(_) => return false,
+            Stage::Armed(_) => {}
+            Stage::Idle | Stage::Fired => *stage = Stage::Armed(None),
         }
-        self.stage.set(Stage::Armed);
         self.blocking.set(true);
         true
     }
 
     fn fire(&self) -> Option<Callback> {
-        if self.stage.get() != Stage::Armed {
-            return None;
-        }
-        self.stage.set(Stage::Fired);
-        self.callback.borrow_mut().take()
+        self.disarm(|| Stage::Fired).flatten()
+    }
+
+    /// Puts another stage in the place of `Armed`; `None` where it was not armed.
+    fn disarm(&self, next: impl FnOnce() -> Stage) -> Option<Option<Callback>> {
+        let mut stage = self.stage.borrow_mut();
+        let Stage::Armed(callback) = &mut *stage else { return None };
+        let callback = callback.take();
+        *stage = next();
+        Some(callback)
+    }
+
+    fn call_soon(&self, slf: &Bound<'_, Waiter>, callback: &Callback) -> PyResult<()> {
+        self.owner.host().call_soon(slf.py(), &callback.function, slf.as_any(), callback.context.as_ref())
     }
 }
 
@@ -122,59 +124,58 @@ impl Waiter {
     }
 
     fn get_loop(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.0.here()?.host.event_loop(py))
+        Ok(self.0.here()?.owner.host().event_loop(py))
     }
 
     #[pyo3(signature = (function, *, context = None))]
     fn add_done_callback(slf: &Bound<'_, Self>, function: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
         let wait = slf.get().0.here()?;
-        if matches!(wait.stage.get(), Stage::Fired | Stage::Cancelled) {
-            return wait.host.call_soon(slf.py(), &function, slf.as_any(), context.as_ref());
+        let new = Callback { function, context };
+        match &mut *wait.stage.borrow_mut() {
+            Stage::Armed(callback @ None) => {
+                *callback = Some(new);
+                return Ok(());
+            }
+            Stage::Armed(Some(_)) => return Err(PyRuntimeError::new_err("this wait has its task already")),
+            Stage::Idle => return Err(PyRuntimeError::new_err("nobody waits yet")),
+            Stage::Fired | Stage::Cancelled(_) => {}
         }
-        if wait.callback.borrow().is_some() {
-            return Err(PyRuntimeError::new_err("this wait has its task already"));
-        }
-        *wait.callback.borrow_mut() = Some(Callback { function, context });
-        Ok(())
+        wait.call_soon(slf, &new)
     }
 
     fn remove_done_callback(&self, _function: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(usize::from(self.0.here()?.callback.borrow_mut().take().is_some()))
+        let removed = match &mut *self.0.here()?.stage.borrow_mut() {
+            Stage::Armed(callback) => callback.take(),
+            _ => None,
+        };
+        Ok(usize::from(removed.is_some()))
     }
 
     #[pyo3(signature = (msg = None))]
     fn cancel(slf: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
         let wait = slf.get().0.here()?;
-        if wait.stage.get() != Stage::Armed {
-            return Ok(false);
-        }
-        wait.stage.set(Stage::Cancelled);
+        let Some(callback) = wait.disarm(|| Stage::Cancelled(msg)) else { return Ok(false) };
         wait.owner.withdraw();
-        *wait.message.borrow_mut() = msg;
-        let callback = wait.callback.borrow_mut().take();
-        if let Some(Callback { function, context }) = callback {
-            wait.host.call_soon(slf.py(), &function, slf.as_any(), context.as_ref())?;
+        if let Some(callback) = callback {
+            wait.call_soon(slf, &callback)?;
         }
         Ok(true)
     }
 
     fn cancelled(&self) -> PyResult<bool> {
-        Ok(self.0.here()?.stage.get() == Stage::Cancelled)
+        Ok(matches!(*self.0.here()?.stage.borrow(), Stage::Cancelled(_)))
     }
 
     fn done(&self) -> PyResult<bool> {
-        Ok(matches!(self.0.here()?.stage.get(), Stage::Fired | Stage::Cancelled))
+        Ok(matches!(*self.0.here()?.stage.borrow(), Stage::Fired | Stage::Cancelled(_)))
     }
 
     fn result(&self, py: Python<'_>) -> PyResult<()> {
-        let wait = self.0.here()?;
-        if wait.stage.get() != Stage::Cancelled {
-            return Ok(());
+        match &*self.0.here()?.stage.borrow() {
+            Stage::Cancelled(Some(message)) => Err(CancelledError::new_err((message.clone_ref(py),))),
+            Stage::Cancelled(None) => Err(CancelledError::new_err(())),
+            _ => Ok(()),
         }
-        Err(match &*wait.message.borrow() {
-            Some(message) => CancelledError::new_err((message.clone_ref(py),)),
-            None => CancelledError::new_err(()),
-        })
     }
 
     fn exception(&self, py: Python<'_>) -> PyResult<()> {
@@ -183,20 +184,19 @@ impl Waiter {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Some(wait) = self.0.get() else { return Ok(()) };
-        if let Ok(callback) = wait.callback.try_borrow()
-            && let Some(callback) = &*callback
-        {
-            visit.call(&callback.function)?;
-            visit.call(&callback.context)?;
+        let Ok(stage) = wait.stage.try_borrow() else { return Ok(()) };
+        match &*stage {
+            Stage::Armed(Some(Callback { function, context })) => {
+                visit.call(function)?;
+                visit.call(context)
+            }
+            Stage::Cancelled(message) => visit.call(message),
+            _ => Ok(()),
         }
-        if let Ok(message) = wait.message.try_borrow() {
-            visit.call(&*message)?;
-        }
-        Ok(())
     }
 
     fn __clear__(&self) {
-        let cleared = self.0.get().map(|wait| (wait.callback.take(), wait.message.take()));
+        let cleared = self.0.get().map(|wait| wait.stage.replace(Stage::Idle));
         drop(cleared);
     }
 }

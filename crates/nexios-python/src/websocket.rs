@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
-use crate::connection::{Core, Known};
+use crate::connection::Core;
 use crate::convert::{to_json, with_bytes, with_message, with_text};
 use crate::errors;
 use crate::faces;
@@ -47,11 +47,10 @@ pub(crate) struct WebSocket {
 impl WebSocket {
     /// The object for a connection that Python has not seen yet.
     pub(crate) fn introduce(py: Python<'_>, host: &Rc<Host>, core: Rc<Core>) -> PyResult<Py<WebSocket>> {
-        let ws = core.ws.clone();
+        let id = core.ws.id();
         let socket = Local::new(Socket::new(core), host);
         let socket = Py::new(py, WebSocket { socket, values: Mutex::default() })?;
-        host.sockets.borrow_mut().insert(ws.id(), socket.clone_ref(py));
-        ws.attach(Known::of(host, &ws));
+        host.sockets.borrow_mut().insert(id, socket.clone_ref(py));
         Ok(socket)
     }
 
@@ -639,10 +638,7 @@ impl WebSocket {
         {
             visit.call(receive)?;
         }
-        if let Ok(receiver) = core.receiver.try_borrow() {
-            visit.call(&*receiver)?;
-        }
-        Ok(())
+        core.visit_receiver(&visit)
     }
 
     fn __clear__(&self) {

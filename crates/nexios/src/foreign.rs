@@ -2,12 +2,10 @@
 //!
 //! Hidden from the documentation: it follows the front ends of this repository and nobody else.
 
-use std::any::Any;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Request;
-use nexios_engine::{CloseInfo, Connection, RequestBody, ResponseFuture, Shard};
+use nexios_engine::{CloseInfo, Connection, ConnectionId, RequestBody, ResponseFuture, Shard};
 use nexios_protocol::CloseCode;
 
 use crate::accept::{self, Accept};
@@ -20,6 +18,7 @@ use crate::live;
 use crate::rate_limit::{Limiter, RateLimit};
 use crate::room::Room;
 use crate::router::RouterHandle;
+use crate::service::ShardService;
 use crate::websocket::WebSocket;
 
 #[doc(hidden)]
@@ -78,10 +77,14 @@ impl WebSocket {
     pub fn clear_client_id(&self) {
         self.forget_client_id();
     }
+}
 
-    /// Keeps a front end's own part of the connection until its task has ended.
-    pub fn attach(&self, front: Rc<dyn Any>) {
-        self.set_front(front);
+#[doc(hidden)]
+impl ShardService {
+    /// Tells a front end of each connection whose task has ended, so that a connection need not
+    /// hold anything for that. The first call wins.
+    pub fn on_ended(&self, tell: impl Fn(&ConnectionId) + 'static) {
+        self.set_on_ended(Box::new(tell));
     }
 }
 

@@ -1,12 +1,13 @@
 //! What one shard runs: finds the route of a handshake and starts its task.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use nexios_engine::{
-    BoxedTask, Cause, Connection, Dropped, HttpPeer, Profile, Refusal, RequestBody, ResponseFuture, Service,
+    BoxedTask, Cause, Connection, ConnectionId, Dropped, HttpPeer, Profile, Refusal, RequestBody, ResponseFuture,
+    Service,
 };
 use nexios_protocol::CloseCode;
 
@@ -23,15 +24,24 @@ use crate::websocket::WebSocket;
 pub struct ShardService {
     app: Arc<BuiltApp>,
     registry: RefCell<Registry>,
+    on_ended: OnceCell<OnEnded>,
 }
+
+type OnEnded = Box<dyn Fn(&ConnectionId)>;
 
 impl ShardService {
     pub(crate) fn new(app: Arc<BuiltApp>) -> Self {
-        ShardService { app, registry: RefCell::default() }
+        ShardService { app, registry: RefCell::default(), on_ended: OnceCell::new() }
     }
 
     pub(crate) fn registry(&self) -> &RefCell<Registry> {
         &self.registry
+    }
+
+    /// A front end in another language hears of each connection whose task has ended.
+    pub(crate) fn set_on_ended(&self, on_ended: OnEnded) {
+        // A second front end for one shard does not exist.
+        let _ = self.on_ended.set(on_ended);
     }
 
     /// The app that is served.
@@ -68,6 +78,9 @@ impl Service for ShardService {
 
     fn ended(self: Rc<Self>, connection: &Connection) {
         WebSocket::of(connection).forget();
+        if let Some(on_ended) = self.on_ended.get() {
+            on_ended(&connection.id());
+        }
     }
 
     fn has_websocket(&self, path: &str) -> bool {

@@ -1,6 +1,5 @@
 //! The connection as handlers have it.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
@@ -73,8 +72,6 @@ struct Rare {
     session: Option<Rc<Session>>,
     /// What runs beside the handler; taken out while it is polled.
     companion: Option<LocalFuture<()>>,
-    /// What a front end in another language keeps for the connection.
-    front: Option<Rc<dyn Any>>,
 }
 
 /// A room that the connection is in.
@@ -616,10 +613,6 @@ impl WebSocket {
         self.rare_if_any(|rare| rare.session.clone())
     }
 
-    pub(crate) fn set_front(&self, front: Rc<dyn Any>) {
-        self.rare(|rare| rare.front = Some(front));
-    }
-
     pub(crate) fn forget_client_id(&self) {
         self.rare(|rare| rare.client_id = None);
         if let Some(service) = self.service() {
@@ -670,8 +663,6 @@ impl WebSocket {
         if self.rare_if_any(|rare| rare.session.take()).is_some() {
             self.route().hub.framed_ended();
         }
-        let front = self.rare_if_any(|rare| rare.front.take());
-        drop(front);
     }
 }
 
