@@ -53,7 +53,7 @@ pub struct Position {
 }
 
 /// A room's log at the broker.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Log {
     /// The channel of the room's topic.
     pub(crate) channel: Arc<str>,
@@ -97,7 +97,7 @@ pub(crate) struct Entry {
 }
 
 /// Which entries of a log are asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Span {
     /// The oldest behind a position, at most so many.
     After(Position, usize),

@@ -1,6 +1,7 @@
 //! What is asked of logs: a bounded queue of questions that outlive a lost session.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -20,18 +21,29 @@ pub(crate) struct Reads {
     filled: Notify,
 }
 
+/// Whoever asks what is being waited for already waits for the same answer: clients that come back
+/// at once have few positions between them.
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Question>,
+    queue: VecDeque<(Log, Span)>,
+    waiting: HashMap<(Log, Span), Waiting>,
     closed: bool,
 }
+
+/// Those who want to know the same.
+struct Waiting {
+    answers: Vec<oneshot::Sender<Answer>>,
+    until: Instant,
+}
+
+/// One page for all who asked for it.
+type Answer = Result<Arc<Page>, LinkError>;
 
 /// Somebody wants to know what a log has.
 pub(crate) struct Question {
     pub(crate) log: Log,
     pub(crate) span: Span,
-    answer: oneshot::Sender<Result<Page, LinkError>>,
-    until: Instant,
+    answers: Vec<oneshot::Sender<Answer>>,
 }
 
 impl Reads {
@@ -40,12 +52,10 @@ impl Reads {
     /// # Errors
     /// `Lost` where the broker does not answer within five seconds or too many ask, `Refused`
     /// where it says no.
-    pub(crate) async fn ask(&self, log: &Log, span: Span) -> Result<Page, LinkError> {
+    pub(crate) async fn ask(&self, log: &Log, span: Span) -> Answer {
         let until = Instant::now() + ANSWER_MAX;
         loop {
-            let (answer, answered) = oneshot::channel();
-            self.push(Question { log: log.clone(), span, answer, until })?;
-            match answered.await {
+            match self.push(log, span, until)?.await {
                 Ok(answer) => return answer,
                 // Its session was lost: another may answer.
                 Err(_) if Instant::now() < until => {}
@@ -54,25 +64,32 @@ impl Reads {
         }
     }
 
-    fn push(&self, question: Question) -> Result<(), LinkError> {
+    fn push(&self, log: &Log, span: Span, until: Instant) -> Result<oneshot::Receiver<Answer>, LinkError> {
+        let (answer, answered) = oneshot::channel();
         let mut state = self.state.lock();
+        let state = &mut *state;
         if state.closed {
             return Err(LinkError::Lost("the node has ended".to_owned()));
         }
-        if state.queue.len() >= WAITING_MAX {
+        let question = (log.clone(), span);
+        if let Some(waiting) = state.waiting.get_mut(&question) {
+            waiting.join(answer);
+            return Ok(answered);
+        }
+        if state.waiting.len() >= WAITING_MAX {
             return Err(LinkError::Lost("too many read histories at once".to_owned()));
         }
-        state.queue.push_back(question);
-        drop(state);
+        state.queue.push_back(question.clone());
+        state.waiting.insert(question, Waiting { answers: vec![answer], until });
         self.filled.notify_one();
-        Ok(())
+        Ok(answered)
     }
 
     /// The next question, as soon as there is one that somebody still asks.
     pub(crate) async fn next(&self) -> Question {
         loop {
-            while let Some(question) = self.state.lock().queue.pop_front() {
-                if !question.answer.is_closed() {
+            while let Some(question) = self.take() {
+                if !question.answers.iter().all(oneshot::Sender::is_closed) {
                     return question;
                 }
             }
@@ -80,15 +97,21 @@ impl Reads {
         }
     }
 
+    fn take(&self) -> Option<Question> {
+        let mut state = self.state.lock();
+        let question = state.queue.pop_front()?;
+        let answers = state.waiting.remove(&question)?.answers;
+        let (log, span) = question;
+        Some(Question { log, span, answers })
+    }
+
     /// Ends questions that have waited long enough.
     pub(crate) fn release(&self, now: Instant) {
-        let late = {
-            let mut state = self.state.lock();
-            let (late, kept) = std::mem::take(&mut state.queue).into_iter().partition(|question| question.until <= now);
-            state.queue = kept;
-            late
-        };
-        let late: VecDeque<Question> = late;
+        let mut state = self.state.lock();
+        let State { queue, waiting, .. } = &mut *state;
+        let late: Vec<_> = waiting.extract_if(|_, waiting| waiting.until <= now).collect();
+        queue.retain(|question| waiting.contains_key(question));
+        drop(state);
         drop(late);
     }
 
@@ -96,16 +119,29 @@ impl Reads {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        let waiting = std::mem::take(&mut state.queue);
+        state.queue.clear();
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         drop(waiting);
     }
 }
 
+impl Waiting {
+    fn join(&mut self, answer: oneshot::Sender<Answer>) {
+        if self.answers.len() == self.answers.capacity() {
+            self.answers.retain(|answer| !answer.is_closed());
+        }
+        self.answers.push(answer);
+    }
+}
+
 impl Question {
     pub(crate) fn answer(self, answer: Result<Page, LinkError>) {
-        // Nobody asks any more.
-        let _ = self.answer.send(answer);
+        let answer = answer.map(Arc::new);
+        for asked in self.answers {
+            // Nobody asks any more.
+            let _ = asked.send(answer.clone());
+        }
     }
 }
 
@@ -134,7 +170,7 @@ mod tests {
             question.answer(Ok(page()));
         });
         let (answer, ()) = tokio::join!(reads.ask(&log, Span::Newest(1)), answering);
-        assert_eq!(answer, Ok(page()));
+        assert_eq!(answer, Ok(Arc::new(page())));
     }
 
     #[tokio::test]
@@ -144,7 +180,7 @@ mod tests {
         let mut asking = Box::pin(reads.ask(&log, Span::Newest(1)));
         assert!(asking.as_mut().poll(&mut context).is_pending());
         reads.release(Instant::now());
-        assert_eq!(reads.state.lock().queue.len(), 1);
+        assert_eq!(reads.state.lock().waiting.len(), 1);
         assert!(asking.as_mut().poll(&mut context).is_pending());
         reads.close();
         let Poll::Ready(Err(LinkError::Lost(reason))) = asking.as_mut().poll(&mut context) else { panic!() };
@@ -152,12 +188,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_many_ask_at_once_is_asked_once() {
+        let (reads, log) = (Reads::default(), log());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut asking: Vec<_> = (0..3 * WAITING_MAX).map(|n| Box::pin(reads.ask(&log, Span::Newest(n % 2)))).collect();
+        asking.iter_mut().for_each(|asking| assert!(asking.as_mut().poll(&mut context).is_pending()));
+        for _ in 0..2 {
+            reads.next().await.answer(Ok(page()));
+        }
+        assert!(asking.iter_mut().all(|asking| asking.as_mut().poll(&mut context).is_ready()));
+        assert!(reads.state.lock().queue.is_empty());
+        let again = async { reads.next().await.answer(Ok(page())) };
+        let (answer, ()) = tokio::join!(reads.ask(&log, Span::Newest(1)), again);
+        assert!(answer.is_ok(), "what is under way is not waited for: it may be older than the question");
+    }
+
+    #[tokio::test]
     async fn they_are_bounded_and_those_that_nobody_asks_are_left_out() {
         let (reads, log) = (Reads::default(), log());
         let mut context = Context::from_waker(Waker::noop());
-        let mut asking: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(reads.ask(&log, Span::Newest(1)))).collect();
+        let mut asking: Vec<_> = (0..WAITING_MAX).map(|n| Box::pin(reads.ask(&log, Span::Newest(n)))).collect();
         asking.iter_mut().for_each(|asking| assert!(asking.as_mut().poll(&mut context).is_pending()));
-        assert!(reads.ask(&log, Span::Newest(1)).await.is_err());
+        assert!(reads.ask(&log, Span::Newest(WAITING_MAX)).await.is_err());
         asking.clear();
         assert!(tokio::time::timeout(Duration::from_millis(1), reads.next()).await.is_err());
     }
