@@ -3,7 +3,7 @@
 import argparse
 import resource
 
-from nexios import NexiosApp
+from nexios import History, NexiosApp
 
 ROOM = "bench"
 
@@ -14,6 +14,7 @@ options = parser.parse_args()
 
 app = NexiosApp(broker=options.broker)
 room = app.room(ROOM)
+remembering = app.room("history", history=History())
 
 
 @app.ws("/room")
@@ -28,6 +29,20 @@ async def publish(ws):
     await ws.accept()
     while True:
         await room.broadcast(await ws.receive())
+
+
+@app.ws("/history")
+async def come_back(ws):
+    await ws.accept()
+    await ws.join(remembering.name)
+    await ws.wait_closed()
+
+
+@app.ws("/history-publish")
+async def store(ws):
+    await ws.accept()
+    while True:
+        await remembering.broadcast(await ws.receive())
 
 
 # The soft limit is 1,024 on most systems, whatever the hard one allows.

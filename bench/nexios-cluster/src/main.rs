@@ -1,10 +1,13 @@
 //! One node of nexios, which Redis connects with the others, as its users would write it.
 
 use clap::Parser;
+use nexios::broker::History;
 use nexios::{App, Serve, WebSocket, WsRouter};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 const ROOM: &str = "bench";
+/// The one that remembers.
+const HISTORY: &str = "history";
 
 #[derive(Parser)]
 struct Options {
@@ -19,8 +22,9 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     raise_descriptor_limit()?;
-    let app =
-        App::new().broker(options.broker.as_str()).mount(WsRouter::new().ws("/room", listen).ws("/publish", publish));
+    let router = WsRouter::new().ws("/room", listen).ws("/publish", publish);
+    let router = router.ws("/history", come_back).ws("/history-publish", store);
+    let app = App::new().broker(options.broker.as_str()).mount(router);
     app.run(Serve::tcp(&options.listen).shards(1))?;
     Ok(())
 }
@@ -38,6 +42,26 @@ async fn listen(ws: WebSocket) -> nexios::Result {
 async fn publish(ws: WebSocket) -> nexios::Result {
     ws.accept().await?;
     let room = ws.app().room(ROOM);
+    loop {
+        let message = ws.receive().await?;
+        room.broadcast(message).await;
+    }
+}
+
+/// `/history`: clients of `nexios.v1` are in a room that remembers; those that come back, where they were.
+async fn come_back(ws: WebSocket) -> nexios::Result {
+    let _room = ws.app().room(HISTORY).remembering(History::default());
+    ws.accept().await?;
+    ws.join(HISTORY).await;
+    loop {
+        ws.receive().await?;
+    }
+}
+
+/// `/history-publish`: every message is stored, and goes to all who are in the room that remembers.
+async fn store(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    let room = ws.app().room(HISTORY).remembering(History::default());
     loop {
         let message = ws.receive().await?;
         room.broadcast(message).await;

@@ -25,7 +25,7 @@ use crate::window::Window;
 /// Who connects here speaks `nexios.v1` and is in the room; what comes on the other goes to it.
 const PATH: &str = "/history";
 const PUBLISHER_PATH: &str = "/history-publish";
-const ROOM: &str = "bench";
+const ROOM: &str = "history";
 
 const SIZE: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -256,13 +256,13 @@ mod tests {
 
     fn say_joined(server: &mut UnixStream, recovered: bool) {
         let header = format!(
-            r#"{{"type":"joined","room":"bench","position":"7f-102-{NONCE}","recovered":{recovered},"later":[1]}}"#
+            r#"{{"type":"joined","room":"history","position":"7f-102-{NONCE}","recovered":{recovered},"later":[1]}}"#
         );
         say(server, &header, b"");
     }
 
     fn say_number(server: &mut UnixStream, number: u64) {
-        let header = format!(r#"{{"type":"message","room":"bench","offset":{},"nonce":"{NONCE}"}}"#, 100 + number);
+        let header = format!(r#"{{"type":"message","room":"history","offset":{},"nonce":"{NONCE}"}}"#, 100 + number);
         say(server, &header, &numbered::payload(number, SIZE));
     }
 
@@ -293,7 +293,7 @@ mod tests {
         say_joined(&mut server, false);
         assert!(client.listen(&mut [0; 4096]).is_err());
         let (mut client, mut server) = back();
-        say(&mut server, r#"{"type":"reset","room":"bench"}"#, b"");
+        say(&mut server, r#"{"type":"reset","room":"history"}"#, b"");
         assert!(client.listen(&mut [0; 4096]).is_err());
     }
 }
