@@ -39,7 +39,7 @@ from nexios.exceptions import (
 from nexios.history import History, HistoryPage, Joined, StoredMessage
 from nexios.metrics import MetricsSnapshot
 from nexios.presence import PresenceEvent, Present
-from nexios.publisher import AsyncPublisher, Publisher
+from nexios.publisher import AsyncPublisher, Published, Publisher
 from nexios.rate_limit import RateLimit
 from nexios.request import Address, Headers
 from nexios.router import Route, WSRouter
@@ -66,6 +66,7 @@ __all__ = [
     "PresenceError",
     "PresenceEvent",
     "Present",
+    "Published",
     "Publisher",
     "RateLimit",
     "RequestError",

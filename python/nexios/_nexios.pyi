@@ -296,16 +296,18 @@ class Publisher:
         router: str | None,
         room: str | None,
         clients: str | Iterable[str] | None,
+        remembers: tuple[int, float] | None,
         message: Any,
         exclude: str | Iterable[str] | None,
         key: str | None,
+        idempotency_key: str | None,
         compress: bool | None,
     ) -> Publishing: ...
     def close(self) -> None: ...
 
 @final
 class Publishing:
-    def wait(self) -> None: ...
+    def wait(self) -> tuple[str | None, int]: ...
 
 # --- what stands behind the test clients
 

@@ -15,6 +15,7 @@ from nexios._log import LEVELS, logger, show_log
 from nexios._nexios import Hub
 from nexios._target import TargetError, load, source_directories, split
 from nexios.broker import Broker
+from nexios.history import History
 from nexios.publisher import Publisher
 from nexios.router import WSRouter
 
@@ -77,22 +78,30 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
     whom.add_argument("--router", metavar="N", help="to the clients of a router: its name, or its full prefix")
     whom.add_argument("--client", metavar="ID", action="append", help="to a client; may be given several times")
     whom.add_argument("--all", action="store_true", help="to all clients")
+    kept = publish.add_argument_group("a room that remembers", "what the app says of it; prints where it is stored")
+    kept.add_argument("--history-size", type=int, metavar="N", help="how many messages it remembers (1000)")
+    kept.add_argument("--history-ttl", type=float, metavar="S", help="each for so many seconds (3600)")
+    kept.add_argument("--idempotency-key", metavar="K", help="stores the first message of a key within five minutes")
     publish.add_argument("message", metavar="MESSAGE", help="a text; - reads it from the standard input")
     publish.set_defaults(command=publish_message, parser=publish)
 
 
 def publish_message(options: argparse.Namespace) -> int:
-    """``nexios publish``: returns when the broker has the message."""
+    """``nexios publish``: returns when the broker has the message; prints where it is stored, if it is."""
     if not options.broker:
         options.parser.error("--broker is missing, and $NEXIOS_BROKER is not set")
     try:
         broker = Broker(options.broker, namespace=options.namespace)
+        history = _history(options)
     except ValueError as error:
         options.parser.error(str(error))
     message = sys.stdin.read() if options.message == "-" else options.message
     with Publisher(broker) as publisher:
         if options.room is not None:
-            publisher.room(options.room).broadcast(message)
+            room = publisher.room(options.room, history=history)
+            stored = room.broadcast(message, idempotency_key=options.idempotency_key).stored
+            if stored is not None:
+                print(stored)
         elif options.router is not None:
             publisher.router(options.router).broadcast(message)
         elif options.client:
@@ -100,6 +109,16 @@ def publish_message(options: argparse.Namespace) -> int:
         else:
             publisher.app.broadcast(message)
     return 0
+
+
+def _history(options: argparse.Namespace) -> History | None:
+    said = {"size": options.history_size, "ttl": options.history_ttl}
+    said = {name: value for name, value in said.items() if value is not None}
+    if (said or options.idempotency_key is not None) and options.room is None:
+        raise ValueError("only a room remembers: --history-size, --history-ttl, --idempotency-key need --room")
+    if options.idempotency_key is not None and not said:
+        raise ValueError("--idempotency-key needs --history-size or --history-ttl")
+    return History(**said) if said else None
 
 
 def _port(text: str) -> int:

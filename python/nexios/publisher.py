@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexios import _nexios
 from nexios.broker import Broker, MemoryBroker, as_broker
+from nexios.history import History
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AsyncPublisher", "Publisher"]
+__all__ = ["AsyncPublisher", "Published", "Publisher"]
 
 Names = str | Iterable[str]
+
+
+class Published(NamedTuple):
+    """What a message earned that a publisher has sent: the broker has it.
+
+    >>> with Publisher(MemoryBroker()) as publisher:
+    ...     first = publisher.room("lobby", history=History()).broadcast("hello", idempotency_key="k1")
+    ...     again = publisher.room("lobby", history=History()).broadcast("hello", idempotency_key="k1")
+    >>> first.stored is not None, first == again
+    (True, True)
+    """
+
+    #: Where the room remembers it; ``None`` of what is not remembered.
+    stored: str | None
+    #: How many other servers of the broker have it, as far as the broker says so.
+    replicated: int
 
 
 class _Target:
@@ -26,17 +43,19 @@ class _Target:
         router: str | None = None,
         room: str | None = None,
         clients: Names | None = None,
+        history: History | None = None,
     ) -> None:
         self._publisher = publisher
         self._router = router
         self._room = room
         self._clients = clients
+        self._remembers = None if history is None else (history.size, history.ttl)
 
     def _publish(
-        self, message: Any, exclude: Names | None, key: str | None, compress: bool | None
+        self, message: Any, exclude: Names | None, key: str | None, idempotency_key: str | None, compress: bool | None
     ) -> _nexios.Publishing:
-        where = self._router, self._room, self._clients
-        return self._publisher.publish(*where, message, exclude, key, compress)
+        where = self._router, self._room, self._clients, self._remembers
+        return self._publisher.publish(*where, message, exclude, key, idempotency_key, compress)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} router={self._router!r} room={self._room!r} clients={self._clients!r}>"
@@ -46,20 +65,41 @@ class Audience(_Target):
     """Whom a :class:`Publisher` sends to."""
 
     def broadcast(
-        self, message: Any, *, exclude: Names | None = None, key: str | None = None, compress: bool | None = None
-    ) -> None:
-        """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON."""
-        self._publish(message, exclude, key, compress).wait()
+        self,
+        message: Any,
+        *,
+        exclude: Names | None = None,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        compress: bool | None = None,
+    ) -> Published:
+        """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON.
+
+        A room that remembers stores it, and of messages with one ``idempotency_key`` only the first within five
+        minutes.
+        """
+        return Published(*self._publish(message, exclude, key, idempotency_key, compress).wait())
 
 
 class AsyncAudience(_Target):
     """Whom an :class:`AsyncPublisher` sends to."""
 
     async def broadcast(
-        self, message: Any, *, exclude: Names | None = None, key: str | None = None, compress: bool | None = None
-    ) -> None:
-        """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON."""
-        await asyncio.to_thread(self._publish(message, exclude, key, compress).wait)
+        self,
+        message: Any,
+        *,
+        exclude: Names | None = None,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        compress: bool | None = None,
+    ) -> Published:
+        """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON.
+
+        A room that remembers stores it, and of messages with one ``idempotency_key`` only the first within five
+        minutes.
+        """
+        publishing = self._publish(message, exclude, key, idempotency_key, compress)
+        return Published(*await asyncio.to_thread(publishing.wait))
 
 
 class Publisher:
@@ -78,6 +118,7 @@ class Publisher:
     ...     publisher.room("lobby").broadcast("The doors are open")
     ...     client.receive_text()
     'welcome'
+    Published(stored=None, replicated=0)
     'The doors are open'
 
     ``async with`` gives an :class:`AsyncPublisher`, whose ``broadcast`` is awaited. The constructor does not
@@ -102,6 +143,7 @@ class Publisher:
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.app.broadcast("hello")
+        Published(stored=None, replicated=0)
         """
         return Audience(self._connect())
 
@@ -110,22 +152,25 @@ class Publisher:
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.router("/chat").broadcast("hello")
+        Published(stored=None, replicated=0)
         """
         return Audience(self._connect(), router=name)
 
-    def room(self, name: str) -> Audience:
-        """The members of a room.
+    def room(self, name: str, *, history: History | None = None) -> Audience:
+        """The members of a room; with a ``History``, the same as the app's nodes say, it remembers what it is sent.
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.room("lobby").broadcast("hello")
+        Published(stored=None, replicated=0)
         """
-        return Audience(self._connect(), room=name)
+        return Audience(self._connect(), room=name, history=history)
 
     def clients(self, clients: Names) -> Audience:
         """These clients, named by connection id or client id.
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.clients(["ann", "bob"]).broadcast("hello")
+        Published(stored=None, replicated=0)
         """
         return Audience(self._connect(), clients=clients)
 
@@ -134,6 +179,7 @@ class Publisher:
 
         >>> publisher = Publisher(MemoryBroker())
         >>> publisher.room("lobby").broadcast("hello")
+        Published(stored=None, replicated=0)
         >>> publisher.close()
         """
         connected, self._connected = self._connected, None
@@ -159,6 +205,7 @@ class AsyncPublisher:
 
     >>> async with Publisher(MemoryBroker()) as publisher:
     ...     await publisher.room("lobby").broadcast({"doors": "open"})
+    Published(stored=None, replicated=0)
     """
 
     def __init__(self, connected: _nexios.Publisher) -> None:
@@ -170,6 +217,7 @@ class AsyncPublisher:
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.app.broadcast("hello")
+        Published(stored=None, replicated=0)
         """
         return AsyncAudience(self._connected)
 
@@ -178,21 +226,24 @@ class AsyncPublisher:
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.router("/chat").broadcast("hello")
+        Published(stored=None, replicated=0)
         """
         return AsyncAudience(self._connected, router=name)
 
-    def room(self, name: str) -> AsyncAudience:
-        """The members of a room.
+    def room(self, name: str, *, history: History | None = None) -> AsyncAudience:
+        """The members of a room; with a ``History``, the same as the app's nodes say, it remembers what it is sent.
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.room("lobby").broadcast("hello")
+        Published(stored=None, replicated=0)
         """
-        return AsyncAudience(self._connected, room=name)
+        return AsyncAudience(self._connected, room=name, history=history)
 
     def clients(self, clients: Names) -> AsyncAudience:
         """These clients, named by connection id or client id.
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.clients(["ann", "bob"]).broadcast("hello")
+        Published(stored=None, replicated=0)
         """
         return AsyncAudience(self._connected, clients=clients)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import websockets.asyncio.client
+from nexios import History, Publisher
 from serving import close_of
 from websockets.exceptions import WebSocketException
 
@@ -336,12 +337,35 @@ async def test_messages_are_published_from_the_shell(here, tmp_path):
         hub.close()
 
 
+async def test_messages_are_stored_from_the_shell(here, tmp_path):
+    from nexios._nexios import Hub
+
+    hub = Hub(tmp_path / "hub.sock")
+    try:
+        broker = f"unix:{tmp_path}/hub.sock"
+        room = ["publish", "--broker", broker, "--room", "x", "--history-size", "10", "--history-ttl", "60"]
+        stored = []
+        for arguments in ["one"], ["--idempotency-key", "k", "two"], ["--idempotency-key", "k", "two"]:
+            done = await asyncio.to_thread(nexios, here, *room, *arguments)
+            assert done.returncode == 0, done.stderr
+            stored.append(done.stdout)
+        with Publisher(broker) as publisher:
+            last = publisher.room("x", history=History(size=10, ttl=60)).broadcast("three").stored
+        assert last is not None and int(last.split("-")[1]) == 3
+        assert [int(line.split("-")[1]) for line in stored] == [1, 2, 2]
+    finally:
+        hub.close()
+
+
 @pytest.mark.parametrize(
     "arguments, code, said",
     [
         (["--broker", "unix:/nowhere/hub.sock", "--all", "x"], 1, "cannot reach the broker unix:/nowhere/hub.sock: "),
         (["--broker", "http://host", "--all", "x"], 2, "is no broker: write unix:/path"),
         (["--all", "x"], 2, "--broker is missing, and $NEXIOS_BROKER is not set"),
+        (["--broker", "unix:x", "--all", "--history-size", "1", "x"], 2, "only a room remembers: "),
+        (["--broker", "unix:x", "--room", "r", "--history-size", "0", "x"], 2, "a history has a size of at least 1"),
+        (["--broker", "unix:x", "--room", "r", "--idempotency-key", "k", "x"], 2, "needs --history-size"),
         (["--broker", "unix:x", "x"], 2, "one of the arguments --room --router --client --all is required"),
     ],
 )

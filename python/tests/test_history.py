@@ -5,7 +5,7 @@ import json
 import time
 
 import pytest
-from nexios import Broker, BrokerError, History, MemoryBroker, NexiosApp, WSRouter
+from nexios import Broker, BrokerError, History, MemoryBroker, NexiosApp, Published, Publisher, WSRouter
 from nexios.testing import AsyncTestClient, TestClient
 
 HISTORY = History(size=100, ttl=3600)
@@ -147,3 +147,24 @@ def test_what_cannot_be_is_an_error():
     app = NexiosApp(broker=Broker(MemoryBroker(), durability="replicated"))
     with pytest.raises(BrokerError, match="replicated"), TestClient(app):
         pass
+
+
+def test_a_publisher_stores_what_clients_get_later():
+    broker = MemoryBroker()
+    app, _ = node(broker)
+    with Publisher(broker) as publisher, TestClient(app) as test:
+        room = publisher.room("lobby", history=HISTORY)
+        one, two, again = (room.broadcast(text, idempotency_key=text) for text in ("one", "two", "two"))
+        assert one.stored != two.stored == again.stored
+        assert publisher.room("lobby").broadcast("nobody stores this") == Published(None, 0)
+        with test.websocket_connect(f"/chat/ann?since={one.stored}") as ann:
+            assert ann.receive_text() == "two"
+            assert ann.receive_json() == {"recovered": True, "position": two.stored}
+
+
+async def test_an_async_publisher_stores_in_the_order_of_its_calls():
+    async with Publisher(MemoryBroker()) as publisher:
+        room = publisher.room("lobby", history=HISTORY)
+        published = await asyncio.gather(*(room.broadcast(str(n)) for n in range(20)))
+        offsets = [int(one.stored.split("-")[1]) for one in published]
+        assert offsets == sorted(offsets) and len(set(offsets)) == 20

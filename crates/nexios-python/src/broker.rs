@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexios::broker::{self, BrokerMetrics, Durability, Gap, Topic};
+use nexios::broker::{self, BrokerMetrics, Durability, Gap, Published, Topic};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use crate::convert::with_message;
 use crate::errors;
-use crate::router::client_refs;
+use crate::router::{client_refs, history};
 
 /// Which broker, and how it is used; `place` is a URL or a `MemoryBroker`.
 ///
@@ -132,6 +132,7 @@ impl MemoryBroker {
     /// >>> broker.stop()
     /// >>> broker.start()
     /// >>> Publisher(broker).app.broadcast("hello")
+    /// Published(stored=None, replicated=0)
     fn start(&self) {
         self.0.start();
     }
@@ -166,17 +167,19 @@ impl Publisher {
         Ok(Publisher(Mutex::new(Some(connected.map_err(|error| errors::broker(py, &error))?))))
     }
 
-    /// Queues a message for a router, a room, or all.
-    #[pyo3(signature = (router, room, clients, message, exclude, key, compress))]
+    /// Queues a message for a router, a room, one that remembers so many messages for so many seconds, or all.
+    #[pyo3(signature = (router, room, clients, remembers, message, exclude, key, idempotency_key, compress))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn publish(
         &self,
         router: Option<&str>,
         room: Option<&str>,
         clients: Option<&Bound<'_, PyAny>>,
+        remembers: Option<(usize, f64)>,
         message: &Bound<'_, PyAny>,
         exclude: Option<&Bound<'_, PyAny>>,
         key: Option<String>,
+        idempotency_key: Option<String>,
         compress: Option<bool>,
     ) -> PyResult<Publishing> {
         let message = with_message(message, |message| message.to_message())?;
@@ -192,8 +195,14 @@ impl Publisher {
         if let Some(exclude) = exclude {
             audience = audience.exclude(client_refs(exclude)?);
         }
+        if let Some(remembers) = remembers {
+            audience = audience.remembering(history(remembers)?);
+        }
         if let Some(key) = key {
             audience = audience.key(key);
+        }
+        if let Some(key) = idempotency_key {
+            audience = audience.idempotency_key(key);
         }
         if let Some(on) = compress {
             audience = audience.compress(on);
@@ -222,11 +231,13 @@ pub(crate) struct Publishing(Mutex<Option<broker::Publishing>>);
 
 #[pymethods]
 impl Publishing {
-    /// Blocks until the broker has it; on any thread, once.
-    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+    /// Blocks until the broker has it, and says where it is stored and how many other servers have
+    /// it; on any thread, once.
+    fn wait(&self, py: Python<'_>) -> PyResult<(Option<String>, u32)> {
         let publishing = self.0.lock().take();
-        let waited = py.detach(|| publishing.map_or(Ok(()), broker::Publishing::wait));
-        waited.map_err(|error| errors::broker(py, &error))
+        let waited = py.detach(|| publishing.map_or(Ok(Published::default()), broker::Publishing::wait));
+        let published = waited.map_err(|error| errors::broker(py, &error))?;
+        Ok((published.stored.map(|position| position.to_string()), published.replicated))
     }
 }
 

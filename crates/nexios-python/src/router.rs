@@ -210,9 +210,8 @@ impl RouterHandle {
     /// A room; one that remembers where it has a size and a number of seconds.
     fn room(&self, name: &str, history: Option<(usize, f64)>) -> PyResult<RouterHandle> {
         let mut room = self.handle.room(name);
-        if let Some((size, seconds)) = history {
-            let ttl = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
-            room = room.remembering(History::new(size, ttl));
+        if let Some(history) = history {
+            room = room.remembering(self::history(history)?);
         }
         Ok(RouterHandle { handle: self.handle.clone(), room: Some(room), declared: Mutex::default() })
     }
@@ -372,6 +371,12 @@ fn page_to_python(py: Python<'_>, page: &Py<PyAny>, found: HistoryPage) -> PyRes
         messages.append((message_to_python(py, message), position.to_string(), seconds))?;
     }
     page.call1(py, (messages, found.position.to_string(), found.recovered))
+}
+
+/// How much a room remembers, of so many messages and seconds.
+pub(crate) fn history((size, seconds): (usize, f64)) -> PyResult<History> {
+    let ttl = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(History::new(size, ttl))
 }
 
 /// A position as a client says it; what is none is one that nobody has ever been at.

@@ -152,7 +152,7 @@ impl Broadcasting {
         let Some(node) = hub.history_node() else { return Outcome::default() };
         let clients = self.exclude.iter().map(ToString::to_string).collect();
         let options = Options { key: self.key.as_deref(), compress: self.compress, clients };
-        let Some(stored) = node.append(room, history, &self.message, &options, self.idempotency_key) else {
+        let Ok(stored) = node.append(room, history, &self.message, &options, self.idempotency_key) else {
             return Outcome::default();
         };
         let excluded =

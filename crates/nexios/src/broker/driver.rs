@@ -280,7 +280,10 @@ impl Driver {
         loop {
             ticks.tick().await;
             let now = Instant::now();
-            self.node.appends.release(now);
+            // A publisher's own wait until the broker is back, as all of its messages do.
+            if self.hub.is_some() {
+                self.node.appends.release(now);
+            }
             self.node.reads.release(now);
             if self.node.incoming.is_awaited() {
                 self.node.incoming.tell(Event::Tick);

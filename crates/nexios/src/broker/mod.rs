@@ -58,7 +58,7 @@ pub(crate) use presence::{
     Change as PresenceChange, Following as PresenceFollowing, Listeners as PresenceListeners, Presence,
 };
 pub use presence::{PresenceData, PresenceError, PresenceEvent, Present};
-pub use publisher::{Audience, Publisher, Publishing};
+pub use publisher::{Audience, Published, Publisher, Publishing};
 pub use topic::Topic;
 
 /// The environment's say.

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use super::envelope::{Draft, Kind, NodeId, Options};
 use super::history::{Appends, Attach, Attached, Member, Reads, Since, Stored};
 use super::incoming::{Event, Incoming};
-use super::link::Receipt;
+use super::link::{LinkError, Receipt};
 use super::log::{Append, History, Log, Nonce};
 use super::metrics::Counters;
 use super::outgoing::{Limits, Outgoing};
@@ -77,7 +77,10 @@ impl Node {
         accepted
     }
 
-    /// Hands a message of a room that remembers to the broker; `None` where it is not taken.
+    /// Hands a message of a room that remembers to the broker.
+    ///
+    /// # Errors
+    /// It is not taken.
     pub(crate) fn append(
         &self,
         room: &Arc<str>,
@@ -85,11 +88,11 @@ impl Node {
         message: &Message,
         options: &Options<'_>,
         key: Option<Arc<str>>,
-    ) -> Option<Stored> {
+    ) -> Result<Stored, LinkError> {
         let draft = Draft::new(Kind::Broadcast, self.id, &Topic::Room(room.clone()), message, options);
         let (log, nonce, envelope) = (self.log(room, history), Nonce::random(), draft.finish(0, false));
         let stored = self.appends.push(Append { log, nonce, key, again: false, envelope });
-        if stored.is_none() {
+        if stored.is_err() {
             self.counters.refused(1);
         }
         stored

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::envelope::{Kind, Options};
 use super::link::LinkError;
+use super::log::{History, Position};
 use super::node::{Node, NodeThread};
 use super::topic::Topic;
 use super::{Broker, BrokerError};
@@ -32,7 +33,8 @@ use crate::broadcast::ClientRef;
 /// # }
 /// ```
 ///
-/// A message is on its way when its future resolves: the broker has it. Where the broker is
+/// A message is on its way when its future resolves: the broker has it. In a room that remembers it
+/// is stored: [`Audience::remembering`]. Where the broker is
 /// away that takes until it is back; the queue is bounded, and past its limit a message is
 /// refused at once. Any number of futures may be under way; they are sent in the order in which
 /// they were made. Dropping the publisher sends what is left, for a second at most.
@@ -48,11 +50,22 @@ pub struct Audience {
     exclude: Vec<String>,
     key: Option<Arc<str>>,
     compress: Option<bool>,
+    history: Option<History>,
+    idempotency_key: Option<Arc<str>>,
 }
 
 /// A message on its way to the broker.
-#[derive(Debug)]
-pub struct Publishing(oneshot::Receiver<Result<(), LinkError>>);
+pub struct Publishing(Pin<Box<dyn Future<Output = Result<Published, LinkError>> + Send>>);
+
+/// What a message earned that a [`Publisher`] has sent: the broker has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Published {
+    /// Where the room remembers it; `None` of what is not remembered.
+    pub stored: Option<Position>,
+    /// How many other servers of the broker have it, as far as the broker says so.
+    pub replicated: u32,
+}
 
 impl Publisher {
     /// Connects to a broker, at most for its [`connect_timeout`](Broker::connect_timeout).
@@ -103,8 +116,8 @@ impl Publisher {
     }
 
     fn audience(&self, topic: Topic) -> Audience {
-        let (clients, exclude, key, compress) = Default::default();
-        Audience { node: self.0.node.clone(), topic, clients, exclude, key, compress }
+        let (clients, exclude, key, compress, history, idempotency_key) = Default::default();
+        Audience { node: self.0.node.clone(), topic, clients, exclude, key, compress, history, idempotency_key }
     }
 }
 
@@ -137,17 +150,69 @@ impl Audience {
         self
     }
 
+    /// The room remembers its messages, as the app's nodes say: a broadcast is stored, in one order
+    /// with theirs, and [`Published::stored`] says where. What goes to [some](Self::only) of its
+    /// members is not remembered, and nothing is where this is no room.
+    ///
+    /// ```
+    /// # use nexios::broker::{Memory, Publisher};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), nexios::broker::BrokerError> {
+    /// # let publisher = Publisher::connect(&Memory::new()).await?;
+    /// use nexios::broker::History;
+    /// let lobby = publisher.room("lobby").remembering(History::default());
+    /// let order = lobby.clone().idempotency_key("order 17");
+    /// let first = order.broadcast("Order 17 has arrived").await?;
+    /// let retried = order.broadcast("Order 17 has arrived").await?;
+    /// assert!(first.stored.is_some() && first == retried);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn remembering(mut self, history: History) -> Self {
+        self.history = Some(history);
+        self
+    }
+
+    /// A room that remembers stores only the first message of a key within five minutes;
+    /// [`Published::stored`] is then the position of the first.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
     /// Sends a message; it is queued when this returns, and with the broker when what it returns
     /// resolves. A program without a runtime calls [`wait`](Publishing::wait).
     pub fn broadcast(&self, message: impl Into<Message>) -> Publishing {
+        let message = message.into();
+        match (&self.topic, self.history, &self.clients) {
+            (Topic::Room(room), Some(history), None) => self.store(room, history, &message),
+            _ => self.send(&message),
+        }
+    }
+
+    fn store(&self, room: &Arc<str>, history: History, message: &Message) -> Publishing {
+        let options = self.options(&self.exclude);
+        let stored = self.node.append(room, history, message, &options, self.idempotency_key.clone());
+        Publishing(Box::pin(async move {
+            let appended = stored?.done().await.unwrap_or_else(|| Err(ended()))?;
+            Ok(Published { stored: Some(appended.position), replicated: appended.replicas })
+        }))
+    }
+
+    fn send(&self, message: &Message) -> Publishing {
         let (receipt, done) = oneshot::channel();
         let (kind, clients) = match &self.clients {
             Some(clients) => (Kind::ToClients, clients),
             None => (Kind::Broadcast, &self.exclude),
         };
-        let options = Options { key: self.key.as_deref(), compress: self.compress, clients: clients.clone() };
-        self.node.publish(kind, &self.topic, &message.into(), &options, Some(receipt));
-        Publishing(done)
+        self.node.publish(kind, &self.topic, message, &self.options(clients), Some(receipt));
+        Publishing(Box::pin(async move { done.await.unwrap_or_else(|_| Err(ended())).map(|()| Published::default()) }))
+    }
+
+    fn options(&self, clients: &[String]) -> Options<'_> {
+        Options { key: self.key.as_deref(), compress: self.compress, clients: clients.to_vec() }
     }
 
     /// Sends a value as JSON, in a text message.
@@ -164,7 +229,7 @@ impl Publishing {
     ///
     /// # Errors
     /// [`BrokerError::Refused`]
-    pub fn wait(mut self) -> Result<(), BrokerError> {
+    pub fn wait(mut self) -> Result<Published, BrokerError> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut context = Context::from_waker(&waker);
         loop {
@@ -177,13 +242,16 @@ impl Publishing {
 }
 
 impl Future for Publishing {
-    type Output = Result<(), BrokerError>;
+    type Output = Result<Published, BrokerError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let receipt = ready!(Pin::new(&mut self.0).poll(cx));
-        let result = receipt.unwrap_or_else(|_| Err(LinkError::Lost("the publisher has ended".to_owned())));
+        let result = ready!(self.0.as_mut().poll(cx));
         Poll::Ready(result.map_err(|error| BrokerError::Refused(error.to_string())))
     }
+}
+
+fn ended() -> LinkError {
+    LinkError::Lost("the publisher has ended".to_owned())
 }
 
 /// Wakes a thread that waits.
@@ -202,6 +270,12 @@ fn names<I: IntoIterator<Item: Into<ClientRef>>>(clients: I) -> Vec<String> {
 impl std::fmt::Debug for Publisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Publisher").field("waiting", &self.0.node.outgoing.len()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Publishing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publishing").finish_non_exhaustive()
     }
 }
 

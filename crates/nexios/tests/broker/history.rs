@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nexios::broker::{GapCause, History, Position};
+use nexios::broker::{GapCause, History, Position, Published, Publisher};
 use nexios::{App, Broadcasting, Outcome, Room};
 use parking_lot::Mutex;
 
@@ -400,4 +400,44 @@ fn a_broker_that_cannot_say_what_it_has_to_is_an_error_at_the_start() {
     assert!(start(Durability::Stored).is_ok());
     let error = start(Durability::Replicated).err().unwrap().to_string();
     assert!(error.contains("cannot say of a message that it is replicated"), "{error}");
+}
+
+pub(crate) fn a_publisher_stores_without_serving(server: &mut dyn Server) {
+    let nodes = nodes::<2>(server);
+    let room = remembering(&nodes[0], "x");
+    let (ann, bob) = (nodes[0].resume("x", "ann", None), nodes[1].resume("x", "bob", None));
+    let start = [joined(&ann), joined(&bob)][1];
+    let publisher = Publisher::connect_blocking(server.broker()).unwrap();
+    let outside = publisher.room("x").remembering(History::new(5000, HOUR));
+    let first = outside.broadcast("0").wait().unwrap().stored.unwrap();
+    let inside = store(&room, "1");
+    let keyed = outside.clone().idempotency_key("key");
+    let stored = [keyed.broadcast("2"), keyed.broadcast("never")].map(|sent| sent.wait().unwrap().stored.unwrap());
+    assert_eq!(stored[0], stored[1]);
+    let last = outside.clone().exclude(["ann"]).broadcast("not to ann").wait().unwrap().stored.unwrap();
+    assert!(start.offset < first.offset && first.offset < inside.offset && inside.offset < stored[0].offset);
+    ann.expect(["0", "1", "2"]);
+    bob.expect(["0", "1", "2", "not to ann"]);
+    // What is for some of them is not remembered, nor is what no room remembers.
+    for audience in [outside.clone().only(["bob"]), publisher.router("chat").remembering(History::default())] {
+        assert_eq!(audience.broadcast("unstored").wait().unwrap(), Published::default());
+    }
+    ann.expect(["unstored"]);
+    bob.expect(["unstored", "unstored"]);
+    assert_eq!(send_history(&room, 10, None).position, last);
+    // Those that nobody waited for are stored before the publisher ends.
+    (3..300).for_each(|n| drop(outside.broadcast(n.to_string())));
+    drop(publisher);
+    assert_eq!(ann.texts(QUIET), texts(3..300));
+    assert!(outside.broadcast("too late").wait().is_err());
+}
+
+pub(crate) fn a_publisher_waits_until_the_broker_is_back(server: &mut dyn Server) {
+    let publisher = Publisher::connect_blocking(server.broker()).unwrap();
+    server.kill();
+    let sent = publisher.room("x").remembering(History::default()).broadcast("late");
+    // Longer than a node's members wait to hear that their message is stored.
+    std::thread::sleep(Duration::from_secs(6));
+    server.restart();
+    assert!(sent.wait().unwrap().stored.is_some());
 }

@@ -64,6 +64,7 @@ macro_rules! history_contract {
             a_burst_is_read_again_and_not_lost
             those_who_come_back_at_once_are_served_by_the_node
             a_history_is_read_page_by_page
+            a_publisher_stores_without_serving
         }
     };
 }
@@ -72,6 +73,11 @@ history_contract! { history_with_hub, crate::servers::HubServer::start() }
 history_contract! { history_with_redis, crate::servers::TcpServer::lasting_redis() }
 history_contract! { history_with_redis_in_memory, crate::servers::TcpServer::redis(&[]) }
 history_contract! { history_with_nats, crate::servers::TcpServer::jetstream() }
+
+contract! {
+    @of history, history_of_a_publisher, crate::servers::TcpServer::lasting_redis();
+    a_publisher_waits_until_the_broker_is_back
+}
 
 /// What only a server that is a process of its own can do.
 macro_rules! contract_of_process {

@@ -49,20 +49,28 @@ impl Appends {
         Appends { limits, state: Mutex::default(), filled: Notify::new() }
     }
 
-    /// Queues an append, or says that there is no room.
-    pub(crate) fn push(&self, append: Append) -> Option<Stored> {
+    /// Queues an append.
+    ///
+    /// # Errors
+    /// There is no room, or it is too long for this broker.
+    pub(crate) fn push(&self, append: Append) -> Result<Stored, LinkError> {
         let mut state = self.state.lock();
         let len = append.envelope.len();
         let full = state.queue.len() >= self.limits.messages || state.bytes + len > self.limits.bytes;
-        if state.closed || full || len + ENTRY_BYTES > state.capabilities.envelope_bytes_max {
-            return None;
+        let bytes_max = state.capabilities.envelope_bytes_max;
+        if len + ENTRY_BYTES > bytes_max {
+            let why = format!("longer than what this broker takes, {bytes_max} bytes with all that belongs to it");
+            return Err(LinkError::Refused(why));
+        }
+        if state.closed || full {
+            return Err(LinkError::Refused("too much is waiting for the broker".to_owned()));
         }
         let (receipt, stored) = oneshot::channel();
         state.bytes += len;
         state.queue.push_back(Waiting { append, receipt: Some(receipt), since: Instant::now() });
         drop(state);
         self.filled.notify_one();
-        Some(Stored(stored))
+        Ok(Stored(stored))
     }
 
     /// The next batch, as soon as there is one; `None` when all is stored and nothing more comes.
@@ -218,12 +226,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_at_once() {
         let appends = appends(1);
-        assert!(appends.push(append("a")).is_some());
-        assert!(appends.push(append("b")).is_none());
+        assert!(appends.push(append("a")).is_ok());
+        assert!(appends.push(append("b")).is_err());
         let appends = Appends::new(Limits { messages: 10, bytes: 3 });
-        assert!(appends.push(append("four")).is_none());
+        assert!(appends.push(append("four")).is_err());
         appends.close();
-        assert!(appends.push(append("a")).is_none());
+        assert!(appends.push(append("a")).is_err());
     }
 
     #[tokio::test]
