@@ -54,11 +54,11 @@ pub enum Fate {
         /// The number in it.
         offset: u64,
     },
-    /// It is on its way; no more is promised.
+    /// It is on its way; who does not get it is told.
     Accepted,
     /// It was refused.
     Refused,
-    /// The answer never came.
+    /// The answer never came, or the node that gave it died before the message can have left it.
     Unknown,
 }
 
@@ -134,9 +134,10 @@ impl Record {
 ///
 /// In rooms that remember: an offset has one message; each client sees offsets rise, each once,
 /// and between the places where it stands all that is known to be stored; a `recovered` is true.
-/// In others: each publisher's messages in order, each once, and what a client that never was
-/// away did not get has been declared, message for message. Everywhere: nothing arrives that
-/// nobody has published, or that was refused.
+/// In others: each publisher's messages in order, each once, and what was accepted and a client
+/// did not get while it was there has been declared, message for message. Everywhere: nothing
+/// arrives that nobody has published, or that was refused. A broker that begins another epoch has
+/// forgotten the keys of publishers, so once is once in an epoch.
 pub fn check(record: &Record) -> Report {
     let mut report = Report { published: record.published.len() as u64, ..Report::default() };
     remembered::check(record, &mut report);

@@ -74,7 +74,8 @@ struct Reader<'a> {
     at: Option<(u64, u64)>,
     /// Where it stood when it was last there.
     was_at: Option<(u64, u64)>,
-    seen: HashSet<(u64, u64)>,
+    /// The epoch first.
+    seen: HashSet<(u64, u64, u64)>,
     report: &'a mut Report,
 }
 
@@ -116,7 +117,7 @@ impl Reader<'_> {
     fn entry(&mut self, place: (u64, u64), (publisher, number): (u64, u64)) {
         self.report.delivered += 1;
         let client = &self.client.name;
-        if !self.seen.insert((publisher, number)) {
+        if !self.seen.insert((place.0, publisher, number)) {
             self.report.violations.push(Violation::Duplicate { client: client.clone(), publisher, number });
         }
         if let Some(at) = self.at {
@@ -202,6 +203,12 @@ mod tests {
         let violations = check(&[joined(0, false), entry(1), entry(2), entry(1), entry(2)]).violations;
         assert!(violations.contains(&Violation::Duplicate { client: "ann".into(), publisher: 1, number: 0 }));
         assert!(violations.contains(&Violation::OutOfOrder { client: "ann".into(), after: 2, came: 1 }));
+    }
+
+    #[test]
+    fn a_message_may_come_again_in_another_epoch() {
+        let again = Seen::Entry { epoch: 8, offset: 1, publisher: 1, number: 0 };
+        assert_eq!(check(&[joined(0, false), entry(1), Seen::Reset { epoch: 8, offset: 0 }, again]).violations, []);
     }
 
     #[test]
