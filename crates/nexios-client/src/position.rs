@@ -7,7 +7,7 @@ use std::str::FromStr;
 ///
 /// ```
 /// let position: nexios_client::Position = "1f-42-000102030405060708090a0b0c0d0e0f".parse().unwrap();
-/// assert_eq!(position.offset(), 42);
+/// assert_eq!((position.epoch(), position.offset()), (0x1f, 42));
 /// assert_eq!(position.to_string(), "1f-42-000102030405060708090a0b0c0d0e0f");
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +23,12 @@ pub struct Position {
 pub struct InvalidPosition;
 
 impl Position {
+    /// Which count of the broker: offsets of two counts have nothing to do with each other.
+    pub fn epoch(&self) -> u64 {
+        // Sixteen digits at most, as it was parsed.
+        u64::from_str_radix(&self.epoch, 16).unwrap_or_default()
+    }
+
     /// The number of the message before it; 0 at the beginning.
     pub fn offset(&self) -> u64 {
         self.offset
