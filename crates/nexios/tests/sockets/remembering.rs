@@ -134,6 +134,31 @@ fn what_cannot_be_had_is_not_recovered() {
 }
 
 #[test]
+fn members_are_told_where_they_stand_in_a_new_epoch() {
+    let memory = Memory::new();
+    let node = Node::start(App::new().broker(&memory));
+    let mut client = node.connect("/?join=1", "");
+    client.joined();
+    node.send("before");
+    assert_eq!(client.messages(1), ["before"]);
+    memory.stop();
+    memory.forget();
+    memory.start();
+    let (gap, _) = client.next();
+    assert_eq!((&gap["type"], gap.get("room")), (&"gap".into(), None), "of rooms that do not remember: {gap}");
+    let (reset, payload) = client.next();
+    assert_eq!((&reset["type"], &reset["room"], &*payload), (&"reset".into(), &"x".into(), ""), "{reset}");
+    let left = std::mem::replace(&mut client.position, reset["position"].as_str().unwrap().to_owned());
+    let epoch = |position: &str| position.split('-').next().unwrap().to_owned();
+    assert_ne!(epoch(&left), epoch(&client.position));
+    let stored = node.send("behind");
+    assert_eq!(client.messages(1), ["behind"]);
+    assert_eq!(client.position, stored);
+    assert!(node.connect("/?join=1", &stored).joined());
+    assert!(!node.connect("/?join=1", &left).joined());
+}
+
+#[test]
 fn a_publish_is_confirmed_with_its_position_and_a_key_counts_once() {
     let node = Node::start(App::new());
     let mut client = node.connect("/?join=1", "");

@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexios::broker::Broker;
 
 use super::peer::{Peer, append, room};
 use super::servers::{Server, TcpServer};
+use crate::broker::envelope::NodeId;
+use crate::broker::incoming::Incoming;
 use crate::broker::link::LinkError;
 
 /// Says something to a server, and waits until it has answered so.
@@ -93,6 +96,33 @@ async fn a_log_whose_head_is_gone_begins_a_new_epoch() {
     assert_eq!(peer.missed(&room("x"), positions[1]).await, None);
     assert_eq!(peer.fill(&room("x"), 3..4).await[0].offset, 1);
     assert_eq!(peer.newest(&room("x"), 10).await, ["3"]);
+}
+
+#[tokio::test]
+async fn a_session_that_was_left_is_ended_before_the_next_begins() {
+    let server = TcpServer::redis(&[]);
+    let (engine, other) = (server.broker().engine().unwrap(), Peer::connect(&server).await);
+    let connect =
+        async || engine.connect(Incoming::new(NodeId::random(), 1 << 20, Arc::default()).sink()).await.unwrap();
+    let left = connect().await;
+    left.append(&[append(&room("x"), "x")]).await.unwrap();
+    let next = connect().await;
+    let refused = left.append(&[append(&room("x"), "late")]).await;
+    assert!(matches!(refused, Err(LinkError::Lost(_))), "{refused:?}");
+    next.append(&[append(&room("x"), "y")]).await.unwrap();
+    assert_eq!(other.newest(&room("x"), 10).await, ["x", "y"]);
+}
+
+#[tokio::test]
+async fn a_user_who_may_end_no_connections_is_served() {
+    let server = TcpServer::redis(&[]);
+    say(server.port, "ACL SETUSER ann on >secret ~* &* +@all -client\r\n", "+OK\r\n");
+    let at = format!("redis://ann:secret@127.0.0.1:{}", server.port);
+    let engine = Broker::new(at).engine().unwrap();
+    for _ in 0..2 {
+        let sink = Incoming::new(NodeId::random(), 1 << 20, Arc::default()).sink();
+        engine.connect(sink).await.unwrap().append(&[append(&room("x"), "x")]).await.unwrap();
+    }
 }
 
 #[tokio::test]

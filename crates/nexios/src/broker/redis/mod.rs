@@ -1,6 +1,7 @@
 //! Redis 7 or Valkey: sharded pub/sub over RESP3, one connection for both ways.
 
 mod log_store;
+mod predecessor;
 mod script;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnec
 use redis::{Cmd, Pipeline, PushKind, RedisError, ServerErrorKind, Value, cmd};
 
 use self::log_store::LogStore;
+use self::predecessor::Predecessor;
 use super::incoming::Sink;
 use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
 use super::log::{Append, Appended, Log, Page, Span};
@@ -30,6 +32,8 @@ pub(crate) struct RedisEngine {
     servers: Servers,
     /// How many replicas an append waits for.
     replicas: u32,
+    /// The connection before the next.
+    predecessor: Predecessor,
 }
 
 enum Servers {
@@ -51,7 +55,7 @@ impl RedisEngine {
         let servers = Servers::parse(url)?;
         match servers {
             Servers::Cluster(_) if replicas > 0 => Err("the nodes of a cluster are not asked for replicas".to_owned()),
-            servers => Ok(RedisEngine { servers, replicas }),
+            servers => Ok(RedisEngine { servers, replicas, predecessor: Predecessor::default() }),
         }
     }
 }
@@ -97,6 +101,7 @@ impl Engine for RedisEngine {
                 Servers::Cluster(nodes) => Connection::Cluster(connect_cluster(nodes.clone(), sink).await?),
             };
             connection.check_version().await?;
+            self.predecessor.replace(&connection).await?;
             let logs = LogStore::open(&connection, self.replicas).await?;
             let session: Box<dyn Session> = Box::new(RedisSession { connection, logs });
             Ok(session)
