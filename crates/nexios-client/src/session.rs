@@ -245,8 +245,12 @@ impl Session {
         false
     }
 
+    /// Where no room is named the broker was lost: rooms that remember go on by themselves.
     fn gap(&self, room: Option<String>, missed: Option<u64>) -> bool {
-        let rooms = room.map_or_else(|| self.shared.rooms(), |room| vec![self.shared.room(&room)]);
+        let rooms = match room {
+            Some(room) => vec![self.shared.room(&room)],
+            None => self.shared.rooms().into_iter().filter(|room| room.received().is_none()).collect(),
+        };
         rooms.iter().filter(|room| room.gap(missed)).count() > 0
     }
 

@@ -62,6 +62,19 @@ async fn a_room_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gap_of_no_room_is_none_of_rooms_that_remember() {
+    let server = Server::start();
+    let (client, mut peer) = connect(&server).await;
+    let (room, plain) = (client.room("x"), client.room("plain"));
+    peer.joined("a-7-0b", false);
+    peer.send(json!({"type": "gap", "missed": 3}), "");
+    peer.entry(8, "");
+    assert!(matches!(room.next().await, Some(RoomEvent::Joined { .. })));
+    assert_eq!(offset(&room).await, Some(8));
+    assert_eq!(plain.next().await, Some(RoomEvent::Gap { missed: Some(3) }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_was_kept_is_said_at_once() {
     let server = Server::start();
     let position = "a-5-0b".parse().unwrap();
