@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: brokers test-brokers test-clients help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
+.PHONY: brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
 	test-bench conformance soak bench bench-all bench-cluster bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
 
 CARGO ?= cargo
@@ -13,6 +13,8 @@ SUITE ?= all
 # Of bench/, what is ours and no server.
 BENCH_TOOLS := -p load -p runner -p instructions
 SOAK_SECONDS ?= 120
+ROUNDS ?= 20
+SEEDS ?= 2000
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -53,7 +55,14 @@ checked: | has-cargo
 checked-python: | has-cargo has-python
 	@PYTHON=$(PYTHON) python/build --quiet
 
-test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
+test-test-chaos: brokers | has-cargo ## Three nodes and Redis, each fault once under traffic: nothing is lost unsaid; seventy-five seconds
+	$(CARGO) run -p chaos -- run --quick --broker redis
+
+chaos: brokers | has-cargo ## Three nodes and each broker in turn, ROUNDS=20 of all faults: under an hour; and SEEDS=2000 of the simulation
+	$(CARGO) run -p chaos -- run --rounds $(ROUNDS)
+	NEXIOS_SEEDS=$(SEEDS) $(CARGO) test -p nexios --release simulation
+
+conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
 	$(PYTHON) conformance/run.py --quick
 
 test-interop: checked checked-python ## websockets, aiohttp, picows, npm ws, and Chromium on both chats

@@ -56,7 +56,8 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) async fn start(kind: Kind, network: &Network) -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("nexios-chaos-{}-{:x}", std::process::id(), fastrand::u64(..)));
+        let directory =
+            std::env::temp_dir().join(format!("nexios-chaos-{}-{:x}", std::process::id(), fastrand::u64(..)));
         std::fs::create_dir(&directory)?;
         let port = free_port()?;
         let child = command(kind, port, &directory, network.listens())?.spawn()?;

@@ -8,18 +8,39 @@ use checker::{Fate, Published, Record, Report, Seen};
 /// What a node accepted so shortly before it was killed may not have left it.
 const UNSENT: Duration = Duration::from_secs(2);
 
+/// So little lies between two events of a client that are of one moment.
+const AHEAD: Duration = Duration::from_millis(100);
+/// So much of what a client saw is printed where a promise to it was broken.
+const LAST: usize = 4;
+
 pub(crate) struct Journal(RefCell<Pages>);
 
 struct Pages {
     record: Record,
     /// For each of what was published: by which node, and when.
     sent: Vec<(usize, Instant)>,
+    /// Which nodes were killed, and when.
+    killed: Vec<(usize, Instant)>,
     unanswered: usize,
-    /// For each client: whether it has ever been in its room, and whether it is connected now.
-    presence: Vec<(bool, bool)>,
+    /// For each client.
+    places: Vec<Place>,
     heard: Instant,
     /// What went wrong beside what the checker looks for.
     complaints: Vec<String>,
+}
+
+/// When a client was connected, if it is now, and when it was let into its room.
+#[derive(Default)]
+struct Place {
+    connected: Option<Instant>,
+    joined: Option<Instant>,
+}
+
+impl Place {
+    /// What it hears of its room may be ahead of what it hears of its connection.
+    fn is_in(&self) -> bool {
+        self.connected.zip(self.joined).is_some_and(|(connected, joined)| joined + AHEAD > connected)
+    }
 }
 
 impl Journal {
@@ -27,8 +48,9 @@ impl Journal {
         Journal(RefCell::new(Pages {
             record: Record::default(),
             sent: Vec::new(),
+            killed: Vec::new(),
             unanswered: 0,
-            presence: Vec::new(),
+            places: Vec::new(),
             heard: Instant::now(),
             complaints: Vec::new(),
         }))
@@ -46,6 +68,10 @@ impl Journal {
     /// What its publisher was told.
     pub(crate) fn told(&self, message: usize, fate: Fate) {
         let mut pages = self.0.borrow_mut();
+        let (node, at) = pages.sent[message];
+        let is_dead = pages.killed.iter().any(|(killed, since)| *killed == node && *since > at);
+        // The answer of a node may come after its death.
+        let fate = if is_dead && fate == Fate::Accepted { Fate::Unknown } else { fate };
         pages.record.published[message].fate = fate;
         pages.unanswered -= 1;
     }
@@ -53,6 +79,7 @@ impl Journal {
     /// A node was killed: what it accepted last is not owed.
     pub(crate) fn killed(&self, node: usize) {
         let pages = &mut *self.0.borrow_mut();
+        pages.killed.push((node, Instant::now()));
         let last = pages.sent.iter().zip(&mut pages.record.published).rev();
         last.take_while(|((_, at), _)| at.elapsed() < UNSENT)
             .filter(|((by, _), message)| *by == node && message.fate == Fate::Accepted)
@@ -63,8 +90,8 @@ impl Journal {
     pub(crate) fn client(&self, name: &str, room: &str, remembers: bool) -> usize {
         let mut pages = self.0.borrow_mut();
         pages.record.client(name, room, remembers);
-        pages.presence.push((false, false));
-        pages.presence.len() - 1
+        pages.places.push(Place::default());
+        pages.places.len() - 1
     }
 
     pub(crate) fn saw(&self, client: usize, seen: Seen) {
@@ -76,7 +103,7 @@ impl Journal {
     /// A client is in its room. In one that does not remember it was away, if it was there before.
     pub(crate) fn joined(&self, client: usize) {
         let mut pages = self.0.borrow_mut();
-        let was_there = std::mem::replace(&mut pages.presence[client].0, true);
+        let was_there = pages.places[client].joined.replace(Instant::now()).is_some();
         let Record { clients, .. } = &mut pages.record;
         let client = &mut clients[client];
         if was_there && !client.remembers && client.seen.last() != Some(&Seen::Away) {
@@ -86,7 +113,7 @@ impl Journal {
     }
 
     pub(crate) fn connected(&self, client: usize, now: bool) {
-        self.0.borrow_mut().presence[client].1 = now;
+        self.0.borrow_mut().places[client].connected = now.then(Instant::now);
     }
 
     pub(crate) fn complain(&self, complaint: String) {
@@ -97,22 +124,31 @@ impl Journal {
         self.0.borrow().complaints.clone()
     }
 
-    pub(crate) fn have_all_joined(&self) -> bool {
-        self.0.borrow().presence.iter().all(|(joined, _)| *joined)
+    /// A client that is not in its room, if there is one.
+    pub(crate) fn absent(&self) -> Option<String> {
+        let pages = self.0.borrow();
+        let mut clients = pages.record.clients.iter().zip(&pages.places);
+        clients.find(|(_, place)| !place.is_in()).map(|(client, _)| format!("{} has not come", client.name))
     }
 
-    /// Why the run is not at rest; `None` where every publisher has its answers, every client is
-    /// connected, and for so long nothing has come.
+    /// Why the run is not at rest; `None` where every publisher has its answers, every client is in
+    /// its room, and for so long nothing has come.
     pub(crate) fn unrest(&self, quiet: Duration) -> Option<String> {
+        if let Some(absent) = self.absent() {
+            return Some(absent);
+        }
         let pages = self.0.borrow();
-        let mut clients = pages.record.clients.iter().zip(&pages.presence);
         if pages.unanswered > 0 {
             return Some(format!("{} publishes are not answered", pages.unanswered));
         }
-        if let Some((client, _)) = clients.find(|(_, (_, connected))| !connected) {
-            return Some(format!("{} has not come back", client.name));
-        }
         (pages.heard.elapsed() < quiet).then(|| "messages keep coming".to_owned())
+    }
+
+    /// What a client saw last.
+    pub(crate) fn last_seen(&self, name: &str) -> Vec<Seen> {
+        let pages = self.0.borrow();
+        let client = pages.record.clients.iter().find(|client| client.name == name);
+        client.map_or_else(Vec::new, |client| client.seen[client.seen.len().saturating_sub(LAST)..].to_vec())
     }
 
     pub(crate) fn check(&self) -> Report {

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::broker::Kind;
 use crate::round::{Plan, Totals};
@@ -96,9 +97,25 @@ fn break_things(run: Run) -> Result<bool> {
         let kind = run.broker.unwrap_or_else(|| Kind::of_round(seed));
         println!("round {} of {}: {kind}, seed {seed}", at + 1, run.rounds);
         let plan = Plan { kind, seed, faults: run.faults.clone(), quick: run.quick };
-        let ended = runtime.block_on(round::run(&plan, &network, &mut totals));
+        let ended = runtime.block_on(async {
+            tokio::select! {
+                ended = round::run(&plan, &network, &mut totals) => ended,
+                signal = interrupted() => signal,
+            }
+        });
         ended.map_err(|error| format!("{kind}, seed {seed}: {error}"))?;
     }
-    println!("{totals}");
+    println!("  {:<34} {totals}", "in all");
+    println!("{} passed, {} skipped, {} promises broken", totals.faults, totals.skipped, totals.violations);
     Ok(totals.violations == 0)
+}
+
+/// Returns at SIGINT or SIGTERM: nodes and broker end with the round.
+async fn interrupted() -> Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Err("interrupted".into())
 }

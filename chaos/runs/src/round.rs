@@ -38,8 +38,9 @@ pub(crate) struct Plan {
 /// What came of faults: of one, or of all rounds.
 #[derive(Default)]
 pub(crate) struct Totals {
-    faults: u64,
-    skipped: u64,
+    /// Done, and nothing was broken.
+    pub(crate) faults: u64,
+    pub(crate) skipped: u64,
     published: u64,
     delivered: u64,
     declared: u64,
@@ -65,7 +66,7 @@ async fn strike_all(plan: &Plan, network: &Network, totals: &mut Totals) -> Resu
     let (busy, listening) = watch::channel(false);
     let load = Load { journal: Rc::new(Journal::new()), busy };
     let tasks = load.start(&nodes, &listening, &mut rng);
-    load.wait("clients join", |journal| (!journal.have_all_joined()).then(|| "not all are in".to_owned())).await?;
+    load.wait("clients join", Journal::absent).await?;
 
     let mut faults = plan.faults.clone();
     if faults.is_empty() {
@@ -86,7 +87,7 @@ async fn strike_all(plan: &Plan, network: &Network, totals: &mut Totals) -> Resu
         let report = load.journal.check();
         let came = Totals::of(&before, &report, &load.journal.complaints()[complaints..], &done);
         say(fault, &done, &came);
-        complain(plan, fault, &before, &report, &load.journal.complaints()[complaints..]);
+        complain(plan, fault, &new_violations(&before, &report), &load.journal, complaints);
         totals.add(&came);
         (before, complaints) = (report, load.journal.complaints().len());
     }
@@ -145,11 +146,24 @@ fn say(fault: Fault, done: &Done, came: &Totals) {
 }
 
 /// The promises that were broken since the last look, each on a line.
-fn complain(plan: &Plan, fault: Fault, before: &Report, report: &Report, complaints: &[String]) {
-    let new = new_violations(before, report);
-    let all = new.iter().map(|violation| format!("{violation:?}")).chain(complaints.iter().cloned());
-    for broken in all.take(20) {
+fn complain(plan: &Plan, fault: Fault, new: &[&Violation], journal: &Journal, before: usize) {
+    let violations = new.iter().map(|violation| match client(violation) {
+        Some(client) => format!("{violation:?}; it saw last {:?}", journal.last_seen(client)),
+        None => format!("{violation:?}"),
+    });
+    for broken in violations.chain(journal.complaints().into_iter().skip(before)).take(20) {
         println!("    BROKEN (seed {}, {}, {fault}): {broken}", plan.seed, plan.kind);
+    }
+}
+
+fn client(violation: &Violation) -> Option<&str> {
+    match violation {
+        Violation::Duplicate { client, .. }
+        | Violation::OutOfOrder { client, .. }
+        | Violation::Lost { client, .. }
+        | Violation::FalseRecovery { client, .. }
+        | Violation::Unheard { client, .. } => Some(client),
+        Violation::TwoAtOneOffset { .. } => None,
     }
 }
 
@@ -161,9 +175,10 @@ impl Totals {
     /// What came between two looks.
     fn of(before: &Report, report: &Report, complaints: &[String], done: &Done) -> Self {
         let new = new_violations(before, report);
+        let violations = (new.len() + complaints.len()) as u64;
         let count = |is: fn(&Violation) -> bool| new.iter().filter(|violation| is(violation)).count() as u64;
         Totals {
-            faults: u64::from(matches!(done, Done::Yes(_))),
+            faults: u64::from(matches!(done, Done::Yes(_)) && violations == 0),
             skipped: u64::from(matches!(done, Done::Skipped(_))),
             published: report.published - before.published,
             delivered: report.delivered - before.delivered,
@@ -173,7 +188,7 @@ impl Totals {
             lost: new.iter().map(|violation| undeclared(violation)).sum(),
             doubled: count(|violation| matches!(violation, Violation::Duplicate { .. })),
             false_recoveries: count(|violation| matches!(violation, Violation::FalseRecovery { .. })),
-            violations: (new.len() + complaints.len()) as u64,
+            violations,
         }
     }
 
