@@ -83,10 +83,10 @@ async fn strike_all(plan: &Plan, network: &Network, totals: &mut Totals) -> Resu
         if let Done::Yes(_) = done {
             sleep(AFTER).await;
         }
-        load.rest().await;
+        let rested = load.rest().await;
         let report = load.journal.check();
         let came = Totals::of(&before, &report, &load.journal.complaints()[complaints..], &done);
-        say(fault, &done, &came);
+        say(fault, &done, &came, rested);
         complain(plan, fault, &new_violations(&before, &report), &load.journal, complaints);
         totals.add(&came);
         (before, complaints) = (report, load.journal.complaints().len());
@@ -118,12 +118,14 @@ impl Load {
         tasks
     }
 
-    /// Publishers pause, and all that is under way arrives.
-    async fn rest(&self) {
+    /// Publishers pause, and all that is under way arrives; how long that took.
+    async fn rest(&self) -> Duration {
+        let since = Instant::now();
         self.busy.send_replace(false);
         if let Err(error) = self.wait("the run comes to rest", |journal| journal.unrest(QUIET)).await {
             self.journal.complain(error.to_string());
         }
+        since.elapsed().saturating_sub(QUIET)
     }
 
     async fn wait(&self, what: &str, unrest: impl Fn(&Journal) -> Option<String>) -> Result<()> {
@@ -138,9 +140,11 @@ impl Load {
     }
 }
 
-fn say(fault: Fault, done: &Done, came: &Totals) {
+fn say(fault: Fault, done: &Done, came: &Totals, rested: Duration) {
     match done {
-        Done::Yes(note) => println!("  {:<34} {came}  {note}", fault.to_string()),
+        Done::Yes(note) => {
+            println!("  {:<34} {came}, at rest after {:.1} s  {note}", fault.to_string(), rested.as_secs_f32())
+        }
         Done::Skipped(why) => println!("  {:<34} SKIPPED: {why}", fault.to_string()),
     }
 }
