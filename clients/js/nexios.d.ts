@@ -3,8 +3,12 @@
  * go on where they were, what it publishes is confirmed.
  */
 
-/** Starts a client: it connects now, and comes back until it is closed. Throws what `new WebSocket` throws. */
-export function connect(url: string | URL, options?: Options): Client;
+/**
+ * Starts a client: it connects now, and comes back until it is closed. Of several addresses, which are those of nodes
+ * of one application, the first is tried first, and the next after each loss and each failed attempt. Throws what
+ * `new WebSocket` throws.
+ */
+export function connect(url: string | URL | readonly (string | URL)[], options?: Options): Client;
 
 export interface Options {
   /**
@@ -16,7 +20,7 @@ export interface Options {
   json?: boolean;
   /** Where positions are kept, such as `sessionStorage`: a page that is loaded anew goes on where it was. */
   storage?: PositionStorage;
-  /** Under which key; `nexios:` and the address without its query if left out. */
+  /** Under which key; `nexios:` and the first address without its query if left out. */
   storageKey?: string;
   /** The class to connect with, such as that of the package `ws`; `globalThis.WebSocket` if left out. */
   WebSocket?: WebSocketClass;

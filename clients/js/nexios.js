@@ -73,7 +73,8 @@ class Emitter {
 class Client extends Emitter {
   state = "connecting";
   id;
-  #url;
+  #urls;
+  #turn = 0; // whose of them it is
   #options;
   #socket;
   #dialling;
@@ -94,9 +95,10 @@ class Client extends Emitter {
 
   constructor(url, options = {}) {
     super();
-    this.#url = `${url}`;
+    this.#urls = [url].flat().map(String);
+    if (!this.#urls.length) throw new TypeError("there is no address");
     this.#options = { WebSocket: globalThis.WebSocket, protocols: [], openTimeout: 10_000, ...options };
-    this.#options.storageKey ??= `nexios:${this.#url.split(/[?#]/)[0]}`;
+    this.#options.storageKey ??= `nexios:${this.#urls[0].split(/[?#]/)[0]}`;
     if (!this.#options.WebSocket) throw new TypeError("there is no WebSocket here: pass one as { WebSocket }");
     this.#positions = this.#stored();
     this.#open();
@@ -131,7 +133,13 @@ class Client extends Emitter {
     clearTimeout(this.#timer);
     // Rooms that are behind catch up first, or what comes would not fit again.
     this.#held = [...this.#rooms.values()].some((room) => room._behind);
-    if (!this.#held) this.#open();
+    if (this.#held) return;
+    try {
+      this.#open();
+    } catch (error) {
+      this._failed(error); // an address that is none: there are others
+      this.#end(1006, "there is no such address");
+    }
   }
 
   close(code = 1000, reason = "") {
@@ -184,7 +192,7 @@ class Client extends Emitter {
 
   /** Cuts the connection, so that the server sends later what there is no room for now. */
   _fallBehind() {
-    this.#end(1006, "the handlers of a room are too far behind");
+    this.#end(1006, "a room is too far behind");
   }
 
   _caughtUp() {
@@ -228,7 +236,7 @@ class Client extends Emitter {
   }
 
   #dial(protocols) {
-    const socket = new this.#options.WebSocket(this.#url, [PROTOCOL, ...protocols]);
+    const socket = new this.#options.WebSocket(this.#urls[this.#turn % this.#urls.length], [PROTOCOL, ...protocols]);
     this.#dialling = undefined;
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
@@ -278,6 +286,7 @@ class Client extends Emitter {
       this.#window = windowOf(closing.retry_ms) ?? this.#window;
     }
     retry ??= RETRIED.includes(code);
+    this.#turn++;
     this.state = retry ? "reconnecting" : "closed";
     this.#endCalls(retry);
     for (const room of this.#rooms.values()) room.joined = false;
@@ -349,8 +358,8 @@ class Client extends Emitter {
     left: ({ room }) => this.#rooms.get(room)?._leave(),
     message: (header, payload) => this.#rooms.get(header.room)?._message(header, payload),
     reset: ({ room, position }) => this.#rooms.get(room)?._reset(positionOf(position)),
-    gap: ({ room, missed }) => {
-      if (room !== undefined) return this.#rooms.get(room)?._gap({ missed });
+    gap: ({ room, missed, offset }) => {
+      if (room !== undefined) return this.#rooms.get(room)?._gap({ missed }, offset);
       this._emit("gap", { missed });
       for (const each of this.#rooms.values()) if (!each._at) each._gap({ missed });
     },
@@ -553,8 +562,12 @@ class Room extends Emitter {
     if (this.joined && this.#push("reset", [], { position: at.text })) this._at = at;
   }
 
-  _gap(gap) {
-    if (this.joined) this.#push("gap", [gap], {});
+  /** In rooms that remember the next connection brings what is missing, unless later ones are here already. */
+  _gap(gap, offset) {
+    if (!this.joined) return;
+    if (!this._at) this.#push("gap", [gap], {});
+    else if (offset <= this._at.offset) this.#push("reset", [], {});
+    else this.#fallBehind();
   }
 
   _change(change) {
@@ -575,14 +588,18 @@ class Room extends Emitter {
       return false;
     }
     if (isFull) {
-      this._behind = true;
-      this.#client._fallBehind();
+      this.#fallBehind();
       return false;
     }
     this.#queue.push({ event, values, position, size });
     this.#bytes += size;
     this.#run();
     return true;
+  }
+
+  #fallBehind() {
+    this._behind = this.#running;
+    this.#client._fallBehind();
   }
 
   /** In rooms that do not remember what does not fit is lost, and said to be. */

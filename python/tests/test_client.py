@@ -379,6 +379,30 @@ async def test_what_is_far_behind_is_fetched_again_in_order():
         assert handled == list(range(6, 1506))
 
 
+async def test_a_gap_in_a_room_that_remembers_is_made_good_by_the_next_connection():
+    async with in_room() as (server, _, connection, room, told):
+        await connection.message("r", 6)
+        assert (await take(told))[1].offset == 6
+        await connection.say({"type": "gap", "room": "r", "missed": 2, "offset": 7})
+        await connection.message("r", 9)
+        await connection.ended()
+        connection, hello = await come_back(server)
+        assert hello["rooms"] == {"r": position(6)}
+        await connection.joined("r", 6, recovered=True)
+        for offset in (7, 8, 9):
+            await connection.message("r", offset)
+        assert (await take(told))[0] == "joined"
+        assert [(await take(told))[1].offset for _ in range(3)] == [7, 8, 9]
+
+
+async def test_a_gap_before_what_has_come_already_is_a_reset():
+    async with in_room() as (_, _, connection, _, told):
+        await connection.message("r", 8)
+        await connection.say({"type": "gap", "room": "r", "missed": 2, "offset": 6})
+        await connection.message("r", 9)
+        assert [(await take(told))[0] for _ in range(3)] == ["message", "reset", "message"]
+
+
 async def test_in_rooms_that_do_not_remember_what_does_not_fit_is_a_gap():
     async with opened() as (_, client, connection, _):
         room, go = client.room("r"), asyncio.Event()
@@ -671,3 +695,32 @@ def test_without_websockets_it_says_what_to_install():
 def test_an_event_that_is_none_is_a_mistake():
     with pytest.raises(ValueError, match="there is no event 'news'"):
         connect("ws://localhost").room("r").on("news")
+
+
+# --- several addresses
+
+
+async def test_of_several_addresses_the_next_is_tried_after_a_loss_and_after_a_failed_attempt():
+    async with LiveServer() as away:
+        gone = away.url
+    async with LiveServer() as one, LiveServer() as other:
+        async with connect([gone, one.url, other.url], proxy=None) as client:
+            client.on("reconnecting")(lambda _: client.reconnect())
+            connection, _ = await come_back(one)
+            await connection.joined("r", 4)
+            await until_joined(client.room("r"))
+            connection.cut()
+            _, hello = await come_back(other)
+            assert hello["rooms"] == {"r": position(4)}
+
+
+async def until_joined(room):
+    while not room.joined:
+        await asyncio.sleep(0)
+
+
+async def test_no_address_and_one_that_is_none_are_refused_at_once():
+    with pytest.raises(ValueError, match="no address"):
+        connect([])
+    with pytest.raises(InvalidURI):
+        connect(["ws://localhost/live", "http://localhost"])

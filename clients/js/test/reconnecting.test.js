@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { connect } from "../nexios.js";
 import { opened, position, recorded, settled, start } from "./server.js";
 
 const RETRIED = {
@@ -312,4 +313,55 @@ test("there are at most a thousand rooms; those that nobody needs make place", (
   connection.joined("too much", 1);
   assert.equal(errors.length, 1);
   assert.equal(client.state, "open");
+});
+
+test("of several addresses the next is tried after a loss, and after an attempt that failed", (t) => {
+  const { server, client, connection, tick } = opened(t, { url: ["ws://a/live", "ws://b/live", "ws://c/live"] });
+  connection.joined("r", 4);
+  connection.cut();
+  tick(300);
+  server.newest.cut();
+  tick(30_000);
+  assert.deepEqual(server.newest.welcome().rooms, { r: position(4) });
+  server.newest.cut();
+  tick(300);
+  assert.deepEqual(server.connections.map(({ url }) => url[5]), ["a", "b", "c", "a"]);
+  assert.throws(() => connect([]), TypeError);
+});
+
+test("an address that is none is told, and the next is tried", (t) => {
+  const { server, errors, connection, tick } = opened(t, { url: ["ws://a/live", "nonsense", "ws://c/live"] });
+  connection.cut();
+  tick(300);
+  assert.match(`${errors}`, /nonsense/);
+  tick(30_000);
+  assert.deepEqual(server.connections.map(({ url }) => url), ["ws://a/live", "ws://c/live"]);
+});
+
+test("a gap in a room that remembers is made good by the next connection", async (t) => {
+  const { server, client, connection, tick } = opened(t);
+  const told = recorded(client.room("r"), "joined", "message", "gap", "reset");
+  connection.joined("r", 0);
+  connection.message("r", 1);
+  connection.say({ type: "gap", room: "r", missed: 2, offset: 2 });
+  connection.message("r", 4);
+  assert.equal(connection.isOpen, false);
+  await settled();
+  tick(300);
+  assert.deepEqual(server.newest.welcome().rooms, { r: position(1) });
+  server.newest.joined("r", 1, true);
+  for (const offset of [2, 3, 4]) server.newest.message("r", offset);
+  await settled();
+  assert.deepEqual(told.filter(([event]) => event !== "joined").map(([, text]) => text), ["m1", "m2", "m3", "m4"]);
+});
+
+test("a gap before what has come already is a reset", async (t) => {
+  const { client, connection } = opened(t);
+  const told = recorded(client.room("r"), "message", "gap", "reset");
+  connection.joined("r", 0);
+  connection.message("r", 3);
+  connection.say({ type: "gap", room: "r", missed: 2, offset: 1 });
+  connection.message("r", 4);
+  await settled();
+  assert.deepEqual(told, [["message", "m3", { offset: 3 }], ["reset", undefined], ["message", "m4", { offset: 4 }]]);
 });

@@ -96,6 +96,7 @@ export class Server {
       bufferedAmount = 0;
 
       constructor(url, protocols) {
+        if (!URL.canParse(url)) throw new SyntaxError(`no address: ${url}`);
         this.connection = new Connection(this, url, protocols);
         connections.push(this.connection);
       }
@@ -121,11 +122,11 @@ export class Server {
 }
 
 /** A client with a server, timers that the test turns, and chance in the middle. */
-export function start(t, options = {}) {
+export function start(t, { url = "ws://test/live", ...options } = {}) {
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
   t.mock.method(Math, "random", () => 0.5);
   const server = new Server();
-  const client = connect("ws://test/live", { WebSocket: server.WebSocket, ...options });
+  const client = connect(url, { WebSocket: server.WebSocket, ...options });
   t.after(() => client.close());
   const errors = [];
   client.on("error", (error) => errors.push(error));

@@ -13,6 +13,9 @@ const off: () => void = client.on("close", ({ code, retry, kind }: CloseReason) 
   if (kind === "polite") return;
 });
 off();
+connect(["ws://a.example", new URL("ws://b.example")]).close();
+// @ts-expect-error: an address is no number
+connect([1]);
 client.on("reconnecting", ({ attempt, delay }) => attempt + delay);
 client.on("joined", (room, { recovered }) => room.on("message", (text) => recovered && text));
 const sent: boolean = client.send({ any: "value" });

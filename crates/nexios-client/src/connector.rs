@@ -19,7 +19,8 @@ use crate::session::Session;
 #[derive(Clone)]
 #[must_use = "nothing is connected until `connect` is awaited"]
 pub struct Connector {
-    pub(crate) url: String,
+    /// At least one.
+    pub(crate) urls: Vec<String>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) compression: bool,
@@ -32,7 +33,7 @@ impl Connector {
     /// To a `ws://` or `wss://` URL.
     pub fn new(url: impl Into<String>) -> Self {
         Connector {
-            url: url.into(),
+            urls: vec![url.into()],
             headers: Vec::new(),
             subprotocols: Vec::new(),
             compression: false,
@@ -40,6 +41,13 @@ impl Connector {
             tls: None,
             positions: BTreeMap::new(),
         }
+    }
+
+    /// One more URL, of another node of the same application. The first is tried first, and the next
+    /// after each loss and each failed attempt.
+    pub fn or(mut self, url: impl Into<String>) -> Self {
+        self.urls.push(url.into());
+        self
     }
 
     /// One more header field of the handshake.
@@ -82,7 +90,7 @@ impl Connector {
     /// Connects, and waits for the server's welcome. From then on the client comes back by itself.
     ///
     /// # Errors
-    /// [`ConnectError`]: this first attempt has failed.
+    /// [`ConnectError`]: the first attempt has failed, at each URL; the last of the errors.
     pub async fn connect(self) -> Result<Client, ConnectError> {
         Session::start(self).await
     }
@@ -90,6 +98,6 @@ impl Connector {
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Connector").field("urls", &self.urls).finish_non_exhaustive()
     }
 }

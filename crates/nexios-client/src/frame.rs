@@ -45,6 +45,7 @@ pub(crate) enum FromServer {
     Gap {
         room: Option<String>,
         missed: Option<u64>,
+        offset: Option<u64>,
     },
     Ack {
         id: u64,

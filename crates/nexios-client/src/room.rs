@@ -252,16 +252,19 @@ impl RoomShared {
     }
 
     /// The server could not send all. In a room that remembers the rest comes with the next
-    /// connection; `true` where the application waits for it already.
-    pub(crate) fn gap(&self, missed: Option<u64>) -> bool {
-        {
-            let mut places = self.places.lock();
-            if places.received.is_some() {
+    /// connection, unless later ones are here already; `true` where the application waits for it.
+    pub(crate) fn gap(&self, missed: Option<u64>, first: Option<u64>) -> bool {
+        let mut places = self.places.lock();
+        let event = match places.received.clone() {
+            _ if places.behind => return self.queue.is_empty(),
+            Some(position) if first.is_some_and(|first| first <= position.offset()) => RoomEvent::Reset { position },
+            Some(_) => {
                 places.behind = true;
                 return self.queue.is_empty();
             }
-        }
-        self.tell(RoomEvent::Gap { missed });
+            None => RoomEvent::Gap { missed },
+        };
+        self.put(&mut places, event, None, 64);
         false
     }
 
@@ -356,11 +359,25 @@ mod tests {
     async fn a_gap_in_a_room_that_remembers_is_made_good_by_the_next_connection() {
         let room = RoomShared::new("x", Some(at(0)));
         entry(&room, 1);
-        assert!(!room.gap(None), "one waits still");
+        assert!(!room.gap(None, Some(2)), "one waits still");
         entry(&room, 4);
         assert_eq!(take(&room).await, Some(1));
-        assert!(room.gap(None) && room.queue.is_empty());
+        assert!(room.gap(None, None) && room.queue.is_empty());
         assert_eq!(room.received(), Some(at(1)));
+        room.reconnected();
+        entry(&room, 2);
+        assert_eq!(take(&room).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_gap_before_what_is_here_already_is_a_reset() {
+        let room = RoomShared::new("x", Some(at(0)));
+        entry(&room, 3);
+        assert!(!room.gap(None, Some(1)));
+        entry(&room, 4);
+        assert_eq!(take(&room).await, Some(3));
+        assert!(matches!(room.queue.pop().await, Some((RoomEvent::Reset { position }, _)) if position == at(3)));
+        assert_eq!(take(&room).await, Some(4));
     }
 
     #[tokio::test]

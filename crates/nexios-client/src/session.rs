@@ -25,6 +25,8 @@ pub(crate) struct Session {
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
     retry: Retry,
+    /// Connections that were lost, and attempts that failed.
+    attempts: usize,
     /// Asked and not answered, by number: on the next connection in the same order.
     questions: BTreeMap<u64, Asked>,
     next: u64,
@@ -49,16 +51,27 @@ enum End {
 impl Session {
     /// Connects for the first time; then the session has a task of its own.
     pub(crate) async fn start(connector: Connector) -> Result<Client, ConnectError> {
+        connector.urls.iter().try_for_each(|url| Transport::check(url))?;
         let shared = Arc::<Shared>::default();
         for (room, position) in &connector.positions {
             shared.remember(room, position.clone());
         }
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-        let (retry, questions, next) = (Retry::default(), BTreeMap::new(), 1);
-        let mut session = Session { connector, shared: shared.clone(), commands, retry, questions, next };
-        let transport = session.open().await?;
+        let (retry, questions, next, attempts) = (Retry::default(), BTreeMap::new(), 1, 0);
+        let mut session = Session { connector, shared: shared.clone(), commands, retry, attempts, questions, next };
+        let transport = session.first().await?;
         tokio::spawn(session.run(transport));
         Ok(Client::new(shared, sender))
+    }
+
+    /// One attempt at each URL.
+    async fn first(&mut self) -> Result<Transport, ConnectError> {
+        loop {
+            match self.open().await {
+                Err(_) if self.attempts + 1 < self.connector.urls.len() => self.attempts += 1,
+                opened => return opened,
+            }
+        }
     }
 
     async fn open(&mut self) -> Result<Transport, ConnectError> {
@@ -69,9 +82,15 @@ impl Session {
         Ok(transport)
     }
 
+    /// Where the next attempt goes.
+    fn url(&self) -> &str {
+        let urls = &self.connector.urls;
+        &urls[self.attempts % urls.len()]
+    }
+
     /// Connects, says where the rooms stand, and waits for the welcome.
     async fn greet(&self) -> Result<(Transport, (u64, u64)), ConnectError> {
-        let mut transport = Transport::open(&self.connector).await?;
+        let mut transport = Transport::open(&self.connector, self.url()).await?;
         let mut rooms = BTreeMap::new();
         for room in self.shared.rooms().into_iter().take(ROOMS_MAX) {
             room.reconnected();
@@ -128,6 +147,7 @@ impl Session {
 
     fn lost(&mut self, reason: CloseReason) {
         tracing::debug!(code = reason.code, reason = &*reason.reason, "the connection is lost");
+        self.attempts = self.attempts.wrapping_add(1);
         self.fail(|asked| !asked.again, &RequestError::Disconnected);
         self.shared.tell(Event::Disconnected(reason));
     }
@@ -144,7 +164,9 @@ impl Session {
         let mut code = nexios_protocol::ABNORMAL;
         loop {
             self.pause(code).await?;
-            match self.open().await {
+            let opened = self.open().await;
+            self.attempts = self.attempts.wrapping_add(usize::from(opened.is_err()));
+            match opened {
                 Ok(mut transport) => {
                     self.questions.values().for_each(|asked| transport.send(&asked.frame));
                     return Ok(transport);
@@ -228,7 +250,7 @@ impl Session {
                 self.shared.tell(Event::Message(message));
                 return false;
             }
-            Incoming::Frame(FromServer::Gap { room, missed }, _) => return self.gap(room, missed),
+            Incoming::Frame(FromServer::Gap { room, missed, offset }, _) => return self.gap(room, missed, offset),
             Incoming::Frame(frame, payload) => (frame, payload),
         };
         match frame {
@@ -246,12 +268,12 @@ impl Session {
     }
 
     /// Where no room is named the broker was lost: rooms that remember go on by themselves.
-    fn gap(&self, room: Option<String>, missed: Option<u64>) -> bool {
+    fn gap(&self, room: Option<String>, missed: Option<u64>, offset: Option<u64>) -> bool {
         let rooms = match room {
             Some(room) => vec![self.shared.room(&room)],
             None => self.shared.rooms().into_iter().filter(|room| room.received().is_none()).collect(),
         };
-        rooms.iter().filter(|room| room.gap(missed)).count() > 0
+        rooms.iter().filter(|room| room.gap(missed, offset)).count() > 0
     }
 
     fn answer(&mut self, id: u64, answer: Result<Answer, RequestError>) {

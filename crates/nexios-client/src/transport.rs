@@ -53,8 +53,13 @@ struct Place {
 }
 
 impl Transport {
-    pub(crate) async fn open(to: &Connector) -> Result<Self, ConnectError> {
-        let place = Place::of(&to.url)?;
+    /// Whether a URL is one.
+    pub(crate) fn check(url: &str) -> Result<(), ConnectError> {
+        Place::of(url).map(drop)
+    }
+
+    pub(crate) async fn open(to: &Connector, url: &str) -> Result<Self, ConnectError> {
+        let place = Place::of(url)?;
         let tcp = TcpStream::connect((&*place.host, place.port)).await?;
         tcp.set_nodelay(true)?;
         let mut stream: Box<dyn Stream> = match place.tls {
@@ -201,7 +206,7 @@ async fn tls(
     tcp: TcpStream,
     to: &Connector,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ConnectError> {
-    let name = ServerName::try_from(place.host.clone()).map_err(|_| ConnectError::Url(to.url.clone()))?;
+    let name = ServerName::try_from(place.host.clone()).map_err(|_| ConnectError::Url(place.host.clone()))?;
     let config = to.tls.clone().unwrap_or_else(trusting_the_system);
     Ok(tokio_rustls::TlsConnector::from(config).connect(name, tcp).await?)
 }

@@ -169,7 +169,7 @@ impl Outbox {
             SlowClient::DropNewest => {}
             SlowClient::DropOldest => self.make_room(settings, frame.len(), &mut dropped),
             SlowClient::Conflate => {
-                self.drop_where(&mut dropped, |other| other == key);
+                self.drop_where(&mut dropped, |_, other| other == key);
                 self.make_room(settings, frame.len(), &mut dropped);
             }
         }
@@ -181,7 +181,7 @@ impl Outbox {
         while !self.is_empty() && self.len() + len > settings.outbox_mark_bytes {
             let mut first = true;
             let before = dropped.len();
-            self.drop_where(dropped, |_| std::mem::take(&mut first));
+            self.drop_where(dropped, |_, _| std::mem::take(&mut first));
             if dropped.len() == before {
                 return;
             }
@@ -189,14 +189,18 @@ impl Outbox {
     }
 
     /// Drops queued broadcasts of which no byte is written yet.
-    fn drop_where(&mut self, dropped: &mut Vec<Message>, mut matches: impl FnMut(Option<&Arc<str>>) -> bool) {
+    pub(crate) fn drop_where(
+        &mut self,
+        dropped: &mut Vec<Message>,
+        mut matches: impl FnMut(&Message, Option<&Arc<str>>) -> bool,
+    ) {
         let begun = self.is_mid_frame();
         let mut index = 0;
         self.backlog.retain(|chunk| {
             let partly_written = begun && index == 0;
             index += 1;
             match chunk {
-                Chunk::Broadcast { frame, message, key } if !partly_written && matches(key.as_ref()) => {
+                Chunk::Broadcast { frame, message, key } if !partly_written && matches(message, key.as_ref()) => {
                     self.backlog_bytes -= frame.len();
                     dropped.push(message.clone());
                     false

@@ -101,7 +101,7 @@ impl Service for ShardService {
 
     fn dropped(self: Rc<Self>, connection: &Connection, dropped: Dropped) {
         let framed = connection.is_framed();
-        let messages = if framed { live::tell_dropped(connection, &dropped.messages) } else { dropped.messages };
+        let messages = if framed { live::tell_dropped(connection, dropped.messages) } else { dropped.messages };
         let Some(ws) = self.registry.borrow().watched(&connection.id()) else { return };
         let shard = connection.shard();
         shard.spawn(async move {

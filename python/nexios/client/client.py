@@ -39,7 +39,7 @@ _OnError = TypeVar("_OnError", bound=Callable[[Exception], object])
 
 
 def connect(
-    url: str,
+    url: str | Sequence[str],
     *,
     protocols: Protocols = (),
     json: bool = False,
@@ -50,6 +50,8 @@ def connect(
 ) -> Client:
     """A client of the server at this address; ``async with`` connects it, and closes it at the end.
 
+    :param url: an address, or several of nodes of one application: the first is tried first, and the next after each
+        loss and each failed attempt.
     :param protocols: subprotocols to offer beside ``nexios.v1``, such as ``["bearer", token]``; a function, which may
         be a coroutine function, is asked before each attempt, for a token that is still good.
     :param json: every text is a value as JSON, both ways; otherwise texts are texts, and what is sent may be a value.
@@ -78,7 +80,7 @@ class Client:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         protocols: Protocols,
         json: bool,
         storage: MutableMapping[str, str] | None,
@@ -86,8 +88,12 @@ class Client:
         user_agent: str | None,
         options: dict[str, Any],
     ) -> None:
-        check_url(url)
-        self._url = url
+        self._urls = (url,) if isinstance(url, str) else tuple(url)
+        if not self._urls:
+            raise ValueError("there is no address")
+        for each in self._urls:
+            check_url(each)
+        self._turn = 0  # whose of them it is
         self._protocols = protocols
         self._json = json
         self._open_timeout = open_timeout
@@ -270,6 +276,10 @@ class Client:
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
+    @property
+    def _url(self) -> str:
+        return self._urls[self._turn % len(self._urls)]
+
     def __repr__(self) -> str:
         return f"<Client {self._url.split('?')[0]} {self._state}>"
 
@@ -334,6 +344,7 @@ class Client:
             self._closed = closed
             return False
         self._state = "reconnecting"
+        self._turn += 1
         self._backoff.window = ending.window or self._backoff.window
         self._delay = self._backoff.delay(None if ending.is_announced else ending.code)
         self._tell("close", closed)
@@ -394,7 +405,7 @@ class Client:
             case "reset":
                 room._reset(header.get("position"))
             case "gap":
-                room._miss(_number(header.get("missed")))
+                room._miss(_number(header.get("missed")), _number(header.get("offset")))
             case "presence":
                 if header.get("event") in ("join", "leave"):
                     room._change(PresenceChange(header["event"], str(header.get("user")), header.get("data")))
@@ -454,7 +465,7 @@ class Client:
 
     def _fall_behind(self) -> None:
         if self._dialogue is not None:
-            self._dialogue.end(Ending(1006, "the handlers of a room are too far behind"))
+            self._dialogue.end(Ending(1006, "a room is too far behind"))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

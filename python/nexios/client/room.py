@@ -208,11 +208,18 @@ class Room:
         if self._joined and self._push(self._item("reset", handled=self._keeping(at))):
             self._at = at
 
-    def _miss(self, missed: int | None) -> None:
-        if self._joined:
+    def _miss(self, missed: int | None, offset: int | None = None) -> None:
+        """In rooms that remember the next connection brings what is missing, unless later ones are here already."""
+        if not self._joined:
+            return
+        if self._at is None:
             item = self._item("gap", Gap(missed))
             item.missed = missed
             self._push(item)
+        elif offset is not None and offset <= self._at.offset:
+            self._push(self._item("reset"))
+        else:
+            self._fall_behind()
 
     def _change(self, change: PresenceChange) -> None:
         if self._joined:
@@ -269,9 +276,13 @@ class Room:
             self._inbox.miss(missed, lambda missed: self._handlers.call("gap", Gap(missed)))
         else:
             # The server sends later what there is no room for now.
-            self._is_behind = True
-            self._client._fall_behind()
+            self._fall_behind()
         return False
+
+    def _fall_behind(self) -> None:
+        self._joined = False
+        self._is_behind = not self._inbox.is_idle
+        self._client._fall_behind()
 
     def _item(self, event: str, *values: object, handled: Callable[[], None] | None = None) -> Item:
         return Item(event, lambda: self._handlers.call(event, *values), handled=handled)

@@ -180,3 +180,19 @@ async fn a_first_attempt_that_fails_says_why() {
     drop(server.accept());
     assert!(matches!(connecting.await.unwrap(), Err(ConnectError::NotSpoken)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_servers_the_next_is_tried_after_a_loss_and_after_a_failed_attempt() {
+    let (away, one, other) = (Server::start().url(), Server::start(), Server::start());
+    let connector = Connector::new(away).or(one.url()).or(other.url());
+    let connecting = tokio::spawn(connector.connect());
+    let (mut peer, _) = one.welcome();
+    let client = connecting.await.unwrap().unwrap();
+    let room = client.room("x");
+    peer.joined("a-7-0b", false);
+    assert!(matches!(room.next().await, Some(RoomEvent::Joined { .. })));
+    drop(peer);
+    assert_eq!(other.welcome().1, json!({"x": "a-7-0b"}));
+    let wrong = Connector::new(one.url()).or("nonsense").connect().await;
+    assert!(matches!(wrong, Err(ConnectError::Url(url)) if url == "nonsense"));
+}

@@ -11,7 +11,7 @@ use super::{CloseInfo, Connection, Flag, Inner, Phase, State};
 use crate::framing;
 use crate::group::{Audience, Group};
 use crate::mailbox::{RemoteConnection, RemoteShared};
-use crate::message::MessageRef;
+use crate::message::{Message, MessageRef};
 use crate::settings::SlowClient;
 
 /// Payloads from here on are written straight from the caller's memory.
@@ -137,6 +137,18 @@ impl Connection {
         let agreed = state.compression().is_some();
         state.flags.set(Flag::Compressing, agreed);
         agreed
+    }
+
+    /// Takes back the broadcasts that wait in the outbox, no byte of them written, for which this
+    /// says yes. They count as dropped.
+    pub fn withdraw(&self, mut is_withdrawn: impl FnMut(&Message) -> bool) -> Vec<Message> {
+        let mut withdrawn = Vec::new();
+        let mut state = self.0.state.borrow_mut();
+        if let Some(outbox) = state.outbox_mut() {
+            outbox.drop_where(&mut withdrawn, |message, _| is_withdrawn(message));
+        }
+        self.0.shard.shared.metrics.dropped(withdrawn.len());
+        withdrawn
     }
 
     /// Makes it a member; `false` where it was one, or is not connected.

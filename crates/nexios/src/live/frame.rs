@@ -109,6 +109,9 @@ pub(crate) enum ServerFrame<'a> {
         room: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         missed: Option<u64>,
+        /// Of the first of them, in rooms that remember.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        offset: Option<u64>,
     },
     Ack {
         id: Id,
@@ -220,13 +223,20 @@ pub(crate) fn payload(message: &Message) -> Message {
     }
 }
 
-/// The room that a frame of ours is about.
-pub(crate) fn room(message: &Message) -> Option<String> {
+/// The room that a frame of ours is about, and its offset there, if it has one.
+pub(crate) fn place(message: &Message) -> Option<(String, Option<u64>)> {
     #[derive(Deserialize)]
     struct OfRoom {
         room: String,
+        offset: Option<u64>,
     }
-    serde_json::from_slice(header(message)?).ok().map(|OfRoom { room }| room)
+    serde_json::from_slice(header(message)?).ok().map(|OfRoom { room, offset }| (room, offset))
+}
+
+/// What all messages with an offset in a room begin with.
+pub(crate) fn entry_prefix(room: &str) -> String {
+    let plain = ServerFrame::Message { room, offset: None, nonce: None }.to_text();
+    plain.replace("}\n", ",\"offset\":")
 }
 
 fn header(message: &Message) -> Option<&[u8]> {
@@ -388,7 +398,7 @@ mod tests {
                 ServerFrame::Message { room: "a\n\"", offset: Some(5), nonce: Some(position.nonce) },
                 format!(r#"{{"type":"message","room":"a\n\"","offset":5,"nonce":"{:032}"}}"#, 7),
             ),
-            (ServerFrame::Gap { room: None, missed: None }, r#"{"type":"gap"}"#.to_owned()),
+            (ServerFrame::Gap { room: None, missed: None, offset: None }, r#"{"type":"gap"}"#.to_owned()),
             (ServerFrame::Ack { id: Id(3), position: None }, r#"{"type":"ack","id":3}"#.to_owned()),
             (
                 ServerFrame::Closing { code: 1012, reason: "x", retry_ms: Some([0, 5]) },

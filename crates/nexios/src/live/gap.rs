@@ -19,7 +19,7 @@ pub(crate) fn tell_gap(hub: &Hub, gap: &Gap) {
     if hub.framed() == 0 || room.is_some_and(|room| hub.history(room).is_some()) {
         return;
     }
-    let frame: Message = ServerFrame::Gap { room, missed: gap.missed }.to_text().into();
+    let frame: Message = ServerFrame::Gap { room, missed: gap.missed, offset: None }.to_text().into();
     let target = gap.topic.as_ref().map_or_else(|| Some(hub.everybody()), |topic| hub.find(topic));
     match target {
         Some(Target::Room(_, Some(groups))) => {
@@ -45,21 +45,32 @@ fn tell_members(shard: &Shard, audience: &Audience, frame: MessageRef<'_>) {
 
 /// Tells a client what it was too slow for, unless only the newest of a key is wanted anyway. The
 /// messages are returned as the application sent them.
-pub(crate) fn tell_dropped(connection: &Connection, messages: &[Message]) -> Vec<Message> {
+pub(crate) fn tell_dropped(connection: &Connection, mut messages: Vec<Message>) -> Vec<Message> {
     if connection.settings().slow_client != SlowClient::Conflate {
-        tell_missed(connection, messages);
+        tell_missed(connection, &mut messages);
     }
     messages.iter().map(frame::payload).collect()
 }
 
-fn tell_missed(connection: &Connection, messages: &[Message]) {
-    let mut missed = HashMap::<Option<String>, u64>::new();
-    for message in messages {
-        *missed.entry(frame::room(message)).or_default() += 1;
+fn tell_missed(connection: &Connection, messages: &mut Vec<Message>) {
+    let mut missed = HashMap::<Option<String>, (u64, Option<u64>)>::new();
+    for message in messages.iter() {
+        let (room, offset) = frame::place(message).unzip();
+        missed.entry(room).or_insert((0, offset.flatten())).0 += 1;
     }
-    for (room, missed) in missed {
-        let frame = ServerFrame::Gap { room: room.as_deref(), missed: Some(missed) }.to_text();
+    for (room, (missed, offset)) in missed {
+        let later = room.as_deref().filter(|_| offset.is_some()).map(|room| withdraw_later(connection, room));
+        let missed = missed + later.as_ref().map_or(0, |later| later.len() as u64);
+        messages.extend(later.into_iter().flatten());
+        let frame = ServerFrame::Gap { room: room.as_deref(), missed: Some(missed), offset }.to_text();
         // One whose outbox is full is about to be closed for it.
         let _ = connection.send_frame(MessageRef::Text(&frame), None);
     }
+}
+
+/// What waits of a room that remembers would come before the gap, and the client could not go back
+/// to what is missing before it.
+fn withdraw_later(connection: &Connection, room: &str) -> Vec<Message> {
+    let prefix = frame::entry_prefix(room);
+    connection.withdraw(|message| message.as_bytes().starts_with(prefix.as_bytes()))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nexios::broker::{History, Memory};
-use nexios::{App, Room, Running, Serve, WebSocket};
+use nexios::{App, Room, Running, Serve, SlowClient, WebSocket};
 
 use crate::site::wait;
 use crate::wire::{Seen, Wire};
@@ -36,16 +36,24 @@ struct Client {
 
 impl Node {
     fn start(app: App) -> Self {
+        Node::remembering(10, app)
+    }
+
+    fn remembering(size: usize, app: App) -> Self {
         let yes = async |_: WebSocket, _: std::sync::Arc<str>| true;
         let app = app.ws("/", member).authorize_join(yes).authorize_publish(yes);
-        let room = app.handle().room("x").remembering(History::new(10, Duration::from_secs(60)));
+        let room = app.handle().room("x").remembering(History::new(size, Duration::from_secs(60)));
         let running = app.start(Serve::tcp("127.0.0.1:0").shards(2)).unwrap();
         Node { running, room }
     }
 
     /// Says hello with a position, if there is one.
     fn connect(&self, path: &str, position: &str) -> Client {
-        let mut wire = Wire::dial(self.running.addresses()[0]).shake_hands_with(path, LIVE);
+        self.greet(Wire::dial(self.running.addresses()[0]), path, position)
+    }
+
+    fn greet(&self, wire: Wire, path: &str, position: &str) -> Client {
+        let mut wire = wire.shake_hands_with(path, LIVE);
         let rooms = if position.is_empty() { String::new() } else { format!(r#","rooms":{{"x":"{position}"}}"#) };
         wire.text(&format!("\u{1E}{{\"type\":\"hello\"{rooms}}}\n"));
         let mut client = Client { wire, position: position.to_owned() };
@@ -201,4 +209,31 @@ fn both_kinds_of_members_get_the_brokers_order() {
     assert_eq!(live.messages(50), sent);
     let got: Vec<Seen> = (0..50).map(|_| plain.next_message()).collect();
     assert_eq!(got, sent.into_iter().map(Seen::Text).collect::<Vec<_>>());
+}
+
+/// What a slow client has got before it is told that something is missing is all that came before.
+#[test]
+fn a_gap_comes_before_any_later_message_and_the_next_connection_has_what_is_missing() {
+    let text = |n: u64| format!("{n} {}", "x".repeat(256 << 10));
+    for policy in [SlowClient::DropNewest, SlowClient::DropOldest] {
+        let node = Node::remembering(100, App::new().slow_client(policy));
+        let mut slow = node.greet(Wire::dial_narrow(node.running.addresses()[0]), "/?join=1", "");
+        assert!(!slow.joined());
+        (1..=60).for_each(|n| drop(node.send(&text(n))));
+        let mut got = 0;
+        let missing = loop {
+            let (header, payload) = slow.next();
+            if header["type"] == "gap" {
+                break header["offset"].as_u64();
+            }
+            got += 1;
+            assert_eq!((&header["offset"], payload), (&got.into(), text(got)), "{policy:?}");
+            let epoch = slow.position.split('-').next().unwrap();
+            slow.position = format!("{epoch}-{got}-{}", header["nonce"].as_str().unwrap());
+        };
+        assert_eq!(missing, Some(got + 1), "{policy:?}");
+        let mut again = node.connect("/?join=1", &slow.position);
+        assert!(again.joined());
+        assert_eq!(again.messages(60 - got as usize), (got + 1..=60).map(text).collect::<Vec<_>>());
+    }
 }
