@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
+.PHONY: demo-cluster brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
 	test-bench conformance soak bench bench-all bench-cluster bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
 
 CARGO ?= cargo
@@ -26,6 +26,10 @@ demo: | has-cargo ## Build and serve the chat at http://127.0.0.1:8000 (PORT=…
 demo-python: | has-cargo ## The same chat, served by Python: builds the package into python/.venv
 	PYTHON=$(PYTHON) PROFILE=release python/build
 	python/.venv/bin/python examples/python/chat.py --listen 127.0.0.1:$(PORT)
+
+demo-cluster: brokers | has-cargo ## Redis and three nodes of the chat at 8001 to 8003: kill one and watch its page move
+	$(CARGO) build --release -p nexios --features redis --example chat
+	$(PYTHON) examples/cluster/cluster.py
 
 test: | has-cargo has-python ## All that CI runs: format, lints, docs, Rust tests, quick Autobahn, interop, browser
 	@scripts/test
@@ -50,22 +54,22 @@ test-rust: brokers | has-cargo ## Unit, integration, example and documentation t
 	$(CARGO) test --workspace --doc
 
 checked: | has-cargo
-	$(CARGO) build --profile checked -p nexios --example echo --example chat
+	$(CARGO) build --profile checked -p nexios --features redis --example echo --example chat --example live
 
 checked-python: | has-cargo has-python
 	@PYTHON=$(PYTHON) python/build --quiet
 
-test-test-chaos: brokers | has-cargo ## Three nodes and Redis, each fault once under traffic: nothing is lost unsaid; seventy-five seconds
+test-chaos: brokers | has-cargo ## Three nodes and Redis, each fault once under traffic: nothing is lost unsaid; seventy-five seconds
 	$(CARGO) run -p chaos -- run --quick --broker redis
 
 chaos: brokers | has-cargo ## Three nodes and each broker in turn, ROUNDS=20 of all faults: under an hour; and SEEDS=2000 of the simulation
 	$(CARGO) run -p chaos -- run --rounds $(ROUNDS)
-	NEXIOS_SEEDS=$(SEEDS) $(CARGO) test -p nexios --release simulation
+	NEXIOS_SEEDS=$(SEEDS) $(CARGO) test -p nexios --release --lib simulation
 
-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
+test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
 	$(PYTHON) conformance/run.py --quick
 
-test-interop: checked checked-python ## websockets, aiohttp, picows, npm ws, and Chromium on both chats
+test-interop: brokers checked checked-python ## websockets, aiohttp, picows, npm ws, our own client, and Chromium on both chats
 	PYTHON=$(PYTHON) interop/run
 
 test-python: brokers | has-cargo has-python ## The Python package, on asyncio and uvloop, on every CPython that is installed

@@ -13,7 +13,7 @@ class ChatPage:
         self.problems = []
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("console", self._on_console)
-        page.goto(f"http://{server.netloc}/")
+        page.goto(server.page_url)
 
     def sign_in(self, name, token=TOKEN):
         self.page.fill("#name", name)

@@ -1,11 +1,24 @@
 """The servers that the tests talk to: each test runs against those in Rust and those in Python."""
 
+import os
 import ssl
 
 import pytest
 import trustme
+from playwright.sync_api import sync_playwright
 
 from servers import LANGUAGES, Server
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +91,14 @@ def start(language, tmp_path):
     yield start
     for server in started:
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
 
 
 def _running(server):

@@ -53,6 +53,10 @@ class Server:
     def netloc(self):
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def page_url(self):
+        return f"http://{self.netloc}/"
+
     def url(self, path="/"):
         host = "localhost" if self.uds or self.scheme == "wss" else "127.0.0.1"
         return f"{self.scheme}://{host}{path}" if self.uds else f"{self.scheme}://{host}:{self.port}{path}"

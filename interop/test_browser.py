@@ -1,36 +1,17 @@
 """The chat page in Chromium, served by Rust and by Python: several people, each in a context of their own."""
 
-import os
 import signal
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from chat_page import window
 from servers import REPOSITORY
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SCREENSHOTS = REPOSITORY / "artefacts"
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 WIDE = {"viewport": {"width": 1280, "height": 800}}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -201,7 +182,7 @@ def test_a_server_that_goes_and_comes_back_is_reconnected_to(open_window, server
     for person in [ann, bob]:
         person.expect_status("connected", seconds=20)
         person.expect_people("Ann", "Bob")
-        expect(person.page.locator("#notice")).to_be_hidden()
+        person.expect_notice("loaded anew")  # the other server remembers nothing
     ann.say("back again")
     expect(bob.bodies()).to_have_text("back again")
 
@@ -218,6 +199,43 @@ def test_what_is_typed_while_the_server_is_away_is_not_lost(open_window, server,
     ann.expect_status("connected")
     ann.page.press("#message", "Enter")
     expect(ann.bodies()).to_have_text("a long thought")
+
+
+def test_while_the_cable_is_pulled_nothing_is_lost_and_nothing_comes_twice(open_window):
+    ann, bob = open_window().enter("Ann"), open_window().enter("Bob")
+    bob.say("before")
+    expect(ann.bodies()).to_have_text(["before"])
+    ann.page.click("#cable")
+    ann.expect_status("away")
+    ann.expect_notice("You pulled the cable")
+    bob.expect_people("Bob")
+    for text in ["one", "two", "three"]:
+        bob.say(text)
+    expect(bob.bodies()).to_have_text(["before", "one", "two", "three"])
+    expect(ann.bodies()).to_have_text(["before"])
+    ann.page.click("#cable")
+    ann.expect_status("connected")
+    ann.expect_people("Ann", "Bob")
+    expect(ann.bodies()).to_have_text(["before", "one", "two", "three"])
+    expect(ann.page.locator("#messages .event").last).to_have_text("You were away. Nothing is missing:")
+    bob.say("after")
+    for person in [ann, bob]:
+        expect(person.bodies()).to_have_text(["before", "one", "two", "three", "after"])
+
+
+def test_what_cannot_be_caught_up_with_is_told_and_loaded_anew(open_window, server, start):
+    ann = open_window().enter("Ann")
+    ann.say("before")
+    expect(ann.bodies()).to_have_text(["before"])
+    ann.page.click("#cable")
+    server.kill()
+    start("chat", port=server.port)  # it remembers nothing of what the other did
+    bob = open_window().enter("Bob")
+    bob.say("after")
+    ann.page.click("#retry")
+    ann.expect_status("connected")
+    ann.expect_notice("loaded anew")
+    expect(ann.bodies()).to_have_text(["after"])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -249,6 +267,11 @@ def test_the_page_fits_the_screen(open_window, server, size, options, scheme):
     ann.say("At noon.")
     expect(ann.bodies()).to_have_count(2)
     shoot("direct")
+    ann.page.click("#cable")
+    ann.expect_status("away")
+    shoot("away")
+    ann.page.click("#retry")
+    ann.expect_status("connected")
     server.kill()
     ann.expect_status("reconnecting")
     shoot("reconnecting")

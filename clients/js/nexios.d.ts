@@ -135,6 +135,8 @@ export interface Client {
   readonly state: State;
   /** The connection's id at the server, once it has been open. */
   readonly id: string | undefined;
+  /** Where it is connected, or tries to. */
+  readonly url: string;
 
   on<Event extends keyof ClientEvents>(event: Event, listener: Listener<ClientEvents[Event]>): Off;
   off<Event extends keyof ClientEvents>(event: Event, listener: Listener<ClientEvents[Event]>): void;

@@ -105,6 +105,10 @@ class Client extends Emitter {
     globalThis.addEventListener?.("online", this.#online);
   }
 
+  get url() {
+    return this.#urls[this.#turn % this.#urls.length];
+  }
+
   room(name) {
     const room = this.#rooms.get(name) ?? this.#addRoom(name);
     if (!room) throw new RangeError(`a client has at most ${ROOMS_MAX} rooms`);
@@ -236,7 +240,7 @@ class Client extends Emitter {
   }
 
   #dial(protocols) {
-    const socket = new this.#options.WebSocket(this.#urls[this.#turn % this.#urls.length], [PROTOCOL, ...protocols]);
+    const socket = new this.#options.WebSocket(this.url, [PROTOCOL, ...protocols]);
     this.#dialling = undefined;
     this.#socket = socket;
     socket.binaryType = "arraybuffer";

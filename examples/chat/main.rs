@@ -1,11 +1,13 @@
 //! A chat: sign in with a name and a token, rooms, direct messages, typing, who is here.
 //!
-//! `cargo run --release --example chat`, then open http://127.0.0.1:8000 in two windows.
+//! `cargo run --release --example chat`, then open http://127.0.0.1:8000 in two windows. With
+//! `NEXIOS_BROKER=redis://…` several of them are one chat (`--features redis`; `make demo-cluster`).
 //!
 //! Read from the top: `app` puts the parts together, each part stands below it. What travels
-//! over the wire is in `wire.rs`, who is where in `people.rs`, the page in `page/`.
+//! over the wire is in `wire.rs`, the rooms in `rooms.rs`, the page in `page/`. The page comes
+//! back to where it was, by `clients/js`; nothing here knows of that but `come_in`.
 
-mod people;
+mod rooms;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -14,15 +16,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use nexios::{
-    App, CloseCode, Error, Message, Next, RateLimit, ReceiveError, Route, Serve, WebSocket, WebSocketException,
-    WsRouter,
+    App, AppHandle, CloseCode, Error, Json, Message, Next, PresenceEvent, RateLimit, ReceiveError, RequestError, Route, Serve,
+    WebSocket, WebSocketException, WsRouter,
 };
 
-use people::People;
-use wire::{FromClient, Said, ToClient};
+use wire::{FromClient, Remembered, Said, Say, ToClient};
 
 const NAME_CHARS_MAX: usize = 24;
 const TEXT_CHARS_MAX: usize = 2000;
+const KEY_CHARS_MAX: usize = 30;
 /// Found from wherever the demo is started.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/chat/page");
 
@@ -38,6 +40,9 @@ struct Args {
     /// The directory of the page.
     #[arg(long, default_value = PAGE)]
     page: String,
+    /// A page of another node that may connect, such as http://127.0.0.1:8001; may be repeated.
+    #[arg(long)]
+    origin: Vec<String>,
 }
 
 /// The token that signs people in.
@@ -55,15 +60,15 @@ fn app(token: &str, page: &str) -> App {
         .middleware(sign_in)
         .on_connect(come_in)
         .on_message(log_message)
-        .on_disconnect(go_out)
+        .on_disconnect(log_end)
+        .on_request("history", history)
+        .on_request("say", say_once)
         .exception_handler::<WebSocketException, _>(tell_and_close)
         .route(Route::new("/{room}", chat).middleware(talking));
-    App::new()
-        .state(Token(token.to_owned()))
-        .state(People::default())
-        .mount(chat)
-        .health("/health")
-        .static_files("/", page)
+    let app = App::new().state(Token(token.to_owned())).mount(chat).health("/health").static_files("/", page);
+    let (at_join, at_leave) = (app.handle(), app.handle());
+    app.on_join(move |event| tell_news(at_join.clone(), event, |name| ToClient::Joined { name }))
+        .on_leave(move |event| tell_news(at_leave.clone(), event, |name| ToClient::Left { name }))
 }
 
 /// A wrong token or name is refused before `accept()`: the browser sees 1008 and the reason.
@@ -82,16 +87,35 @@ async fn sign_in(ws: WebSocket, next: Next) -> nexios::Result {
     next.run(ws).await
 }
 
-/// Runs inside `accept()`: the newcomer gets the picture, the others get the news.
+/// Runs inside `accept()`. Who speaks `nexios.v1` comes to where they were, and asks for the rest;
+/// who does not gets the picture, and what is said from there on.
 async fn come_in(ws: WebSocket) -> nexios::Result {
-    let (visitor, people) = (visitor(&ws)?, ws.app_state::<People>()?);
+    let visitor = visitor(&ws)?;
     let Visitor { name, room } = &*visitor;
-    let first_tab = people.enter(room, name);
-    ws.join(room).await;
-    let (people, history) = people.picture(room);
-    ws.send_json(&ToClient::Welcome { you: name, room, people, history }).await?;
-    if first_tab {
-        ws.app().room(room).broadcast_json(&ToClient::Joined { name })?.exclude([&ws]).await;
+    let talk = rooms::talk(&ws.app(), room);
+    if ws.subprotocol().as_deref() == Some("nexios.v1") {
+        ws.join(talk.name()).await;
+    } else {
+        let past = rooms::past(&talk).await?;
+        let mut people = rooms::people(&talk).await;
+        people.extend((!people.contains(name)).then(|| name.clone()));
+        let history = rooms::remembered(&past);
+        ws.send_json(&ToClient::Welcome { you: name, room, people, history }).await?;
+        ws.join_from(talk.name(), Some(past.position)).await;
+    }
+    ws.join(rooms::news(&ws.app(), room).name()).await;
+    talk.track(&ws, &()).await?;
+    Ok(())
+}
+
+/// Told once, by the node that the person is on.
+async fn tell_news(
+    app: AppHandle,
+    event: PresenceEvent,
+    news: impl for<'a> Fn(&'a str) -> ToClient<'a>,
+) -> nexios::Result {
+    if let (true, Some(room)) = (event.here, rooms::room_of(&event.room)) {
+        rooms::news(&app, room).broadcast_json(&news(&event.user))?.exclude([&*event.user]).await;
     }
     Ok(())
 }
@@ -103,31 +127,48 @@ async fn chat(ws: WebSocket) -> nexios::Result {
     let visitor = visitor(&ws)?;
     loop {
         match ws.receive_json().await? {
-            FromClient::Say { text } => say(&ws, &visitor, text.trim()).await?,
+            FromClient::Say(what) => drop(say(&ws, &visitor, what).await?),
             FromClient::Direct { to, text } => direct(&ws, &visitor, &to, text.trim()).await?,
             FromClient::Typing => {
                 let typing = ToClient::Typing { from: &visitor.name };
-                ws.app().room(&visitor.room).broadcast_json(&typing)?.exclude([&ws]).await;
+                rooms::news(&ws.app(), &visitor.room).broadcast_json(&typing)?.exclude([&ws]).await;
             }
         }
     }
 }
 
-async fn say(ws: &WebSocket, Visitor { name, room }: &Visitor, text: &str) -> nexios::Result {
-    let text = checked(text)?;
+/// Whether it is where it cannot get lost.
+async fn say(ws: &WebSocket, Visitor { name, room }: &Visitor, Say { text, key }: Say) -> nexios::Result<bool> {
+    let text = checked(text.trim())?;
     if text == "/ping" {
         let round_trip = ws.ping().await?;
-        return notice(ws, &format!("{:.1} ms there and back", round_trip.as_secs_f64() * 1000.0)).await;
+        notice(ws, &format!("{:.1} ms there and back", round_trip.as_secs_f64() * 1000.0)).await?;
+        return Ok(true);
     }
     if let Some(text) = text.strip_prefix("/all ") {
         let text = format!("{name} to everybody: {text}");
         ws.router().broadcast_json(&ToClient::Notice { text: &text })?.await;
-        return Ok(());
+        return Ok(true);
     }
     let said = Said { from: name.clone(), text: text.to_owned(), at: now() };
-    ws.app().room(room).broadcast_json(&ToClient::Said(&said))?.await;
-    ws.app_state::<People>()?.remember(room, said);
-    Ok(())
+    let mut saying = rooms::talk(&ws.app(), room).broadcast_json(&ToClient::Said(&said))?;
+    if let Some(key) = key.filter(|key| key.chars().count() <= KEY_CHARS_MAX) {
+        saying = saying.idempotency_key(format!("{name}:{key}"));
+    }
+    Ok(saying.await.stored.is_some())
+}
+
+/// A page that gets no answer asks again, with the same key.
+async fn say_once(ws: WebSocket, Json(what): Json<Say>) -> nexios::Result {
+    match say(&ws, &*visitor(&ws)?, what).await? {
+        true => Ok(()),
+        false => Err(RequestError::new("unavailable", "It could not be stored").into()),
+    }
+}
+
+async fn history(ws: WebSocket, (): ()) -> nexios::Result<Json<Vec<Remembered>>> {
+    let talk = rooms::talk(&ws.app(), &visitor(&ws)?.room);
+    Ok(Json(rooms::remembered(&rooms::past(&talk).await?)))
 }
 
 /// To every tab of the other, and to every tab of the sender.
@@ -144,14 +185,8 @@ async fn log_message(ws: WebSocket, message: Message) {
     tracing::debug!(client = ?ws.client(), bytes = message.len(), "message");
 }
 
-async fn go_out(ws: WebSocket) -> nexios::Result {
-    let visitor = visitor(&ws)?;
-    let Visitor { name, room } = &*visitor;
-    tracing::debug!(name, code = ws.close_code(), "gone");
-    if ws.app_state::<People>()?.leave(room, name) {
-        ws.app().room(room).broadcast_json(&ToClient::Left { name })?.await;
-    }
-    Ok(())
+async fn log_end(ws: WebSocket) {
+    tracing::debug!(client = ?ws.client(), code = ws.close_code(), "gone");
 }
 
 /// What is wrong with a client's message is told to that client.
@@ -196,5 +231,5 @@ fn main() -> Result<(), nexios::StartError> {
             println!("The chat is at http://{address} (any name; the token is {token})");
         }
     });
-    app(&args.token, &args.page).run(serve)
+    app(&args.token, &args.page).allowed_origins(args.origin).run(serve)
 }

@@ -60,3 +60,25 @@ async fn the_page_is_served() {
     assert_eq!(page.status, 200);
     assert!(String::from_utf8(page.body).unwrap().contains("sign-in-form"));
 }
+
+#[tokio::test]
+async fn what_is_said_twice_with_one_key_is_said_once() {
+    let client = client();
+    let mut ann = sign_in(&client, "ann", "letmein").await.unwrap();
+    next(&mut ann).await;
+    for text in ["first", "again", "last"] {
+        let key = if text == "last" { "b" } else { "a" };
+        ann.send_json(&json!({"type": "say", "text": text, "key": key})).unwrap();
+    }
+    let said = [next(&mut ann).await, next(&mut ann).await];
+    assert_eq!((&said[0]["text"], &said[1]["text"]), (&json!("first"), &json!("last")));
+    let mut bob = sign_in(&client, "bob", "letmein").await.unwrap();
+    let history = next(&mut bob).await["history"].clone();
+    assert_eq!((history.as_array().unwrap().len(), &history[1]["text"]), (2, &json!("last")));
+}
+
+#[tokio::test]
+async fn the_page_has_the_client_that_is_in_the_repository() {
+    let page = client().get("/nexios.js").await.unwrap();
+    assert_eq!(String::from_utf8(page.body).unwrap(), include_str!("../../clients/js/nexios.js"));
+}

@@ -1,21 +1,32 @@
-//! What travels between the page and the server, as JSON text messages.
+//! What travels between clients and the server, as JSON.
+//!
+//! The page speaks `nexios.v1`: it is in the rooms `talk/…` and `news/…`, asks `history` and
+//! `say`, and is told who is there. A plain WebSocket client gets all in one stream, and begins
+//! with `welcome`.
 
 use serde::{Deserialize, Serialize};
 
-/// From the page.
+/// From a client.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum FromClient {
-    Say { text: String },
+    Say(Say),
     Direct { to: String, text: String },
     Typing,
 }
 
-/// To the page.
+/// Something to say; sent again with the same key it is said once.
+#[derive(Deserialize)]
+pub(crate) struct Say {
+    pub(crate) text: String,
+    pub(crate) key: Option<String>,
+}
+
+/// To a client.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum ToClient<'a> {
-    Welcome { you: &'a str, room: &'a str, people: Vec<String>, history: Vec<Said> },
+    Welcome { you: &'a str, room: &'a str, people: Vec<String>, history: Vec<Remembered> },
     Joined { name: &'a str },
     Left { name: &'a str },
     Said(&'a Said),
@@ -25,9 +36,17 @@ pub(crate) enum ToClient<'a> {
 }
 
 /// A message in a room; `at` is in milliseconds since 1970.
-#[derive(Clone, Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Said {
     pub(crate) from: String,
     pub(crate) text: String,
     pub(crate) at: u64,
+}
+
+/// The same, with its place in what the room remembers.
+#[derive(Serialize)]
+pub(crate) struct Remembered {
+    pub(crate) offset: u64,
+    #[serde(flatten)]
+    pub(crate) said: Said,
 }

@@ -1,58 +1,86 @@
 """A chat: sign in with a name and a token, rooms, direct messages, typing, who is here.
 
-`python examples/python/chat.py`, then open http://127.0.0.1:8000 in two windows.
+`python examples/python/chat.py`, then open http://127.0.0.1:8000 in two windows. With
+`NEXIOS_BROKER=redis://…` several of them are one chat.
 
 Read from the top: `build` puts the parts together, each part stands below it. The page is that of
-the same chat in Rust, `examples/chat`; what travels between the two is in `wire.rs` there.
+the same chat in Rust, `examples/chat`; what travels between the two is in `wire.rs` there. The page
+comes back to where it was, by `clients/js`; nothing here knows of that but `come_in`.
 """
 
 from __future__ import annotations
 
 import argparse
 import hmac
+import json
 import logging
 import sys
 import time
 import unicodedata
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nexios import NexiosApp, RateLimit, WebSocket, WebSocketException, WSRouter
+from nexios import (
+    History,
+    HistoryPage,
+    NexiosApp,
+    PresenceEvent,
+    RateLimit,
+    RequestError,
+    Room,
+    WebSocket,
+    WebSocketException,
+    WSRouter,
+)
 
 NAME_CHARS_MAX = 24
 TEXT_CHARS_MAX = 2000
+KEY_CHARS_MAX = 30
+#: What was said remains for an hour, the last thousand messages.
+HISTORY = History(size=1000, ttl=3600)
 #: Messages that a newcomer sees.
-HISTORY_MAX = 50
+PAGE_MESSAGES = 50
 #: Found from wherever the demo is started.
 PAGE = Path(__file__).resolve().parent.parent / "chat" / "page"
 
 logger = logging.getLogger("chat")
 
 
-def build(token: str = "letmein", page: Path = PAGE) -> NexiosApp:
-    app = NexiosApp(health="/health")
-    chat = Chat(token)
+def build(token: str = "letmein", page: Path = PAGE, origins: Sequence[str] = ()) -> NexiosApp:
+    app = NexiosApp(health="/health", allowed_origins=list(origins))
+    chat = Chat(app, token)
     router = WSRouter(prefix="/chat")
     router.middleware(chat.sign_in)
     router.on("connect")(chat.come_in)
     router.on("message")(log_message)
-    router.on("disconnect")(chat.go_out)
+    router.on("disconnect")(log_end)
     router.exception_handler(WebSocketException)(tell_and_close)
+    router.on_request("history")(chat.history)
+    router.on_request("say", json=True)(chat.say_once)
     talking = RateLimit(messages=5, per=1.0, burst=20)
-    router.ws("/{room}", middleware=[talking])(chat.talk)
+    router.ws("/{room}", middleware=[talking])(chat.converse)
     app.mount_ws_router(router)
+    app.on("join")(chat.tell_joined)
+    app.on("leave")(chat.tell_left)
     app.static("/", directory=page)
     return app
 
 
 class Chat:
-    """Who may come in, and who is where."""
+    """Who may come in, and what is said where."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, app: NexiosApp, token: str) -> None:
+        self.app = app
         self.token = token.encode()
-        self.rooms: dict[str, Room] = {}
+
+    def talk(self, room: str) -> Room:
+        """What people say; who is tracked here is in the room."""
+        return self.app.room(f"talk/{room}", history=HISTORY)
+
+    def news(self, room: str) -> Room:
+        """Who is typing, and, for those who do not ask for presence, who comes and goes."""
+        return self.app.room(f"news/{room}")
 
     async def sign_in(self, ws: WebSocket, next: Callable[[WebSocket], Awaitable[Any]]) -> Any:
         """A wrong token or name is refused before `accept()`: the browser sees 1008 and the reason."""
@@ -66,47 +94,76 @@ class Chat:
         return await next(ws)
 
     async def come_in(self, ws: WebSocket) -> None:
-        """Runs inside `accept()`: the newcomer gets the picture, the others get the news."""
+        """Runs inside `accept()`. Who speaks `nexios.v1` comes to where they were, and asks for the rest;
+        who does not gets the picture, and what is said from there on."""
         name, room = ws.state.name, ws.state.room
-        here = self.rooms.setdefault(room, Room())
-        first_tab = here.enter(name)
-        await ws.join(room)
-        people, history = sorted(here.tabs), list(here.said)
-        await ws.send_json({"type": "welcome", "you": name, "room": room, "people": people, "history": history})
-        if first_tab:
-            await ws.app.room(room).broadcast({"type": "joined", "name": name}, exclude=[ws])
+        talk = self.talk(room)
+        if ws.subprotocol == "nexios.v1":
+            await ws.join(talk.name)
+        else:
+            past = await talk.history(limit=PAGE_MESSAGES)
+            people = sorted({name, *(present.user for present in await talk.presence())})
+            history = remembered(past)
+            await ws.send_json({"type": "welcome", "you": name, "room": room, "people": people, "history": history})
+            await ws.join(talk.name, since=past.position)
+        await ws.join(self.news(room).name)
+        await talk.track(ws, None)
 
-    async def talk(self, ws: WebSocket) -> None:
+    async def tell_joined(self, event: PresenceEvent) -> None:
+        await self.tell_news(event, "joined")
+
+    async def tell_left(self, event: PresenceEvent) -> None:
+        await self.tell_news(event, "left")
+
+    async def tell_news(self, event: PresenceEvent, what: str) -> None:
+        """Told once, by the node that the person is on."""
+        if event.here and event.room.startswith("talk/"):
+            news = self.news(event.room.removeprefix("talk/"))
+            await news.broadcast({"type": what, "name": event.user}, exclude=[event.user])
+
+    async def converse(self, ws: WebSocket) -> None:
         """The conversation: one message after the other, until the client is gone."""
         await ws.accept()
         ws.enable_compression()
         async for message in ws.iter_json():
             match message:
                 case {"type": "say", "text": str(text)}:
-                    await self.say(ws, text.strip())
+                    await self.say(ws, text.strip(), None)
                 case {"type": "direct", "to": str(to), "text": str(text)}:
                     await self.direct(ws, to, text.strip())
                 case {"type": "typing"}:
                     typing = {"type": "typing", "from": ws.state.name}
-                    await ws.app.room(ws.state.room).broadcast(typing, exclude=[ws])
+                    await self.news(ws.state.room).broadcast(typing, exclude=[ws])
                 case _:
                     raise WebSocketException(1007, "There is no such message")
 
-    async def say(self, ws: WebSocket, text: str) -> None:
+    async def say(self, ws: WebSocket, text: str, key: str | None) -> bool:
+        """Whether it is where it cannot get lost."""
         check(text)
-        name, room = ws.state.name, ws.state.room
+        name = ws.state.name
         if text == "/ping":
-            return await notice(ws, f"{await ws.ping() * 1000:.1f} ms there and back")
+            await notice(ws, f"{await ws.ping() * 1000:.1f} ms there and back")
+            return True
         if text.startswith("/all "):
             text = f"{name} to everybody: {text.removeprefix('/all ')}"
             await ws.route.router.broadcast({"type": "notice", "text": text})
-            return None
-        said = {"from": name, "text": text, "at": now()}
-        await ws.app.room(room).broadcast({"type": "said", **said})
-        # Whoever is gone meanwhile may have been the last in the room.
-        if room in self.rooms:
-            self.rooms[room].said.append(said)
-        return None
+            return True
+        said = {"type": "said", "from": name, "text": text, "at": now()}
+        once = f"{name}:{key}" if key and len(key) <= KEY_CHARS_MAX else None
+        outcome = await self.talk(ws.state.room).broadcast(said, idempotency_key=once)
+        return outcome.stored is not None
+
+    async def say_once(self, ws: WebSocket, what: Any) -> None:
+        """A page that gets no answer asks again, with the same key."""
+        match what:
+            case {"text": str(text), "key": str(key)}:
+                if not await self.say(ws, text.strip(), key):
+                    raise RequestError("unavailable", "It could not be stored")
+            case _:
+                raise WebSocketException(1007, "There is no such message")
+
+    async def history(self, ws: WebSocket, _: object) -> str:
+        return json.dumps(remembered(await self.talk(ws.state.room).history(limit=PAGE_MESSAGES)))
 
     async def direct(self, ws: WebSocket, to: str, text: str) -> None:
         """To every tab of the other, and to every tab of the sender."""
@@ -116,37 +173,18 @@ class Chat:
         if to in outcome.unknown:
             await notice(ws, f"{to} is not here any more")
 
-    async def go_out(self, ws: WebSocket) -> None:
-        name, room = ws.state.name, ws.state.room
-        logger.debug("%s is gone with %s", name, ws.close_code)
-        here = self.rooms[room]
-        last_tab = here.leave(name)
-        if not here.tabs:
-            # An empty room is forgotten.
-            del self.rooms[room]
-        if last_tab:
-            await ws.app.room(room).broadcast({"type": "left", "name": name})
+
+def remembered(past: HistoryPage) -> list[dict[str, Any]]:
+    """What was said, each with its place in what the room remembers."""
+    return [{"offset": offset_of(stored.position), **json.loads(stored.message)} for stored in past.messages]
 
 
-class Room:
-    """The names in a room, each with the number of its tabs, and what was said there last."""
+def offset_of(position: str) -> int:
+    return int(position.split("-")[1])
 
-    def __init__(self) -> None:
-        self.tabs: Counter[str] = Counter()
-        self.said: deque[dict[str, Any]] = deque(maxlen=HISTORY_MAX)
 
-    def enter(self, name: str) -> bool:
-        """Counts a tab; whether it is the first of its name."""
-        self.tabs[name] += 1
-        return self.tabs[name] == 1
-
-    def leave(self, name: str) -> bool:
-        """Counts a tab less; whether it was the last of its name."""
-        self.tabs[name] -= 1
-        if self.tabs[name] > 0:
-            return False
-        del self.tabs[name]
-        return True
+async def log_end(ws: WebSocket) -> None:
+    logger.debug("%s is gone with %s", ws.client, ws.close_code)
 
 
 async def log_message(ws: WebSocket, message: str | bytes) -> None:
@@ -177,13 +215,14 @@ def main() -> None:
     parser.add_argument("--listen", default="127.0.0.1:8000", help="where to listen (%(default)s)")
     parser.add_argument("--token", default="letmein", help="the token that signs people in (%(default)s)")
     parser.add_argument("--page", type=Path, default=PAGE, help="the directory of the page")
+    parser.add_argument("--origin", action="append", default=[], help="a page of another node that may connect")
     args = parser.parse_args()
     logging.basicConfig()
 
     host, _, port = args.listen.rpartition(":")
     print(f"The chat is at http://{args.listen} (any name; the token is {args.token})", flush=True)
     try:
-        build(args.token, args.page).run(host, int(port))
+        build(args.token, args.page, args.origin).run(host, int(port))
     except OSError as error:
         sys.exit(f"Error: {error.strerror}")
 

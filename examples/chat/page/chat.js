@@ -1,26 +1,27 @@
-// The chat page. One WebSocket to /chat/{room} at a time, JSON text messages both ways;
-// another room is another connection. Read from the top: state, connection, the server's
-// messages, the screen, the forms. Whatever another person typed is shown by `textContent`
-// alone, so that it can never become markup.
-"use strict";
+// The chat page. One client to /chat/{room} at a time, which comes back by itself and goes on where
+// it was; another room is another client. Read from the top: state, connection, what happens in the
+// room, the screen, the forms. Whatever another person typed is shown by `textContent` alone, so
+// that it can never become markup.
+import { connect } from "./nexios.js";
 
 const $ = (id) => document.getElementById(id);
 
 // ---------------------------------------------------------------- state
 
 const RATE_LIMIT_PAUSE_MS = 5_000, NOTICE_SHOWN_MS = 6_000;
-const BACKOFF_FIRST_MS = 1_000, BACKOFF_MAX_MS = 30_000;
+const SAY_AGAIN_MS = 1_000, SAY_AGAIN_MAX_MS = 300_000; // the room knows what was said so long
 const TYPING_EVERY_MS = 2_000, TYPING_SHOWN_MS = 3_500;
 
 const state = {
   name: "", token: "",                            // as typed when signing in
-  me: null,                                       // my name, once the server has welcomed me
-  status: "connecting",                           // then "connected" or "reconnecting"
+  me: null,                                       // my name, once the server has let me in
+  status: "connecting",                           // then "connected", "reconnecting" or "away"
   room: "general",                                // the room that the connection belongs to
   person: null,                                   // whose conversation is open; null: the room's
   rooms: new Set(["general", "random", "help"]),
   people: new Set(),                              // who is in the room
   said: [],                                       // the room's messages and events
+  newest: null,                                   // number of the newest of them; null: not loaded
   direct: new Map(),                              // person → messages exchanged with them
   unread: new Map(),                              // "#room" or "@person" → how many
   typing: new Map(),                              // person → timer that ends the indication
@@ -31,83 +32,120 @@ const openKey = () => (state.person ? personKey(state.person) : roomKey(state.ro
 
 // ----------------------------------------------------------- connection
 
-let socket = null;      // the current one; events of any earlier socket are ignored
-let failures = 0;       // attempts in a row that did not end in a welcome
+// `?ports=8002,8003` names other nodes of the same chat, on this host: if one is gone, the next.
+const ports = (new URLSearchParams(location.search).get("ports") ?? "").match(/\d+/g) ?? [];
+const scheme = location.protocol === "https:" ? "wss" : "ws";
+const nodes = [location.host, ...ports.map((port) => `${location.hostname}:${port}`)];
+
+let client = null;      // the current one; what is told by any earlier one is ignored
 let retryTimer = null;
 
-function connect() {
+function open() {
   hangUp();
-  if (state.status === "reconnecting") $("countdown").textContent = "Trying…";
-  else setStatus("connecting");
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const url = `${scheme}://${location.host}/chat/${encodeURIComponent(state.room)}`
-    + `?name=${encodeURIComponent(state.name)}`;
+  setStatus(state.status === "reconnecting" ? "reconnecting" : "connecting");
+  Object.assign(state, { said: [], newest: null });
+  const path = `/chat/${encodeURIComponent(state.room)}?name=${encodeURIComponent(state.name)}`;
+  const urls = nodes.map((node) => `${scheme}://${node}${path}`);
   // A browser cannot set headers on a WebSocket: the token goes as a subprotocol.
-  const ws = socket = new WebSocket(url, ["bearer", state.token]);
-  ws.onmessage = ({ data }) => { if (ws === socket) receive(JSON.parse(data)); };
-  ws.onclose = ({ code, reason }) => { if (ws === socket) closed(code, reason); };
+  const mine = client = connect(urls, { protocols: ["bearer", state.token], json: true });
+  const on = (emitter, handlers) => {
+    for (const [event, handle] of Object.entries(handlers)) {
+      emitter.on(event, (...values) => (mine === client ? handle(...values) : undefined));
+    }
+  };
+  on(mine, { message: onMessage, close: onClose, reconnecting: ({ delay }) => countDown(delay) });
+  on(mine.room(`talk/${state.room}`), {
+    joined: onJoined, reset: loadAnew, message: onSaid, presence: onPresence,
+  });
+  on(mine.room(`news/${state.room}`), { message: onNews });
 }
 
 function hangUp() {
   clearInterval(retryTimer);
-  socket?.close(1000);
-  socket = null;
+  const last = client;
+  client = null;
+  last?.close();
 }
 
-function send(message) {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+/** What the end of a connection means: 1008 is a refusal, most others are worth another try. */
+function onClose({ code, reason, retry }) {
+  if (!state.me) showSignIn((!retry && reason) || "The server cannot be reached.");
+  else if (code === 1008 && reason === "Rate limit exceeded") pauseAfterFlood();
+  else if (!retry) showSignIn(reason || "The server refused.");
+  else if (state.status === "connected") {
+    setStatus("reconnecting");
+    showNotice(code === 1012 ? "The server is restarting." : "Connection lost.", { retry: "Try now" });
+  }
 }
 
-/** What a closed connection means: 1008 is a refusal, all else is worth another try. */
-function closed(code, reason) {
-  hangUp();
-  const tooFast = code === 1008 && reason === "Rate limit exceeded";
-  if (!state.me) showSignIn(reason || "The server cannot be reached.");
-  else if (tooFast) retryIn(RATE_LIMIT_PAUSE_MS, "Rate limit exceeded: that was too fast.");
-  else if (code === 1008) showSignIn(reason || "The server refused.");
-  else if (code === 1012) retryIn(backoff(), "The server is restarting.");
-  else retryIn(backoff(), "Connection lost.");
+function pauseAfterFlood() {
+  setStatus("reconnecting");
+  showNotice("Rate limit exceeded: that was too fast.", { retry: "Try now" });
+  countDown(RATE_LIMIT_PAUSE_MS, open);
 }
 
-/** Exponential back-off with full jitter: a thousand pages do not come back in the same moment. */
-function backoff() {
-  return Math.random() * Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** failures++);
-}
-
-function retryIn(ms, why) {
+function countDown(ms, then) {
   const due = Date.now() + ms;
   const tick = () => {
     const left = Math.ceil((due - Date.now()) / 1000);
-    if (left <= 0) return connect();
-    $("countdown").textContent = `Trying again in ${left} s…`;
+    $("countdown").textContent = left > 0 ? `Trying again in ${left} s…` : "Trying…";
+    if (left > 0) return;
+    clearInterval(retryTimer);
+    then?.();
   };
-  setStatus("reconnecting");
-  showNotice(why, { retry: true });
+  clearInterval(retryTimer);
   retryTimer = setInterval(tick, 250);
   tick();
 }
 
-// ------------------------------------------------- the server's messages
-
-function receive(message) {
-  switch (message.type) {
-    case "welcome": return onWelcome(message);
-    case "joined":
-    case "left": return onPresence(message.name, message.type);
-    case "said": return onSaid(message);
-    case "direct": return onDirect(message);
-    case "typing": return setTyping(message.from, true);
-    case "notice": return showNotice(message.text);
-  }
+function pullCable() {
+  setStatus("away");
+  showNotice("You pulled the cable. Let somebody write meanwhile.", { retry: "Plug in" });
+  client.drop({ away: true });
 }
 
-function onWelcome({ you, room, people, history: said }) {
-  failures = 0;
-  Object.assign(state, { me: you, room, people: new Set([...people, you]), said });
-  state.rooms.add(room);
+function comeBack() {
+  if (client?.state !== "reconnecting") return open(); // after a flood there is none
+  if (state.status === "away") setStatus("reconnecting");
+  client.reconnect();
+}
+
+// ------------------------------------------------ what happens in the room
+
+/** The connection is in the room. What is handled here is done before the next message comes. */
+async function onJoined({ recovered }) {
+  const mine = client;
+  const isBack = state.newest !== null;
+  try {
+    const people = isBack ? null : await mine.room(`talk/${state.room}`).presence();
+    if (people && mine === client) state.people = new Set(people.map(({ user }) => user));
+    if (!recovered || !isBack) await loadAnew();
+  } catch {
+    return; // the connection is lost once more: there is another `joined` to come
+  }
+  if (mine !== client) return;
+  if (isBack && recovered) add(state.said, { event: "You were away. Nothing is missing:" }, roomKey(state.room));
+  showRoom();
+  if (isBack && !recovered) showNotice("The room does not remember where you were: it was loaded anew.");
+}
+
+/** What the room remembers, in place of what is here. */
+async function loadAnew() {
+  const mine = client;
+  const said = await mine.request("history");
+  if (mine !== client) return;
+  Object.assign(state, { said, newest: said.at(-1)?.offset ?? 0 });
+  if (state.me) showConversation();
+}
+
+function showRoom() {
+  clearInterval(retryTimer);
+  state.me = state.name;
+  state.people.add(state.me);
+  state.rooms.add(state.room);
   for (const name of state.typing.keys()) setTyping(name, false);
   setStatus("connected");
-  history.replaceState(null, "", "#" + encodeURIComponent(room));
+  history.replaceState(null, "", "#" + encodeURIComponent(state.room));
   const arriving = $("chat-screen").hidden;
   $("sign-in-screen").hidden = $("notice").hidden = true;
   $("chat-screen").hidden = false;
@@ -115,17 +153,49 @@ function onWelcome({ you, room, people, history: said }) {
   if (arriving) $("message").focus();
 }
 
-function onPresence(name, what) {
-  if (what === "joined") state.people.add(name);
-  else state.people.delete(name);
-  setTyping(name, false);
-  add(state.said, { event: `${name} ${what}` }, roomKey(state.room));
+function onSaid(message, { offset }) {
+  if (offset <= state.newest) return; // it came with what was loaded
+  if (state.newest !== null) state.newest = offset;
+  setTyping(message.from, false);
+  add(state.said, message, roomKey(state.room));
+}
+
+/** Who comes and goes; all who are here, when the connection is back. */
+function onPresence({ event, user, users }) {
+  if (event === "state") state.people = new Set([...users.map(({ user }) => user), state.me]);
+  else if ((event === "join") === state.people.has(user)) return;
+  else {
+    event === "join" ? state.people.add(user) : state.people.delete(user);
+    setTyping(user, false);
+    add(state.said, { event: `${user} ${event === "join" ? "joined" : "left"}` }, roomKey(state.room));
+  }
   showLists();
 }
 
-function onSaid(message) {
-  setTyping(message.from, false);
-  add(state.said, message, roomKey(state.room));
+function onNews({ type, from }) {
+  if (type === "typing") setTyping(from, true);
+}
+
+/** What is for this person alone, or for everybody in all rooms. */
+function onMessage(message) {
+  if (message.type === "direct") onDirect(message);
+  if (message.type === "notice") showNotice(message.text);
+}
+
+/** Until there is an answer, with one key: whatever gets lost on the way, it is said once. */
+async function say(text) {
+  const mine = client;
+  const key = [...crypto.getRandomValues(new Uint32Array(2))].join("-");
+  const until = Date.now() + SAY_AGAIN_MAX_MS;
+  while (mine === client && Date.now() < until) {
+    try {
+      return await mine.request("say", { text, key });
+    } catch ({ code, message }) {
+      if (code === "closed") return;
+      if (!["disconnected", "timeout", "unavailable", "busy"].includes(code)) return showNotice(message);
+    }
+    await new Promise((resolve) => setTimeout(resolve, SAY_AGAIN_MS));
+  }
 }
 
 /** Direct messages come back to their sender too, so that all tabs of a person agree. */
@@ -156,8 +226,8 @@ function element(tag, properties, ...children) {
 
 function showSignIn(error = "") {
   hangUp();
-  failures = 0;
   state.me = state.person = null;
+  state.status = "connecting";
   state.direct.clear();
   state.unread.clear();
   document.title = "Nexios chat";
@@ -264,20 +334,27 @@ function showTyping() {
 
 function setStatus(status) {
   state.status = $("status").dataset.status = status;
-  const words = { connected: "Connected", connecting: "Connecting…", reconnecting: "Reconnecting…" };
+  const node = nodes.length > 1 && client ? ` to :${new URL(client.url).port}` : "";
+  const words = {
+    connected: `Connected${node}`, connecting: "Connecting…", reconnecting: "Reconnecting…", away: "Cable pulled",
+  };
   $("status").textContent = words[status];
   $("send").disabled = status !== "connected";
+  $("cable").ariaPressed = status === "away";
+  $("cable-text").textContent = status === "away" ? "Plug in" : "Pull the cable";
+  $("cable").disabled = status !== "connected" && status !== "away";
 }
 
 let noticeTimer;
 
 /** A notice goes away by itself, unless it tells of a connection that is still to come back. */
-function showNotice(text, { retry = false } = {}) {
+function showNotice(text, { retry = "" } = {}) {
   clearTimeout(noticeTimer);
   $("notice").hidden = false;
   $("notice-text").textContent = text;
   $("countdown").textContent = "";
   $("retry").hidden = !retry;
+  $("retry").textContent = retry;
   if (!retry) noticeTimer = setTimeout(() => { $("notice").hidden = true; }, NOTICE_SHOWN_MS);
 }
 
@@ -285,9 +362,10 @@ function showNotice(text, { retry = false } = {}) {
 
 function enterRoom(room) {
   if (room !== state.room) {
-    Object.assign(state, { room, said: [], people: new Set([state.me]) });
+    Object.assign(state, { room, people: new Set([state.me]) });
     state.rooms.add(room);
-    connect();
+    state.status = "connecting";
+    open();
   }
   openPerson(null);
 }
@@ -305,7 +383,7 @@ $("sign-in-form").onsubmit = (event) => {
   $("sign-in-error").textContent = "";
   $("sign-in").disabled = true;
   try {
-    connect();
+    open();
   } catch {
     showSignIn("A token has no spaces and no special characters.");
   }
@@ -315,7 +393,8 @@ $("composer").onsubmit = (event) => {
   event.preventDefault();
   const text = $("message").value.trim();
   if (!text || state.status !== "connected") return; // the text stays until it can be sent
-  send(state.person ? { type: "direct", to: state.person, text } : { type: "say", text });
+  if (state.person) client.send({ type: "direct", to: state.person, text });
+  else say(text);
   $("message").value = "";
   lastTyping = 0;
 };
@@ -324,7 +403,7 @@ let lastTyping = 0;
 $("message").oninput = () => {
   if (state.person || Date.now() - lastTyping < TYPING_EVERY_MS) return;
   lastTyping = Date.now();
-  send({ type: "typing" });
+  client?.send({ type: "typing" });
 };
 
 $("new-room-form").onsubmit = (event) => {
@@ -334,9 +413,9 @@ $("new-room-form").onsubmit = (event) => {
   if (room) enterRoom(room);
 };
 
-$("retry").onclick = connect;
+$("retry").onclick = comeBack;
+$("cable").onclick = () => (state.status === "away" ? comeBack() : pullCable());
 $("sign-out").onclick = () => showSignIn();
-window.ononline = () => { if (state.me && !socket) connect(); };
 document.onvisibilitychange = () => { if (!document.hidden && state.unread.delete(openKey())) showLists(); };
 document.onkeydown = (event) => { if (event.key === "Escape" && state.person) enterRoom(state.room); };
 

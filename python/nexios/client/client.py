@@ -137,6 +137,15 @@ class Client:
         """
         return self._id
 
+    @property
+    def url(self) -> str:
+        """Where it is connected, or tries to.
+
+        >>> client.url.startswith("ws://")
+        True
+        """
+        return self._urls[self._turn % len(self._urls)]
+
     @overload
     def on(self, event: Literal["open"]) -> Callable[[_OnOpen], _OnOpen]: ...
     @overload
@@ -276,12 +285,8 @@ class Client:
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    @property
-    def _url(self) -> str:
-        return self._urls[self._turn % len(self._urls)]
-
     def __repr__(self) -> str:
-        return f"<Client {self._url.split('?')[0]} {self._state}>"
+        return f"<Client {self.url.split('?')[0]} {self._state}>"
 
     # --- connecting
 
@@ -303,7 +308,7 @@ class Client:
         await self._inbox.finished(self._closer)
 
     async def _converse(self) -> Ending:
-        dialogue = self._dialogue = Dialogue(self._url, self._open_timeout, self._options)
+        dialogue = self._dialogue = Dialogue(self.url, self._open_timeout, self._options)
         try:
             return await dialogue.run(self._offered, self._hello, self._receive, self._calls.next)
         except Exception as error:
