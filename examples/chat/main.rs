@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use nexios::{
-    App, AppHandle, CloseCode, Error, Json, Message, Next, PresenceEvent, RateLimit, ReceiveError, RequestError, Route, Serve,
-    WebSocket, WebSocketException, WsRouter,
+    App, AppHandle, CloseCode, Error, Json, Message, Next, PresenceEvent, RateLimit, ReceiveError, RequestError, Route,
+    Serve, WebSocket, WebSocketException, WsRouter,
 };
 
 use wire::{FromClient, Remembered, Said, Say, ToClient};

@@ -414,10 +414,10 @@ mod tests {
         let frame = ServerFrame::Message { room: "r", offset: None, nonce: None };
         let text = frame.around(MessageRef::Text("a\n"));
         assert_eq!(text, Message::from("\u{1E}{\"type\":\"message\",\"room\":\"r\"}\na\n"));
-        assert_eq!((payload(&text), room(&text).as_deref()), (Message::from("a\n"), Some("r")));
+        assert_eq!((payload(&text), place(&text)), (Message::from("a\n"), Some(("r".to_owned(), None))));
         assert_eq!(payload(&frame.around(MessageRef::Binary(&[0xFF]))), Message::from(vec![0xFF]));
         let plain = Message::from("a\nb");
-        assert_eq!((payload(&plain), room(&plain)), (plain.clone(), None));
+        assert_eq!((payload(&plain), place(&plain)), (plain.clone(), None));
     }
 
     proptest! {
