@@ -30,9 +30,9 @@ afterEach(() => clients.splice(0).forEach((client) => client.close()));
 
 test("a room that remembers goes on where the client was", async () => {
   const [ann, bob] = [start("ann"), start("bob")];
-  const next = told(ann.room("news"), "joined", "message");
+  const [next, bobNext] = [told(ann.room("news"), "joined", "message"), told(bob.room("news"), "joined")];
   assert.deepEqual(await next(), ["joined", { recovered: false, remembers: true }]);
-  await told(bob, "open")();
+  await bobNext();
   const { position } = await bob.room("news").publish("first");
   assert.match(position, /^[0-9a-f]+-\d+-[0-9a-f]{32}$/);
   assert.equal((await next())[1], "first");
@@ -87,7 +87,7 @@ test("requests are answered, or refused with the application's code", async () =
   assert.equal(await ann.request("divide", [1, 2]), 0.5);
   await assert.rejects(ann.request("divide", [1, 0]), { code: "by_zero", message: "cannot divide by 0" });
   await assert.rejects(ann.request("multiply", [1, 2]), { code: "not_found" });
-  await assert.rejects(ann.request("divide", "x"), { code: "invalid" });
+  await assert.rejects(ann.request("divide", new TextEncoder().encode("no JSON")), { code: "invalid" });
 });
 
 test("who comes and goes is told", async () => {

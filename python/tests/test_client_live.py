@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from nexios import NexiosApp, RequestError
+from nexios import History, NexiosApp, RequestError
 from nexios.client import Joined, Left, Member, Message, NexiosError, connect
 
 
@@ -125,3 +125,57 @@ async def test_a_handlers_close_is_told_with_its_code(serve):
         await client.send("close")
         closed = await client.wait_closed()
         assert (closed.code, closed.reason, closed.kind) == (4000, "enough", "application")
+
+
+async def test_a_room_that_remembers_goes_on_where_the_client_was(serve):
+    app = make_app()
+    news = app.room("news", history=History(size=100, ttl=60))
+    async with serve(app) as server, client_of(server) as client:
+        room = client.room("news")
+        joined, received = told_by(room, "joined"), told_by(room, "message")
+        assert await joined() == (Joined(recovered=False, remembers=True),)
+        published = await room.publish("first", key="k1")
+        assert await room.publish("first", key="k1") == published
+        assert (await received())[0].data == "first"
+        client.drop(away=True)
+        for text in ("one", "two", "three"):
+            await news.broadcast(f'"{text}"')
+        client.reconnect()
+        assert await joined() == (Joined(recovered=True, remembers=True),)
+        await room.publish("last")
+        offset = int(published.position.split("-")[1])
+        expected = [Message(text, offset + n) for n, text in enumerate(("one", "two", "three", "last"), 1)]
+        assert [(await received())[0] for _ in expected] == expected
+
+
+@pytest.mark.parametrize("policy", ["drop_newest", "drop_oldest"])
+async def test_a_client_that_read_too_slowly_gets_all_in_order(serve, policy):
+    app = NexiosApp(slow_client=policy)
+    news = app.room("news", history=History(size=300, ttl=60))
+    dropped = asyncio.Event()
+
+    @app.ws("/live")
+    async def live(ws):
+        await ws.accept()
+        await ws.join("news")
+        await ws.wait_closed()
+
+    @app.on("drop")
+    async def told(ws, messages):
+        dropped.set()
+
+    async with serve(app) as server, client_of(server) as client:
+        room = client.room("news")
+        closed, received = told_by(client, "close"), told_by(room, "message")
+        await told_by(room, "joined")()
+        client._dialogue._connection.transport.pause_reading()
+        sent = 0
+        while not dropped.is_set():
+            assert sent < 250
+            await news.broadcast(f'"{sent} {"x" * (256 << 10)}"')
+            await asyncio.sleep(0)
+            sent += 1
+        client._dialogue._connection.transport.resume_reading()
+        await news.broadcast('"last"')
+        assert [(await received())[0].data.split()[0] for _ in range(sent + 1)] == [*map(str, range(sent)), "last"]
+        assert (await closed())[0].retry

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from nexios import NexiosApp
+from nexios.client import connect
 from raw_client import TEXT, frame
 from serving import close_of, until
 

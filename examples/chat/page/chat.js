@@ -334,9 +334,9 @@ function showTyping() {
 
 function setStatus(status) {
   state.status = $("status").dataset.status = status;
-  const node = nodes.length > 1 && client ? ` to :${new URL(client.url).port}` : "";
+  const node = nodes.length > 1 && client ? `On :${new URL(client.url).port}` : "Connected";
   const words = {
-    connected: `Connected${node}`, connecting: "Connecting…", reconnecting: "Reconnecting…", away: "Cable pulled",
+    connected: node, connecting: "Connecting…", reconnecting: "Reconnecting…", away: "Cable pulled",
   };
   $("status").textContent = words[status];
   $("send").disabled = status !== "connected";
