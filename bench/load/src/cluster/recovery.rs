@@ -32,8 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const JOINED_WITHIN: Duration = Duration::from_secs(30);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Once all are back, for a delivery too many.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Once all are back and nothing more is said, for what is on its way, and for a delivery too many.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whom to bring back.
 #[derive(Clone, Debug)]
