@@ -9,8 +9,8 @@ from typing_extensions import Self, disjoint_base
 
 from nexios._asgi import Http, Message
 from nexios.broadcast import Outcome
-from nexios.presence import Present
 from nexios.history import HistoryPage, Joined
+from nexios.presence import Present
 from nexios.request import Address, Headers, Parameters
 from nexios.router import Route, WSRouter
 from nexios.state import State, WebSocketState
