@@ -92,19 +92,17 @@ async fn sign_in(ws: WebSocket, next: Next) -> nexios::Result {
 async fn come_in(ws: WebSocket) -> nexios::Result {
     let visitor = visitor(&ws)?;
     let Visitor { name, room } = &*visitor;
-    let talk = rooms::talk(&ws.app(), room);
+    let (talk, news) = (rooms::talk(&ws.app(), room), rooms::news(&ws.app(), room));
+    ws.join(news.name()).await;
+    news.track(&ws, &()).await?;
     if ws.subprotocol().as_deref() == Some("nexios.v1") {
         ws.join(talk.name()).await;
     } else {
-        let past = rooms::past(&talk).await?;
-        let mut people = rooms::people(&talk).await;
-        people.extend((!people.contains(name)).then(|| name.clone()));
+        let (people, past) = (rooms::people(&news).await, rooms::past(&talk).await?);
         let history = rooms::remembered(&past);
         ws.send_json(&ToClient::Welcome { you: name, room, people, history }).await?;
         ws.join_from(talk.name(), Some(past.position)).await;
     }
-    ws.join(rooms::news(&ws.app(), room).name()).await;
-    talk.track(&ws, &()).await?;
     Ok(())
 }
 
@@ -114,8 +112,8 @@ async fn tell_news(
     event: PresenceEvent,
     news: impl for<'a> Fn(&'a str) -> ToClient<'a>,
 ) -> nexios::Result {
-    if let (true, Some(room)) = (event.here, rooms::room_of(&event.room)) {
-        rooms::news(&app, room).broadcast_json(&news(&event.user))?.exclude([&*event.user]).await;
+    if event.here && rooms::is_news(&event.room) {
+        app.room(&event.room).broadcast_json(&news(&event.user))?.exclude([&*event.user]).await;
     }
     Ok(())
 }

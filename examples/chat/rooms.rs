@@ -1,4 +1,4 @@
-//! Rooms: where people talk, which remembers, and beside it what is over as soon as it is said.
+//! Rooms: one where people talk, which remembers, and beside it one for what is so now.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ const PAGE_MESSAGES: usize = 50;
 const TALK: &str = "talk/";
 const NEWS: &str = "news/";
 
-/// What people say; who is tracked here is in the room.
+/// What people say.
 pub(crate) fn talk(app: &AppHandle, room: &str) -> Room {
     app.room(format!("{TALK}{room}")).remembering(History::new(HISTORY.0, HISTORY.1))
 }
 
-/// Who is typing, and, for those who do not ask for presence, who comes and goes.
+/// Who is here and who is typing; for those who do not ask for presence, who comes and goes.
 pub(crate) fn news(app: &AppHandle, room: &str) -> Room {
     app.room(format!("{NEWS}{room}"))
 }
 
-/// The room that people talk in there.
-pub(crate) fn room_of(talk: &str) -> Option<&str> {
-    talk.strip_prefix(TALK)
+/// Whether this is the name of a room's news.
+pub(crate) fn is_news(name: &str) -> bool {
+    name.starts_with(NEWS)
 }
 
 /// What was said last.
@@ -44,6 +44,6 @@ pub(crate) fn remembered(page: &HistoryPage) -> Vec<Remembered> {
 }
 
 /// The names of those who are here.
-pub(crate) async fn people(talk: &Room) -> Vec<String> {
-    talk.presence().await.into_iter().map(|present| present.user.to_string()).collect()
+pub(crate) async fn people(news: &Room) -> Vec<String> {
+    news.presence().await.into_iter().map(|present| present.user.to_string()).collect()
 }

@@ -43,7 +43,7 @@ async fn a_wrong_token_is_told_by_1008_and_its_reason() {
     assert_eq!(socket.receive_close().await.unwrap(), (1008, "Invalid token".to_owned()));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_flood_is_told_by_1008() {
     let client = client();
     let mut ann = sign_in(&client, "ann", "letmein").await.unwrap();

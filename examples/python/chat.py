@@ -75,11 +75,11 @@ class Chat:
         self.token = token.encode()
 
     def talk(self, room: str) -> Room:
-        """What people say; who is tracked here is in the room."""
+        """What people say."""
         return self.app.room(f"talk/{room}", history=HISTORY)
 
     def news(self, room: str) -> Room:
-        """Who is typing, and, for those who do not ask for presence, who comes and goes."""
+        """Who is here and who is typing; for those who do not ask for presence, who comes and goes."""
         return self.app.room(f"news/{room}")
 
     async def sign_in(self, ws: WebSocket, next: Callable[[WebSocket], Awaitable[Any]]) -> Any:
@@ -97,17 +97,17 @@ class Chat:
         """Runs inside `accept()`. Who speaks `nexios.v1` comes to where they were, and asks for the rest;
         who does not gets the picture, and what is said from there on."""
         name, room = ws.state.name, ws.state.room
-        talk = self.talk(room)
+        talk, news = self.talk(room), self.news(room)
+        await ws.join(news.name)
+        await news.track(ws, None)
         if ws.subprotocol == "nexios.v1":
             await ws.join(talk.name)
         else:
             past = await talk.history(limit=PAGE_MESSAGES)
-            people = sorted({name, *(present.user for present in await talk.presence())})
+            people = [present.user for present in await news.presence()]
             history = remembered(past)
             await ws.send_json({"type": "welcome", "you": name, "room": room, "people": people, "history": history})
             await ws.join(talk.name, since=past.position)
-        await ws.join(self.news(room).name)
-        await talk.track(ws, None)
 
     async def tell_joined(self, event: PresenceEvent) -> None:
         await self.tell_news(event, "joined")
@@ -117,9 +117,8 @@ class Chat:
 
     async def tell_news(self, event: PresenceEvent, what: str) -> None:
         """Told once, by the node that the person is on."""
-        if event.here and event.room.startswith("talk/"):
-            news = self.news(event.room.removeprefix("talk/"))
-            await news.broadcast({"type": what, "name": event.user}, exclude=[event.user])
+        if event.here and event.room.startswith("news/"):
+            await self.app.room(event.room).broadcast({"type": what, "name": event.user}, exclude=[event.user])
 
     async def converse(self, ws: WebSocket) -> None:
         """The conversation: one message after the other, until the client is gone."""

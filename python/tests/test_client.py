@@ -380,7 +380,7 @@ async def test_what_is_far_behind_is_fetched_again_in_order():
 
 
 async def test_a_gap_in_a_room_that_remembers_is_made_good_by_the_next_connection():
-    async with in_room() as (server, _, connection, room, told):
+    async with in_room() as (server, _, connection, _, told):
         await connection.message("r", 6)
         assert (await take(told))[1].offset == 6
         await connection.say({"type": "gap", "room": "r", "missed": 2, "offset": 7})

@@ -323,7 +323,7 @@ async def test_chat_goes_on_for_a_client_that_comes_back(serve):
             await ann.request("say", {"text": "five", "key": "l"})
             assert [await told.get() for _ in range(5)] == ["one", "two", "three", "four", "five"]
             assert [said["text"] for said in await ann.request("history")][-2:] == ["four", "five"]
-            assert [member.user for member in await talk.presence()] == ["ann", "bob"]
+            assert [member.user for member in await ann.room("news/general").presence()] == ["ann", "bob"]
             await bob.close()
 
 

@@ -54,10 +54,8 @@ function open() {
     }
   };
   on(mine, { message: onMessage, close: onClose, reconnecting: ({ delay }) => countDown(delay) });
-  on(mine.room(`talk/${state.room}`), {
-    joined: onJoined, reset: loadAnew, message: onSaid, presence: onPresence,
-  });
-  on(mine.room(`news/${state.room}`), { message: onNews });
+  on(mine.room(`talk/${state.room}`), { joined: onJoined, reset: loadAnew, message: onSaid });
+  on(mine.room(`news/${state.room}`), { message: onNews, presence: onPresence });
 }
 
 function hangUp() {
@@ -117,7 +115,7 @@ async function onJoined({ recovered }) {
   const mine = client;
   const isBack = state.newest !== null;
   try {
-    const people = isBack ? null : await mine.room(`talk/${state.room}`).presence();
+    const people = isBack ? null : await mine.room(`news/${state.room}`).presence();
     if (people && mine === client) state.people = new Set(people.map(({ user }) => user));
     if (!recovered || !isBack) await loadAnew();
   } catch {
