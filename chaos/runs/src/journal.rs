@@ -37,6 +37,13 @@ struct Place {
 }
 
 impl Place {
+    fn missing(&self, name: &str) -> String {
+        match self.connected {
+            Some(since) => format!("{name} is connected for {:.1} s and not let in", since.elapsed().as_secs_f32()),
+            None => format!("{name} is not connected"),
+        }
+    }
+
     /// What it hears of its room may be ahead of what it hears of its connection.
     fn is_in(&self) -> bool {
         self.connected.zip(self.joined).is_some_and(|(connected, joined)| joined + AHEAD > connected)
@@ -128,7 +135,7 @@ impl Journal {
     pub(crate) fn absent(&self) -> Option<String> {
         let pages = self.0.borrow();
         let mut clients = pages.record.clients.iter().zip(&pages.places);
-        clients.find(|(_, place)| !place.is_in()).map(|(client, _)| format!("{} has not come", client.name))
+        clients.find(|(_, place)| !place.is_in()).map(|(client, place)| place.missing(&client.name))
     }
 
     /// Why the run is not at rest; `None` where every publisher has its answers, every client is in

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexios::broker::History;
-use nexios::{App, RequestError, Serve, WebSocket};
+use nexios::{App, ConnectionState, RequestError, Serve, WebSocket};
 
 use crate::Result;
 
@@ -37,7 +37,10 @@ pub(crate) fn run(listen: &str, broker: &str) -> Result<()> {
 async fn live(ws: WebSocket) -> nexios::Result {
     let _room = declare(&ws)?;
     ws.accept().await?;
-    ws.join(ws.path_param::<String>("room")?).await;
+    let room: String = ws.path_param("room")?;
+    if !ws.join(&room).await && ws.connection_state() == ConnectionState::Connected {
+        eprintln!("chaos: a node has not let a client into {room}");
+    }
     ws.wait_closed().await;
     Ok(())
 }
