@@ -34,7 +34,7 @@ fn a_node_that_does_not_read_is_cut_and_nobody_else_notices() {
     let mut got = Vec::new();
     stuck.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     stuck.read_to_end(&mut got).expect("an end");
-    assert!(got.len() < 2_000_000, "{}", got.len());
+    assert!((100_000..2_000_000).contains(&got.len()), "{}", got.len());
     drop(hub);
 }
 
