@@ -80,7 +80,8 @@ def test_the_page_of_a_node_that_is_killed_moves_and_misses_nothing(cluster, bro
             said.append(text)
             expect(bob.bodies()).to_have_text(said)
             expect(cyd.bodies()).to_have_text(said)
-        ann.expect_status("reconnecting")
+        own = nodes[0].page_url.split("/")[2].split(":")[1]
+        expect(ann.page.locator("#status")).not_to_have_text(f"On :{own}", timeout=10_000)
         ann.expect_status("connected", seconds=30)
         ann.say("moved")
         said.append("moved")
