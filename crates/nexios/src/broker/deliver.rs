@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::envelope::{Envelope, Kind, NodeId};
 use super::gap::{Arrival, Gap, GapCause, Tracker};

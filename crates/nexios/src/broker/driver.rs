@@ -2,9 +2,10 @@
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::{interval, sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::envelope::Kind;
 use super::incoming::{Event, Sink};
@@ -40,26 +41,50 @@ pub(crate) struct Driver {
 type Ready = Sender<Result<(), BrokerError>>;
 
 impl Driver {
+    /// A node that has not begun to work. What arrives goes to the hub, for as long as there is
+    /// one; presence of the other hub, the same one in an app, goes out.
+    pub(crate) fn new(
+        broker: &Broker,
+        engine: Box<dyn Engine>,
+        hub: Option<Weak<Hub>>,
+        presence: Option<Arc<Hub>>,
+    ) -> Self {
+        let node = Node::new(broker);
+        if let Some(hub) = &presence {
+            let settings = presence::Settings { ttl: broker.presence_ttl, bytes_max: broker.presence_bytes_max };
+            hub.presence().attach(hub, node.id(), settings);
+        }
+        Driver { node, hub, presence, engine, broker: broker.clone() }
+    }
+
     /// Runs until the node stops; says when the broker is reached, or that it is not.
     pub(crate) fn run(self, ready: &Ready) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return tell(ready, Err(self.unreachable(&error))),
         };
-        runtime.block_on(async {
-            let receiving = self.hub.clone().map(|hub| tokio::spawn(deliver::receive(self.node.clone(), hub)));
-            let presence = self.presence.clone().map(|hub| tokio::spawn(presence::drive(self.node.clone(), hub)));
-            let stopped = async {
-                self.node.stopping.notified().await;
-                sleep(STOP_MAX).await;
-            };
-            tokio::select! {
-                () = self.drive(ready) => {}
-                () = stopped => self.gave_up(),
-                never = self.release() => match never {},
-            }
-            receiving.into_iter().chain(presence).for_each(|task| task.abort());
-        });
+        runtime.block_on(self.work(ready));
+    }
+
+    /// All that [`run`](Self::run) does, on the runtime of whoever calls.
+    pub(crate) async fn work(self, ready: &Ready) {
+        let mut tasks = JoinSet::new();
+        if let Some(hub) = self.hub.clone() {
+            tasks.spawn(deliver::receive(self.node.clone(), hub));
+        }
+        if let Some(hub) = self.presence.clone() {
+            tasks.spawn(presence::drive(self.node.clone(), hub));
+        }
+        let stopped = async {
+            self.node.stopping.notified().await;
+            sleep(STOP_MAX).await;
+        };
+        tokio::select! {
+            () = self.drive(ready) => {}
+            () = stopped => self.gave_up(),
+            never = self.release() => match never {},
+        }
+        drop(tasks);
         self.node.outgoing.abandon();
         self.node.appends.abandon();
         self.node.reads.close();

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use nexios_engine::Message;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
+use super::driver::Driver;
 use super::envelope::{Draft, Kind, NodeId, Options};
 use super::history::{Appends, Attach, Attached, Member, Reads, Since, Stored};
 use super::incoming::{Event, Incoming};
@@ -14,10 +15,9 @@ use super::link::{LinkError, Receipt};
 use super::log::{Append, History, Log, Nonce};
 use super::metrics::Counters;
 use super::outgoing::{Limits, Outgoing};
-use super::presence;
 use super::subscriptions::Subscriptions;
 use super::topic::Topic;
-use super::{Broker, BrokerError, driver};
+use super::{Broker, BrokerError};
 use crate::hub::Hub;
 
 /// What handlers and the node's own thread share.
@@ -43,7 +43,7 @@ pub(crate) struct NodeThread {
 }
 
 impl Node {
-    fn new(broker: &Broker) -> Arc<Self> {
+    pub(crate) fn new(broker: &Broker) -> Arc<Self> {
         let id = NodeId::random();
         let counters = Arc::<Counters>::default();
         let limits = Limits { messages: broker.outgoing_messages_max, bytes: broker.outgoing_bytes_max };
@@ -58,6 +58,11 @@ impl Node {
             counters,
             stopping: Notify::new(),
         })
+    }
+
+    /// What other nodes know it by.
+    pub(crate) fn id(&self) -> NodeId {
+        self.id
     }
 
     /// Hands a message to the broker; `false` where it is not taken.
@@ -132,6 +137,13 @@ impl Node {
         self.incoming.is_closed()
     }
 
+    /// Takes nothing more; what waits is sent within a second.
+    pub(crate) fn stop(&self) {
+        self.outgoing.close();
+        self.appends.close();
+        self.stopping.notify_one();
+    }
+
     /// The last member of a room has left.
     pub(crate) fn left_room(&self, name: &Arc<str>) {
         self.subscriptions.left(&Topic::Room(name.clone()), Instant::now());
@@ -170,15 +182,9 @@ impl NodeThread {
         hub: Option<Weak<Hub>>,
         presence: Option<Arc<Hub>>,
     ) -> Result<Self, BrokerError> {
-        let engine = broker.engine()?;
-        let node = Node::new(broker);
-        if let Some(hub) = &presence {
-            let settings = presence::Settings { ttl: broker.presence_ttl, bytes_max: broker.presence_bytes_max };
-            hub.presence().attach(hub, node.id, settings);
-        }
+        let driver = Driver::new(broker, broker.engine()?, hub, presence.clone());
+        let node = driver.node.clone();
         let (ready, connected) = std::sync::mpsc::channel();
-        let driver =
-            driver::Driver { node: node.clone(), hub, presence: presence.clone(), engine, broker: broker.clone() };
         // What it logs goes to where its app's log goes.
         let log = tracing::dispatcher::get_default(Clone::clone);
         let run = move || tracing::dispatcher::with_default(&log, || driver.run(&ready));
@@ -199,9 +205,7 @@ impl Drop for NodeThread {
         if let Some(hub) = &self.presence {
             hub.presence().leave(&self.node);
         }
-        self.node.outgoing.close();
-        self.node.appends.close();
-        self.node.stopping.notify_one();
+        self.node.stop();
         let Some(thread) = self.thread.take() else { return };
         // Where it has itself dropped the last that there was of its app, it ends by itself.
         if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {

@@ -1,10 +1,11 @@
 //! What waits to be stored: a bounded queue that is kept until the broker has said yes.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::broker::link::{Capabilities, LinkError};
 use crate::broker::log::{Append, Appended};

@@ -1,10 +1,10 @@
 //! Joining a room that remembers without a hole: where the client is, and how it gets to where the node is.
 
 use std::fmt;
-use std::time::Instant;
 
 use nexios_engine::{ConnectionId, Message, Shard, ShardHandle};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::follow::RoomName;
 use super::framing::Framing;

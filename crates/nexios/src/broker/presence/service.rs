@@ -261,7 +261,7 @@ pub(crate) async fn drive(node: Arc<Node>, hub: Arc<Hub>) {
         for command in commands {
             match command {
                 Command::Enter(topic) => enter(&node, &hub, topic),
-                Command::Leave(topic) => node.subscriptions.left(&topic, std::time::Instant::now()),
+                Command::Leave(topic) => node.subscriptions.left(&topic, Instant::now()),
                 Command::Publish(topic, word) => publish(&node, &topic, &word),
             }
         }
