@@ -80,7 +80,7 @@ pub struct Client {
 pub enum Seen {
     /// It is in the room; in one that remembers it stands at this place.
     Joined {
-        /// The count of the broker.
+        /// The count of the broker; 0: it is not known yet where it stands.
         epoch: u64,
         /// The number in it; messages behind it follow.
         offset: u64,
@@ -132,7 +132,8 @@ impl Record {
 
 /// Looks for broken promises. The run has come to rest: what was stored has had time to arrive.
 ///
-/// In rooms that remember: an offset has one message; each client sees offsets rise, each once,
+/// In rooms that remember: an offset has one message; each client sees offsets rise, each message
+/// once until it is told to begin anew,
 /// and between the places where it stands all that is known to be stored; a `recovered` is true.
 /// In others: each publisher's messages in order, each once, and what was accepted and a client
 /// did not get while it was there has been declared, message for message. Everywhere: nothing

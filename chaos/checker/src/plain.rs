@@ -87,9 +87,9 @@ mod tests {
     use super::*;
     use crate::Published;
 
-    /// Three messages of one publisher, the last refused, and a client that saw this.
+    /// Four messages of one publisher, the third refused, the last lost sight of, and a client that saw this.
     fn check(seen: &[Seen]) -> Report {
-        let fates = [Fate::Accepted, Fate::Accepted, Fate::Refused];
+        let fates = [Fate::Accepted, Fate::Accepted, Fate::Refused, Fate::Unknown];
         let message = |(number, fate)| Published { room: "x".into(), publisher: 1, number, fate };
         let published = (0..).zip(fates).map(message).collect();
         let mut record = Record { published, ..Record::default() };
@@ -104,6 +104,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_declared() {
         assert_eq!(check(&[message(0), message(1)]).violations, []);
+        assert_eq!(check(&[message(0), message(1), message(3)]).violations, []);
         assert_eq!(check(&[message(0), Seen::Gap { missed: Some(1) }]).violations, []);
         assert_eq!(check(&[message(0), Seen::Away]).violations, []);
         assert_eq!(check(&[Seen::Away, message(1)]).violations, []);

@@ -74,8 +74,8 @@ struct Reader<'a> {
     at: Option<(u64, u64)>,
     /// Where it stood when it was last there.
     was_at: Option<(u64, u64)>,
-    /// The epoch first.
-    seen: HashSet<(u64, u64, u64)>,
+    /// Since it was last told to begin anew.
+    seen: HashSet<(u64, u64)>,
     report: &'a mut Report,
 }
 
@@ -87,7 +87,7 @@ impl Reader<'_> {
                 Seen::Entry { epoch, offset, publisher, number } => self.entry((epoch, offset), (publisher, number)),
                 Seen::Reset { epoch, offset } => {
                     self.report.resets += 1;
-                    self.at = Some((epoch, offset));
+                    self.begin((epoch, offset));
                 }
                 Seen::Away => self.was_at = self.at.take().or(self.was_at),
                 Seen::Message { .. } | Seen::Gap { .. } => {}
@@ -111,13 +111,22 @@ impl Reader<'_> {
             (Some(_), false) => self.report.resets += 1,
             (None, false) => {}
         }
-        self.at = Some(place);
+        match recovered {
+            true => self.at = Some(place),
+            false => self.begin(place),
+        }
+    }
+
+    /// It forgets what it had, and goes on from a place, or from wherever comes next.
+    fn begin(&mut self, place: (u64, u64)) {
+        self.seen.clear();
+        self.at = Some(place).filter(|(epoch, _)| *epoch != 0);
     }
 
     fn entry(&mut self, place: (u64, u64), (publisher, number): (u64, u64)) {
         self.report.delivered += 1;
         let client = &self.client.name;
-        if !self.seen.insert((place.0, publisher, number)) {
+        if !self.seen.insert((publisher, number)) {
             self.report.violations.push(Violation::Duplicate { client: client.clone(), publisher, number });
         }
         if let Some(at) = self.at {
@@ -206,9 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_come_again_in_another_epoch() {
+    fn who_begins_anew_may_see_again_what_it_has_seen() {
         let again = Seen::Entry { epoch: 8, offset: 1, publisher: 1, number: 0 };
-        assert_eq!(check(&[joined(0, false), entry(1), Seen::Reset { epoch: 8, offset: 0 }, again]).violations, []);
+        let reset = Seen::Reset { epoch: 8, offset: 0 };
+        assert_eq!(check(&[joined(0, false), entry(1), reset, again]).violations, []);
+        let nowhere = Seen::Joined { epoch: 0, offset: 0, recovered: false };
+        for anew in [joined(0, false), nowhere] {
+            assert_eq!(check(&[joined(0, false), entry(1), Seen::Away, anew, entry(1), entry(2)]).violations, []);
+        }
     }
 
     #[test]
