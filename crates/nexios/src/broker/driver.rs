@@ -174,7 +174,7 @@ impl Driver {
     ) -> Result<(), LinkError> {
         let node = &*self.node;
         node.outgoing.limit_to(session.capabilities());
-        node.appends.limit_to(session.capabilities());
+        node.appends.begin(session.capabilities());
         self.subscribe(session, &node.subscriptions.begin()).await?;
         node.subscriptions.up();
         self.tell_presence(|presence, hub| presence.connected(hub));

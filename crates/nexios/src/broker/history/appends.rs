@@ -38,6 +38,8 @@ struct State {
 
 struct Waiting {
     append: Append,
+    /// A session was lost while it was under way: it may be stored, whatever the broker says now.
+    uncertain: bool,
     receipt: Option<oneshot::Sender<Result<Appended, LinkError>>>,
     since: Instant,
 }
@@ -68,7 +70,7 @@ impl Appends {
         }
         let (receipt, stored) = oneshot::channel();
         state.bytes += len;
-        state.queue.push_back(Waiting { append, receipt: Some(receipt), since: Instant::now() });
+        state.queue.push_back(Waiting { append, uncertain: false, receipt: Some(receipt), since: Instant::now() });
         drop(state);
         self.filled.notify_one();
         Ok(Stored(stored))
@@ -119,8 +121,9 @@ impl Appends {
             } else {
                 counts.1 += 1
             }
+            let is_known = outcome.is_ok() || !waiting.uncertain;
             // Nobody waits any more.
-            let _ = waiting.receipt.map(|receipt| receipt.send(outcome));
+            let _ = waiting.receipt.filter(|_| is_known).map(|receipt| receipt.send(outcome));
         }
         counts
     }
@@ -134,8 +137,11 @@ impl Appends {
         }
     }
 
-    pub(crate) fn limit_to(&self, capabilities: Capabilities) {
-        self.state.lock().capabilities = capabilities;
+    /// A session begins, with a broker that can do this.
+    pub(crate) fn begin(&self, capabilities: Capabilities) {
+        let mut state = self.state.lock();
+        state.capabilities = capabilities;
+        state.queue.iter_mut().for_each(|waiting| waiting.uncertain |= waiting.append.again);
     }
 
     /// Refuses whatever comes from now on.
@@ -242,6 +248,17 @@ mod tests {
         appends.release(Instant::now() + WAIT_MAX);
         assert_eq!(stored.done().await, None);
         assert_eq!(said(&appends).len(), 1, "it is stored later");
+    }
+
+    #[tokio::test]
+    async fn what_may_be_stored_is_not_said_to_be_refused() {
+        let appends = appends(10);
+        let stored = appends.push(append("a")).unwrap();
+        appends.begun(1);
+        appends.begin(Capabilities::default());
+        let refused = LinkError::Refused("no".into());
+        assert_eq!(appends.conclude(1, Err(refused)), (0, 1));
+        assert_eq!(stored.done().await, None);
     }
 
     #[tokio::test]
