@@ -90,16 +90,21 @@ impl WebSocket {
         if self.is_in_room(room) {
             return Attached::Joined(position);
         }
-        let greeting = member.greeting(room, since, position.unwrap_or_default());
-        if greeting.is_some_and(|greeting| member.framing.send(self.connection(), greeting.as_ref(), None).is_err()) {
-            return Attached::Gone;
+        if let Some(greeting) = member.greeting(room, since, position.unwrap_or_default()) {
+            match member.framing.send(self.connection(), greeting.as_ref(), None) {
+                Ok(()) => {}
+                Err(SendError::OutboxFull) => return Attached::Behind { entries: missed, greeted: member.greeted },
+                Err(_) => return Attached::Gone,
+            }
         }
         let mut missed = missed.into_iter();
         while let Some(entry) = missed.next() {
             let Some((message, compress)) = self.framed(room, &entry, member.framing) else { continue };
             match member.framing.send(self.connection(), message.as_ref(), compress) {
                 Ok(()) => {}
-                Err(SendError::OutboxFull) => return Attached::Behind([entry].into_iter().chain(missed).collect()),
+                Err(SendError::OutboxFull) => {
+                    return Attached::Behind { entries: [entry].into_iter().chain(missed).collect(), greeted: true };
+                }
                 Err(_) => return Attached::Gone,
             }
         }
@@ -143,7 +148,10 @@ impl Way {
                     let recovered = self.since.is_some() && position.is_some();
                     return Some(Joined { recovered, position: position.unwrap_or_default() });
                 }
-                Some(Attached::Behind(entries)) => self.send(&entries).await?,
+                Some(Attached::Behind { entries, greeted }) => {
+                    self.member.greeted = greeted;
+                    self.send(&entries).await?;
+                }
                 Some(Attached::Unknown) => self.read().await?,
                 Some(Attached::Gone) => return None,
                 None if self.node.has_ended() => return None,
@@ -177,6 +185,7 @@ impl Way {
 
     /// Sends entries as fast as the client reads them.
     async fn send(&mut self, entries: &[Entry]) -> Option<()> {
+        live::ready(&self.ws).await;
         if !self.member.greeted && !entries.is_empty() {
             let since = self.since.map(|since| since.position);
             if let Some(greeting) = self.member.greeting(&self.room, since, Position::default()) {

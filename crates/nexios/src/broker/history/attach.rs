@@ -47,8 +47,8 @@ pub(crate) enum Attached {
     /// It is in the room, behind this position; what came after where it was is sent. `None` where
     /// the broker is away and the node does not know where it is itself.
     Joined(Option<Position>),
-    /// First it has to be sent these, at its own pace.
-    Behind(Vec<Entry>),
+    /// First it has to be sent these, at its own pace; it may have been told where it begins.
+    Behind { entries: Vec<Entry>, greeted: bool },
     /// The node has not all that it missed; the broker may.
     Unknown,
     /// It is not connected any more.
@@ -72,8 +72,13 @@ impl Attach {
             // Nobody waits any more.
             let _ = answer.send(attached);
         };
-        if shard.run(Box::new(job)).is_err() {
-            tracing::warn!(shard = shard.index(), "a shard's mailbox is full: a client that joins tries again");
+        // On the shard's own thread what is published does not wait in its mailbox either.
+        match shard.local() {
+            Some(shard) => job(&shard),
+            None if shard.run(Box::new(job)).is_err() => {
+                tracing::warn!(shard = shard.index(), "a shard's mailbox is full: a client that joins tries again");
+            }
+            None => {}
         }
     }
 

@@ -77,7 +77,10 @@ impl Following {
         let Some(since) = attach.since else { return attach.admit(Vec::new(), Some(cursor)) };
         match follow.cover(since) {
             Cover::Behind(missed) if bytes(&missed) <= MISSED_BYTES_MAX => attach.admit(missed, Some(cursor)),
-            Cover::Behind(missed) => attach.answer(Attached::Behind(first_of(missed))),
+            Cover::Behind(missed) => {
+                let greeted = attach.member.greeted;
+                attach.answer(Attached::Behind { entries: first_of(missed), greeted });
+            }
             Cover::Unknown => attach.answer(Attached::Unknown),
             Cover::Ahead if attach.resynced => attach.answer(Attached::Unknown),
             Cover::Ahead => {
