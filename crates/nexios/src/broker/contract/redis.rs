@@ -162,6 +162,8 @@ async fn an_append_says_how_many_replicas_have_it_and_waits_for_none_that_is_gon
     let at = At(server, url);
     let peer = Peer::connect(&at).await;
     assert_eq!(peer.session.capabilities().replicas_max, 1);
+    let is_up = async { while peer.append(append(&room("first"), "x")).await.replicas == 0 {} };
+    tokio::time::timeout(Duration::from_secs(20), is_up).await.unwrap();
     assert_eq!(peer.append(append(&room("x"), "x")).await.replicas, 1);
     replica.kill();
     assert_eq!(peer.append(append(&room("x"), "y")).await.replicas, 0);
