@@ -37,6 +37,10 @@ mod presence;
 mod publisher;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(test)]
+mod seeds;
+#[cfg(test)]
+mod simulation;
 mod subscriptions;
 mod topic;
 

@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use nexios_engine::{MemoryClient, MetricsSnapshot, Server};
 use tokio::time::Instant;
 
 use super::{TestError, TestRequest, TestSocket};
-use crate::app::{App, AppHandle, Connected};
+use crate::app::{App, AppHandle, BuiltApp, Connected};
 use crate::host::Host;
 use crate::serve::StartError;
 
@@ -24,8 +26,10 @@ pub struct TestClient {
     server: Server,
     host: Rc<RefCell<Host>>,
     app: AppHandle,
-    _broker: Rc<Connected>,
+    _broker: Option<Rc<Connected>>,
     timeout: Duration,
+    /// Whether calls turn the server; else somebody else does.
+    turns: bool,
 }
 
 /// An answer to a plain HTTP request.
@@ -45,14 +49,27 @@ impl TestClient {
     /// # Errors
     /// [`StartError`], where the app contradicts itself.
     pub fn new(app: App) -> Result<Self, StartError> {
-        let handle = app.handle();
         let built = app.build()?;
+        let mut client = TestClient::of(&built)?;
+        client._broker = Some(Rc::new(built.connect()?));
+        Ok(client)
+    }
+
+    fn of(built: &Arc<BuiltApp>) -> io::Result<Self> {
         let server = Server::new(built.server.clone());
         let shard = server.shard(Instant::now().into_std())?;
         built.run_on(&server, &shard);
-        let broker = Rc::new(built.connect()?);
         let host = Rc::new(RefCell::new(Host::new(shard)?));
-        Ok(TestClient { server, host, app: handle, _broker: broker, timeout: TIMEOUT })
+        Ok(TestClient { server, host, app: built.handle(), _broker: None, timeout: TIMEOUT, turns: true })
+    }
+
+    /// An app whose clients live in tasks of their own: the future turns it, and never ends.
+    #[cfg(test)]
+    pub(crate) fn driven(built: &Arc<BuiltApp>) -> io::Result<(Self, impl Future<Output = ()> + 'static)> {
+        let client = TestClient { turns: false, ..TestClient::of(built)? };
+        let host = client.host.clone();
+        let turning = poll_fn(move |cx| host.borrow_mut().poll_turn(cx));
+        Ok((client, tokio::task::coop::unconstrained(turning)))
     }
 
     /// The same client with another limit on how long a call waits for the server.
@@ -147,6 +164,9 @@ impl TestClient {
     }
 
     fn turn(&self, cx: &mut Context<'_>) {
+        if !self.turns {
+            return;
+        }
         let _always_pending = self.host.borrow_mut().poll_turn(cx);
     }
 }

@@ -9,20 +9,8 @@ use super::users::{Change, cost};
 use super::wire::Word;
 use super::{DATA_BYTES_MAX, PresenceError, USER_BYTES_MAX};
 use crate::broker::envelope::NodeId;
+use crate::broker::seeds::seeds;
 use crate::broker::topic::Topic;
-
-/// Runs one seed; the one that fails is printed.
-fn seeds(run: impl Fn(u64)) {
-    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
-    let all = 0..number("NEXIOS_SEEDS").unwrap_or(200);
-    for seed in number("NEXIOS_SEED").map_or(all, |seed| seed..seed + 1) {
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed)));
-        if let Err(panic) = result {
-            eprintln!("the seed was {seed}: NEXIOS_SEED={seed} runs it alone");
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
 
 fn change_faults(world: &mut World) {
     let at = world.random.usize(..world.nodes.len());

@@ -1,0 +1,154 @@
+//! Clients of `nexios.v1` that come back, wherever they are let in, and write down what they see.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use checker::Seen;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::world::{LOG, PLAIN, Running, World};
+use crate::broker::Position;
+use crate::testing::{Received, TestSocket};
+
+/// What a client does besides reading.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Habit {
+    /// It stays, as long as its node does.
+    Steady,
+    /// It leaves and comes back to another node.
+    Restless,
+    /// It stops reading now and then.
+    Slow,
+}
+
+pub(super) struct Client {
+    pub(super) world: Rc<World>,
+    pub(super) name: String,
+    pub(super) habit: Habit,
+    /// The node that it likes best.
+    pub(super) at: usize,
+    pub(super) random: fastrand::Rng,
+    /// Where it is in the room that remembers.
+    pub(super) position: Position,
+    /// What it has seen of that room, and of the other since it was last connected.
+    pub(super) of_log: usize,
+    pub(super) of_plain: usize,
+}
+
+impl Client {
+    /// Connects, reads, and does so again.
+    pub(super) async fn live(mut self) {
+        for connections in 1_u32.. {
+            let node = self.world.node_near(self.at).await;
+            if let Some(mut socket) = self.connect(&node).await {
+                let mut leaving = node.ending.clone();
+                tokio::select! {
+                    _ = leaving.wait_for(|ended| *ended) => {}
+                    () = self.read(&mut socket) => {}
+                }
+                socket.reset();
+            }
+            self.saw(self.of_log, Seen::Away);
+            self.saw(self.of_plain, Seen::Away);
+            // Another connection: nobody promises an order from one to the next.
+            self.of_plain = self.world.new_client(&format!("{} {connections}", self.name), PLAIN, false);
+            self.saw(self.of_plain, Seen::Away);
+            if self.habit != Habit::Steady {
+                self.at = self.random.usize(..3);
+            }
+            sleep(Duration::from_millis(self.random.u64(1..400))).await;
+        }
+    }
+
+    async fn connect(&mut self, node: &Running) -> Option<TestSocket> {
+        let buffer = if self.habit == Habit::Slow { 1 << 10 } else { 256 << 10 };
+        let request = node.client.request("/ws").subprotocol("nexios.v1").receive_buffer(buffer);
+        let mut socket = request.connect().await.ok()?;
+        let rooms = match self.position {
+            Position { epoch: 0, .. } => serde_json::json!({}),
+            position => serde_json::json!({ LOG: position.to_string() }),
+        };
+        socket.send_text(format!("\u{1E}{}\n", serde_json::json!({"type": "hello", "rooms": rooms})));
+        Some(socket)
+    }
+
+    async fn read(&mut self, socket: &mut TestSocket) {
+        loop {
+            match self.habit {
+                _ if self.world.is_quiet.get() => {}
+                Habit::Restless if self.random.u8(..40) == 0 => return,
+                Habit::Slow if self.random.u8(..20) == 0 => {
+                    sleep(Duration::from_millis(self.random.u64(..4000))).await;
+                }
+                _ => {}
+            }
+            match socket.receive().await {
+                Ok(Received::Text(text)) => self.take(&text),
+                Ok(Received::Ping(_) | Received::Pong(_)) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// One frame of the server.
+    fn take(&mut self, text: &str) {
+        let framed = text.strip_prefix('\u{1E}').and_then(|framed| framed.split_once('\n'));
+        let Some((header, payload)) = framed else { panic!("{}: {text:?} is no frame", self.name) };
+        let header: Value = serde_json::from_str(header).expect("JSON");
+        let position = || header["position"].as_str().and_then(|text| text.parse::<Position>().ok());
+        match (header["type"].as_str(), header["room"].as_str()) {
+            (Some("joined"), Some(LOG)) => {
+                self.joined(position().expect("a position"), header["recovered"] == true);
+            }
+            (Some("reset"), Some(LOG)) => {
+                self.position = position().expect("a position");
+                let Position { epoch, offset, .. } = self.position;
+                self.saw(self.of_log, Seen::Reset { epoch, offset });
+            }
+            (Some("message"), Some(LOG)) => self.entry(&header, payload),
+            (Some("message"), Some(PLAIN)) => {
+                let (publisher, number) = numbers(payload);
+                self.saw(self.of_plain, Seen::Message { publisher, number });
+            }
+            (Some("gap"), room) if room != Some(LOG) => self.gap(header["missed"].as_u64()),
+            _ => {}
+        }
+    }
+
+    fn joined(&mut self, position: Position, recovered: bool) {
+        self.position = position;
+        let Position { epoch, offset, .. } = position;
+        self.saw(self.of_log, Seen::Joined { epoch, offset, recovered });
+    }
+
+    fn entry(&mut self, header: &Value, payload: &str) {
+        let (publisher, number) = numbers(payload);
+        let (offset, nonce) = (header["offset"].as_u64().expect("an offset"), header["nonce"].as_str());
+        let is_it = |place: &Position| place.offset == offset && Some(&*place.nonce.to_string()) == nonce;
+        let place = self.world.broker.places(payload).into_iter().find(is_it);
+        let place = place.unwrap_or_else(|| panic!("{}: {header} was never stored", self.name));
+        self.saw(self.of_log, Seen::Entry { epoch: place.epoch, offset, publisher, number });
+        if self.position.epoch != 0 {
+            self.position = Position { epoch: self.position.epoch, ..place };
+        }
+    }
+
+    fn gap(&mut self, missed: Option<u64>) {
+        self.saw(self.of_plain, Seen::Gap { missed });
+        // How many of a node that has ended are missing can never be known.
+        if missed.is_none() && self.world.plan.nodes_end {
+            self.saw(self.of_plain, Seen::Away);
+        }
+    }
+
+    fn saw(&self, client: usize, seen: Seen) {
+        self.world.record.borrow_mut().clients[client].seen.push(seen);
+    }
+}
+
+/// What a publisher has written.
+fn numbers(payload: &str) -> (u64, u64) {
+    let numbers = payload.split_whitespace().map(|number| number.parse().expect("a number")).collect::<Vec<_>>();
+    (numbers[0], numbers[1])
+}

@@ -1,0 +1,300 @@
+//! One run: nodes, clients and publishers around a faulty broker, and what happens to them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use checker::{Fate, Record, Seen};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::sleep;
+
+use super::client::{Client, Habit};
+use super::faulty::{Faults, Faulty};
+use super::plan::{End, Event, Plan};
+use super::publisher::Publisher;
+use crate::app::{App, AppHandle};
+use crate::broker::driver::Driver;
+use crate::broker::{Broker, History, Memory, Node, Position};
+use crate::testing::TestClient;
+use crate::{WebSocket, WsRouter};
+
+/// The room that remembers, and the one that does not.
+pub(super) const LOG: &str = "log";
+pub(super) const PLAIN: &str = "plain";
+/// Places of nodes.
+pub(super) const NODES: usize = 3;
+
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) broker: Faulty,
+    pub(super) record: RefCell<Record>,
+    /// Publishers have stopped.
+    pub(super) is_quiet: Cell<bool>,
+    nodes: RefCell<Vec<Option<Rc<Running>>>>,
+    publishers: Cell<u64>,
+    random: RefCell<fastrand::Rng>,
+}
+
+/// A node that runs.
+pub(super) struct Running {
+    pub(super) app: AppHandle,
+    pub(super) client: TestClient,
+    /// Turns true when it ends.
+    pub(super) ending: watch::Receiver<bool>,
+    node: Arc<Node>,
+    end: watch::Sender<bool>,
+    publishers: [u64; 2],
+    tasks: RefCell<Vec<AbortHandle>>,
+}
+
+impl World {
+    /// Runs a seed to its end; returns all that was published and seen.
+    pub(super) async fn run(seed: u64) -> Record {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let world = Rc::new(World {
+            plan: Plan::new(&mut random),
+            broker: Faulty::new(random.u64(..)),
+            record: RefCell::default(),
+            is_quiet: Cell::new(false),
+            nodes: RefCell::new((0..NODES).map(|_| None).collect()),
+            publishers: Cell::new(0),
+            random: RefCell::new(random),
+        });
+        spawn_local(world.broker.clone().bring());
+        for at in 0..NODES {
+            world.start_node(at).await;
+        }
+        world.start_clients().await;
+        (0..NODES).for_each(|at| world.start_publishers(at));
+        // All nodes have heard of all.
+        sleep(Duration::from_secs(2)).await;
+        world.break_things().await;
+        world.come_to_rest().await;
+        world.end_nodes();
+        world.settle_fates();
+        world.record.take()
+    }
+
+    // --- faults
+
+    async fn break_things(self: &Rc<Self>) {
+        for _ in 0..self.plan.events {
+            let (pause, event, at) = {
+                let mut random = self.random.borrow_mut();
+                (random.u64(20..1500), self.plan.event(&mut random), random.usize(..NODES))
+            };
+            sleep(Duration::from_millis(pause)).await;
+            self.happens(event, at);
+        }
+    }
+
+    fn happens(self: &Rc<Self>, event: Event, at: usize) {
+        let mut random = self.random.borrow_mut();
+        match event {
+            Event::Delay => self.broker.faults(|faults| faults.delay_max = Duration::from_millis(random.u64(1..400))),
+            Event::Loss => self.broker.faults(|faults| {
+                faults.entry_loss = random.f64() / 3.0;
+                // What is lost without a word is noticed only if its node goes on.
+                faults.envelope_loss = if self.plan.nodes_end { 0.0 } else { random.f64() / 3.0 };
+            }),
+            Event::Torn => self.broker.faults(|faults| faults.torn = random.f64() / 4.0),
+            Event::Refused => self.broker.faults(|faults| faults.refused = random.f64() / 4.0),
+            Event::Cut => self.broker.cut(Some(at)),
+            Event::Part => _ = self.broker.faults(|faults| faults.parted.insert(at)),
+            Event::Heal => self.broker.faults(|faults| faults.parted.clear()),
+            Event::Down { forgets } => {
+                self.broker.faults(|faults| faults.is_down = true);
+                self.broker.cut(None);
+                if forgets {
+                    self.broker.forget();
+                }
+            }
+            Event::Up => self.broker.faults(|faults| faults.is_down = false),
+            Event::Crash | Event::Stop => {
+                let pause = Duration::from_millis(random.u64(10..3000));
+                spawn_local(self.clone().replace_node(at, event == Event::Crash, pause));
+            }
+        }
+    }
+
+    /// Faults end; time runs on until nothing is to be expected any more.
+    async fn come_to_rest(self: &Rc<Self>) {
+        self.broker.faults(|faults| (faults.entry_loss, faults.envelope_loss) = (0.0, 0.0));
+        sleep(Duration::from_secs(1)).await;
+        self.broker.faults(|faults| {
+            *faults = Faults { delay_max: faults.delay_max.min(Duration::from_millis(50)), ..Faults::default() };
+        });
+        sleep(Duration::from_secs(5)).await;
+        let at = self.random.borrow_mut().usize(..NODES);
+        match self.plan.end {
+            End::Nothing => {}
+            End::Cut => {
+                self.broker.cut(Some(at));
+                sleep(Duration::from_millis(30)).await;
+            }
+            End::Lag => {
+                self.broker.faults(|faults| faults.parted = (0..NODES).filter(|other| *other != at).collect());
+                sleep(Duration::from_secs(3)).await;
+            }
+        }
+        self.is_quiet.set(true);
+        sleep(Duration::from_millis(500)).await;
+        self.broker.faults(|faults| faults.parted.clear());
+        sleep(Duration::from_secs(25)).await;
+    }
+
+    // --- nodes
+
+    /// A node in one of the places, as soon as there is one.
+    pub(super) async fn node_near(&self, at: usize) -> Rc<Running> {
+        loop {
+            for near in 0..NODES {
+                if let Some(node) = &self.nodes.borrow()[(at + near) % NODES] {
+                    return node.clone();
+                }
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn start_node(self: &Rc<Self>, at: usize) {
+        let small = self.plan.outbox_bytes_max;
+        let router = WsRouter::new().settings(move |settings| {
+            settings.outbox_bytes_max = small;
+            settings.outbox_mark_bytes = small / 4;
+            settings.drain_timeout = Duration::from_secs(1);
+        });
+        let app = App::from(router.ws("/ws", member));
+        let _room = app.handle().room(LOG).remembering(History::new(self.plan.history, Duration::from_secs(3600)));
+        let built = app.build().expect("an app");
+        let (client, turning) = TestClient::driven(&built).expect("a shard");
+        let client = client.timeout(Duration::from_secs(3600));
+        let broker = Broker::from(&Memory::new())
+            .connect_timeout(Duration::from_secs(3600))
+            .incoming_bytes_max(self.plan.incoming_bytes_max)
+            .outgoing_messages_max(self.plan.outgoing_messages_max);
+        let (engine, hub) = (self.broker.engine(at), built.hub.clone());
+        let driver = Driver::new(&broker, engine, Some(Arc::downgrade(&hub)), Some(hub.clone()));
+        let node = driver.node.clone();
+        hub.connect(node.clone());
+        let (ready, connected) = std::sync::mpsc::channel();
+        let working = spawn_local(async move { driver.work(&ready).await });
+        let turning = spawn_local(turning);
+        while connected.try_recv().is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let (end, ending) = watch::channel(false);
+        let publishers = [self.publishers.get(), self.publishers.get() + 1];
+        self.publishers.set(publishers[1] + 1);
+        let tasks = RefCell::new(vec![working.abort_handle(), turning.abort_handle()]);
+        let running = Running { app: built.handle(), client, ending, node, end, publishers, tasks };
+        self.nodes.borrow_mut()[at] = Some(Rc::new(running));
+    }
+
+    /// Ends a node, by its own will or as a machine fails, and starts another in its place.
+    async fn replace_node(self: Rc<Self>, at: usize, crashes: bool, pause: Duration) {
+        let Some(node) = self.nodes.borrow_mut()[at].take() else { return };
+        // Its clients are gone at once either way.
+        let _ = node.end.send(true);
+        if !crashes {
+            node.node.stop();
+            sleep(Duration::from_secs(2)).await;
+        }
+        self.end_node(&node);
+        sleep(pause).await;
+        self.start_node(at).await;
+        self.start_publishers(at);
+    }
+
+    fn end_node(&self, node: &Running) {
+        node.tasks.borrow().iter().for_each(AbortHandle::abort);
+        // What had not gone to the broker has gone with the node.
+        for published in self.record.borrow_mut().published.iter_mut() {
+            let text = format!("{} {}", published.publisher, published.number);
+            if node.publishers.contains(&published.publisher)
+                && published.room == PLAIN
+                && !self.broker.has_heard(&text)
+            {
+                published.fate = Fate::Unknown;
+            }
+        }
+    }
+
+    fn end_nodes(&self) {
+        for node in self.nodes.borrow_mut().iter_mut().filter_map(Option::take) {
+            let _ = node.end.send(true);
+            node.tasks.borrow().iter().for_each(AbortHandle::abort);
+        }
+    }
+
+    /// What is stored counts, whether its publisher was told so or not.
+    fn settle_fates(&self) {
+        for published in self.record.borrow_mut().published.iter_mut().filter(|published| published.room == LOG) {
+            let places = self.broker.places(&format!("{} {}", published.publisher, published.number));
+            let is_told =
+                |place: &Position| published.fate == Fate::Stored { epoch: place.epoch, offset: place.offset };
+            match published.fate {
+                Fate::Stored { .. } => assert!(places.iter().any(is_told), "{published:?} is at {places:?}"),
+                Fate::Refused => {}
+                Fate::Accepted | Fate::Unknown => {
+                    let place = places.first();
+                    published.fate =
+                        place.map_or(published.fate, |place| Fate::Stored { epoch: place.epoch, offset: place.offset });
+                }
+            }
+        }
+    }
+
+    // --- clients and publishers
+
+    pub(super) fn new_client(&self, name: &str, room: &str, remembers: bool) -> usize {
+        let mut record = self.record.borrow_mut();
+        record.client(name, room, remembers);
+        record.clients.len() - 1
+    }
+
+    async fn start_clients(self: &Rc<Self>) {
+        let habits = [Habit::Steady, Habit::Steady, Habit::Steady, Habit::Restless, Habit::Restless, Habit::Slow];
+        for (number, habit) in habits.into_iter().enumerate() {
+            let name = format!("{habit:?} {number}");
+            let (of_log, of_plain) = (self.new_client(&name, LOG, true), self.new_client(&name, PLAIN, false));
+            let random = self.random.borrow_mut().fork();
+            let (world, at, position) = (self.clone(), number % NODES, Position::default());
+            let client = Client { world, name, habit, at, random, position, of_log, of_plain };
+            spawn_local(client.live());
+        }
+        while !self.record.borrow().clients.iter().filter(|client| client.remembers).all(is_in) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn start_publishers(self: &Rc<Self>, at: usize) {
+        let Some(node) = self.nodes.borrow()[at].clone() else { return };
+        let publisher = |publisher| {
+            let random = self.random.borrow_mut().fork();
+            Publisher { world: self.clone(), node: node.clone(), random, publisher }
+        };
+        let [of_log, of_plain] = node.publishers;
+        let (storing, publishing) =
+            (spawn_local(publisher(of_log).store()), spawn_local(publisher(of_plain).publish()));
+        node.tasks.borrow_mut().extend([storing.abort_handle(), publishing.abort_handle()]);
+    }
+}
+
+/// Whether a client is in its room.
+pub(super) fn is_in(client: &checker::Client) -> bool {
+    let last = client.seen.iter().rev().find(|seen| matches!(seen, Seen::Joined { .. } | Seen::Away));
+    matches!(last, Some(Seen::Joined { .. }))
+}
+
+/// What the app does with a client.
+async fn member(ws: WebSocket) -> crate::Result {
+    ws.accept().await?;
+    ws.join(PLAIN).await;
+    ws.join(LOG).await;
+    loop {
+        ws.receive_text().await?;
+    }
+}
