@@ -228,10 +228,16 @@ impl Following {
         }
     }
 
-    /// What came before a new subscription says nothing of what comes from now on.
+    /// What came before a new subscription says nothing of what comes from now on, unless there are members
+    /// who are owed what is in between.
     pub(crate) fn subscribed(&mut self, hub: &Arc<Hub>, topics: &[Topic]) {
         for topic in topics {
             let Topic::Room(room) = topic else { continue };
+            if hub.has_clients(topic) {
+                // Members that stayed while nobody listened have missed what came meanwhile.
+                self.resync(hub, room);
+                continue;
+            }
             let Some(old) = self.rooms.remove(room) else { continue };
             self.recent_bytes = self.recent_bytes.saturating_sub(old.recent_bytes());
             old.waiting.into_iter().for_each(|attach| self.attach(hub, attach));
