@@ -34,6 +34,8 @@ pub(super) struct Client {
     /// What it has seen of that room, and of the other since it was last connected.
     pub(super) of_log: usize,
     pub(super) of_plain: usize,
+    /// It has been away before.
+    pub(super) has_left: bool,
 }
 
 impl Client {
@@ -51,6 +53,7 @@ impl Client {
             }
             self.saw(self.of_log, Seen::Away);
             self.saw(self.of_plain, Seen::Away);
+            self.has_left = true;
             // Another connection: nobody promises an order from one to the next.
             self.of_plain = self.world.new_client(&format!("{} {connections}", self.name), PLAIN, false);
             self.saw(self.of_plain, Seen::Away);
@@ -110,6 +113,10 @@ impl Client {
             (Some("message"), Some(PLAIN)) => {
                 let (publisher, number) = numbers(payload);
                 self.saw(self.of_plain, Seen::Message { publisher, number });
+                // Of what one that comes and goes is owed between two messages, too little is known here.
+                if self.has_left {
+                    self.saw(self.of_plain, Seen::Away);
+                }
             }
             (Some("gap"), room) if room != Some(LOG) => self.gap(header["missed"].as_u64()),
             _ => {}
