@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from nexios import NexiosApp
-from nexios.client import connect
+from nexios.client import NexiosError, connect
 from raw_client import TEXT, frame
 from serving import close_of, until
 
@@ -379,3 +379,27 @@ async def test_chat_serves_the_page(serve):
         status, _, body = await server.get("/")
         assert status == 200 and b"sign-in-form" in body
         assert (await server.get("/health"))[0] == 200
+
+
+# --- clients that come back
+
+
+async def test_live_remembers_its_room_answers_requests_and_lets_into_chats(serve):
+    async with serve(example("live").app) as server:
+        await publish_news(server)
+        async with connect(server.url("/?name=ann"), json=True, proxy=None) as ann:
+            assert await ann.request("divide", [6, 3]) == 2
+            chat = ann.room("chat-1")
+            await chat.join()
+            assert chat.joined
+            with pytest.raises(NexiosError):
+                await ann.room("elsewhere").join()
+
+
+async def publish_news(server):
+    async with connect(server.url("/?name=bob"), json=True, proxy=None) as bob:
+        news, joined = bob.room("news"), asyncio.Event()
+        news.on("joined")(lambda *_: joined.set())
+        await asyncio.wait_for(joined.wait(), 10)
+        assert (await news.publish("hello")).position
+        assert [member.user for member in await news.presence()] == ["bob"]
