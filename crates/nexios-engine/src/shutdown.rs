@@ -38,12 +38,59 @@ fn cut_without_request(Connection(inner): &Connection) {
     }
 }
 
-/// Drops every task on its own thread, then every connection.
+/// Drops every task on its own thread, then every connection, and frees their places: they and the
+/// shard hold each other.
 pub(crate) fn cancel_all(shard: &Rc<ShardInner>) {
     shard.begin_closing();
     shard.close_mailbox();
     shard.cancel_tasks();
     for inner in shard.all_connections() {
         inner.cut(&mut inner.state.borrow_mut());
+    }
+    shard.flush();
+    // What the ends of connections have begun.
+    shard.cancel_tasks();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::service::BoxedTask;
+    use crate::{Server, ServerSettings, Service};
+
+    /// Leaves every request unanswered.
+    struct Silent;
+
+    impl Service for Silent {
+        fn websocket(self: Rc<Self>, connection: &Connection) -> Option<BoxedTask> {
+            let connection = connection.clone();
+            Some(Box::pin(async move {
+                std::future::pending::<()>().await;
+                drop(connection);
+            }))
+        }
+
+        fn has_websocket(&self, _: &str) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_shard_that_ends_with_connections_leaves_nothing() {
+        let shard = Server::new(ServerSettings::default()).shard(Instant::now()).unwrap();
+        shard.set_service(Rc::new(Silent));
+        let client = shard.connect_memory(1 << 16);
+        client.write(
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        );
+        shard.turn(Instant::now());
+        assert_eq!(shard.connection_count(), 1);
+        let left = Rc::downgrade(&shard.0);
+        shard.cancel_all();
+        drop(shard);
+        assert!(left.upgrade().is_none());
     }
 }

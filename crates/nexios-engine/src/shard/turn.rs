@@ -250,7 +250,7 @@ impl ShardInner {
         }
     }
 
-    fn flush(self: &Rc<Self>) -> bool {
+    pub(crate) fn flush(self: &Rc<Self>) -> bool {
         self.end_connections();
         self.flush_dirty();
         self.flush_broadcasts();
