@@ -31,7 +31,7 @@ class Gap:
     room: str | None = None
     #: How many are missing, where that can be known.
     missed: int | None = None
-    #: ``reconnect``, ``hole``, ``overflow``, or ``reset``: what a room remembers is not what it was.
+    #: ``reconnect``, ``late``, ``hole``, ``overflow``, or ``reset``: what a room remembers is not what it was.
     cause: str = "hole"
 
 

@@ -328,11 +328,6 @@ impl Hub {
         self.node()?.enter(around.flat_map(|router| &router.topics))
     }
 
-    /// A client has joined a room.
-    pub(crate) fn enter_room(&self, name: &Arc<str>) -> Option<Entering> {
-        self.node()?.enter([Topic::Room(name.clone())].iter())
-    }
-
     /// Tells clients that are told such things, and runs the listeners of all routers whose
     /// clients may have missed something.
     pub(crate) fn tell_gap(&self, gap: &Gap) {
@@ -494,7 +489,9 @@ impl Hub {
     /// Runs something on every shard, soon.
     pub(crate) fn on_each_shard(&self, act: impl Fn(&Shard) + Clone + Send + 'static) {
         for handle in self.shards().iter() {
-            if handle.run(Box::new(act.clone())).is_err() {
+            // On this thread at once, so that it stands in one line with what is published.
+            let done = handle.local().map(|shard| act(&shard)).is_some();
+            if !done && handle.run(Box::new(act.clone())).is_err() {
                 tracing::warn!(shard = handle.index(), "a shard's mailbox is full: clients were not told of a gap");
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nexios_engine::{ConnectionState, Message, MessageRef, SendError};
 
-use crate::broker::{Attached, Entry, Envelope, Framing, Member, Node, PAGE_LEN, Position, Since, Span};
+use crate::broker::{Attached, Entry, Envelope, Framing, Held, Member, Node, PAGE_LEN, Position, Since, Span};
 use crate::handler::LocalFuture;
 use crate::hub::yield_now;
 use crate::live;
@@ -52,6 +52,19 @@ impl WebSocket {
                 self.join(room).await.then_some(here)
             }
         }
+    }
+
+    /// With a broker: resolves once what other nodes send to the room arrives, or after a second.
+    /// Only then is a client let in, so that nothing is missing between two messages that it gets.
+    /// Boxed: a handler that waits in another place does not hold the room for it.
+    pub(crate) fn arrive(&self, room: &str) -> Option<LocalFuture<Held>> {
+        let (held, entering) = self.route().hub.node()?.hold(&room.into());
+        Some(Box::pin(async move {
+            if let Some(entering) = entering {
+                entering.done().await;
+            }
+            held
+        }))
     }
 
     /// Where the room's messages come from, if it remembers.

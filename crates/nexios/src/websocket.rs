@@ -480,16 +480,18 @@ impl WebSocket {
         if let Some(node) = self.node_that_remembers(room) {
             return self.resume(node, room.into(), self.left_off(room)).await.is_some();
         }
-        let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));
-        let Some((name, group)) = joined else { return false };
-        self.rare(|rare| rare.rooms.push(Joined { name: name.clone(), group, tracked: false, watched: None }));
-        if framed {
-            live::joined(self, &name);
+        let _held = match self.arrive(room) {
+            Some(arriving) => Some(arriving.await),
+            None => None,
+        };
+        if self.is_in_room(room) {
+            return self.connection_state() == ConnectionState::Connected;
         }
-        if let Some(entering) = self.route().hub.enter_room(&name) {
-            entering.done().await;
+        let is_in = self.enter_room(room);
+        if is_in && framed {
+            live::joined(self, room);
         }
-        true
+        is_in
     }
 
     /// Leaves a room; returns whether the connection was in it.
@@ -580,7 +582,7 @@ impl WebSocket {
         self.rare_if_any(|rare| rare.rooms.iter().any(|joined| *joined.name == *room).then_some(())).is_some()
     }
 
-    /// Enters a room that the broker's side knows of already.
+    /// Enters a room; the broker's side knows of it already.
     pub(crate) fn enter_room(&self, room: &str) -> bool {
         let framed = self.connection().is_framed();
         let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));

@@ -1,6 +1,6 @@
 //! From what other nodes have sent to the clients here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const CLEAN_EVERY: Duration = Duration::from_secs(60);
 /// Passes on what arrives, as fast as the clients here take it.
 pub(crate) async fn receive(node: Arc<Node>, hub: Weak<Hub>) {
     let following = Following::new(node.clone());
-    let mut receiver = Receiver { node, tracker: Tracker::default(), following };
+    let mut receiver = Receiver { node, tracker: Tracker::default(), resuming: None, following };
     let mut cleaned = Instant::now();
     loop {
         for _ in 0..EVENTS_PER_TURN {
@@ -43,6 +43,8 @@ pub(crate) async fn receive(node: Arc<Node>, hub: Weak<Hub>) {
 struct Receiver {
     node: Arc<Node>,
     tracker: Tracker,
+    /// Another session is beginning: the topics of which something has come already.
+    resuming: Option<HashSet<Topic>>,
     following: Following,
 }
 
@@ -59,11 +61,19 @@ impl Receiver {
                 self.following.lost(hub, &rooms);
             }
             Event::Subscribed(topics) => {
-                topics.iter().for_each(|topic| self.tracker.forget(topic));
+                // Members of a room that were let in all the same are owed what is in between.
+                let is_new = |topic: &&Topic| !topic.is_of_room() || !hub.has_clients(topic);
+                topics.iter().filter(is_new).for_each(|topic| self.tracker.forget(topic));
                 self.following.subscribed(hub, &topics);
             }
-            Event::Live(topics) => self.following.lost(hub, &topics),
+            Event::Live { topics, late } => {
+                self.following.lost(hub, &topics);
+                let missed = late.iter().filter(|topic| is_owed(hub, topic));
+                missed.for_each(|topic| self.gap(hub, Some(topic), None, GapCause::Late));
+            }
+            Event::Resuming => self.resuming = Some(HashSet::new()),
             Event::Restored => {
+                self.resuming = None;
                 self.gap(hub, None, None, GapCause::Reconnect);
                 self.following.restored(hub);
             }
@@ -77,6 +87,10 @@ impl Receiver {
         if envelope.kind == Kind::Presence {
             let received = hub.presence().receive(hub, envelope);
             return received.unwrap_or_else(|error| self.node.incoming.unreadable(error));
+        }
+        // All are told once everything is subscribed to; whoever gets something earlier is told before it.
+        if self.resuming.as_mut().is_some_and(|topics| topics.insert(envelope.topic.clone())) {
+            self.gap(hub, Some(&envelope.topic), None, GapCause::Reconnect);
         }
         match self.tracker.arrived(envelope, Instant::now()) {
             Arrival::Duplicate if envelope.kind == Kind::Mark => return,
@@ -113,4 +127,10 @@ impl Receiver {
         self.node.counters.gap(&gap);
         hub.tell_gap(&gap);
     }
+}
+
+/// Whether clients here miss what is not passed on: what a room remembers is read.
+fn is_owed(hub: &Hub, topic: &Topic) -> bool {
+    let remembers = matches!(topic, Topic::Room(room) if hub.history(room).is_some());
+    !topic.is_presence() && !remembers && hub.has_clients(topic)
 }

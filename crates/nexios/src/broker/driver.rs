@@ -80,6 +80,7 @@ impl Driver {
             sleep(STOP_MAX).await;
         };
         tokio::select! {
+            biased;
             () = self.drive(ready) => {}
             () = stopped => self.gave_up(),
             never = self.release() => match never {},
@@ -175,6 +176,10 @@ impl Driver {
         let node = &*self.node;
         node.outgoing.limit_to(session.capabilities());
         node.appends.begin(session.capabilities());
+        if first.is_none() {
+            node.incoming.tell(Event::Resuming);
+        }
+        // Where somebody has waited in vain, the session is said to be restored anyway.
         self.subscribe(session, &node.subscriptions.begin()).await?;
         node.subscriptions.up();
         self.tell_presence(|presence, hub| presence.connected(hub));
@@ -188,6 +193,7 @@ impl Driver {
             }
         }
         tokio::select! {
+            biased;
             reason = sink.ended() => Err(LinkError::Lost(reason)),
             sent = async { tokio::try_join!(self.publish(session, unconfirmed), self.append(session)) } => sent.map(drop),
             error = self.read(session) => error.map(|never| match never {}),
@@ -260,7 +266,10 @@ impl Driver {
         let is_message = |frame: &&Frame| frame.bytes.get(1).is_some_and(|kind| !not_messages.contains(kind));
         let messages = batch.iter().filter(is_message).count();
         match result {
-            Ok(()) => self.node.counters.published(messages),
+            Ok(()) => {
+                self.node.outgoing.confirmed(&batch);
+                self.node.counters.published(messages);
+            }
             Err(error) => {
                 tracing::error!(%error, messages, "the broker refuses messages");
                 self.node.counters.refused(messages);
@@ -280,8 +289,8 @@ impl Driver {
                 answered(session.unsubscribe(&changes.unsubscribe)).await?;
             }
             self.node.incoming.tell(Event::Subscribed(changes.subscribe.clone()));
-            self.subscribe(session, &changes.subscribe).await?;
-            self.node.incoming.tell(Event::Live(changes.subscribe));
+            let late = self.subscribe(session, &changes.subscribe).await?;
+            self.node.incoming.tell(Event::Live { topics: changes.subscribe, late });
         }
     }
 
@@ -289,13 +298,14 @@ impl Driver {
         self.hub.as_ref().and_then(Weak::upgrade).is_some_and(|hub| hub.has_clients(topic))
     }
 
-    async fn subscribe(&self, session: &dyn Session, topics: &[Topic]) -> Result<(), LinkError> {
+    /// Subscribes to topics; returns those for which somebody has waited in vain.
+    async fn subscribe(&self, session: &dyn Session, topics: &[Topic]) -> Result<Vec<Topic>, LinkError> {
         let channels = self.node.subscriptions.channels(topics);
-        if !channels.is_empty() {
-            answered(session.subscribe(&channels)).await?;
-            self.node.subscriptions.live(topics);
+        if channels.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(())
+        answered(session.subscribe(&channels)).await?;
+        Ok(self.node.subscriptions.live(topics))
     }
 
     /// Lets those go on who have waited long enough, whether the broker is there or not.

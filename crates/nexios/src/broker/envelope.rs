@@ -14,7 +14,7 @@ const FLAGS_AT: usize = SEQUENCE_AT + 8;
 const TEXT: u8 = 1;
 const COMPRESS_SET: u8 = 2;
 const COMPRESS: u8 = 4;
-const START: u8 = 8;
+const BEGAN: u8 = 8;
 const KEYED: u8 = 16;
 
 /// A node for the time that it runs: 16 random bytes.
@@ -41,8 +41,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) node: NodeId,
     /// Counts the envelopes of a node on a topic; a mark has the number of the next.
     pub(crate) sequence: u64,
-    /// The node begins to count with this one.
-    pub(crate) start: bool,
+    /// The number with which the node began to count, as long as that is news.
+    pub(crate) began: Option<u64>,
     pub(crate) topic: Topic,
     pub(crate) key: Option<&'a str>,
     pub(crate) compress: Option<bool>,
@@ -123,12 +123,13 @@ impl Draft {
         self.0.len()
     }
 
-    pub(crate) fn finish(mut self, sequence: u64, start: bool) -> Bytes {
+    pub(crate) fn finish(mut self, sequence: u64, began: Option<u64>) -> Bytes {
         if let Some(place) = self.0.get_mut(SEQUENCE_AT..FLAGS_AT) {
             place.copy_from_slice(&sequence.to_be_bytes());
         }
-        if let (true, Some(flags)) = (start, self.0.get_mut(FLAGS_AT)) {
-            *flags |= START;
+        if let (Some(began), Some(flags)) = (began, self.0.get_mut(FLAGS_AT)) {
+            *flags |= BEGAN;
+            self.0.splice(FLAGS_AT + 1..FLAGS_AT + 1, began.to_be_bytes());
         }
         self.0.into()
     }
@@ -161,6 +162,7 @@ impl<'a> Envelope<'a> {
         let node = NodeId(rest.array()?);
         let sequence = u64::from_be_bytes(rest.array()?);
         let flags = rest.byte()?;
+        let began = if flags & BEGAN == 0 { None } else { Some(u64::from_be_bytes(rest.array()?)) };
         let topic = match (rest.byte()?, rest.text()?) {
             (0, "") => Topic::App,
             (1, name) => Topic::Router(name.into()),
@@ -179,8 +181,12 @@ impl<'a> Envelope<'a> {
             _ => MessageRef::Text(std::str::from_utf8(rest.0).map_err(|_| Unreadable::Malformed)?),
         };
         let compress = (flags & COMPRESS_SET != 0).then_some(flags & COMPRESS != 0);
-        let start = flags & START != 0;
-        Ok(Envelope { kind, node, sequence, start, topic, key, compress, clients, message })
+        Ok(Envelope { kind, node, sequence, began, topic, key, compress, clients, message })
+    }
+
+    /// Whether these bytes, of an envelope, tell with which number counting began.
+    pub(crate) fn tells_beginning(bytes: &[u8]) -> bool {
+        bytes.get(FLAGS_AT).is_some_and(|flags| flags & BEGAN != 0)
     }
 
     /// The number that comes after it.
@@ -241,16 +247,17 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             topic in topics(), message in messages(), key in any::<Option<String>>(), compress: Option<bool>,
-            clients in any::<Vec<String>>(), sequence: u64, start: bool, to_clients: bool,
+            clients in any::<Vec<String>>(), sequence: u64, began: Option<u64>, to_clients: bool,
         ) {
             let node = NodeId::random();
             let kind = if to_clients { Kind::ToClients } else { Kind::Broadcast };
             let options = Options { key: key.as_deref(), compress, clients: clients.clone() };
-            let bytes = Draft::new(kind, node, &topic, &message, &options).finish(sequence, start);
+            let bytes = Draft::new(kind, node, &topic, &message, &options).finish(sequence, began);
             prop_assert!(node.sent(&bytes) && !NodeId::random().sent(&bytes));
+            prop_assert_eq!(Envelope::tells_beginning(&bytes), began.is_some());
             let clients = clients.iter().map(String::as_str).collect();
             let (key, message) = (key.as_deref(), message.as_ref());
-            let expected = Envelope { kind, node, sequence, start, topic, key, compress, clients, message };
+            let expected = Envelope { kind, node, sequence, began, topic, key, compress, clients, message };
             prop_assert_eq!(Envelope::parse(&bytes), Ok(expected));
         }
 
@@ -264,7 +271,7 @@ mod tests {
             let options = Options { key: Some("key"), compress: Some(true), clients: vec!["ann".into(), "bob".into()] };
             let topic = Topic::Room("lobby".into());
             let draft = Draft::new(Kind::Broadcast, NodeId::random(), &topic, &"hello".into(), &options);
-            let mut bytes = draft.finish(7, true).to_vec();
+            let mut bytes = draft.finish(7, Some(3)).to_vec();
             *at.get_mut(&mut bytes) = byte;
             let _ = Envelope::parse(&bytes);
             let _ = Envelope::parse(&bytes[..len.index(bytes.len())]);
@@ -275,18 +282,23 @@ mod tests {
     fn the_layout_is_the_documented_one() {
         let topic = Topic::Room("ab".into());
         let options = Options { key: Some("k"), compress: Some(false), clients: vec!["c".into()] };
-        let bytes = Draft::new(Kind::ToClients, NodeId([7; 16]), &topic, &"hi".into(), &options).finish(258, false);
+        let bytes = Draft::new(Kind::ToClients, NodeId([7; 16]), &topic, &"hi".into(), &options).finish(258, None);
         let mut expected = vec![1, 1];
         expected.extend([7; 16]);
         expected.extend([0, 0, 0, 0, 0, 0, 1, 2]);
         expected.extend([TEXT | COMPRESS_SET | KEYED, 2, 0, 0, 0, 2, b'a', b'b', 0, 0, 0, 1, b'k']);
         expected.extend([0, 0, 0, 1, 0, 0, 0, 1, b'c', b'h', b'i']);
         assert_eq!(bytes, expected);
+        let bytes = Draft::mark(NodeId([7; 16]), &Topic::App).finish(258, Some(257));
+        let mut expected = vec![1, 2];
+        expected.extend([7; 16]);
+        expected.extend([0, 0, 0, 0, 0, 0, 1, 2, BEGAN, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes, expected);
     }
 
     #[test]
     fn an_unknown_version_says_so() {
-        let mut bytes = Draft::mark(NodeId::random(), &Topic::App).finish(0, false).to_vec();
+        let mut bytes = Draft::mark(NodeId::random(), &Topic::App).finish(0, None).to_vec();
         bytes[0] = 2;
         assert_eq!(Envelope::parse(&bytes), Err(Unreadable::Version(2)));
         assert_eq!(Envelope::parse(&[]), Err(Unreadable::Malformed));
@@ -294,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_count_of_clients_that_are_not_there_allocates_nothing() {
-        let mut bytes = Draft::mark(NodeId::random(), &Topic::App).finish(0, false).to_vec();
+        let mut bytes = Draft::mark(NodeId::random(), &Topic::App).finish(0, None).to_vec();
         bytes.truncate(bytes.len() - 4);
         bytes.extend([0xff; 4]);
         assert_eq!(Envelope::parse(&bytes), Err(Unreadable::Malformed));

@@ -39,6 +39,9 @@ pub enum GapCause {
     /// The connection to the broker was lost, or the broker cut it because this node read too
     /// slowly. What is known to be missing follows as holes.
     Reconnect,
+    /// A room's or a router's first clients did not wait any longer for the broker, and have joined
+    /// before what other nodes send arrived.
+    Late,
     /// A sender's numbers have a hole.
     Hole,
     /// More arrived than this node could pass on to its clients.
@@ -53,6 +56,7 @@ impl GapCause {
     pub fn name(self) -> &'static str {
         match self {
             GapCause::Reconnect => "reconnect",
+            GapCause::Late => "late",
             GapCause::Hole => "hole",
             GapCause::Overflow => "overflow",
             GapCause::Reset => "reset",
@@ -94,29 +98,39 @@ pub(crate) enum Arrival {
 }
 
 impl Tracker {
-    /// Takes note of an envelope. The first from a node on a topic sets where counting begins.
+    /// Takes note of an envelope. The first from a node on a topic sets where counting begins,
+    /// unless it says so itself.
     pub(crate) fn arrived(&mut self, envelope: &Envelope<'_>, now: Instant) -> Arrival {
-        self.advance(&envelope.topic, envelope.node, envelope.sequence, envelope.next(), envelope.start, now)
+        self.advance(&envelope.topic, envelope.node, envelope.sequence, envelope.next(), envelope.began, now)
     }
 
     /// Takes note that envelopes before `next` came and were not passed on; how many these are.
     pub(crate) fn skipped(&mut self, topic: &Topic, node: NodeId, first: u64, next: u64, now: Instant) -> u64 {
         let known = self.0.get(topic).and_then(|sources| sources.get(&node)).map_or(first, |source| source.next);
-        self.advance(topic, node, first, next, false, now);
+        self.advance(topic, node, first, next, None, now);
         next.saturating_sub(known)
     }
 
-    fn advance(&mut self, topic: &Topic, node: NodeId, first: u64, next: u64, start: bool, now: Instant) -> Arrival {
+    fn advance(
+        &mut self,
+        topic: &Topic,
+        node: NodeId,
+        first: u64,
+        next: u64,
+        began: Option<u64>,
+        now: Instant,
+    ) -> Arrival {
         let sources = match self.0.get_mut(topic) {
             Some(sources) => sources,
             None => self.0.entry(topic.clone()).or_default(),
         };
-        let source = sources.entry(node).or_insert(Source { next: first, heard: now });
+        let begins = began.unwrap_or(first).min(first);
+        let source = sources.entry(node).or_insert(Source { next: begins, heard: now });
         source.heard = now;
         if next < source.next || (next == source.next && first < next) {
             return Arrival::Duplicate;
         }
-        let missed = if start { 0 } else { first.saturating_sub(source.next) };
+        let missed = first.saturating_sub(began.map_or(source.next, |began| source.next.max(began)));
         source.next = next;
         Arrival::New { missed }
     }
@@ -154,7 +168,7 @@ mod tests {
                 kind,
                 node,
                 sequence,
-                start: false,
+                began: None,
                 topic,
                 key: None,
                 compress: None,
@@ -207,9 +221,21 @@ mod tests {
     fn a_sender_that_counts_anew_leaves_no_gap() {
         let (sender, mut tracker, now) = (Sender(NodeId::random()), Tracker::default(), Instant::now());
         assert_eq!(tracker.arrived(&sender.envelope(Kind::Broadcast, 5), now), NEW);
-        let restarted = Envelope { start: true, ..sender.envelope(Kind::Broadcast, 90) };
-        assert_eq!(tracker.arrived(&restarted, now), NEW);
-        assert_eq!(tracker.arrived(&sender.envelope(Kind::Broadcast, 91), now), NEW);
+        let restarted = |sequence| Envelope { began: Some(90), ..sender.envelope(Kind::Broadcast, sequence) };
+        assert_eq!(tracker.arrived(&restarted(90), now), NEW);
+        assert_eq!(tracker.arrived(&restarted(91), now), NEW);
+        assert_eq!(tracker.arrived(&restarted(93), now), Arrival::New { missed: 1 });
+        assert_eq!(tracker.arrived(&sender.envelope(Kind::Broadcast, 94), now), NEW);
+    }
+
+    #[test]
+    fn a_lost_beginning_is_a_gap_where_the_sender_says_where_it_was() {
+        let (now, began) = (Instant::now(), Some(3));
+        for kind in [Kind::Broadcast, Kind::Mark] {
+            let (sender, mut tracker) = (Sender(NodeId::random()), Tracker::default());
+            let first = Envelope { began, ..sender.envelope(kind, 5) };
+            assert_eq!(tracker.arrived(&first, now), Arrival::New { missed: 2 });
+        }
     }
 
     #[test]

@@ -44,8 +44,14 @@ pub(crate) enum Event {
     /// A new subscription: what was counted on these topics before does not count any more.
     Subscribed(Vec<Topic>),
     /// What is published on these topics from now on arrives.
-    Live(Vec<Topic>),
-    /// Another session after one that was lost.
+    Live {
+        topics: Vec<Topic>,
+        /// Where clients did not wait for it any longer, and have missed what came meanwhile.
+        late: Vec<Topic>,
+    },
+    /// Another session after one that was lost: it subscribes to all topics again,
+    Resuming,
+    /// and has done so.
     Restored,
     /// A client joins a room that remembers.
     Attach(Attach),
@@ -257,7 +263,7 @@ mod tests {
 
     fn envelope(node: NodeId, sequence: u64) -> Bytes {
         let message = Message::from("x".repeat(100));
-        Draft::new(Kind::Broadcast, node, &Topic::App, &message, &Options::default()).finish(sequence, false)
+        Draft::new(Kind::Broadcast, node, &Topic::App, &message, &Options::default()).finish(sequence, None)
     }
 
     #[test]
@@ -293,7 +299,7 @@ mod tests {
             previous: 0,
             time_ms: 0,
             nonce: crate::broker::Nonce::default(),
-            envelope: draft.finish(0, false),
+            envelope: draft.finish(0, None),
         };
         let sink = incoming.sink();
         (0..3).for_each(|_| sink.entry(entry.clone()));

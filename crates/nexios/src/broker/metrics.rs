@@ -36,7 +36,8 @@ pub struct BrokerMetrics {
     pub resets: u64,
 }
 
-const CAUSES: [GapCause; 4] = [GapCause::Reconnect, GapCause::Hole, GapCause::Overflow, GapCause::Reset];
+const CAUSES: [GapCause; 5] =
+    [GapCause::Reconnect, GapCause::Late, GapCause::Hole, GapCause::Overflow, GapCause::Reset];
 
 #[derive(Default)]
 pub(crate) struct Counters {

@@ -57,7 +57,7 @@ pub(crate) use log::{Entry, Span};
 pub use log::{History, InvalidPosition, Nonce, Position};
 pub use memory::Memory;
 pub use metrics::BrokerMetrics;
-pub(crate) use node::{Entering, Node, NodeThread};
+pub(crate) use node::{Entering, Held, Node, NodeThread};
 pub(crate) use presence::{
     Change as PresenceChange, Following as PresenceFollowing, Listeners as PresenceListeners, Presence,
 };

@@ -95,7 +95,7 @@ impl Node {
         key: Option<Arc<str>>,
     ) -> Result<Stored, LinkError> {
         let draft = Draft::new(Kind::Broadcast, self.id, &Topic::Room(room.clone()), message, options);
-        let (log, nonce, envelope) = (self.log(room, history), Nonce::random(), draft.finish(0, false));
+        let (log, nonce, envelope) = (self.log(room, history), Nonce::random(), draft.finish(0, None));
         let stored = self.appends.push(Append { log, nonce, key, again: false, envelope });
         if stored.is_err() {
             self.counters.refused(1);
@@ -116,8 +116,8 @@ impl Node {
         (!waiting.is_empty()).then_some(Entering(waiting))
     }
 
-    /// A client is on its way into a room that remembers: the room stays subscribed to until the
-    /// first of these is dropped.
+    /// A client is on its way into a room: the room stays subscribed to until the first of these
+    /// is dropped. The second resolves as that of [`enter`](Self::enter) does.
     pub(crate) fn hold(self: &Arc<Self>, room: &Arc<str>) -> (Held, Option<Entering>) {
         let topic = Topic::Room(room.clone());
         let waiting = self.subscriptions.hold(&topic, Instant::now());

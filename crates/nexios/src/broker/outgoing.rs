@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::envelope::{Draft, NodeId};
+use super::envelope::{Draft, Envelope, NodeId};
 use super::link::{Capabilities, Frame, LinkError, Receipt};
 use super::topic::Topic;
 
@@ -51,6 +51,9 @@ struct State {
 struct Sequence {
     channel: Arc<str>,
     next: u64,
+    /// Where counting began; each envelope says so until the broker has taken one that does: what
+    /// is refused before that would not be missed by anybody.
+    began: Option<u64>,
     used: Instant,
     unmarked: bool,
 }
@@ -67,10 +70,9 @@ impl Outgoing {
         let state = &mut *state;
         let full = state.queue.len() >= self.limits.messages || state.bytes + draft.len() > self.limits.bytes;
         let too_long = draft.len() > state.capabilities.envelope_bytes_max;
-        let start = !state.topics.contains_key(topic);
-        if start {
-            let sequence =
-                Sequence { channel: topic.channel(&self.namespace), next: state.floor, used: now, unmarked: false };
+        if !state.topics.contains_key(topic) {
+            let (channel, next) = (topic.channel(&self.namespace), state.floor);
+            let sequence = Sequence { channel, next, began: Some(next), used: now, unmarked: false };
             state.topics.insert(topic.clone(), sequence);
         }
         let Some(sequence) = state.topics.get_mut(topic) else { return false };
@@ -91,7 +93,7 @@ impl Outgoing {
             let _ = receipt.map(|receipt| receipt.send(Err(LinkError::Refused(why))));
             return false;
         }
-        let (channel, bytes) = (sequence.channel.clone(), draft.finish(number, start));
+        let (channel, bytes) = (sequence.channel.clone(), draft.finish(number, sequence.began));
         state.enqueue(Frame { channel, bytes, receipt });
         self.filled.notify_one();
         true
@@ -110,6 +112,16 @@ impl Outgoing {
                 }
             }
             self.filled.notified().await;
+        }
+    }
+
+    /// The broker has taken these.
+    pub(crate) fn confirmed(&self, frames: &[Frame]) {
+        for frame in frames.iter().filter(|frame| Envelope::tells_beginning(&frame.bytes)) {
+            let Ok(Envelope { topic, began, .. }) = Envelope::parse(&frame.bytes) else { continue };
+            if let Some(sequence) = self.state.lock().topics.get_mut(&topic).filter(|known| known.began == began) {
+                sequence.began = None;
+            }
         }
     }
 
@@ -133,7 +145,7 @@ impl Outgoing {
                 continue;
             }
             sequence.unmarked = false;
-            let bytes = Draft::mark(self.node, &topic).finish(sequence.next, false);
+            let bytes = Draft::mark(self.node, &topic).finish(sequence.next, sequence.began);
             let channel = sequence.channel.clone();
             state.enqueue(Frame { channel, bytes, receipt: None });
         }
@@ -208,13 +220,16 @@ mod tests {
     use nexios_engine::Message;
 
     use super::*;
-    use crate::broker::envelope::{Envelope, Kind, Options};
+    use crate::broker::envelope::{Kind, Options};
 
     struct Fixture {
         outgoing: Outgoing,
         node: NodeId,
         start: Instant,
     }
+
+    /// Room, number and message, a mark's being `None`; where counting began, if it says so.
+    type Sent = (String, u64, Option<String>, Option<u64>);
 
     impl Fixture {
         fn new(messages: usize, bytes: usize) -> Self {
@@ -236,21 +251,31 @@ mod tests {
             self.outgoing.mark_silent(self.start + Duration::from_millis(after_ms));
         }
 
-        /// What waits: room, number and message, a mark's being `None`; `true` where counting begins.
-        fn take(&self) -> Vec<(String, u64, Option<String>, bool)> {
+        /// What waits, taken by the broker.
+        fn take(&self) -> Vec<Sent> {
             let batch = self.outgoing.state.lock().take_batch();
+            self.outgoing.confirmed(&batch);
+            self.read(&batch)
+        }
+
+        /// What waits, refused by the broker.
+        fn refuse(&self) -> Vec<Sent> {
+            self.read(&self.outgoing.state.lock().take_batch())
+        }
+
+        fn read(&self, batch: &[Frame]) -> Vec<Sent> {
             let read = |frame: &Frame| {
                 let envelope = Envelope::parse(&frame.bytes).unwrap();
                 let text = String::from_utf8(envelope.message.as_bytes().to_vec()).unwrap();
                 let message = (envelope.kind != Kind::Mark).then_some(text);
-                (envelope.topic.name().to_owned(), envelope.sequence, message, envelope.start)
+                (envelope.topic.name().to_owned(), envelope.sequence, message, envelope.began)
             };
             batch.iter().map(read).collect()
         }
     }
 
-    fn sent(room: &str, number: u64, message: &str, start: bool) -> (String, u64, Option<String>, bool) {
-        (room.into(), number, Some(message.into()), start)
+    fn sent(room: &str, number: u64, message: &str, began: Option<u64>) -> Sent {
+        (room.into(), number, Some(message.into()), began)
     }
 
     #[test]
@@ -259,8 +284,10 @@ mod tests {
         for (room, message) in [("a", "1"), ("b", "2"), ("a", "3")] {
             assert!(fixture.push(room, message, 0));
         }
-        let expected = [sent("a", 0, "1", true), sent("b", 0, "2", true), sent("a", 1, "3", false)];
+        let expected = [sent("a", 0, "1", Some(0)), sent("b", 0, "2", Some(0)), sent("a", 1, "3", Some(0))];
         assert_eq!(fixture.take(), expected);
+        fixture.push("a", "4", 0);
+        assert_eq!(fixture.take(), [sent("a", 2, "4", None)]);
     }
 
     #[test]
@@ -270,7 +297,7 @@ mod tests {
         assert!(!fixture.push("a", "2", 0));
         fixture.take();
         assert!(fixture.push("a", "3", 0));
-        assert_eq!(fixture.take(), [sent("a", 2, "3", false)]);
+        assert_eq!(fixture.take(), [sent("a", 2, "3", None)]);
         let fixture = Fixture::new(10, 100);
         assert!(!fixture.push("a", &"x".repeat(100), 0));
         assert!(fixture.push("a", "x", 0));
@@ -292,12 +319,12 @@ mod tests {
         fixture.mark(600);
         assert_eq!(fixture.take().len(), 2);
         fixture.mark(900);
-        assert_eq!(fixture.take(), [("a".into(), 2, None, false)]);
+        assert_eq!(fixture.take(), [("a".into(), 2, None, None)]);
         fixture.mark(1500);
         assert_eq!(fixture.outgoing.len(), 0);
         fixture.push("a", "3", 1600);
         fixture.mark(2200);
-        assert_eq!(fixture.take(), [sent("a", 2, "3", false), ("a".into(), 3, None, false)]);
+        assert_eq!(fixture.take(), [sent("a", 2, "3", None), ("a".into(), 3, None, None)]);
     }
 
     #[test]
@@ -310,7 +337,7 @@ mod tests {
         fixture.outgoing.forget_idle(fixture.start + FORGET_AFTER);
         assert!(fixture.outgoing.state.lock().topics.is_empty());
         fixture.push("a", "3", 400_000);
-        assert_eq!(fixture.take(), [sent("a", 2, "3", true)]);
+        assert_eq!(fixture.take(), [sent("a", 2, "3", Some(2))]);
     }
 
     #[test]
@@ -319,7 +346,20 @@ mod tests {
         fixture.push("a", "1", 0);
         fixture.outgoing.close();
         assert!(!fixture.push("a", "2", 0));
-        assert_eq!(fixture.take(), [sent("a", 0, "1", true), ("a".into(), 1, None, false)]);
+        assert_eq!(fixture.take(), [sent("a", 0, "1", Some(0)), ("a".into(), 1, None, Some(0))]);
+    }
+
+    #[test]
+    fn envelopes_say_where_counting_began_until_the_broker_has_taken_one() {
+        let fixture = Fixture::new(1, 100_000);
+        assert!(fixture.push("a", "1", 0) && !fixture.push("a", "2", 0));
+        assert_eq!(fixture.refuse(), [sent("a", 0, "1", Some(0))]);
+        fixture.mark(600);
+        assert_eq!(fixture.refuse(), [("a".into(), 2, None, Some(0))]);
+        fixture.push("a", "3", 700);
+        assert_eq!(fixture.take(), [sent("a", 2, "3", Some(0))]);
+        fixture.push("a", "4", 700);
+        assert_eq!(fixture.take(), [sent("a", 3, "4", None)]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ struct Subscription {
     waiting: Vec<(Instant, oneshot::Sender<()>)>,
     /// Clients that are on their way into the room.
     held: usize,
+    /// Some of them were not to wait any longer.
+    late: bool,
 }
 
 /// What a session has to be told.
@@ -70,7 +72,8 @@ impl Subscriptions {
                 state.changes.subscribe.push(topic.clone());
                 self.changed.notify_one();
                 let channel = topic.channel(&self.namespace);
-                let new = Subscription { channel, live: false, idle_since: None, waiting: Vec::new(), held: 0 };
+                let new =
+                    Subscription { channel, live: false, idle_since: None, waiting: Vec::new(), held: 0, late: false };
                 state.topics.entry(topic.clone()).or_insert(new)
             }
         };
@@ -155,18 +158,23 @@ impl Subscriptions {
         topics.iter().filter_map(|topic| Some(state.topics.get(topic)?.channel.clone())).collect()
     }
 
-    /// These are subscribed to.
-    pub(crate) fn live(&self, topics: &[Topic]) {
+    /// These are subscribed to; returns those for which somebody has waited in vain.
+    pub(crate) fn live(&self, topics: &[Topic]) -> Vec<Topic> {
         let mut state = self.state.lock();
+        let mut late = Vec::new();
         for topic in topics {
             if let Some(subscription) = state.topics.get_mut(topic) {
                 subscription.live = true;
+                if std::mem::take(&mut subscription.late) {
+                    late.push(topic.clone());
+                }
                 for (_, waiting) in subscription.waiting.drain(..) {
                     // Nobody waits any more.
                     let _ = waiting.send(());
                 }
             }
         }
+        late
     }
 
     /// Releases those who have waited long enough, and ends subscriptions that have lingered.
@@ -182,7 +190,9 @@ impl Subscriptions {
             }
         }
         for subscription in state.topics.values_mut().filter(|subscription| !subscription.waiting.is_empty()) {
+            let waiting = subscription.waiting.len();
             subscription.waiting.retain(|(since, _)| now.saturating_duration_since(*since) < WAIT_MAX);
+            subscription.late |= subscription.waiting.len() < waiting;
         }
         let (topics, changes) = (&mut state.topics, &mut state.changes);
         let mut is_kept = |topic: &Topic, since_left: bool| {
@@ -244,7 +254,7 @@ mod tests {
         let mut second = fixture.subscriptions.enter(&room(), fixture.at(0)).unwrap();
         assert_eq!(fixture.changes(), (1, 0));
         assert!(first.try_recv().is_err());
-        fixture.subscriptions.live(&[room()]);
+        assert_eq!(fixture.subscriptions.live(&[room()]), []);
         assert!(first.try_recv().is_ok() && second.try_recv().is_ok());
         assert!(fixture.subscriptions.enter(&room(), fixture.at(0)).is_none());
         assert_eq!(fixture.changes(), (0, 0));
@@ -258,6 +268,10 @@ mod tests {
         assert_eq!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         fixture.subscriptions.sweep(fixture.at(950), |_| true);
         assert_eq!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(fixture.subscriptions.live(&[room()]), [room()]);
+        assert_eq!(fixture.subscriptions.live(&[room()]), []);
+        fixture.subscriptions.down();
+        fixture.subscriptions.up();
         let mut waiting = fixture.subscriptions.enter(&room(), fixture.at(1000)).unwrap();
         fixture.subscriptions.down();
         assert_eq!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Closed));

@@ -262,7 +262,7 @@ impl World {
             let (of_log, of_plain) = (self.new_client(&name, LOG, true), self.new_client(&name, PLAIN, false));
             let random = self.random.borrow_mut().fork();
             let (world, at, position) = (self.clone(), number % NODES, Position::default());
-            let client = Client { world, name, habit, at, random, position, of_log, of_plain, has_left: false };
+            let client = Client { world, name, habit, at, random, position, of_log, of_plain };
             spawn_local(client.live());
         }
         while !self.record.borrow().clients.iter().filter(|client| client.remembers).all(is_in) {
