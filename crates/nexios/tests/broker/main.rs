@@ -12,6 +12,7 @@ mod presence;
 mod redis;
 mod servers;
 mod settings;
+mod tls;
 
 /// The contract against one kind of broker.
 macro_rules! contract {
@@ -73,6 +74,15 @@ history_contract! { history_with_hub, crate::servers::HubServer::start() }
 history_contract! { history_with_redis, crate::servers::TcpServer::lasting_redis() }
 history_contract! { history_with_redis_in_memory, crate::servers::TcpServer::redis(&[]) }
 history_contract! { history_with_nats, crate::servers::TcpServer::jetstream() }
+
+contract! {
+    @of history, history_with_a_cluster, crate::redis::cluster();
+    all_see_one_order_whoever_publishes
+    a_client_that_comes_back_gets_what_it_missed_once
+    a_broker_that_is_killed_loses_and_doubles_nothing_that_it_stored
+    a_key_is_stored_once
+    a_history_is_read_page_by_page
+}
 
 contract! {
     @of history, history_of_a_publisher, crate::servers::TcpServer::lasting_redis();

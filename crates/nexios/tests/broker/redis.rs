@@ -3,14 +3,14 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexios::App;
-use nexios::broker::{Broker, GapCause};
+use nexios::broker::{Broker, GapCause, History};
 
 use crate::contract;
 use crate::node::{Node, send};
-use crate::servers::{Process, Server, TcpServer, command, free_port};
+use crate::servers::{Directory, Process, Server, TcpServer, command, free_port};
 
 /// Says something to a server, and waits until it has answered.
 fn say(port: u16, commands: &str, answered: &str) {
@@ -22,6 +22,24 @@ fn say(port: u16, commands: &str, answered: &str) {
         let len = stream.read(&mut buffer).unwrap();
         assert_ne!(len, 0, "{answer}");
         answer.push_str(&String::from_utf8_lossy(&buffer[..len]));
+    }
+}
+
+/// Says it again and again until the answer has this in it.
+fn ask_until(port: u16, command: &str, answered: &str) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(command.as_bytes()).unwrap();
+        let mut buffer = [0; 4096];
+        let len = stream.read(&mut buffer).unwrap();
+        let answer = String::from_utf8_lossy(&buffer[..len]);
+        if answer.contains(answered) {
+            return;
+        }
+        assert!(Instant::now() < end, "{command}: {answer}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -51,7 +69,8 @@ fn a_password_is_needed_and_not_shown() {
     drop(App::new().broker(url("secret")).start("127.0.0.1:0").unwrap());
 }
 
-struct Cluster(TcpServer);
+/// One server that has all slots, and writes each change down.
+pub(crate) struct Cluster(TcpServer);
 
 impl Server for Cluster {
     fn broker(&self) -> Broker {
@@ -65,10 +84,31 @@ impl Server for Cluster {
     fn restart(&mut self) {
         self.0.restart();
     }
+
+    fn keeps_history(&self) -> bool {
+        true
+    }
 }
 
-fn cluster() -> Cluster {
-    let server = TcpServer::redis(&["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]);
+/// One that is ready for everything.
+pub(crate) fn cluster() -> Cluster {
+    let cluster = new_cluster();
+    ask_until(cluster.0.port, "CLUSTER INFO\r\n", "cluster_state:ok");
+    cluster
+}
+
+/// It takes subscriptions and messages, but runs no scripts for two seconds.
+fn new_cluster() -> Cluster {
+    let server = TcpServer::redis(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-require-full-coverage",
+        "no",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+    ]);
     say(server.port, "CLUSTER ADDSLOTSRANGE 0 16383\r\n", "+OK\r\n");
     say(server.port, "CONFIG SET cluster-announce-ip 127.0.0.1\r\n", "+OK\r\n");
     Cluster(server)
@@ -81,25 +121,90 @@ fn a_cluster_carries_messages() {
 }
 
 #[test]
+fn who_is_let_in_before_its_room_can_be_read_gets_what_comes_from_then_on() {
+    let cluster = new_cluster();
+    let (here, there) = (Node::start(cluster.broker()), Node::start(cluster.broker()));
+    let history = || History::new(100, Duration::from_secs(60));
+    let (room, _same) = (here.room("x").remembering(history()), there.room("x").remembering(history()));
+    let client = there.resume("x", "ann", None);
+    client.joined();
+    for n in 0..5 {
+        assert!(send(room.broadcast(n.to_string())).accepted);
+    }
+    client.expect(["0", "1", "2", "3", "4"]);
+}
+
+#[test]
 fn a_cluster_that_is_killed_comes_back() {
     contract::a_broker_that_is_killed_comes_back_and_the_gap_is_declared(&mut cluster());
+}
+
+/// Watches a master by itself, and puts its replica in its place after half a second.
+struct Sentinel {
+    port: u16,
+    _process: Process,
+    _directory: Directory,
+}
+
+impl Sentinel {
+    fn of(master: u16) -> Self {
+        let (port, directory) = (free_port(), Directory::new());
+        let file = directory.0.join("sentinel.conf");
+        let settings = format!(
+            "bind 127.0.0.1\nport {port}\nsentinel monitor chat 127.0.0.1 {master} 1\n\
+             sentinel down-after-milliseconds chat 500\nsentinel failover-timeout chat 2000\n"
+        );
+        std::fs::write(&file, settings).unwrap();
+        let start = move || {
+            let mut command = command("redis-server");
+            command.arg(&file).arg("--sentinel").stdout(Stdio::null());
+            command
+        };
+        let process = Process::start(start, move || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Sentinel { port, _process: process, _directory: directory }
+    }
+
+    fn broker(&self) -> Broker {
+        Broker::new(format!("redis+sentinel://127.0.0.1:{}/chat", self.port))
+    }
 }
 
 #[test]
 fn sentinels_say_where_the_master_is() {
     let server = TcpServer::redis(&[]);
-    let (port, directory) = (free_port(), crate::servers::Directory::new());
-    let file = directory.0.join("sentinel.conf");
-    std::fs::write(&file, format!("port {port}\nsentinel monitor chat 127.0.0.1 {} 1\n", server.port)).unwrap();
-    let start = move || {
-        let mut command = command("redis-server");
-        command.arg(&file).arg("--sentinel").stdout(Stdio::null());
-        command
-    };
-    let _sentinel = Process::start(start, move || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let broker = || Broker::new(format!("redis+sentinel://127.0.0.1:{port}/chat"));
-    let (here, there) = (Node::start(broker()), Node::start(broker()));
+    let sentinel = Sentinel::of(server.port);
+    let (here, there) = (Node::start(sentinel.broker()), Node::start(sentinel.broker()));
     let client = there.client("x", "ann");
     send(here.room("x").broadcast("hello"));
     client.expect(["hello"]);
+}
+
+#[test]
+fn after_a_failover_nodes_are_at_the_new_master_and_miss_nothing_that_it_has() {
+    let (mut master, replica) = (TcpServer::redis(&[]), TcpServer::redis(&[]));
+    say(replica.port, &format!("REPLICAOF 127.0.0.1 {}\r\n", master.port), "+OK\r\n");
+    ask_until(master.port, "WAIT 1 1000\r\n", ":1\r\n");
+    // A sentinel asks a master for its replicas when it begins to watch it.
+    let sentinel = Sentinel::of(master.port);
+    ask_until(sentinel.port, "SENTINEL REPLICAS chat\r\n", &replica.port.to_string());
+    let (here, there) = (Node::start(sentinel.broker()), Node::start(sentinel.broker()));
+    let client = there.client("x", "ann");
+    let log = here.room("log").remembering(History::new(100, Duration::from_secs(60)));
+    let _same = there.room("log").remembering(History::new(100, Duration::from_secs(60)));
+    let member = there.resume("log", "bob", None);
+    let (_, _, before) = member.joined();
+    send(here.room("x").broadcast("here 0"));
+    assert!(send(log.broadcast("stored 0")).stored.is_some());
+    member.expect(["stored 0"]);
+    say(master.port, "WAIT 1 5000\r\n", ":1\r\n");
+    master.kill();
+    for node in [&here, &there] {
+        node.wait_until("at the new master", |node| node.metrics().connected && node.metrics().reconnects > 0);
+    }
+    send(here.room("x").broadcast("here 1"));
+    assert_eq!(client.numbered(Duration::from_millis(1500))["here"], [0, 1]);
+    assert!(send(log.broadcast("stored 1")).stored.is_some());
+    member.expect(["stored 1"]);
+    let (missed, recovered, _) = there.resume("log", "cleo", Some(before)).joined();
+    assert_eq!((missed, recovered), (vec!["stored 0".to_owned(), "stored 1".to_owned()], true));
 }

@@ -237,7 +237,11 @@ impl TcpServer {
         })
     }
 
-    fn start(scheme: &str, name: &'static str, add: impl Fn(&mut Command, &str, &str) + Send + 'static) -> Self {
+    pub(crate) fn start(
+        scheme: &str,
+        name: &'static str,
+        add: impl Fn(&mut Command, &str, &str) + Send + 'static,
+    ) -> Self {
         let (port, directory) = (free_port(), Directory::new());
         let place = directory.0.display().to_string();
         let start = move || {

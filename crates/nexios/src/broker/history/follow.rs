@@ -118,6 +118,11 @@ impl Follow {
         self.ahead.push(entry);
     }
 
+    /// What came first while the newest was asked for, if that is not newer still.
+    pub(super) fn first_ahead(&self, top: Position) -> Option<Entry> {
+        self.ahead.first().filter(|entry| entry.epoch == top.epoch && entry.offset <= top.offset).cloned()
+    }
+
     /// What came meanwhile, in order.
     pub(super) fn take_ahead(&mut self) -> Vec<Entry> {
         self.ahead_bytes = 0;

@@ -121,7 +121,7 @@ impl Following {
         let Some(follow) = self.rooms.get_mut(room) else { return false };
         follow.reading = false;
         match follow.cursor {
-            None => follow.jump(page.top),
+            None => self.begin(hub, room, page.top).await,
             Some(_) if !page.recovered => self.reset(hub, room, page.top).await,
             Some(_) => {
                 for entry in page.entries {
@@ -141,6 +141,17 @@ impl Following {
             self.arrived(hub, room, entry).await;
         }
         false
+    }
+
+    /// Follows from the newest on. Members that were let in before that was known get what has come since.
+    async fn begin(&mut self, hub: &Arc<Hub>, room: &RoomName, top: Position) {
+        let Some(follow) = self.rooms.get_mut(room) else { return };
+        let first = follow.first_ahead(top);
+        follow.jump(top);
+        if let Some(first) = first.filter(|_| hub.has_clients(&Topic::Room(room.clone()))) {
+            // What is behind it follows, and is read where it has not come.
+            self.deliver(hub, room, first).await;
+        }
     }
 
     /// An entry has come or was read: passed on if it is the next.
