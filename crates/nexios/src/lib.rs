@@ -48,6 +48,7 @@ mod http;
 mod hub;
 mod joining;
 mod live;
+mod membership;
 mod middleware;
 mod options;
 mod origin;

@@ -7,19 +7,18 @@ use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use nexios_engine::{CloseInfo, Connection, ConnectionId, ConnectionState, Group, Refusal};
+use nexios_engine::{CloseInfo, Connection, ConnectionId, ConnectionState, Refusal};
 use nexios_protocol::{CloseCode, InvalidCloseCode};
-use tokio::sync::oneshot;
 
 use crate::accept::{Accept, Accepting};
 use crate::auth;
-use crate::broker::{Position, PresenceError};
 use crate::companion;
 use crate::error::{Error, IntoCloseCode, Result};
 use crate::handle::Handle;
 use crate::handler::LocalFuture;
 use crate::hub::yield_now;
-use crate::live::{self, Session};
+use crate::live::Session;
+use crate::membership::Memberships;
 use crate::rate_limit::Limiter;
 use crate::request::{self, Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
 use crate::route::BuiltRoute;
@@ -61,9 +60,7 @@ pub struct WebSocket(Connection);
 struct Rare {
     state: Option<State>,
     client_id: Option<Arc<str>>,
-    rooms: Vec<Joined>,
-    /// Somebody waits for the end, to say that the user is gone.
-    awaited: bool,
+    memberships: Memberships,
     limiters: Vec<Rc<Limiter>>,
     /// Kept where the request head is dropped.
     params: Option<PathParams>,
@@ -72,16 +69,6 @@ struct Rare {
     session: Option<Rc<Session>>,
     /// What runs beside the handler; taken out while it is polled.
     companion: Option<LocalFuture<()>>,
-}
-
-/// A room that the connection is in.
-struct Joined {
-    name: Arc<str>,
-    group: Group,
-    /// Its presence shows the connection.
-    tracked: bool,
-    /// The client is told of its presence until this is dropped.
-    watched: Option<oneshot::Sender<()>>,
 }
 
 /// What has happened to a connection so far: one bit each, kept by the engine.
@@ -154,6 +141,15 @@ impl WebSocket {
 
     fn rare_if_any<R>(&self, look: impl FnOnce(&mut Rare) -> Option<R>) -> Option<R> {
         look(&mut self.kept()?.borrow_mut())
+    }
+
+    pub(crate) fn memberships<R>(&self, look: impl FnOnce(&mut Memberships) -> R) -> R {
+        self.rare(|rare| look(&mut rare.memberships))
+    }
+
+    /// `None` where it has never been in a room.
+    pub(crate) fn memberships_if_any<R>(&self, look: impl FnOnce(&mut Memberships) -> Option<R>) -> Option<R> {
+        self.rare_if_any(|rare| look(&mut rare.memberships))
     }
 
     fn kept(&self) -> Option<Rc<RefCell<Rare>>> {
@@ -463,134 +459,7 @@ impl WebSocket {
         self.connection().shard().spawn(future);
     }
 
-    // --- rooms
-
-    /// Enters a room; returns whether the connection is in it now: only a connected one can be.
-    /// Of a room that remembers it gets what comes from now on; [`join_from`](Self::join_from)
-    /// begins earlier.
-    pub async fn join(&self, room: impl AsRef<str>) -> bool {
-        let room = room.as_ref();
-        let framed = self.connection().is_framed();
-        if framed {
-            live::ready(self).await;
-        }
-        if self.is_in_room(room) {
-            return self.connection_state() == ConnectionState::Connected;
-        }
-        if let Some(node) = self.node_that_remembers(room) {
-            return self.resume(node, room.into(), self.left_off(room)).await.is_some();
-        }
-        let _held = match self.arrive(room) {
-            Some(arriving) => Some(arriving.await),
-            None => None,
-        };
-        if self.is_in_room(room) {
-            return self.connection_state() == ConnectionState::Connected;
-        }
-        let is_in = self.enter_room(room);
-        if is_in && framed {
-            live::joined(self, room);
-        }
-        is_in
-    }
-
-    /// Leaves a room; returns whether the connection was in it.
-    pub async fn leave(&self, room: impl AsRef<str>) -> bool {
-        let room = room.as_ref();
-        let left = self.rare_if_any(|rare| {
-            let at = rare.rooms.iter().position(|joined| *joined.name == *room)?;
-            Some(rare.rooms.swap_remove(at))
-        });
-        left.is_some_and(|joined| self.has_left(&joined))
-    }
-
-    /// The rooms that the connection has joined.
-    pub fn rooms(&self) -> Vec<Arc<str>> {
-        let names = |rare: &mut Rare| Some(rare.rooms.iter().map(|joined| joined.name.clone()).collect());
-        self.rare_if_any(names).unwrap_or_default()
-    }
-
-    fn has_left(&self, joined: &Joined) -> bool {
-        let hub = &self.route().hub;
-        if joined.tracked {
-            hub.presence().untrack(hub, &joined.name, self.id());
-        }
-        let was_in = self.connection().leave(&joined.group);
-        if was_in && self.connection().is_framed() {
-            live::left(self, &joined.name);
-        }
-        hub.left_room(&joined.name);
-        was_in
-    }
-
-    /// Shows the connection in a room's presence until it leaves or is gone.
-    pub(crate) fn track(&self, room: &str, data: &Arc<str>) -> Result<(), PresenceError> {
-        if !self.is_in_room(room) || self.connection_state() != ConnectionState::Connected {
-            return Err(PresenceError::NotInRoom(room.to_owned()));
-        }
-        let id = self.id();
-        let user = self.client_id().unwrap_or_else(|| id.to_string().into());
-        let hub = &self.route().hub;
-        hub.presence().track(hub, room, id, &user, data)?;
-        let is_awaited = self.rare(|rare| {
-            rare.rooms.iter_mut().filter(|joined| *joined.name == *room).for_each(|joined| joined.tracked = true);
-            std::mem::replace(&mut rare.awaited, true)
-        });
-        if !is_awaited {
-            let ws = self.clone();
-            // The handler may go on when the client is gone.
-            self.spawn(async move {
-                ws.closed().await;
-                ws.rooms().iter().for_each(|room| _ = ws.untrack(room));
-            });
-        }
-        Ok(())
-    }
-
-    /// The client is told of a room's presence from now on. Resolves when it leaves the room; `None`
-    /// where it is not in it. It is told once, however often it asks.
-    pub(crate) fn watch(&self, room: &str) -> Option<Option<oneshot::Receiver<()>>> {
-        self.rare_if_any(|rare| {
-            let joined = rare.rooms.iter_mut().find(|joined| *joined.name == *room)?;
-            if joined.watched.is_some() {
-                return Some(None);
-            }
-            let (sender, receiver) = oneshot::channel();
-            joined.watched = Some(sender);
-            Some(Some(receiver))
-        })
-    }
-
-    /// Shows it no longer; whether it was shown.
-    pub(crate) fn untrack(&self, room: &str) -> bool {
-        let was_tracked = self.rare_if_any(|rare| {
-            let joined = rare.rooms.iter_mut().find(|joined| *joined.name == *room)?;
-            Some(std::mem::take(&mut joined.tracked))
-        });
-        let hub = &self.route().hub;
-        was_tracked == Some(true) && hub.presence().untrack(hub, room, self.id())
-    }
-
     // --- for the framework
-
-    /// Where a client that speaks `nexios.v1` was in a room, as it has said; once.
-    pub(crate) fn left_off(&self, room: &str) -> Option<Position> {
-        self.session()?.take_position(room)
-    }
-
-    pub(crate) fn is_in_room(&self, room: &str) -> bool {
-        self.rare_if_any(|rare| rare.rooms.iter().any(|joined| *joined.name == *room).then_some(())).is_some()
-    }
-
-    /// Enters a room; the broker's side knows of it already.
-    pub(crate) fn enter_room(&self, room: &str) -> bool {
-        let framed = self.connection().is_framed();
-        let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));
-        let is_in = joined.is_some();
-        let joined = joined.map(|(name, group)| Joined { name, group, tracked: false, watched: None });
-        self.rare(|rare| rare.rooms.extend(joined));
-        is_in
-    }
 
     pub(crate) fn service(&self) -> Option<Rc<ShardService>> {
         self.connection().shard().service()
@@ -654,10 +523,7 @@ impl WebSocket {
     /// The connection's task has ended: nothing of the app remembers it.
     pub(crate) fn forget(&self) {
         drop(self.take_companion());
-        let rooms = self.rare_if_any(|rare| Some(std::mem::take(&mut rare.rooms)));
-        for joined in rooms.unwrap_or_default() {
-            self.has_left(&joined);
-        }
+        self.leave_all();
         if self.has(Mark::Registered) {
             let watched = self.service().and_then(|service| service.registry().borrow_mut().remove(&self.id()));
             drop(watched);

@@ -1,0 +1,171 @@
+//! The rooms that a connection is in: joining, leaving, and its presence there.
+
+use std::sync::Arc;
+
+use nexios_engine::{ConnectionState, Group};
+use tokio::sync::oneshot;
+
+use crate::broker::{Position, PresenceError};
+use crate::live;
+use crate::websocket::WebSocket;
+
+/// What a connection knows of its rooms.
+#[derive(Default)]
+pub(crate) struct Memberships {
+    rooms: Vec<Membership>,
+    /// Somebody waits for the end, to say that the user is gone.
+    awaited: bool,
+}
+
+struct Membership {
+    name: Arc<str>,
+    group: Group,
+    /// The room's presence shows the connection.
+    tracked: bool,
+    /// The client is told of its presence until this is dropped.
+    watched: Option<oneshot::Sender<()>>,
+}
+
+impl Memberships {
+    fn find(&mut self, room: &str) -> Option<&mut Membership> {
+        self.rooms.iter_mut().find(|membership| *membership.name == *room)
+    }
+
+    fn remove(&mut self, room: &str) -> Option<Membership> {
+        let at = self.rooms.iter().position(|membership| *membership.name == *room)?;
+        Some(self.rooms.swap_remove(at))
+    }
+}
+
+impl WebSocket {
+    /// Enters a room; returns whether the connection is in it now: only a connected one can be.
+    /// Of a room that remembers it gets what comes from now on; [`join_from`](Self::join_from)
+    /// begins earlier.
+    pub async fn join(&self, room: impl AsRef<str>) -> bool {
+        let room = room.as_ref();
+        let framed = self.connection().is_framed();
+        if framed {
+            live::ready(self).await;
+        }
+        if self.is_in_room(room) {
+            return self.connection_state() == ConnectionState::Connected;
+        }
+        if let Some(node) = self.node_that_remembers(room) {
+            return self.resume(node, room.into(), self.left_off(room)).await.is_some();
+        }
+        let _held = match self.arrive(room) {
+            Some(arriving) => Some(arriving.await),
+            None => None,
+        };
+        // Another task of the connection may have been faster.
+        if self.is_in_room(room) {
+            return self.connection_state() == ConnectionState::Connected;
+        }
+        let is_in = self.enter_room(room);
+        if is_in && framed {
+            live::joined(self, room);
+        }
+        is_in
+    }
+
+    /// Leaves a room; returns whether the connection was in it.
+    pub async fn leave(&self, room: impl AsRef<str>) -> bool {
+        let left = self.memberships_if_any(|memberships| memberships.remove(room.as_ref()));
+        left.is_some_and(|membership| self.has_left(&membership))
+    }
+
+    /// The rooms that the connection has joined.
+    pub fn rooms(&self) -> Vec<Arc<str>> {
+        let name = |membership: &Membership| membership.name.clone();
+        self.memberships_if_any(|memberships| Some(memberships.rooms.iter().map(name).collect())).unwrap_or_default()
+    }
+
+    /// The connection is gone.
+    pub(crate) fn leave_all(&self) {
+        let rooms = self.memberships_if_any(|memberships| Some(std::mem::take(&mut memberships.rooms)));
+        for membership in rooms.unwrap_or_default() {
+            self.has_left(&membership);
+        }
+    }
+
+    fn has_left(&self, membership: &Membership) -> bool {
+        let hub = &self.route().hub;
+        if membership.tracked {
+            hub.presence().untrack(hub, &membership.name, self.id());
+        }
+        let was_in = self.connection().leave(&membership.group);
+        if was_in && self.connection().is_framed() {
+            live::left(self, &membership.name);
+        }
+        hub.left_room(&membership.name);
+        was_in
+    }
+
+    pub(crate) fn is_in_room(&self, room: &str) -> bool {
+        self.memberships_if_any(|memberships| memberships.find(room).map(|_| ())).is_some()
+    }
+
+    /// Enters a room; the broker's side knows of it already.
+    pub(crate) fn enter_room(&self, room: &str) -> bool {
+        let framed = self.connection().is_framed();
+        let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));
+        let Some((name, group)) = joined else { return false };
+        let membership = Membership { name, group, tracked: false, watched: None };
+        self.memberships(|memberships| memberships.rooms.push(membership));
+        true
+    }
+
+    /// Where a client that speaks `nexios.v1` was in a room, as it has said; once.
+    pub(crate) fn left_off(&self, room: &str) -> Option<Position> {
+        self.session()?.take_position(room)
+    }
+
+    // --- presence
+
+    /// Shows the connection in a room's presence until it leaves or is gone.
+    pub(crate) fn track(&self, room: &str, data: &Arc<str>) -> Result<(), PresenceError> {
+        if !self.is_in_room(room) || self.connection_state() != ConnectionState::Connected {
+            return Err(PresenceError::NotInRoom(room.to_owned()));
+        }
+        let id = self.id();
+        let user = self.client_id().unwrap_or_else(|| id.to_string().into());
+        let hub = &self.route().hub;
+        hub.presence().track(hub, room, id, &user, data)?;
+        let is_awaited = self.memberships(|memberships| {
+            memberships.find(room).into_iter().for_each(|membership| membership.tracked = true);
+            std::mem::replace(&mut memberships.awaited, true)
+        });
+        if !is_awaited {
+            let ws = self.clone();
+            // The handler may go on when the client is gone.
+            self.spawn(async move {
+                ws.closed().await;
+                ws.rooms().iter().for_each(|room| _ = ws.untrack(room));
+            });
+        }
+        Ok(())
+    }
+
+    /// Shows it no longer; whether it was shown.
+    pub(crate) fn untrack(&self, room: &str) -> bool {
+        let was_tracked = self
+            .memberships_if_any(|memberships| Some(std::mem::take(&mut memberships.find(room)?.tracked)))
+            .unwrap_or_default();
+        let hub = &self.route().hub;
+        was_tracked && hub.presence().untrack(hub, room, self.id())
+    }
+
+    /// The client is told of a room's presence from now on. Resolves when it leaves the room; `None`
+    /// where it is not in it. It is told once, however often it asks.
+    pub(crate) fn watch(&self, room: &str) -> Option<Option<oneshot::Receiver<()>>> {
+        self.memberships_if_any(|memberships| {
+            let membership = memberships.find(room)?;
+            if membership.watched.is_some() {
+                return Some(None);
+            }
+            let (sender, receiver) = oneshot::channel();
+            membership.watched = Some(sender);
+            Some(Some(receiver))
+        })
+    }
+}
