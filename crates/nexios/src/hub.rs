@@ -19,11 +19,7 @@ use crate::broker::{
 use crate::event::GapListener;
 use crate::live;
 use crate::proxy::TrustedProxies;
-
-/// Room groups are numbered from here, two for each; below are the routers, in preorder.
-const ROOM_IDS: u32 = 1 << 31;
-/// So many rooms have numbers of their own.
-const ROOMS_MAX: u32 = (1 << 30) - 1;
+use crate::rooms::{ROOM_IDS, RoomGroups, Rooms};
 
 /// Attempts to put something into a full mailbox; between two the caller's executor runs.
 const MAILBOX_ATTEMPTS: usize = 1000;
@@ -32,7 +28,7 @@ const MAILBOX_ATTEMPTS: usize = 1000;
 pub(crate) struct Hub {
     /// By router id.
     routers: Vec<RouterGroup>,
-    rooms: Mutex<Rooms>,
+    rooms: Rooms,
     /// How many framed connections there are.
     framed: AtomicUsize,
     shards: RwLock<Arc<[ShardHandle]>>,
@@ -95,26 +91,6 @@ pub(crate) enum Target {
     Room(Arc<str>, Option<RoomGroups>),
 }
 
-/// The members of a room: plain connections, and those that are told which room a message is of.
-#[derive(Clone, Debug)]
-pub(crate) struct RoomGroups {
-    pub(crate) plain: Group,
-    pub(crate) framed: Group,
-}
-
-#[derive(Default)]
-struct Rooms {
-    by_name: HashMap<Arc<str>, RoomEntry>,
-    created: u32,
-}
-
-/// A room that has members, or soon will.
-struct RoomEntry {
-    groups: RoomGroups,
-    /// How many are on their way into it, plain and framed: what is published meanwhile is for them, too.
-    expected: [usize; 2],
-}
-
 /// Keeps a room's group for a connection that is on its way into it.
 pub(crate) struct Expected {
     hub: Arc<Hub>,
@@ -124,10 +100,7 @@ pub(crate) struct Expected {
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        if let Some(room) = self.hub.rooms.lock().by_name.get_mut(&self.room) {
-            let expected = &mut room.expected[usize::from(self.framed)];
-            *expected = expected.saturating_sub(1);
-        }
+        self.hub.rooms.unexpect(&self.room, self.framed);
         self.hub.left_room(&self.room);
     }
 }
@@ -139,39 +112,9 @@ impl Target {
     pub(crate) fn audience(&self) -> Audience {
         match self {
             Target::Routers(ids) => Audience::Range(ids.clone()),
-            Target::Room(_, Some(groups)) => Audience::Range(groups.plain.id()..groups.framed.id() + 1),
+            Target::Room(_, Some(groups)) => groups.audience(),
             Target::Room(_, None) => Audience::Range(0..0),
         }
-    }
-}
-
-impl Rooms {
-    fn create(&mut self) -> RoomEntry {
-        let groups = RoomGroups::new(self.created);
-        self.created = (self.created + 1) % ROOMS_MAX;
-        RoomEntry { groups, expected: [0, 0] }
-    }
-}
-
-impl RoomEntry {
-    fn is_over(&self) -> bool {
-        self.groups.members() == 0 && self.expected == [0, 0]
-    }
-}
-
-impl RoomGroups {
-    /// Those of the room with this number.
-    fn new(number: u32) -> Self {
-        let first = ROOM_IDS + 2 * number;
-        RoomGroups { plain: Group::new(first), framed: Group::new(first + 1) }
-    }
-
-    pub(crate) fn of(&self, framed: bool) -> &Group {
-        if framed { &self.framed } else { &self.plain }
-    }
-
-    pub(crate) fn members(&self) -> usize {
-        self.plain.members() + self.framed.members()
     }
 }
 
@@ -190,7 +133,7 @@ impl Hub {
     ) -> Self {
         Hub {
             routers,
-            rooms: Mutex::default(),
+            rooms: Rooms::default(),
             framed: AtomicUsize::new(0),
             shards: RwLock::default(),
             state,
@@ -280,11 +223,7 @@ impl Hub {
 
     /// The groups of a room that have members here, or soon will, and how an entry looks to each.
     pub(crate) fn groups(&self, room: &str) -> Vec<(Group, Framing)> {
-        let rooms = self.rooms.lock();
-        let Some(RoomEntry { groups, expected }) = rooms.by_name.get(room) else { return Vec::new() };
-        let kinds = [(&groups.plain, expected[0], Framing::Plain), (&groups.framed, expected[1], Framing::Live)];
-        let concerned = kinds.into_iter().filter(|(group, expected, _)| group.members() + expected > 0);
-        concerned.map(|(group, _, framing)| (group.clone(), framing)).collect()
+        self.rooms.framings(room)
     }
 
     /// Two routers of one name would be one to other nodes.
@@ -406,19 +345,12 @@ impl Hub {
 
     /// The groups of a room; a room without members has none.
     pub(crate) fn room(&self, name: &str) -> Option<RoomGroups> {
-        self.rooms.lock().by_name.get(name).map(|room| room.groups.clone())
+        self.rooms.get(name)
     }
 
     /// Makes the groups of a room for a connection that will enter it.
     pub(crate) fn expect(self: &Arc<Self>, room: &Arc<str>, framed: bool) -> Expected {
-        let mut rooms = self.rooms.lock();
-        if !rooms.by_name.contains_key(room) {
-            let entry = rooms.create();
-            rooms.by_name.insert(room.clone(), entry);
-        }
-        if let Some(entry) = rooms.by_name.get_mut(room) {
-            entry.expected[usize::from(framed)] += 1;
-        }
+        self.rooms.expect(room, framed);
         Expected { hub: self.clone(), room: room.clone(), framed }
     }
 
@@ -429,30 +361,13 @@ impl Hub {
         framed: bool,
         join: impl FnOnce(&Group) -> bool,
     ) -> Option<(Arc<str>, Group)> {
-        let mut rooms = self.rooms.lock();
-        if let Some((name, entry)) = rooms.by_name.get_key_value(name) {
-            let group = entry.groups.of(framed);
-            return join(group).then(|| (name.clone(), group.clone()));
-        }
-        let entry = rooms.create();
-        let group = entry.groups.of(framed).clone();
-        if !join(&group) {
-            return None;
-        }
-        let name: Arc<str> = name.into();
-        rooms.by_name.insert(name.clone(), entry);
-        Some((name, group))
+        self.rooms.join(name, framed, join)
     }
 
     /// Forgets a room whose last member has left.
     pub(crate) fn left_room(&self, name: &str) {
-        let forgotten = {
-            let mut rooms = self.rooms.lock();
-            let is_empty = rooms.by_name.get(name).is_some_and(RoomEntry::is_over);
-            if is_empty { rooms.by_name.remove_entry(name) } else { None }
-        };
-        // Not under the lock: the broker's thread asks for rooms while it looks at its subscriptions.
-        let Some((name, _)) = forgotten else { return };
+        // Not under its lock: the broker's thread asks for rooms while it looks at its subscriptions.
+        let Some(name) = self.rooms.forget_if_over(name) else { return };
         if let Some(node) = self.node().cloned().or_else(|| self.own_node()) {
             node.left_room(&name);
         }
@@ -579,43 +494,11 @@ mod tests {
     }
 
     #[test]
-    fn a_room_is_there_from_its_first_member_to_its_last() {
-        let hub = hub();
-        assert!(hub.room("lobby").is_none());
-        assert!(hub.join_room("lobby", false, |_| false).is_none());
-        assert!(hub.room("lobby").is_none());
-        let join = |name, framed| hub.join_room(name, framed, |_| true).unwrap().1;
-        let (first, again) = (join("lobby", false), join("lobby", false));
-        assert_eq!(first.id(), again.id());
-        assert_eq!(join("lobby", true).id(), first.id() + 1);
-        let other = join("other", false);
-        assert!(other.id() > first.id() + 1);
-        assert!(first.id() >= ROOM_IDS);
-        hub.left_room("lobby");
-        assert!(hub.room("lobby").is_none());
-    }
-
-    #[test]
-    fn a_room_is_there_for_whoever_is_on_the_way_into_it() {
-        let (hub, name) = (Arc::new(hub()), Arc::<str>::from("lobby"));
-        let (one, other) = (hub.expect(&name, false), hub.expect(&name, true));
-        let group = hub.room("lobby").unwrap();
-        drop(one);
-        assert_eq!(hub.room("lobby").unwrap().framed.id(), group.framed.id());
-        let is_live = |(_, framing): &(Group, Framing)| *framing == Framing::Live;
-        assert!(hub.groups("lobby").iter().all(is_live) && hub.groups("lobby").len() == 1);
-        let (_, joined) = hub.join_room("lobby", false, |_| true).unwrap();
-        assert_eq!(joined.id(), group.plain.id());
-        drop(other);
-        assert!(hub.room("lobby").is_none());
-    }
-
-    #[test]
     fn an_audience_before_the_server_runs_is_empty() {
         let hub = hub();
         assert_eq!(hub.count(&Target::Routers(0..2)), (0, 0));
         assert_eq!(hub.count(&Target::Routers(5..9)), (0, 0));
-        assert_eq!(hub.count(&Target::Room("x".into(), Some(RoomGroups::new(ROOMS_MAX)))), (0, 0));
+        assert_eq!(hub.count(&Target::Room("x".into(), Some(RoomGroups::new(7)))), (0, 0));
         assert_eq!(hub.count(&Target::Room("x".into(), None)), (0, 0));
         assert!(!hub.has_remote_shards());
     }

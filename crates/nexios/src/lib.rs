@@ -59,6 +59,7 @@ mod receive;
 mod registry;
 mod request;
 mod room;
+mod rooms;
 mod route;
 mod router;
 mod send;
