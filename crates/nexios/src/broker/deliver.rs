@@ -89,7 +89,8 @@ impl Receiver {
             return received.unwrap_or_else(|error| self.node.incoming.unreadable(error));
         }
         // All are told once everything is subscribed to; whoever gets something earlier is told before it.
-        if self.resuming.as_mut().is_some_and(|topics| topics.insert(envelope.topic.clone())) {
+        let is_first = self.resuming.as_mut().is_some_and(|topics| topics.insert(envelope.topic.clone()));
+        if is_first && is_owed(hub, &envelope.topic) {
             self.gap(hub, Some(&envelope.topic), None, GapCause::Reconnect);
         }
         match self.tracker.arrived(envelope, Instant::now()) {
