@@ -67,6 +67,7 @@ impl Host {
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.keep_waker(cx);
         for _ in 0..TURNS_PER_POLL {
+            self.take_readiness(cx);
             let more = self.shard.turn(Instant::now().into_std());
             if !more && !self.take_readiness(cx) && !self.timer_is_due(cx) {
                 return Poll::Pending;
@@ -84,9 +85,9 @@ impl Host {
         }
     }
 
-    /// Whether the poller's descriptor has had an edge since the last turn began. It is cleared
-    /// here, *before* the turn that looks: clearing after a turn could lose an event that came
-    /// in between.
+    /// Whether the poller's descriptor has had an edge since this was asked last. It is cleared
+    /// here, *before* the turn that looks, which is then the only one: what comes later has an edge
+    /// of its own. Clearing after a turn could lose an event that came in between.
     fn take_readiness(&self, cx: &mut Context<'_>) -> bool {
         match self.poller.poll_read_ready(cx) {
             Poll::Ready(Ok(mut guard)) => {
