@@ -90,7 +90,7 @@ test-bench: | has-cargo ## The bench itself: reading names, statistics, the repo
 bench: | has-cargo has-python ## Measure beside uWebSockets, fastwebsockets, axum, picows and uvicorn: under 25 minutes
 	cd bench && $(CARGO) run --release -p runner -- suite quick --fresh
 
-bench-all: | has-cargo has-python ## Measure everything: hours; goes on where it was interrupted (FRESH=--fresh: not)
+bench-all: | has-cargo has-python ## Measure everything: an hour; goes on where it was interrupted (FRESH=--fresh: not)
 	cd bench && $(CARGO) run --release -p runner -- suite all $(FRESH)
 
 bench-cluster: brokers | has-cargo has-python ## Measure two nodes and Redis beside Socket.IO and Channels (FRESH=--fresh: from the start)
