@@ -10,15 +10,15 @@ from contextlib import ExitStack, closing
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from raw_client import CLOSE, PING, TEXT, RawClient, frame, request
 from servers import command_of
+from sync_client import connect
 
 RESTARTING = (1012, "server restarting")
 # Over the 5 s that a server waits for a client to answer its Close and to hang up.
 SILENT_CLIENT_SECONDS = 8
-TOKEN = {"additional_headers": {"Authorization": "Bearer letmein"}, "proxy": None}
+TOKEN = {"additional_headers": {"Authorization": "Bearer letmein"}}
 
 
 def close_of(ws):
@@ -41,7 +41,7 @@ def test_clients_see_1012_and_the_server_exits_with_0(start, number, example, pa
 
 def test_under_tls_clients_see_1012_too(start, certificate, trusting):
     server = start("echo", "--tls", *certificate, scheme="wss")
-    with connect(server.url(), ssl=trusting, proxy=None) as ws:
+    with connect(server.url(), ssl=trusting) as ws:
         server.signal(signal.SIGTERM)
         assert close_of(ws) == RESTARTING
         assert server.exit_code(5) == 0
@@ -242,7 +242,7 @@ def garbage():
 
 def test_garbage_disturbs_nobody_else(echo, echo_tls, trusting):
     for server, context in [(echo, None), (echo_tls, trusting)]:
-        with connect(server.url(), ssl=context, proxy=None) as ws, ExitStack() as open_sockets:
+        with connect(server.url(), ssl=context) as ws, ExitStack() as open_sockets:
             for bytes_ in garbage():
                 bare = open_sockets.enter_context(closing(server.connect()))
                 bare.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -252,21 +252,21 @@ def test_garbage_disturbs_nobody_else(echo, echo_tls, trusting):
                     pass  # hung up on already
                 ws.send("still here")
                 assert ws.recv(timeout=5) == "still here"
-        with connect(server.url(), ssl=context, proxy=None) as ws:
+        with connect(server.url(), ssl=context) as ws:
             ws.send("a newcomer too")
             assert ws.recv(timeout=5) == "a newcomer too"
 
 
 def test_a_client_without_trust_does_not_disturb_the_others(echo_tls, trusting):
-    with connect(echo_tls.url(), ssl=trusting, proxy=None) as ws:
+    with connect(echo_tls.url(), ssl=trusting) as ws:
         with pytest.raises(ssl.SSLCertVerificationError):
-            connect(echo_tls.url(), ssl=ssl.create_default_context(), proxy=None)
+            connect(echo_tls.url(), ssl=ssl.create_default_context())
         ws.send("still here")
         assert ws.recv(timeout=5) == "still here"
 
 
 def test_a_client_that_reads_nothing_does_not_hold_up_the_others(echo):
-    with RawClient(echo) as deaf, connect(echo.url(), proxy=None) as ws:
+    with RawClient(echo) as deaf, connect(echo.url()) as ws:
         deaf.socket.settimeout(0.2)
         with pytest.raises(TimeoutError):
             while True:

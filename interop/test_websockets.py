@@ -2,16 +2,15 @@
 
 import os
 import random
-import ssl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError
+from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
-from websockets.sync.client import connect, unix_connect
 
 from raw_client import BINARY, CLOSE, PING, PONG, TEXT, RawClient, frame, request
+from sync_client import connect
 
 MIB = 1 << 20
 
@@ -21,23 +20,8 @@ def client(server, path="/", trusting=None, **options):
     options = {"max_size": None, "compression": None} | options
     if server.scheme == "wss":
         options["ssl"] = trusting
-    with opened(server, path, options) as ws:
+    with connect(server.url(path), server.uds, **options) as ws:
         yield ws
-
-
-def opened(server, path, options):
-    """The client's thread reads from its TLS object while ours writes to it. CPython before 3.13 does not keep the
-    two apart, so OpenSSL now and then fails in the client, before a byte of the request is out: once more, then."""
-    for _ in range(3):
-        try:
-            if server.uds:
-                return unix_connect(str(server.uds), server.url(path), **options)
-            return connect(server.url(path), proxy=None, **options)
-        except ConnectionClosedError as error:
-            failure = error
-            if not (isinstance(error.__cause__, ssl.SSLError) and "internal error" in str(error.__cause__)):
-                raise
-    raise failure
 
 
 def echoed(ws, message):
