@@ -181,6 +181,7 @@ def test_a_server_that_goes_and_comes_back_is_reconnected_to(open_window, server
     start("chat", port=server.port)
     for person in [ann, bob]:
         person.expect_status("connected", seconds=20)
+    for person in [ann, bob]:
         person.expect_people("Ann", "Bob")
         person.expect_notice("loaded anew")  # the other server remembers nothing
     ann.say("back again")
