@@ -75,12 +75,21 @@ impl Peer {
         let Some(build) = &self.build else { return Ok(()) };
         let output = command(folder, build)?.output().with_context(|| format!("`{build}` cannot be started"))?;
         if !output.status.success() {
-            let log = String::from_utf8_lossy(&output.stderr);
+            let log = without_place(&String::from_utf8_lossy(&output.stderr), folder);
             let lines: Vec<&str> = log.trim_end().lines().collect();
             let tail = lines[lines.len().saturating_sub(BUILD_LOG_LINES)..].join("\n");
             bail!("`{build}` failed:\n{tail}");
         }
         Ok(())
+    }
+}
+
+/// The reason is published: where the checkout is on this machine stays here.
+fn without_place(log: &str, folder: &Path) -> String {
+    let checkout = folder.join("..").canonicalize().unwrap_or_default();
+    match checkout.to_str() {
+        Some(checkout) if checkout.len() > 1 => log.replace(&format!("{checkout}/"), ""),
+        _ => log.to_owned(),
     }
 }
 
@@ -180,6 +189,14 @@ mod tests {
         let command = peers[0].command(Path::new("."), "127.0.0.1:1", "redis://127.0.0.1:2").unwrap();
         assert_eq!(command.get_args().collect::<Vec<_>>(), ["127.0.0.1:1", "redis://127.0.0.1:2"]);
         assert_eq!(peers[0].protocol, "plain");
+    }
+
+    #[test]
+    fn a_reason_does_not_say_where_the_checkout_is() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let checkout = folder.join("..").canonicalize().unwrap();
+        let log = format!("no file {}/target/x, nor /usr/x", checkout.display());
+        assert_eq!(without_place(&log, folder), "no file target/x, nor /usr/x");
     }
 
     #[test]
