@@ -64,7 +64,7 @@ test-chaos: brokers | has-cargo ## Three nodes and Redis, each fault once under 
 
 chaos: brokers | has-cargo ## Three nodes and each broker in turn, ROUNDS=20 of all faults: under an hour; and SEEDS=2000 of the simulation
 	$(CARGO) run -p chaos -- run --rounds $(ROUNDS)
-	NEXIOS_SEEDS=$(SEEDS) $(CARGO) test -p nexios --release --lib simulation -- --include-ignored
+	NEXIOS_SEEDS=$(SEEDS) $(CARGO) test -p nexios --profile checked --lib broker::simulation
 
 test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
 	$(PYTHON) conformance/run.py --quick
