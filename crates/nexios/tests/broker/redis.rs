@@ -12,11 +12,16 @@ use crate::contract;
 use crate::node::{Node, send};
 use crate::servers::{Directory, Process, Server, TcpServer, command, free_port};
 
-/// Says something to a server, and waits until it has answered.
-fn say(port: u16, commands: &str, answered: &str) {
+fn ask(port: u16, commands: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(commands.as_bytes()).unwrap();
+    stream
+}
+
+/// Says something to a server, and waits until it has answered.
+fn say(port: u16, commands: &str, answered: &str) {
+    let mut stream = ask(port, commands);
     let (mut answer, mut buffer) = (String::new(), [0; 4096]);
     while !answer.contains(answered) {
         let len = stream.read(&mut buffer).unwrap();
@@ -29,11 +34,8 @@ fn say(port: u16, commands: &str, answered: &str) {
 fn ask_until(port: u16, command: &str, answered: &str) {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        stream.write_all(command.as_bytes()).unwrap();
         let mut buffer = [0; 4096];
-        let len = stream.read(&mut buffer).unwrap();
+        let len = ask(port, command).read(&mut buffer).unwrap();
         let answer = String::from_utf8_lossy(&buffer[..len]);
         if answer.contains(answered) {
             return;
