@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: demo-cluster brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
+.PHONY: test-all test-python-all demo-cluster brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
 	test-bench conformance soak bench bench-all bench-cluster bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
 
 CARGO ?= cargo
@@ -33,6 +33,9 @@ demo-cluster: brokers | has-cargo ## Redis and three nodes of the chat at 8001 t
 
 test: | has-cargo has-python ## All that CI runs: format, lints, docs, Rust tests, quick Autobahn, interop, browser
 	@scripts/test
+
+test-all: | has-cargo has-python ## The whole: also every case of Autobahn, every Python version, the soak, licences, all of chaos; about three hours
+	@scripts/test all
 
 lint: | has-cargo ## Format and clippy
 	$(CARGO) fmt --all --check
@@ -66,13 +69,16 @@ chaos: brokers | has-cargo ## Three nodes and each broker in turn, ROUNDS=20 of 
 	$(CARGO) run -p chaos -- run --rounds $(ROUNDS)
 	NEXIOS_SEEDS=$(SEEDS) $(CARGO) test -p nexios --profile checked --lib broker::simulation
 
-test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, plain and TLS: about two minutes
+test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, over TLS a sample: about two minutes
 	$(PYTHON) conformance/run.py --quick
 
 test-interop: brokers checked checked-python ## websockets, aiohttp, picows, npm ws, our own client, and Chromium on both chats
 	PYTHON=$(PYTHON) interop/run
 
-test-python: brokers | has-cargo has-python ## The Python package, on asyncio and uvloop, on every CPython that is installed
+test-python: brokers | has-cargo has-python ## The Python package, on asyncio and uvloop; on every other CPython that is installed a smoke run
+	PYTHON=$(PYTHON) python/run-tests --smoke-others -q -n 2
+
+test-python-all: brokers | has-cargo has-python ## All tests of the Python package on every CPython that is installed
 	PYTHON=$(PYTHON) python/run-tests --every-version -q -n 2
 
 test-types: | has-cargo has-python ## Python: ruff, mypy on the package and on a typical app, stubtest

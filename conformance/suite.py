@@ -20,8 +20,11 @@ from autobahntestsuite.caseset import CaseSet
 BEHAVIOURS = ["OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED", "FAILED"]
 ACCEPTED = {"OK", "INFORMATIONAL"}
 BAD_CLOSES = {"FAILED", "UNCLEAN", "WRONG CODE"}
-# Of the 18 message sizes in each of 12.* and 13.* a quick run takes these.
-QUICK_SIZES = {1, 4, 8, 11, 12}
+# Of the 18 message sizes in each of 12.* and 13.* a quick run takes these, a sample one.
+QUICK_SIZES = {4, 11}
+SAMPLE_SIZES = {8}
+# Of these categories, which have many cases of one kind, a sample takes every third case.
+SAMPLED_CATEGORIES = {"6", "9"}
 AGENT = "server"
 RUN = "import sys; sys.argv[0] = 'wstest'; from autobahntestsuite import wstest; wstest.run()"
 
@@ -53,7 +56,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("url", help="ws://host:port/path or wss://...")
     parser.add_argument("out", type=Path, help="where the reports go; it is emptied first")
     parser.add_argument("--cases", default="*", help="patterns with commas between")
-    parser.add_argument("--quick", action="store_true", help="five of the 18 sizes in each of 12.* and 13.*")
+    parser.add_argument("--part", choices=PARTS, default="all", help="quick: two of the 18 sizes in each of 12.* and 13.*;"
+                        " sample: one, and every third case of 6.* and 9.*")
     parser.add_argument("--shards", type=int, default=2, help="processes side by side")
     parser.add_argument("--limit", type=float, default=1800, help="seconds for the whole run")
     args = parser.parse_args()
@@ -64,10 +68,30 @@ def arguments() -> argparse.Namespace:
 def selected(args: argparse.Namespace) -> list[str]:
     wanted = {"cases": args.cases.split(","), "exclude-cases": [], "exclude-agent-cases": {}}
     every = CaseSet(CaseSetname, CaseBasename, Cases, CaseCategories, CaseSubCategories).parseSpecCases(wanted)
-    if not args.quick:
-        return every
-    parts = ((case, case.split(".")) for case in every)
-    return [case for case, part in parts if part[0] not in ("12", "13") or int(part[2]) in QUICK_SIZES]
+    return PARTS[args.part](every)
+
+
+def quick(every: list[str]) -> list[str]:
+    """Every case of the protocol itself, and compressed messages of two sizes."""
+    return [case for case in every if not is_compressed(case) or size(case) in QUICK_SIZES]
+
+
+def sample(every: list[str]) -> list[str]:
+    """Cases of each kind, for a transport that a quick run has judged on another one."""
+    thinned = [case for case in every if case.split(".")[0] in SAMPLED_CATEGORIES][::3]
+    others = [case for case in every if case.split(".")[0] not in SAMPLED_CATEGORIES]
+    return [case for case in others if not is_compressed(case) or size(case) in SAMPLE_SIZES] + thinned
+
+
+def is_compressed(case: str) -> bool:
+    return case.split(".")[0] in ("12", "13")
+
+
+def size(case: str) -> int:
+    return int(case.split(".")[2])
+
+
+PARTS = {"all": list, "quick": quick, "sample": sample}
 
 
 class Shard:
