@@ -70,6 +70,33 @@ def test_what_is_no_position_recovers_nothing():
         assert ann.receive_json()["recovered"] is False
 
 
+def test_a_made_up_place_before_the_first_message_recovers_nothing():
+    app, _ = node()
+    with TestClient(app) as test:
+        with test.websocket_connect("/chat/ann") as ann:
+            start = ann.receive_json()["position"]
+            last = [said(ann, text) for text in ("one", "two")][-1]
+        epoch, nonce = start.split("-")[0], start.split("-")[2]
+        for forged in (f"{epoch}-0-{'0' * 32}", f"{epoch}-0-{'f' * 32}", f"0-0-{'0' * 32}", f"{epoch}-1-{nonce}"):
+            with test.websocket_connect(f"/chat/bob?since={forged}") as bob:
+                assert bob.receive_json() == {"recovered": False, "position": last}
+        with test.websocket_connect(f"/chat/bob?since={start}") as bob:
+            assert [bob.receive_text(), bob.receive_text()] == ["one", "two"]
+            assert bob.receive_json() == {"recovered": True, "position": last}
+
+
+def test_a_history_behind_a_made_up_position_is_not_recovered():
+    async def read():
+        app, lobby = node()
+        async with AsyncTestClient(app):
+            epoch = [(await lobby.broadcast(str(n))).stored for n in range(5)][0].split("-")[0]
+            return await lobby.history(since=f"{epoch}-0-{'0' * 32}", limit=2)
+
+    page = asyncio.run(read())
+    assert not page.recovered
+    assert [stored.message for stored in page.messages] == ["3", "4"], "the newest instead"
+
+
 def test_a_client_gets_on_any_node_what_it_missed_unless_the_broker_has_begun_anew():
     broker = MemoryBroker()
     (one, _), (other, _) = node(broker), node(broker)

@@ -83,7 +83,7 @@ impl WebSocket {
     ) -> LocalFuture<Option<Joined>> {
         let framing = Framing::of(self.connection());
         let member = Member { shard: self.connection().shard().handle(), id: self.id(), framing, greeted: false };
-        let since = since.map(|position| Since { position, trusted: false });
+        let since = since.map(Since::said);
         let way = Way { ws: self.clone(), node, room, member, since };
         Box::pin(way.walk())
     }
@@ -181,7 +181,8 @@ impl Way {
         match self.node.reads.ask(&log, Span::After(since.position, PAGE_LEN)).await {
             Ok(page) if page.recovered => {
                 self.node.counters.read(page.entries.len());
-                self.since = Some(Since { trusted: true, ..since });
+                let trusted = Since { trusted: true, ..since };
+                self.since = Some(if page.entries.is_empty() { trusted.quiet_up_to(page.top) } else { trusted });
                 self.send(&page.entries).await
             }
             Ok(_) => {
@@ -210,7 +211,7 @@ impl Way {
             if let Some((message, compress)) = self.ws.framed(&self.room, entry, self.member.framing) {
                 self.send_one(message.as_ref(), compress).await?;
             }
-            self.since = Some(Since { position: entry.position(), trusted: true });
+            self.since = Some(Since::trusted(entry.position()));
         }
         Some(())
     }

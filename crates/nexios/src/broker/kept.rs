@@ -1,12 +1,15 @@
 //! Logs in memory: what a broker of our own keeps of rooms that remember.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::log::{Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span};
+use super::origins::Origins;
 
 /// What is kept at most, if not set: 256 MiB.
 pub(crate) const BYTES_MAX: usize = 256 << 20;
@@ -20,12 +23,14 @@ const ENTRY_COST: usize = 128;
 const LOG_COST: usize = 512;
 /// Besides its text a key costs about this much.
 const KEY_COST: usize = 192;
+/// Logs that are forgotten are counted in so many places.
+const FORGOTTEN_LEN: usize = 1024;
 
 /// The logs of all channels, so many bytes of them at most.
 ///
 /// A log that nobody has used for as long as it keeps entries and keys is forgotten, and so is the
-/// one that was used least recently where there is no room; the next use begins another epoch.
-/// Where one log alone has no room, its oldest entries go.
+/// one that was used least recently where there is no room; the next append begins another epoch.
+/// Where one log alone has no room, its oldest entries go. Reading creates nothing.
 pub(crate) struct Logs {
     bytes_max: usize,
     bytes: usize,
@@ -34,11 +39,17 @@ pub(crate) struct Logs {
     by_use: BTreeMap<u64, Arc<str>>,
     uses: u64,
     swept: Option<Instant>,
+    origins: Origins,
+    /// How many logs were forgotten, by the hash of their channels: the next count of one is another. Empty
+    /// before the first.
+    forgotten: Vec<u32>,
+    hasher: RandomState,
 }
 
 /// One log.
 struct Kept {
-    epoch: u64,
+    /// The position before the first entry.
+    origin: Position,
     /// The newest that was ever appended.
     last: (u64, Nonce),
     history: History,
@@ -59,7 +70,17 @@ impl Default for Logs {
 
 impl Logs {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Logs { bytes_max, bytes: 0, by_channel: HashMap::new(), by_use: BTreeMap::new(), uses: 0, swept: None }
+        Logs {
+            bytes_max,
+            bytes: 0,
+            by_channel: HashMap::new(),
+            by_use: BTreeMap::new(),
+            uses: 0,
+            swept: None,
+            origins: Origins::random(),
+            forgotten: Vec::new(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Appends; returns the entry for the subscribers, unless it was there before.
@@ -67,18 +88,40 @@ impl Logs {
         self.with(&append.log, |kept, now| kept.append(append, now))
     }
 
-    /// Reads. A log that nobody has appended to begins to count here, so that a position in it says
-    /// something later.
+    /// Reads. A log that nobody has appended to is not created, and has a position all the same.
     pub(crate) fn read(&mut self, log: &Log, span: Span) -> Page {
-        self.with(log, |kept, _| kept.read(span))
+        if self.by_channel.contains_key(&log.channel) {
+            return self.with(log, |kept, _| kept.read(span));
+        }
+        self.sweep(Instant::now());
+        let top = self.origin(&log.channel);
+        let recovered = match span {
+            Span::Newest(_) => true,
+            Span::After(position, _) => position == top,
+        };
+        Page { top, recovered, entries: Vec::new() }
+    }
+
+    /// Returns the position before the first entry of the next count of a channel.
+    fn origin(&self, channel: &str) -> Position {
+        let count = u64::from(self.forgotten.get(self.place(channel)).copied().unwrap_or_default());
+        let Nonce(epoch) = self.origins.nonce(channel, 2 * count + 1);
+        let epoch = epoch.first_chunk().map_or(1, |bytes| u64::from_be_bytes(*bytes).max(1));
+        Position { epoch, offset: 0, nonce: self.origins.nonce(channel, 2 * count) }
+    }
+
+    /// Returns the place of a channel in `forgotten`.
+    fn place(&self, channel: &str) -> usize {
+        self.hasher.hash_one(channel) as usize % FORGOTTEN_LEN
     }
 
     fn with<R>(&mut self, log: &Log, act: impl FnOnce(&mut Kept, Instant) -> R) -> R {
         let now = Instant::now();
         self.sweep(now);
         self.uses += 1;
+        let origin = self.origin(&log.channel);
         let kept = self.by_channel.entry(log.channel.clone()).or_insert_with(|| {
-            let kept = Kept::new(log, now);
+            let kept = Kept::new(log, origin, now);
             self.bytes += kept.bytes;
             kept
         });
@@ -116,15 +159,18 @@ impl Logs {
         if let Some(kept) = self.by_channel.remove(channel) {
             self.bytes -= kept.bytes;
             self.by_use.remove(&kept.use_number);
+            self.forgotten.resize(FORGOTTEN_LEN, 0);
+            let place = self.place(channel);
+            self.forgotten[place] = self.forgotten[place].wrapping_add(1);
         }
     }
 }
 
 impl Kept {
-    fn new(log: &Log, now: Instant) -> Self {
+    fn new(log: &Log, origin: Position, now: Instant) -> Self {
         Kept {
-            epoch: epoch(),
-            last: (0, Nonce::default()),
+            origin,
+            last: (origin.offset, origin.nonce),
             history: log.history,
             entries: VecDeque::new(),
             keys: HashMap::new(),
@@ -136,7 +182,7 @@ impl Kept {
     }
 
     fn top(&self) -> Position {
-        Position { epoch: self.epoch, offset: self.last.0, nonce: self.last.1 }
+        Position { epoch: self.origin.epoch, offset: self.last.0, nonce: self.last.1 }
     }
 
     fn is_over(&self, now: Instant) -> bool {
@@ -181,8 +227,8 @@ impl Kept {
         let previous = self.last.0;
         self.last = (previous + 1, append.nonce);
         let (position, time_ms) = (self.top(), now_ms());
-        let envelope = append.envelope.clone();
-        let entry = Entry { epoch: self.epoch, offset: self.last.0, previous, time_ms, nonce: append.nonce, envelope };
+        let Position { epoch, offset, nonce } = position;
+        let entry = Entry { epoch, offset, previous, time_ms, nonce, envelope: append.envelope.clone() };
         self.bytes += ENTRY_COST + entry.envelope.len();
         self.entries.push_back((now, entry.clone()));
         if let Some(key) = &append.key {
@@ -223,9 +269,15 @@ impl Kept {
     /// Whether all that came behind this position is here.
     fn is_known(&self, position: Position) -> bool {
         let first = self.entries.front().map(|(_, entry)| entry.previous);
-        let is_before_first = position.offset == 0 && position.nonce == Nonce::default() && first == Some(0);
-        let is_entry = || self.entries.iter().any(|(_, entry)| entry.position() == position);
-        position.epoch == self.epoch && (position == self.top() || is_before_first || is_entry())
+        let is_before_first = position == self.origin && first == Some(0);
+        position == self.top() || is_before_first || self.has(position)
+    }
+
+    /// Finds an entry by its position. Offsets rise by one, so its place is known.
+    fn has(&self, position: Position) -> bool {
+        let first = self.entries.front().map_or(0, |(_, entry)| entry.offset);
+        let place = position.offset.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+        place.and_then(|place| self.entries.get(place)).is_some_and(|(_, entry)| entry.position() == position)
     }
 }
 
@@ -241,6 +293,7 @@ fn page<'a>(entries: impl Iterator<Item = &'a Entry>, max: usize) -> Vec<Entry> 
 }
 
 /// A new count; never 0, which is the epoch of a position that says nothing.
+#[cfg(feature = "nats")]
 pub(crate) fn epoch() -> u64 {
     let Nonce(bytes) = Nonce::random();
     bytes.first_chunk().map_or(1, |bytes| u64::from_be_bytes(*bytes).max(1))
@@ -283,6 +336,10 @@ mod tests {
             (page.recovered, page.entries.iter().map(|entry| entry.offset).collect())
         }
 
+        fn top(&mut self) -> Position {
+            self.logs.read(&self.log, Span::Newest(0)).top
+        }
+
         fn newest(&mut self, max: usize) -> Vec<u64> {
             let page = self.logs.read(&self.log, Span::Newest(max));
             assert!(page.recovered);
@@ -315,6 +372,7 @@ mod tests {
     #[test]
     fn another_nonce_or_epoch_is_not_recovered() {
         let mut kept = Fixture::new(10, 60);
+        let start = kept.top();
         let positions = kept.fill(1..4);
         for wrong in [
             Position { nonce: Nonce([9; 16]), ..positions[1] },
@@ -325,7 +383,8 @@ mod tests {
         ] {
             assert_eq!(kept.after(wrong), (false, vec![]), "{wrong}");
         }
-        let start = Position { epoch: positions[0].epoch, ..Position::default() };
+        let zeros = Position { epoch: positions[0].epoch, ..Position::default() };
+        assert_eq!(kept.after(zeros), (false, vec![]), "it was never given out");
         assert_eq!(kept.after(start), (true, vec![1, 2, 3]));
     }
 
@@ -373,8 +432,38 @@ mod tests {
         kept.fill(1..3);
         tokio::time::advance(KEY_KEPT + SWEEP_EVERY).await;
         kept.log.channel = "y".into();
-        kept.newest(1);
+        kept.fill(1..2);
         assert_eq!(kept.logs.by_channel.len(), 1);
+    }
+
+    #[test]
+    fn reading_what_nobody_uses_keeps_nothing() {
+        let mut kept = Fixture::new(10, 60);
+        for n in 0..100 {
+            kept.log.channel = n.to_string().into();
+            let top = kept.top();
+            assert_eq!((kept.newest(10), kept.after(top)), (vec![], (true, vec![])));
+        }
+        assert_eq!((kept.logs.by_channel.len(), kept.logs.by_use.len(), kept.logs.bytes), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_place_before_the_first_entry_is_of_one_room_and_one_count() {
+        let mut kept = Fixture::new(10, 60);
+        let start = kept.top();
+        kept.log.channel = "y".into();
+        assert_eq!(kept.after(start), (false, vec![]), "of another room that is not used");
+        kept.fill(1..2);
+        assert_eq!(kept.after(start), (false, vec![]), "of another room");
+        kept.log.channel = "x".into();
+        kept.fill(1..3);
+        assert_eq!(kept.after(start), (true, vec![1, 2]));
+        tokio::time::advance(KEY_KEPT + SWEEP_EVERY).await;
+        assert_eq!(kept.after(start), (false, vec![]), "what was there is forgotten");
+        kept.fill(1..3);
+        assert_eq!(kept.after(start), (false, vec![]), "another count");
+        kept.logs = Logs::default();
+        assert_eq!(kept.after(start), (false, vec![]), "another broker");
     }
 
     #[test]
@@ -384,8 +473,8 @@ mod tests {
             let (log, envelope) = (kept.log.clone(), Bytes::from(vec![0; len]));
             kept.logs.append(&Append { log, nonce: Nonce::random(), key: None, again: false, envelope }).0.position
         };
+        let start = kept.top();
         let positions = [1, PAGE_BYTES_MAX - 1, 1, PAGE_BYTES_MAX, 1].map(|len| append(&mut kept, len));
-        let start = Position { epoch: positions[0].epoch, ..Position::default() };
         assert_eq!(kept.after(start), (true, vec![1, 2]));
         assert_eq!(kept.after(positions[1]), (true, vec![3, 4]));
         assert_eq!(kept.after(positions[3]), (true, vec![5]));

@@ -32,6 +32,7 @@ mod metrics;
 #[cfg(feature = "nats")]
 mod nats;
 mod node;
+mod origins;
 mod outgoing;
 mod presence;
 mod publisher;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nexios::broker::{GapCause, History, Position, Published, Publisher};
+use nexios::broker::{GapCause, History, Nonce, Position, Published, Publisher};
 use nexios::{App, Broadcasting, Outcome, Room};
 use parking_lot::Mutex;
 
@@ -169,6 +169,28 @@ pub(crate) fn what_cannot_be_recovered_is_said(server: &mut dyn Server) {
     client.joined();
     store(&rooms[0], "live");
     client.expect(["live"]);
+}
+
+pub(crate) fn a_place_before_the_first_message_is_worth_what_was_given_out(server: &mut dyn Server) {
+    let nodes = nodes::<2>(server);
+    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let _other = remembering(&nodes[0], "y");
+    let start = joined(&nodes[0].resume("x", "ann", None));
+    let elsewhere = joined(&nodes[0].resume("y", "ann", None));
+    assert_eq!(nodes[1].resume("x", "ann", Some(start)).joined(), (vec![], true, start));
+    let positions = store_all(&rooms[0], 0..5);
+    let [first, last] = [positions[0], positions[4]];
+    assert_eq!(start.epoch, first.epoch, "a client counts on from where it began");
+    for node in &nodes {
+        assert_eq!(node.resume("x", "ann", Some(start)).joined(), (texts(0..5), true, last));
+        let zeros = Position { nonce: Nonce::default(), ..start };
+        let before = Position { offset: 0, nonce: Nonce::default(), ..first };
+        for forged in [zeros, before, Position { offset: 0, ..last }, elsewhere, Position::default()] {
+            assert_eq!(node.resume("x", "bob", Some(forged)).joined(), (vec![], false, last), "{forged}");
+            let page = send_history(&node.room("x"), 2, Some(forged));
+            assert_eq!((page.recovered, page.messages.len(), page.position), (false, 2, last), "the newest instead");
+        }
+    }
 }
 
 pub(crate) fn what_is_past_its_time_is_not_recovered(server: &mut dyn Server) {

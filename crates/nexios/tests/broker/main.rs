@@ -56,6 +56,7 @@ macro_rules! history_contract {
             all_see_one_order_whoever_publishes
             a_client_that_comes_back_gets_what_it_missed_once
             what_cannot_be_recovered_is_said
+            a_place_before_the_first_message_is_worth_what_was_given_out
             what_is_past_its_time_is_not_recovered
             a_new_epoch_is_a_gap_and_no_false_recovery
             a_broker_that_is_killed_loses_and_doubles_nothing_that_it_stored
@@ -79,6 +80,7 @@ contract! {
     @of history, history_with_a_cluster, crate::redis::cluster();
     all_see_one_order_whoever_publishes
     a_client_that_comes_back_gets_what_it_missed_once
+    a_place_before_the_first_message_is_worth_what_was_given_out
     a_broker_that_is_killed_loses_and_doubles_nothing_that_it_stored
     a_key_is_stored_once
     a_history_is_read_page_by_page

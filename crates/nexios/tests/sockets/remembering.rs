@@ -142,6 +142,32 @@ fn what_cannot_be_had_is_not_recovered() {
 }
 
 #[test]
+fn a_made_up_place_before_the_first_message_brings_nothing() {
+    let node = Node::start(App::new());
+    let mut early = node.connect("/?join=1", "");
+    assert!(!early.joined());
+    let start = early.position.clone();
+    node.send("0");
+    let mut last = node.send("1");
+    let epoch = start.split('-').next().unwrap();
+    let zeros = "0".repeat(32);
+    for forged in [format!("{epoch}-0-{zeros}"), format!("{epoch}-0-{}", "f".repeat(32)), format!("0-0-{zeros}")] {
+        let mut by_hello = node.connect("/?join=1", &forged);
+        let mut by_join = node.connect("/", "");
+        by_join.ask(&format!(r#"{{"type":"join","id":1,"room":"x","position":"{forged}"}}"#), "");
+        for client in [&mut by_hello, &mut by_join] {
+            assert!(!client.joined(), "{forged}");
+            assert_eq!(client.position, last, "{forged}");
+        }
+        last = node.send("live");
+        assert_eq!(by_hello.messages(1), ["live"], "nothing of what was before");
+    }
+    let mut again = node.connect("/?join=1", &start);
+    assert!(again.joined());
+    assert_eq!(again.messages(3), ["0", "1", "live"]);
+}
+
+#[test]
 fn members_are_told_where_they_stand_in_a_new_epoch() {
     let memory = Memory::new();
     let node = Node::start(App::new().broker(&memory));

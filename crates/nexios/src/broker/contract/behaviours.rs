@@ -168,6 +168,54 @@ pub(super) async fn another_nonce_epoch_or_offset_is_not_recovered(server: &impl
     assert_eq!(peer.missed(&log, positions[1]).await.unwrap(), ["2", "3"]);
 }
 
+pub(super) async fn a_position_that_was_never_given_out_recovers_nothing(server: &impl Server) {
+    let (log, other, peer) = (room("forged"), room("forged2"), Peer::connect(server).await);
+    let (start, of_other) = (peer.top(&log).await, peer.top(&other).await);
+    let unused: Vec<_> = made_up(&[start]).chain([of_other]).collect();
+    for forged in unused.iter().filter(|forged| **forged != start) {
+        assert_eq!(peer.missed(&log, *forged).await, None, "{forged} in a room that nobody used");
+    }
+    let elsewhere = peer.fill(&other, 0..4).await;
+    let positions = peer.fill(&log, 0..4).await;
+    let elsewhere: Vec<_> = elsewhere.into_iter().chain(peer.fill(&other, 4..5).await).collect();
+    let known: Vec<_> = [start].iter().chain(&positions).copied().collect();
+    let forged = made_up(&known).chain([of_other, Position { offset: 0, ..of_other }]).chain(elsewhere);
+    for forged in forged.filter(|forged| !known.contains(forged)) {
+        assert_eq!(peer.missed(&log, forged).await, None, "{forged}");
+    }
+    assert_eq!(peer.missed(&log, start).await.unwrap(), ["0", "1", "2", "3"]);
+    assert_eq!(Peer::connect(server).await.missed(&log, start).await.unwrap(), ["0", "1", "2", "3"]);
+}
+
+/// What a client can make of the positions that it knows.
+fn made_up(known: &[Position]) -> impl Iterator<Item = Position> {
+    let nonces: Vec<_> =
+        known.iter().map(|known| known.nonce).chain([Nonce::default(), Nonce([255; 16]), Nonce::random()]).collect();
+    let epochs: Vec<_> =
+        known.iter().flat_map(|known| [known.epoch, known.epoch ^ 1]).chain([0, 1, u64::MAX]).collect();
+    let mut offsets: Vec<_> = known.iter().flat_map(|known| [known.offset, known.offset + 1]).collect();
+    offsets.extend([0, 1, 2, 1 << 53, i64::MAX as u64, u64::MAX]);
+    epochs.into_iter().flat_map(move |epoch| {
+        let nonces = nonces.clone();
+        offsets
+            .clone()
+            .into_iter()
+            .flat_map(move |offset| nonces.clone().into_iter().map(move |nonce| Position { epoch, offset, nonce }))
+    })
+}
+
+pub(super) async fn all_agree_on_the_position_of_a_room_that_nobody_used(server: &impl Server) {
+    let (log, peers) = (room("unused"), [Peer::connect(server).await, Peer::connect(server).await]);
+    let start = peers[0].top(&log).await;
+    assert_eq!((peers[1].top(&log).await, start == Position::default()), (start, false));
+    assert_eq!(peers[1].missed(&log, start).await, Some(vec![]));
+    peers[0].fill(&log, 0..2).await;
+    let late = Peer::connect(server).await;
+    for peer in peers.iter().chain([&late]) {
+        assert_eq!(peer.missed(&log, start).await.unwrap(), ["0", "1"]);
+    }
+}
+
 pub(super) async fn a_key_counts_once(server: &impl Server) {
     let (log, peer) = (log("key", 100, 1), Peer::connect(server).await);
     peer.subscribe(&log).await;

@@ -24,6 +24,8 @@ macro_rules! contract {
             what_exceeds_the_size_is_gone_and_not_recovered
             what_is_past_its_time_is_gone_and_not_recovered
             another_nonce_epoch_or_offset_is_not_recovered
+            a_position_that_was_never_given_out_recovers_nothing
+            all_agree_on_the_position_of_a_room_that_nobody_used
             a_key_counts_once
             what_is_said_again_is_there_once
             a_thousand_go_at_once

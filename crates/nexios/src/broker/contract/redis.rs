@@ -43,6 +43,14 @@ impl Server for At {
     }
 }
 
+impl At {
+    fn redis() -> Self {
+        let server = TcpServer::redis(&[]);
+        let url = format!("redis://127.0.0.1:{}", server.port);
+        At(server, url)
+    }
+}
+
 pub(super) fn cluster() -> At {
     let server = TcpServer::redis(&["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"]);
     say(server.port, "CLUSTER ADDSLOTSRANGE 0 16383\r\n", "+OK\r\n");
@@ -138,6 +146,54 @@ async fn what_is_too_old_does_not_stay() {
     say(server.port, "XLEN {nexios-room-x}:log\r\n", ":300\r\n");
     tokio::time::sleep(Duration::from_millis(1100)).await;
     say(server.port, "EXISTS {nexios-room-x}:log {nexios-room-x}:head\r\n", ":1\r\n");
+}
+
+#[tokio::test]
+async fn rooms_that_are_only_read_leave_no_keys() {
+    for server in [At::redis(), cluster()] {
+        let peer = Peer::connect(&server).await;
+        let positions = futures_util::future::join_all((0..300).map(|n| {
+            let peer = &peer;
+            async move {
+                let log = room(&n.to_string());
+                let top = peer.top(&log).await;
+                assert_eq!(peer.missed(&log, top).await, Some(vec![]));
+                assert_eq!(peer.newest(&log, 10).await, [""; 0]);
+                top
+            }
+        }));
+        assert_eq!(positions.await.len(), 300);
+        // The secret of all rooms, in a cluster of those of one slot.
+        say(server.0.port, "EVAL \"return #redis.call('KEYS', '*room*')\" 0\r\n", ":0\r\n");
+        if !server.1.contains("cluster") {
+            say(server.0.port, "DBSIZE\r\n", ":1\r\n");
+            say(server.0.port, "TTL nexios-origins\r\n", ":-1\r\n");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_everything_is_deleted_nothing_is_recovered_from_before() {
+    let server = TcpServer::redis(&[]);
+    let (peer, log) = (Peer::connect(&server).await, room("x"));
+    let start = peer.top(&log).await;
+    peer.fill(&log, 0..2).await;
+    say(server.port, "FLUSHALL\r\n", "+OK\r\n");
+    assert_eq!(peer.missed(&log, start).await, None);
+    peer.fill(&log, 2..4).await;
+    assert_eq!(peer.missed(&log, start).await, None);
+}
+
+#[tokio::test]
+async fn a_place_before_the_first_entry_is_that_of_one_week() {
+    let server = TcpServer::redis(&[]);
+    let (peer, log) = (Peer::connect(&server).await, room("x"));
+    let start = peer.top(&log).await;
+    peer.fill(&log, 0..2).await;
+    say(server.port, "HINCRBY {nexios-room-x}:head born 1\r\n", ":");
+    assert_eq!(peer.missed(&log, start).await, None, "the count began in the week behind it");
+    say(server.port, "HINCRBY {nexios-room-x}:head born -1\r\n", ":");
+    assert_eq!(peer.missed(&log, start).await.unwrap(), ["0", "1"]);
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub(crate) struct Attach {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Since {
     pub(crate) position: Position,
+    /// No entry of the room has an offset above the position's and up to this one.
+    pub(crate) reached: u64,
     /// The broker or this node has said that the entry there is the one that it was.
     pub(crate) trusted: bool,
 }
@@ -53,6 +55,24 @@ pub(crate) enum Attached {
     Unknown,
     /// It is not connected any more.
     Gone,
+}
+
+impl Since {
+    /// A position as a client says it.
+    pub(crate) fn said(position: Position) -> Self {
+        Since { position, reached: position.offset, trusted: false }
+    }
+
+    /// A position that is known to be right.
+    pub(crate) fn trusted(position: Position) -> Self {
+        Since { trusted: true, ..Since::said(position) }
+    }
+
+    /// The broker has found nothing between the position and this one.
+    pub(crate) fn quiet_up_to(self, top: Position) -> Self {
+        let reached = if top.epoch == self.position.epoch { top.offset.max(self.reached) } else { self.reached };
+        Since { reached, ..self }
+    }
 }
 
 impl Attach {

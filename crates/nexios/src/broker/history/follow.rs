@@ -43,11 +43,13 @@ pub(super) struct Follow {
 pub(super) enum Arrived {
     /// It is the next.
     Deliver(Entry),
+    /// It is the first of a count that began while nobody had used the room.
+    Begins(Entry),
     /// It was here before.
     Duplicate,
     /// It waits for what is being read.
     Waits,
-    /// Something before it is missing; it waits for that.
+    /// Something before it is missing, and it waits for that; or it cannot be true.
     Hole,
 }
 
@@ -86,26 +88,38 @@ impl Follow {
         }
         match self.place(&entry) {
             Place::Next => Arrived::Deliver(entry),
+            Place::First => Arrived::Begins(entry),
             Place::Before => Arrived::Duplicate,
             Place::BehindHole => {
                 self.keep_ahead(entry);
                 Arrived::Hole
             }
+            // What is read shows which of the two is there.
+            Place::Contradicts => Arrived::Hole,
         }
     }
 
     fn place(&self, entry: &Entry) -> Place {
         let Some(cursor) = self.cursor else { return Place::Next };
         if cursor.epoch != entry.epoch {
-            // The log was not there when it was asked for: this is its first entry.
-            let is_first = cursor == Position::default() && entry.previous == 0;
-            return if is_first { Place::Next } else { Place::BehindHole };
+            // Nobody had used the room, and its count began later than was said.
+            let is_first = cursor.offset == 0 && entry.previous == 0;
+            return if is_first { Place::First } else { Place::BehindHole };
         }
         match (entry.offset <= cursor.offset, entry.previous <= cursor.offset) {
+            (true, _) if self.contradicts(entry) => Place::Contradicts,
             (true, _) => Place::Before,
             (false, true) => Place::Next,
             (false, false) => Place::BehindHole,
         }
+    }
+
+    /// Returns true if another entry was delivered under this offset, or if that is not known of the first of a count:
+    /// somebody may have deleted the log.
+    fn contradicts(&self, entry: &Entry) -> bool {
+        let mut recent = self.recent.iter().rev().map(|(_, recent)| recent);
+        let known = recent.find(|recent| recent.offset <= entry.offset).filter(|known| known.offset == entry.offset);
+        known.map_or(entry.previous == 0, |known| known.nonce != entry.nonce)
     }
 
     fn keep_ahead(&mut self, entry: Entry) {
@@ -144,6 +158,12 @@ impl Follow {
         self.recent_bytes = 0;
     }
 
+    /// The broker has nothing behind the cursor, up to this position.
+    pub(super) fn settle(&mut self, top: Position) {
+        let is_further = |cursor: Position| cursor.epoch == top.epoch && top.offset > cursor.offset;
+        self.cursor = self.cursor.map(|cursor| if is_further(cursor) { top } else { cursor });
+    }
+
     pub(super) fn recent_bytes(&self) -> usize {
         self.recent_bytes
     }
@@ -164,16 +184,17 @@ impl Follow {
     /// What the node has behind a position.
     pub(super) fn cover(&mut self, since: Since) -> Cover {
         self.prune(RECENT_BYTES_MAX);
-        let (Since { position, trusted }, Some(cursor)) = (since, self.cursor) else { return Cover::Unknown };
+        let (Since { position, reached, trusted }, Some(cursor)) = (since, self.cursor) else { return Cover::Unknown };
         if position == cursor {
             return Cover::Behind(Vec::new());
         }
         if position.epoch != cursor.epoch || position.offset >= cursor.offset {
             return if trusted { Cover::Ahead } else { Cover::Unknown };
         }
-        let begins_behind = |entry: &Entry| trusted && entry.previous <= position.offset;
-        let covered = self.recent.front().is_some_and(|(_, first)| begins_behind(first))
-            || self.recent.iter().any(|(_, entry)| entry.position() == position);
+        // Where nothing was delivered here yet, nothing is known of what was before the cursor.
+        let previous = self.recent.front().map_or(cursor.offset, |(_, first)| first.previous);
+        let covered =
+            trusted && previous <= reached || self.recent.iter().any(|(_, entry)| entry.position() == position);
         if !covered {
             return Cover::Unknown;
         }
@@ -184,8 +205,10 @@ impl Follow {
 
 enum Place {
     Next,
+    First,
     Before,
     BehindHole,
+    Contradicts,
 }
 
 fn cost(entry: &Entry) -> usize {
@@ -219,7 +242,7 @@ mod tests {
     }
 
     fn covered(follow: &mut Follow, position: Position, trusted: bool) -> Option<Vec<u64>> {
-        match follow.cover(Since { position, trusted }) {
+        match follow.cover(Since { trusted, ..Since::said(position) }) {
             Cover::Behind(entries) => Some(entries.iter().map(|entry| entry.offset).collect()),
             Cover::Ahead | Cover::Unknown => None,
         }
@@ -270,7 +293,7 @@ mod tests {
         assert_eq!(covered(&mut follow, entry(7, 5).position(), true), None);
         let wrong = Position { nonce: Nonce([1; 16]), ..entry(7, 7).position() };
         assert_eq!(covered(&mut follow, wrong, false), None, "another nonce");
-        let ahead = Since { position: entry(7, 12).position(), trusted: true };
+        let ahead = Since::trusted(entry(7, 12).position());
         assert_eq!(follow.cover(ahead), Cover::Ahead);
         assert_eq!(follow.cover(Since { trusted: false, ..ahead }), Cover::Unknown);
     }
@@ -300,7 +323,45 @@ mod tests {
     fn a_log_that_was_not_there_begins_with_its_first_entry() {
         let mut follow = follow(10);
         follow.jump(Position::default());
-        assert_eq!(follow.arrived(entry(7, 1)), Arrived::Deliver(entry(7, 1)));
+        assert_eq!(follow.arrived(entry(7, 1)), Arrived::Begins(entry(7, 1)));
         assert_eq!(follow.arrived(entry(7, 2)), Arrived::Hole);
+    }
+
+    #[test]
+    fn a_count_that_somebody_deleted_and_that_begins_with_the_same_epoch_is_seen() {
+        let mut follow = follow(3);
+        deliver(&mut follow, 1..=5);
+        let other = |offset| Entry { nonce: Nonce([99; 16]), ..entry(7, offset) };
+        assert_eq!(follow.arrived(entry(7, 4)), Arrived::Duplicate);
+        assert_eq!(follow.arrived(entry(7, 2)), Arrived::Duplicate, "it is not kept here any more");
+        assert_eq!([follow.arrived(other(1)), follow.arrived(other(4))], [Arrived::Hole, Arrived::Hole]);
+        assert_eq!(follow.take_ahead(), [], "what is read says which it is");
+    }
+
+    #[test]
+    fn the_place_before_the_first_entry_is_covered_where_it_is_trusted() {
+        let mut follow = follow(10);
+        let origin = |nonce| Position { epoch: 7, offset: 0, nonce: Nonce([nonce; 16]) };
+        follow.jump(origin(9));
+        assert_eq!(covered(&mut follow, origin(9), false), Some(vec![]), "nothing has come yet");
+        assert_eq!(covered(&mut follow, origin(0), false), None, "a client made it up");
+        deliver(&mut follow, 1..=3);
+        assert_eq!(covered(&mut follow, origin(9), true), Some(vec![1, 2, 3]));
+        assert_eq!(covered(&mut follow, origin(9), false), None);
+    }
+
+    #[test]
+    fn where_other_rooms_count_on_a_silent_room_is_covered_from_anywhere_in_its_silence() {
+        let mut follow = follow(10);
+        follow.jump(entry(7, 20).position());
+        let since = Since::trusted(entry(7, 10).position());
+        assert_eq!(follow.cover(since), Cover::Unknown);
+        assert_eq!(follow.cover(since.quiet_up_to(entry(7, 19).position())), Cover::Unknown);
+        assert_eq!(follow.cover(since.quiet_up_to(entry(7, 25).position())), Cover::Behind(vec![]));
+        follow.settle(entry(7, 30).position());
+        assert_eq!(follow.cursor, Some(entry(7, 30).position()));
+        follow.settle(entry(7, 29).position());
+        follow.settle(entry(8, 31).position());
+        assert_eq!(follow.cursor, Some(entry(7, 30).position()));
     }
 }

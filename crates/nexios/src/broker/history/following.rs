@@ -59,6 +59,7 @@ impl Following {
         let Ok(Envelope { topic: Topic::Room(room), .. }) = self.parse(&entry) else { return };
         match self.follow(hub, &room).arrived(entry) {
             Arrived::Deliver(entry) => self.deliver(hub, &room, entry).await,
+            Arrived::Begins(entry) => self.begins(hub, &room, entry).await,
             Arrived::Duplicate => self.node.counters.duplicate(),
             Arrived::Waits => {}
             Arrived::Hole => self.resync(hub, &room),
@@ -124,6 +125,9 @@ impl Following {
             None => self.begin(hub, room, page.top).await,
             Some(_) if !page.recovered => self.reset(hub, room, page.top).await,
             Some(_) => {
+                if page.entries.is_empty() {
+                    follow.settle(page.top);
+                }
                 for entry in page.entries {
                     self.arrived(hub, room, entry).await;
                 }
@@ -159,9 +163,16 @@ impl Following {
         let Some(follow) = self.rooms.get_mut(room) else { return };
         match follow.arrived(entry) {
             Arrived::Deliver(entry) => self.deliver(hub, room, entry).await,
+            Arrived::Begins(entry) => self.begins(hub, room, entry).await,
             Arrived::Duplicate | Arrived::Waits => {}
             Arrived::Hole => self.resync(hub, room),
         }
+    }
+
+    /// The first message of a room whose members have a position of another epoch: they are told this one.
+    async fn begins(&mut self, hub: &Arc<Hub>, room: &RoomName, entry: Entry) {
+        broadcast::tell_reset(hub, room, Position { epoch: entry.epoch, ..Position::default() }).await;
+        self.deliver(hub, room, entry).await;
     }
 
     async fn deliver(&mut self, hub: &Arc<Hub>, room: &RoomName, entry: Entry) {

@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 
-use super::log_stream::{self, Kept, LogStream};
+use super::log_stream::{self, Kept, LogStream, State};
 use crate::broker::link::LinkError;
 use crate::broker::log::{Append, Appended, Entry, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span};
 use crate::broker::topic::escape;
@@ -227,37 +227,46 @@ impl Reading<'_> {
         }
     }
 
-    /// Behind the newest entry, or behind the whole stream where the room has none: an entry of another
-    /// room shows later that the stream is still the same.
+    /// Behind the newest entry, or behind the whole stream where the room has none.
     async fn top(&self, newest: Option<&Kept>) -> Result<Position, LinkError> {
-        if let Some(newest) = newest {
-            return Ok(newest.entry.position());
+        match newest {
+            Some(newest) => Ok(newest.entry.position()),
+            None => match self.stream.state(&self.subject).await? {
+                State { last, count: 0, .. } => Ok(self.origin(last)),
+                // The first has come meanwhile.
+                _ => match self.stream.newest(&self.subject).await? {
+                    Some(newest) => Ok(newest.entry.position()),
+                    None => Err(LinkError::lost("the stream of histories has changed while it was read")),
+                },
+            },
         }
-        let last = self.stream.state(&self.subject).await?.last;
-        let nonce = match last {
-            0 => None,
-            last => self.stream.at(last).await?.map(|kept| kept.entry.nonce),
-        };
-        Ok(Position { epoch: self.stream.epoch, offset: last, nonce: nonce.unwrap_or_default() })
+    }
+
+    /// Returns the position of a room that has no entry, behind the entries of others up to this one.
+    fn origin(&self, offset: u64) -> Position {
+        let nonce = self.stream.origins.nonce(&self.log.channel, offset);
+        Position { epoch: self.stream.epoch, offset, nonce }
     }
 
     /// Whether nothing of this room is missing behind a position; `oldest` is the first entry behind it.
     async fn is_known(&self, position: Position, oldest: Option<&Kept>) -> Result<bool, LinkError> {
-        if position.offset > 0 {
-            let Some(kept) = self.stream.at(position.offset).await? else { return Ok(false) };
-            if kept.entry.nonce != position.nonce || kept.is_old(self.log) {
+        if position != self.origin(position.offset) {
+            if position.offset == 0 {
                 return Ok(false);
             }
-            // Of one room what is oldest goes first.
-            if kept.subject == self.subject {
-                return Ok(true);
-            }
-        } else if position.nonce != Nonce::default() || oldest.is_some_and(|kept| kept.is_old(self.log)) {
+            // Of one room what is oldest goes first. An entry of another room says nothing of this one.
+            let kept = self.stream.at(position.offset).await?;
+            let is_it = |kept: Kept| {
+                kept.entry.nonce == position.nonce && kept.subject == self.subject && !kept.is_old(self.log)
+            };
+            return Ok(kept.is_some_and(is_it));
+        }
+        if oldest.is_some_and(|kept| kept.is_old(self.log)) {
             return Ok(false);
         }
         // By age the oldest of the stream goes first; by size only what is one too many for its room.
         let state = self.stream.state(&self.subject).await?;
-        Ok(state.first <= position.offset.max(1) && state.count < self.log.history.size)
+        Ok(state.first <= position.offset.saturating_add(1) && state.count < self.log.history.size)
     }
 
     fn young(&self, kept: Vec<Kept>) -> impl Iterator<Item = Entry> {

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use crate::broker::kept;
 use crate::broker::link::LinkError;
 use crate::broker::log::{Entry, KEY_KEPT, Log, PAGE_BYTES_MAX};
+use crate::broker::origins::Origins;
 
 /// Nodes that make the same stream at the same time: all but one look again.
 const ATTEMPTS: usize = 3;
@@ -21,12 +22,16 @@ const ATTEMPTS: usize = 3;
 const CONSUMER_IDLE: Duration = Duration::from_secs(10);
 /// What a message has beside its envelope, at most.
 const MESSAGE_BYTES: usize = 4096;
+/// A stream's description up to the secret for positions of rooms without an entry.
+const DESCRIPTION: &str = "What rooms of a Nexios app remember; secret: ";
 
 /// A stream, found by its subjects: its name ends with its epoch, so one that is deleted and made
 /// anew counts anew.
 pub(super) struct LogStream {
     stream: Stream<()>,
     pub(super) epoch: u64,
+    /// The secret of the positions of rooms without an entry: from the stream's description.
+    pub(super) origins: Origins,
     /// How many servers beside its leader have what it has acknowledged.
     pub(super) replicas: u32,
     /// What the server takes at most in one message.
@@ -115,10 +120,13 @@ impl LogStream {
     async fn find(jetstream: &Context, name: String) -> Result<Self, LinkError> {
         let epoch = epoch(&name).ok_or_else(|| foreign(&name))?;
         let info = jetstream.get_stream(&name).await.map_err(LinkError::lost)?;
+        let config = &info.cached_info().config;
         // What is acknowledged is on more than half of the servers.
-        let replicas = u32::try_from(info.cached_info().config.num_replicas / 2).unwrap_or_default();
+        let replicas = u32::try_from(config.num_replicas / 2).unwrap_or_default();
+        let secret = config.description.as_deref().and_then(|text| text.strip_prefix(DESCRIPTION));
+        let origins = secret.and_then(Origins::from_hex).unwrap_or_else(Origins::random);
         let stream = jetstream.get_stream_no_info(&name).await.map_err(LinkError::lost)?;
-        Ok(LogStream { stream, epoch, replicas, payload_bytes_max: jetstream.client().max_payload() })
+        Ok(LogStream { stream, epoch, origins, replicas, payload_bytes_max: jetstream.client().max_payload() })
     }
 
     /// The newest entry of a subject. The stream's leader is asked, which has all that is acknowledged.
@@ -208,7 +216,7 @@ fn config(log: &Log, replicas: usize) -> Config {
     let subjects = format!("{prefix}.*");
     Config {
         name,
-        description: Some("What rooms of a Nexios app remember".to_owned()),
+        description: Some(format!("{DESCRIPTION}{}", Origins::random().to_hex())),
         subjects: vec![subjects.clone()],
         max_messages_per_subject: i64::try_from(history.size).unwrap_or(i64::MAX),
         // The time in which duplicates are found cannot be longer.

@@ -1,8 +1,9 @@
 -- Appends entries to one log, in order, each once: numbered, kept and published in one step.
 -- docs/broker-envelope.md says what the strings are.
 --
--- KEYS: the log, its head, then the keys of those entries that have one.
--- ARGV: the channel, size, ttl in ms, ms for which the head is kept, an epoch if there is none, '1' where
+-- KEYS: the log, its head, the secret for positions before the first entry, then the keys of those entries that
+-- have one.
+-- ARGV: the channel, size, ttl in ms, ms for which the head is kept, a secret if there is none, '1' where
 -- the entries may be there already; then for each entry its nonce, the number of its key in KEYS or 0,
 -- and its envelope.
 -- Returns for each entry its position, and behind it '1' where it was there before, else '0'.
@@ -12,12 +13,15 @@ local first, step = 7, 3
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local state = redis.call('HMGET', head, 'top', 'front')
-local top, front = state[1], tonumber(state[2] or 0)
+local state = redis.call('HMGET', head, 'top', 'front', 'born')
+local top, front, born = state[1], tonumber(state[2] or 0), state[3]
 if not top then
+    born = week_of(now)
+    top = origin(KEYS[3], ARGV[5], channel, born)
     -- What is left of another count has nothing to do with this one.
-    redis.call('DEL', log)
-    top = ARGV[5] .. string.rep('\0', 24)
+    if redis.call('DEL', log) > 0 then
+        top = redis.sha1hex(top .. ARGV[first]):sub(1, 8) .. top:sub(9)
+    end
 end
 local epoch, offset = top:sub(1, 8), struct.unpack('>I8', top, 9)
 
@@ -73,7 +77,7 @@ for at = first, #ARGV, step do
 end
 
 if #frames > 0 then
-    redis.call('HSET', head, 'top', top, 'front', string.format('%.0f', front))
+    redis.call('HSET', head, 'top', top, 'front', string.format('%.0f', front), 'born', born)
     redis.call('PEXPIRE', head, kept)
     redis.call('PEXPIRE', log, ttl)
     for _, frame in ipairs(frames) do

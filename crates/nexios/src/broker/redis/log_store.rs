@@ -8,13 +8,17 @@ use bytes::Bytes;
 use redis::{Value, cmd, from_redis_value};
 
 use super::Connection;
+use super::keys::{self, Keys};
 use super::script::{Run, Script};
-use crate::broker::kept;
 use crate::broker::link::{Capabilities, LinkError};
 use crate::broker::log::{Append, Appended, Entry, History, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span};
+use crate::broker::origins::Origins;
 
-/// The head of a log outlives its entries by so much: a silent room counts on.
+/// The head of a log outlives its entries by so much: a silent room counts on. `origin.lua` relies on it.
 const HEAD_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Both begin with how the position before the first entry is found.
+const APPEND: &str = concat!(include_str!("origin.lua"), include_str!("append.lua"));
+const READ: &str = concat!(include_str!("origin.lua"), include_str!("read.lua"));
 /// Entries that one run of the script appends; other clients get their turn between two.
 const RUN_LEN_MAX: usize = 128;
 /// How long an append waits for replicas.
@@ -23,6 +27,7 @@ const REPLICAS_MAX: Duration = Duration::from_millis(500);
 pub(super) struct LogStore {
     append: Script,
     read: Script,
+    keys: Keys,
     /// Why there are none.
     refused: Option<String>,
     /// Replicas at the time of connecting.
@@ -41,7 +46,7 @@ struct Group<'a> {
 
 impl LogStore {
     pub(super) async fn open(connection: &Connection, replicas: u32) -> Result<Self, LinkError> {
-        let (append, read) = (Script::new(include_str!("append.lua")), Script::new(include_str!("read.lua")));
+        let (append, read) = (Script::new(APPEND), Script::new(READ));
         let loaded = match append.load(connection).await {
             Ok(()) => read.load(connection).await,
             failed => failed,
@@ -51,7 +56,8 @@ impl LogStore {
             Err(LinkError::Refused(reason)) => Some(format!("Redis runs no scripts for this user: {reason}")),
             Err(lost) => return Err(lost),
         };
-        Ok(LogStore { append, read, refused, replicas_max: count_replicas(connection).await?, replicas })
+        let (keys, replicas_max) = (Keys::of(connection), count_replicas(connection).await?);
+        Ok(LogStore { append, read, keys, refused, replicas_max, replicas })
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
@@ -84,14 +90,14 @@ impl LogStore {
         let (log, History { size, ttl }) = (group.log, group.log.history);
         let appends = || group.places.iter().map(|place| &batch[*place]);
         let with_key = appends().filter(|append| append.key.is_some()).count();
-        let mut run = self.append.run(&log.channel, 2 + with_key);
-        add_keys(&mut run, log);
+        let mut run = self.append.run(&log.channel, 3 + with_key);
+        self.keys.add(&mut run, log);
         for key in appends().filter_map(|append| append.key.as_ref()) {
-            run.arg(format!("{{{}}}:key:{key}", log.channel));
+            run.arg(keys::of_key(log, key));
         }
         run.arg(&*log.channel).arg(size).arg(ms(ttl)).arg(ms(ttl + HEAD_KEPT));
-        run.arg(&kept::epoch().to_be_bytes()[..]).arg(u8::from(group.again));
-        let mut next_key = 3;
+        run.arg(Origins::random().to_hex()).arg(u8::from(group.again));
+        let mut next_key = 4;
         for append in appends() {
             let key = append.key.as_ref().map_or(0, |_| next_key);
             next_key += usize::from(append.key.is_some());
@@ -111,15 +117,13 @@ impl LogStore {
 
     pub(super) async fn read(&self, connection: &Connection, log: &Log, span: Span) -> Result<Page, LinkError> {
         self.check()?;
-        let ttl = log.history.ttl;
         let (max, position) = match span {
             Span::After(position, max) => (max, Some(position)),
             Span::Newest(max) => (max, None),
         };
-        let mut run = self.read.run(&log.channel, 2);
-        add_keys(&mut run, log);
-        run.arg(ms(ttl)).arg(ms(ttl + HEAD_KEPT)).arg(&kept::epoch().to_be_bytes()[..]);
-        run.arg(max).arg(PAGE_BYTES_MAX);
+        let mut run = self.read.run(&log.channel, 3);
+        self.keys.add(&mut run, log);
+        run.arg(ms(log.history.ttl)).arg(Origins::random().to_hex()).arg(&*log.channel).arg(max).arg(PAGE_BYTES_MAX);
         if let Some(position) = position {
             run.arg(&bytes_of(position)[..]);
         }
@@ -146,11 +150,6 @@ fn groups(batch: &[Append]) -> Vec<Group<'_>> {
         }
     }
     groups
-}
-
-/// The channel is the hash tag, so that a cluster has all of a room on one node.
-fn add_keys(run: &mut Run, log: &Log) {
-    run.arg(format!("{{{}}}:log", log.channel)).arg(format!("{{{}}}:head", log.channel));
 }
 
 fn ms(time: Duration) -> u64 {

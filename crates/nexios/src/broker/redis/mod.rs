@@ -1,5 +1,6 @@
 //! Redis 7 or Valkey: sharded pub/sub over RESP3, one connection for both ways.
 
+mod keys;
 mod log_store;
 mod predecessor;
 mod script;

@@ -1,21 +1,17 @@
 -- Reads entries of one log, and whether nothing is missing before them, in one step.
 -- docs/broker-envelope.md says what the strings are.
 --
--- KEYS: the log, its head.
--- ARGV: ttl in ms, ms for which the head is kept, an epoch if there is none, the most entries, the bytes of
--- envelopes with which a page ends, and a position; without it the newest entries are meant.
+-- KEYS: the log, its head, the secret for positions before the first entry.
+-- ARGV: ttl in ms, a secret if there is none, the channel, the most entries, the bytes of envelopes with which
+-- a page ends, and a position; without it the newest entries are meant.
 -- Returns the position of the newest entry, behind it '1' where nothing is missing, else '0'; then the entries.
-local log, head = KEYS[1], KEYS[2]
-local ttl, most, bytes_max, position = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+-- Nothing is stored for a log that nobody has appended to.
+local log, head, secrets = KEYS[1], KEYS[2], KEYS[3]
+local ttl, channel, most, bytes_max = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local position = ARGV[6]
 
-local top = redis.call('HGET', head, 'top')
-if not top then
-    -- Counting begins here, so that a position in a log that nobody has appended to says something later.
-    redis.call('DEL', log)
-    top = ARGV[3] .. string.rep('\0', 24)
-    redis.call('HSET', head, 'top', top)
-    redis.call('PEXPIRE', head, ARGV[2])
-end
+local state = redis.call('HMGET', head, 'top', 'born')
+local top, born = state[1], tonumber(state[2] or 0)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
@@ -45,6 +41,11 @@ local function collect(command, from, to)
     return frames
 end
 
+if not top then
+    local before_first = origin(secrets, ARGV[2], channel, week_of(now))
+    return { before_first .. ((not position or position == before_first) and '1' or '0') }
+end
+
 if not position then
     local newest = collect('XREVRANGE', '+', '-')
     local answer = { top .. '1' }
@@ -57,14 +58,13 @@ end
 local offset = struct.unpack('>I8', position, 9)
 local id = string.format('%.0f-0', offset)
 local recovered = position == top
-if not recovered and position:sub(1, 8) == top:sub(1, 8) and offset <= struct.unpack('>I8', top, 9) then
-    if position:sub(9) == string.rep('\0', 24) then
-        local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-        recovered = oldest and oldest[1] == '1-0' and not is_old(oldest[2][2])
-    else
-        local entry = redis.call('XRANGE', log, id, id)[1]
-        recovered = entry and entry[2][2]:sub(34, 49) == position:sub(17) and not is_old(entry[2][2])
-    end
+local is_of_count = position:sub(1, 8) == top:sub(1, 8) and offset <= struct.unpack('>I8', top, 9)
+if not recovered and is_of_count and offset > 0 then
+    local entry = redis.call('XRANGE', log, id, id)[1]
+    recovered = entry and entry[2][2]:sub(34, 49) == position:sub(17) and not is_old(entry[2][2])
+elseif not recovered and is_of_count and position == origin(secrets, ARGV[2], channel, born) then
+    local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+    recovered = oldest and oldest[1] == '1-0' and not is_old(oldest[2][2])
 end
 if not recovered then
     return { top .. '0' }
