@@ -12,7 +12,7 @@ use crate::fanout::PENDING_BYTES_MAX;
 use crate::group::Broadcast;
 use crate::id::ConnectionId;
 use crate::message::Message;
-use crate::run_queue::Notifier;
+use crate::notifier::Notifier;
 use crate::shard::Shard;
 
 /// Commands that wait at most.

@@ -1,17 +1,11 @@
-//! The run queue of one shard: woken tasks by their keys, and the wakers that put them there.
+//! The run queue of one shard: woken tasks by their keys.
 //!
-//! A waker may be cloned to any thread, woken there, and dropped there long after the
-//! shard is gone: it never owns a future, so nothing of a task can be dropped off its thread.
-//!
-//! Idle tasks hold no waker: each poll is lent the same one, and a task keeps it only where
-//! somebody has cloned it. What lives on the shard wakes a task by its key.
+//! Modelled by loom in `tests/wake_ups.rs`, which compiles this very file.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Wake, Waker};
 
-use parking_lot::Mutex;
+use crate::notifier::Notifier;
+use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// Names a task; a slot that is used again gets another serial.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,71 +32,16 @@ pub(crate) struct RunQueue {
     notifier: Arc<Notifier>,
 }
 
-/// Tells the host to turn the crank; quiet while the crank is turning anyway.
-pub(crate) struct Notifier {
-    /// Set while a turn is due or under way: another notification would tell nothing new.
-    pending: AtomicBool,
-    notify: Mutex<Arc<dyn Fn() + Send + Sync>>,
-}
-
-/// Runs what was woken, wherever it is kept.
-pub(crate) struct Runner {
-    queue: Arc<RunQueue>,
-    spare_batch: RefCell<Vec<TaskKey>>,
-    /// Lent to the next poll; nobody else holds it.
-    spare_waker: Cell<Option<KeptWaker>>,
-    polling: RefCell<Polling>,
-}
-
-/// A waker that its task keeps while there are clones of it: two polls of one task then see the same one.
-pub(crate) struct KeptWaker(Arc<TaskWaker>);
-
-struct TaskWaker {
-    key: TaskKey,
-    scheduled: AtomicBool,
-    queue: Arc<RunQueue>,
-}
-
-/// The poll under way, if there is one.
-struct Polling {
-    key: Option<TaskKey>,
-    waker: Waker,
-}
-
-impl Notifier {
-    pub(crate) fn new(notify: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Notifier { pending: AtomicBool::new(false), notify: Mutex::new(notify) }
-    }
-
-    /// Replaces how the host is told.
-    pub(crate) fn set(&self, notify: Arc<dyn Fn() + Send + Sync>) {
-        *self.notify.lock() = notify;
-    }
-
-    pub(crate) fn notify(&self) {
-        if !self.pending.swap(true, Ordering::AcqRel) {
-            let notify = self.notify.lock().clone();
-            notify();
-        }
-    }
-
-    /// Marks a turn as under way.
-    pub(crate) fn turn_begins(&self) {
-        self.pending.store(true, Ordering::Release);
-    }
-
-    /// Marks the turn as over: the next wake notifies again.
-    pub(crate) fn turn_ends(&self) {
-        self.pending.store(false, Ordering::Release);
-    }
-}
+/// Set from a task's wake until its next poll, so that it is in the queue once.
+#[derive(Default)]
+pub(crate) struct Scheduled(AtomicBool);
 
 impl RunQueue {
     pub(crate) fn new(notifier: Arc<Notifier>) -> Arc<Self> {
         Arc::new(RunQueue { woken: Mutex::default(), any: AtomicBool::new(false), notifier })
     }
 
-    fn push(&self, key: TaskKey) {
+    pub(crate) fn push(&self, key: TaskKey) {
         let mut woken = self.woken.lock();
         woken.push(key);
         self.any.store(true, Ordering::Release);
@@ -111,7 +50,7 @@ impl RunQueue {
     }
 
     /// Takes all out, into an empty list.
-    fn take(&self, batch: &mut Vec<TaskKey>) {
+    pub(crate) fn take(&self, batch: &mut Vec<TaskKey>) {
         let mut woken = self.woken.lock();
         std::mem::swap(batch, &mut *woken);
         self.any.store(false, Ordering::Release);
@@ -127,96 +66,15 @@ impl RunQueue {
     }
 }
 
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+impl Scheduled {
+    /// Returns true if the task has to be pushed: no wake before this one waits for a poll.
+    pub(crate) fn set(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
     }
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.scheduled.swap(true, Ordering::AcqRel) {
-            self.queue.push(self.key);
-        }
-    }
-}
-
-impl Runner {
-    pub(crate) fn new(queue: Arc<RunQueue>) -> Self {
-        Runner {
-            queue,
-            spare_batch: RefCell::default(),
-            spare_waker: Cell::default(),
-            polling: RefCell::new(Polling::nothing()),
-        }
-    }
-
-    /// Wakes a task; nothing happens where it has ended.
-    pub(crate) fn wake(&self, key: TaskKey) {
-        self.queue.push(key);
-    }
-
-    /// Whether this is the waker of this task's poll under way: [`wake`](Self::wake) is then as
-    /// good as a clone of it. Not so for the waker of a `select!` or a `FuturesUnordered` inside
-    /// the task, which has to learn which of its parts was woken.
-    pub(crate) fn is_polling(&self, key: TaskKey, waker: &Waker) -> bool {
-        let polling = self.polling.borrow();
-        polling.key == Some(key) && polling.waker.will_wake(waker)
-    }
-
-    /// Runs every task that was woken so far, each once, by `run`; says whether there was any.
-    ///
-    /// Tasks woken meanwhile wait for the next run, so that one that always wakes itself
-    /// cannot keep the others or the sockets waiting.
-    pub(crate) fn run(&self, run: impl FnMut(TaskKey)) -> bool {
-        // Called by a task: the run that polls it goes on afterwards.
-        if self.polling.try_borrow_mut().is_err() {
-            return false;
-        }
-        let mut batch = std::mem::take(&mut *self.spare_batch.borrow_mut());
-        self.queue.take(&mut batch);
-        let any = !batch.is_empty();
-        batch.drain(..).for_each(run);
-        *self.spare_batch.borrow_mut() = batch;
-        any
-    }
-
-    /// One poll, with the waker that the task has kept, else a lent one; returns the one to keep.
-    pub(crate) fn poll<R>(
-        &self,
-        key: TaskKey,
-        kept: Option<KeptWaker>,
-        poll: impl FnOnce(&mut Context<'_>) -> R,
-    ) -> (R, Option<KeptWaker>) {
-        let KeptWaker(waker) = kept.unwrap_or_else(|| self.lend_waker(key));
-        // From here on a wake counts again.
-        waker.scheduled.store(false, Ordering::Release);
-        self.polling.replace(Polling { key: Some(key), waker: waker.clone().into() });
-        let polled = poll(&mut Context::from_waker(&self.polling.borrow().waker));
-        self.polling.replace(Polling::nothing());
-        (polled, self.take_back_waker(waker))
-    }
-
-    fn lend_waker(&self, key: TaskKey) -> KeptWaker {
-        if let Some(KeptWaker(mut waker)) = self.spare_waker.take()
-            && let Some(unshared) = Arc::get_mut(&mut waker)
-        {
-            unshared.key = key;
-            return KeptWaker(waker);
-        }
-        KeptWaker(Arc::new(TaskWaker { key, scheduled: AtomicBool::new(false), queue: self.queue.clone() }))
-    }
-
-    /// Takes the waker for the next poll of any task; gives it back where somebody has a clone.
-    fn take_back_waker(&self, mut waker: Arc<TaskWaker>) -> Option<KeptWaker> {
-        if Arc::get_mut(&mut waker).is_none() {
-            return Some(KeptWaker(waker));
-        }
-        self.spare_waker.set(Some(KeptWaker(waker)));
-        None
-    }
-}
-
-impl Polling {
-    fn nothing() -> Self {
-        Polling { key: None, waker: Waker::noop().clone() }
+    /// Has the next wake push again. The poll looks at what it waits for *after* this; the swap
+    /// makes it see what a wake before said, which pushed nothing.
+    pub(crate) fn clear(&self) {
+        self.0.swap(false, Ordering::AcqRel);
     }
 }

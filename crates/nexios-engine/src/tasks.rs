@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use slab::Slab;
 
-use crate::run_queue::{KeptWaker, Runner, Table, TaskKey};
+use crate::run_queue::{Table, TaskKey};
+use crate::runner::{KeptWaker, Runner};
 
 pub(crate) type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -98,7 +99,8 @@ mod tests {
 
     use parking_lot::Mutex;
 
-    use crate::run_queue::{Notifier, RunQueue};
+    use crate::notifier::Notifier;
+    use crate::run_queue::RunQueue;
 
     /// Tasks with what runs them.
     struct Crank {

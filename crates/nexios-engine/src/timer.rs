@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::run_queue::Notifier;
+use crate::notifier::Notifier;
 
 const TICK: Duration = Duration::from_millis(50);
 

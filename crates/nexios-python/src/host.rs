@@ -297,7 +297,8 @@ impl Host {
             return Ok(());
         }
         let before = CURRENT.replace(Some(self.clone()));
-        self.signal.due.store(false, Ordering::Release);
+        // By a swap, so that what another thread did before it raised the signal is seen by this turn.
+        self.signal.due.swap(false, Ordering::AcqRel);
         self.hear_alarm();
         self.signal.home.drop_returned();
         let entered = self.runtime.as_ref().map(tokio::runtime::Runtime::enter);

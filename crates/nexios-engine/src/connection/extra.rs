@@ -13,7 +13,7 @@ use super::{CloseInfo, State};
 use crate::inbox::Inbox;
 use crate::mailbox::RemoteShared;
 use crate::outbox::Outbox;
-use crate::run_queue::KeptWaker;
+use crate::runner::KeptWaker;
 use crate::shard::{POOL_MAX, ShardInner};
 use crate::timer::Tick;
 

@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::{Connection, Flag, Inner, State};
-use crate::run_queue::{KeptWaker, Table, TaskKey};
+use crate::run_queue::{Table, TaskKey};
+use crate::runner::KeptWaker;
 use crate::service::BoxedTask;
 
 impl Connection {

@@ -1,0 +1,132 @@
+//! No wake-up from another thread is lost, in any order that the memory model allows.
+//!
+//! The engine's own files are compiled here with loom's primitives in place of the real ones; loom then
+//! tries every interleaving, including stores that are seen late.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
+
+use std::sync::Arc;
+
+use loom::sync::atomic::AtomicUsize;
+use loom::thread;
+use notifier::Notifier;
+use run_queue::{RunQueue, Scheduled, Table, TaskKey};
+use sync::{Mutex, Ordering};
+
+#[path = "../src/notifier.rs"]
+mod notifier;
+#[path = "../src/run_queue.rs"]
+mod run_queue;
+
+mod sync {
+    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
+
+    /// loom's mutex with the face of parking_lot's.
+    #[derive(Default)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+    }
+}
+
+const KEY: TaskKey = TaskKey { table: Table::Tasks, slot: 0, serial: 0 };
+
+/// A notifier, and how often it has called the host.
+fn counted() -> (Arc<Notifier>, Arc<AtomicUsize>) {
+    let notified = Arc::new(AtomicUsize::new(0));
+    let count = notified.clone();
+    let notify = move || {
+        count.fetch_add(1, Ordering::AcqRel);
+    };
+    (Arc::new(Notifier::new(Arc::new(notify))), notified)
+}
+
+#[test]
+fn a_task_woken_while_a_turn_ends_is_seen_by_the_turn_or_notifies_the_host() {
+    loom::model(|| {
+        let (notifier, notified) = counted();
+        let queue = RunQueue::new(notifier.clone());
+        notifier.turn_begins();
+        let waker = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.push(KEY))
+        };
+        notifier.turn_ends();
+        let seen = !queue.is_empty();
+        waker.join().unwrap();
+        assert!(seen || notified.load(Ordering::Acquire) == 1, "the task sleeps on");
+    });
+}
+
+#[test]
+fn mail_that_comes_while_a_turn_ends_is_seen_by_the_turn_or_notifies_the_host() {
+    loom::model(|| {
+        let (notifier, notified) = counted();
+        // The mailbox: a list behind a lock, and a notification behind the push.
+        let mailbox = Arc::new(Mutex::new(Vec::new()));
+        notifier.turn_begins();
+        let sender = {
+            let (mailbox, notifier) = (mailbox.clone(), notifier.clone());
+            thread::spawn(move || {
+                mailbox.lock().push(());
+                notifier.notify();
+            })
+        };
+        notifier.turn_ends();
+        let seen = !mailbox.lock().is_empty();
+        sender.join().unwrap();
+        assert!(seen || notified.load(Ordering::Acquire) == 1, "the mail waits on");
+    });
+}
+
+#[test]
+fn a_wake_during_the_start_of_a_poll_is_seen_by_the_poll_or_pushes_the_task_again() {
+    loom::model(|| {
+        let scheduled = Arc::new(Scheduled::default());
+        let condition = Arc::new(AtomicUsize::new(0));
+        // Woken once already: the task is in the queue.
+        assert!(scheduled.set());
+        let waker = {
+            let (scheduled, condition) = (scheduled.clone(), condition.clone());
+            thread::spawn(move || {
+                condition.store(1, Ordering::Relaxed);
+                scheduled.set()
+            })
+        };
+        scheduled.clear();
+        let seen = condition.load(Ordering::Relaxed) == 1;
+        let pushed_again = waker.join().unwrap();
+        assert!(seen || pushed_again, "the task waits for what has come");
+    });
+}
+
+#[test]
+fn two_threads_that_wake_one_task_put_it_into_the_queue_once_for_each_poll() {
+    loom::model(|| {
+        let (notifier, _) = counted();
+        let queue = RunQueue::new(notifier.clone());
+        let scheduled = Arc::new(Scheduled::default());
+        let wake = {
+            let (queue, scheduled) = (queue.clone(), scheduled.clone());
+            move || {
+                if scheduled.set() {
+                    queue.push(KEY);
+                }
+            }
+        };
+        let other = thread::spawn(wake.clone());
+        wake();
+        other.join().unwrap();
+        let mut batch = Vec::new();
+        queue.take(&mut batch);
+        assert_eq!(batch.len(), 1);
+        assert!(queue.is_empty());
+    });
+}
