@@ -192,9 +192,14 @@ impl State {
         [KEEPALIVE[0], KEEPALIVE[1], self.ping_serial]
     }
 
-    /// Whether this pong answers the keepalive's ping.
-    pub(super) fn keepalive_answered(&mut self, payload: &[u8]) -> bool {
-        payload == self.keepalive_payload() && self.flags.take(Flag::WaitsForPong)
+    /// The serial of the keepalive's ping that waits for its pong.
+    pub(super) fn waiting_keepalive(&self) -> Option<u8> {
+        self.flags.has(Flag::WaitsForPong).then_some(self.ping_serial)
+    }
+
+    /// Returns true if this is the pong of the keepalive's ping that waits for it.
+    pub(super) fn answers_keepalive(&self, payload: &[u8]) -> bool {
+        self.waiting_keepalive().is_some() && payload == self.keepalive_payload()
     }
 
     fn heard(&self) -> Tick {

@@ -62,7 +62,8 @@ impl Inner {
     pub(super) fn hang_up(self: &Rc<Self>, state: &mut State) {
         if !state.flags.has(Flag::Closing) {
             state.flags.set(Flag::HungUp, true);
-            state.set_close_info(CloseInfo::cut());
+            let info = state.take_ending();
+            state.set_close_info(info);
             state.clock.due = Tick::NEVER;
             self.drop_output(state);
             state.flags.set(Flag::Finished, true);
@@ -88,7 +89,8 @@ impl Inner {
     /// No handshake any more: the connection broke, died of silence or refused to end.
     pub(crate) fn cut(self: &Rc<Self>, state: &mut State) {
         let reset = state.outbox_len() > 0;
-        self.finish(state, CloseInfo::cut());
+        let info = state.take_ending();
+        self.finish(state, info);
         self.release(state, reset);
     }
 
@@ -129,6 +131,13 @@ impl Inner {
 }
 
 impl State {
+    /// How a connection that is cut has ended: as the peer said in a Close frame whose messages
+    /// are not handed out yet, else 1006.
+    fn take_ending(&mut self) -> CloseInfo {
+        let ending = self.rare_if_any().and_then(|rare| rare.ending.take());
+        ending.map_or_else(CloseInfo::cut, |(info, _)| info)
+    }
+
     /// How it ends; the first word counts.
     fn set_close_info(&mut self, info: CloseInfo) {
         self.flags.set(Flag::Closing, true);

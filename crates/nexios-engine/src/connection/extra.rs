@@ -4,10 +4,10 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
 
 use nexios_protocol::ContextDeflater;
 
+use super::pings::SentPings;
 use super::receiving::ControlQueue;
 use super::{CloseInfo, State};
 use crate::inbox::Inbox;
@@ -51,19 +51,10 @@ pub(crate) struct Rare {
     pub(super) listener: Option<Waker>,
     pub(super) closed_waiters: Vec<Waker>,
     pub(super) send_waiters: Vec<Waker>,
-    pub(super) round_trips: Vec<RoundTrip>,
     pub(super) remote: Option<Arc<RemoteShared>>,
-    /// Pings sent by the application whose pongs are expected.
-    pub(super) asked_pongs: u32,
+    pub(super) sent_pings: SentPings,
     pub(super) control_second: u32,
     pub(super) control_count: u32,
-}
-
-pub(super) struct RoundTrip {
-    pub(super) id: u64,
-    pub(super) sent: Instant,
-    pub(super) answered: Option<Instant>,
-    pub(super) waker: Waker,
 }
 
 impl Extra {

@@ -2,7 +2,8 @@
 //!
 //! `opening` takes it from the request head to accept or refusal, `reading` turns bytes
 //! into messages, `receiving` hands them to the application, `sending` and `flushing`
-//! go the other way, `closing` ends it, `clock` watches its deadlines, `task` runs its handler.
+//! go the other way, `pings` matches pongs, `closing` ends it, `clock` watches its deadlines,
+//! `task` runs its handler.
 
 mod clock;
 mod closing;
@@ -11,6 +12,7 @@ mod flags;
 mod flushing;
 mod opening;
 mod peer;
+mod pings;
 mod reading;
 mod receiving;
 mod sending;

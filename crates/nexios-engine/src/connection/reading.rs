@@ -58,7 +58,12 @@ impl Inner {
             Phase::Open(_) => {
                 drop(state);
                 if readiness.readable || hangs_up {
-                    self.read_open(hangs_up);
+                    self.read_on(hangs_up);
+                }
+                let mut state = self.state.borrow_mut();
+                // The edge that tells of the hang-up is taken: no other will come for it.
+                if hangs_up && state.flags.has(Flag::Paused) && matches!(state.phase, Phase::Open(_)) {
+                    self.hang_up(&mut state);
                 }
             }
             Phase::Lingering => self.discard_input(&mut state),
@@ -75,12 +80,22 @@ impl Inner {
             return self.on_readiness(Readiness { readable: true, ..Readiness::default() });
         }
         state.flags.set(Flag::Paused, false);
-        let unread = state.rare_if_any().map(|rare| std::mem::take(&mut rare.unread)).unwrap_or_default();
         drop(state);
-        self.shard.input.borrow_mut().put(&unread);
-        if self.parse_and_run() == Parsed::All {
-            self.read_open(false);
+        // To the end: an edge that told of the FIN may have been taken while it was paused.
+        self.read_on(true);
+    }
+
+    /// Parses what was read earlier and then reads on. What came behind the upgrade request waits
+    /// like that until the next turn, and the socket may have news before.
+    fn read_on(self: &Rc<Self>, to_the_end: bool) {
+        let unread = self.state.borrow_mut().rare_if_any().map(|rare| std::mem::take(&mut rare.unread));
+        if let Some(unread) = unread.filter(|unread| !unread.is_empty()) {
+            self.shard.input.borrow_mut().put(&unread);
+            if self.parse_and_run() != Parsed::All {
+                return;
+            }
         }
+        self.read_open(to_the_end);
     }
 
     /// Reads and parses until the socket is empty, the inbox full, or the turn is over.
@@ -104,7 +119,8 @@ impl Inner {
     /// Reads once: whether there may be more. `None` where nothing was read.
     fn read_input(self: &Rc<Self>) -> Option<bool> {
         let mut state = self.state.borrow_mut();
-        if !matches!(state.phase, Phase::Open(_)) || state.flags.has(Flag::Paused) {
+        let is_ending = state.rare_if_any().is_some_and(|rare| rare.ending.is_some());
+        if !matches!(state.phase, Phase::Open(_)) || state.flags.has(Flag::Paused) || is_ending {
             return None;
         }
         let mut input = self.shard.input.borrow_mut();
@@ -283,7 +299,8 @@ impl Inner {
         if state.inbox().is_none() || state.flags.has(Flag::Closing) {
             return self.on_close_frame(state, info, answer);
         }
-        state.rare().ending = Some((info, answer.to_vec()));
+        // The first word counts: an EOF behind a Close frame changes nothing.
+        state.rare().ending.get_or_insert_with(|| (info, answer.to_vec()));
         self.shard.ending.borrow_mut().push(self.clone());
     }
 

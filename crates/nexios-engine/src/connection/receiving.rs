@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
-use super::extra::RoundTrip;
-use super::{CloseInfo, Connection, Flag, Inner, Phase, SendError, State};
+use super::{CloseInfo, Connection, Flag, Inner, Phase, State};
 use crate::inbox::Inbox;
 use crate::message::{Message, MessageRef};
 use crate::settings::Settings;
@@ -50,7 +48,7 @@ pub(super) struct ControlQueue {
 }
 
 impl ControlQueue {
-    fn push(&mut self, payload: Vec<u8>) {
+    pub(super) fn push(&mut self, payload: Vec<u8>) {
         if self.payloads.len() == CONTROL_QUEUE_MAX {
             self.payloads.pop_front();
         }
@@ -270,46 +268,6 @@ impl Connection {
         }
         Poll::Pending
     }
-
-    /// Sends a ping on the first poll, resolves to the time until its pong.
-    pub fn poll_round_trip(&self, cx: &mut Context<'_>, id: &mut Option<u64>) -> Poll<Result<Duration, SendError>> {
-        let Some(id) = *id else {
-            let fresh = fastrand::u64(..);
-            *id = Some(fresh);
-            self.0.write_ping(&round_trip_payload(fresh))?;
-            let sent = self.0.shard.now();
-            let trip = RoundTrip { id: fresh, sent, answered: None, waker: cx.waker().clone() };
-            self.0.state.borrow_mut().rare().round_trips.push(trip);
-            return Poll::Pending;
-        };
-        let mut state = self.0.state.borrow_mut();
-        let closed = state.close_info().cloned();
-        let trips = &mut state.rare().round_trips;
-        let Some(index) = trips.iter().position(|trip| trip.id == id) else {
-            return Poll::Ready(Err(SendError::Closed(closed.unwrap_or_else(CloseInfo::cut))));
-        };
-        match (trips[index].answered, closed) {
-            (Some(answered), _) => {
-                let trip = trips.swap_remove(index);
-                Poll::Ready(Ok(answered.saturating_duration_since(trip.sent)))
-            }
-            (None, Some(info)) => {
-                trips.swap_remove(index);
-                Poll::Ready(Err(SendError::Closed(info)))
-            }
-            (None, None) => {
-                trips[index].waker.clone_from(cx.waker());
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Gives up a round trip.
-    pub fn end_round_trip(&self, id: Option<u64>) {
-        if let Some(rare) = self.0.state.borrow_mut().rare_if_any() {
-            rare.round_trips.retain(|trip| Some(trip.id) != id);
-        }
-    }
 }
 
 impl State {
@@ -376,7 +334,7 @@ impl Inner {
         wake(&mut rare.pongs.receiver);
         wake(&mut rare.listener);
         rare.send_waiters.drain(..).for_each(Waker::wake);
-        rare.round_trips.iter().for_each(|trip| trip.waker.wake_by_ref());
+        rare.sent_pings.wake_round_trips();
         if finished {
             rare.closed_waiters.drain(..).for_each(Waker::wake);
         }
@@ -412,35 +370,6 @@ impl Inner {
             self.wake_receive(state);
         }
     }
-
-    pub(super) fn on_ping(&self, state: &mut State, payload: Vec<u8>) {
-        state.rare().pings.push(payload);
-    }
-
-    /// Whether somebody had asked for this pong.
-    pub(super) fn on_pong(self: &std::rc::Rc<Self>, state: &mut State, payload: Vec<u8>) -> bool {
-        if state.keepalive_answered(&payload) {
-            self.arm_next_ping(state);
-            return true;
-        }
-        let now = self.shard.now();
-        let rare = state.rare();
-        if let Some(trip) = rare.round_trips.iter_mut().find(|trip| round_trip_payload(trip.id)[..] == payload[..]) {
-            trip.answered = Some(now);
-            trip.waker.wake_by_ref();
-            return true;
-        }
-        let asked = rare.asked_pongs > 0;
-        rare.asked_pongs = rare.asked_pongs.saturating_sub(1);
-        rare.pongs.push(payload);
-        asked
-    }
-}
-
-fn round_trip_payload(id: u64) -> [u8; 12] {
-    let mut payload = *b"rtt:\0\0\0\0\0\0\0\0";
-    payload[4..].copy_from_slice(&id.to_be_bytes());
-    payload
 }
 
 fn release(state: &mut State, ticket: &mut ReceiveTicket) {

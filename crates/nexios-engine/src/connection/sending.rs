@@ -114,7 +114,7 @@ impl Connection {
     /// [`SendError`]; a payload over 125 bytes is `ControlTooLong`.
     pub fn send_ping(&self, payload: &[u8]) -> Result<(), SendError> {
         self.0.write_ping(payload)?;
-        self.0.state.borrow_mut().rare().asked_pongs += 1;
+        self.0.note_ping(payload);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! secret of the broker instead, from the log's channel and from a number that changes when the log begins
 //! another count. So a room that nobody has used has a position, and nothing is stored for it.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use sha1::{Digest, Sha1};
 

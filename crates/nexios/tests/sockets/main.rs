@@ -10,6 +10,7 @@ mod wire;
 mod hostile;
 mod limits;
 mod live;
+mod pings;
 mod remembering;
 mod threads;
 mod transport;

@@ -35,6 +35,67 @@ fn the_same_where_the_handler_takes_its_time_to_accept() {
 }
 
 #[test]
+fn what_comes_behind_the_request_stays_first_whenever_the_handler_accepts() {
+    let site = Site::start(App::new().ws("/", async |ws: WebSocket| {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        echo(ws).await
+    }));
+    // The later frames meet the accept in a different moment each time.
+    for round in 0..200_u64 {
+        let mut wire = site.dial();
+        let early: Vec<u8> = (0..3).flat_map(|n| frame(FIN | TEXT, n.to_string())).collect();
+        wire.say([upgrade("/", "").as_bytes(), &early].concat());
+        std::thread::sleep(std::time::Duration::from_micros(round * 20));
+        for n in 3..6 {
+            wire.say(frame(FIN | TEXT, n.to_string()));
+        }
+        assert_eq!(wire.answer().status, 101);
+        let seen: Vec<_> = (0..6).map(|_| wire.next()).collect();
+        assert_eq!(seen, (0..6).map(|n| Seen::Text(n.to_string())).collect::<Vec<_>>(), "round {round}");
+    }
+}
+
+#[test]
+fn much_that_comes_behind_the_request_waits_for_the_handler_and_stays_in_order() {
+    // 250,000 bytes: more than the inbox takes, and frames that end in the middle of reads.
+    let site = Site::start(App::new().ws("/", async |ws: WebSocket| {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        ws.accept().await?;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        for n in 0..1000 {
+            let text = ws.receive_text().await?;
+            assert_eq!(text.split(' ').next(), Some(n.to_string().as_str()));
+        }
+        ws.send_text("all in order").await?;
+        Ok(())
+    }));
+    let frames: Vec<u8> = (0..1000).flat_map(|n| frame(FIN | TEXT, format!("{n} {}", "x".repeat(240)))).collect();
+    for cut in [0, 1, 7, 4000, 120_000] {
+        let mut wire = site.dial();
+        let request = [upgrade("/", "").as_bytes(), &frames].concat();
+        let (first, second) = request.split_at(if cut == 0 { request.len() } else { request.len() - cut });
+        wire.say(first);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        wire.say(second);
+        assert_eq!(wire.answer().status, 101);
+        assert_eq!(wire.next(), Seen::Text("all in order".into()), "the last {cut} bytes apart");
+    }
+    site.assert_others_served();
+}
+
+#[test]
+fn a_close_behind_the_request_is_how_it_ends_though_the_client_hangs_up_at_once() {
+    let site = Site::start(App::new().ws("/", echo));
+    for _ in 0..20 {
+        let mut wire = site.dial();
+        wire.say([upgrade("/", "").as_bytes(), &frame(FIN | TEXT, "a"), &close(4001, "")].concat());
+        assert_eq!(wire.answer().status, 101);
+        assert_eq!(wire.rest(), [Seen::Text("a".into()), Seen::Close(4001, String::new()), Seen::Fin]);
+    }
+    site.await_connections(1);
+}
+
+#[test]
 fn one_byte_at_a_time_makes_no_difference() {
     let site = Site::start(App::new().ws("/", echo));
     let mut wire = site.dial();
