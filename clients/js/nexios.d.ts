@@ -186,6 +186,8 @@ export interface Published {
   key: string;
   /** In rooms that remember. */
   position?: string;
+  /** A message with this key was stored before, perhaps by an attempt whose answer was lost. */
+  duplicate?: true;
 }
 
 /** Why an answer did not come, or was none. */

@@ -505,7 +505,7 @@ class Room extends Emitter {
   async publish(data, { key = newKey() } = {}) {
     const payload = this.#client._encode(data);
     const { header } = await this.#client._call("publish", { room: this.name, key }, { payload, resend: true });
-    return { key, position: header.position };
+    return { key, position: header.position, ...(header.duplicate && { duplicate: true }) };
   }
 
   async presence({ timeout = 10_000 } = {}) {

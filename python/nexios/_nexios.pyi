@@ -307,7 +307,7 @@ class Publisher:
 
 @final
 class Publishing:
-    def wait(self) -> tuple[str | None, int]: ...
+    def wait(self) -> tuple[str | None, int, bool]: ...
 
 # --- what stands behind the test clients
 

@@ -43,6 +43,9 @@ class Outcome(int):
     stored: str | None
     #: How many other servers of the broker have it, as far as the broker says so.
     replicated: int
+    #: Whether a message with the same ``idempotency_key`` was stored before; then this one is not, and ``stored`` is
+    #: the position of the first. Keys of clients that speak ``nexios.v1`` are others, whatever their text.
+    duplicate: bool
     unknown: list[str]
     forwarded: list[str]
 
@@ -55,12 +58,14 @@ class Outcome(int):
         accepted: bool = False,
         stored: str | None = None,
         replicated: int = 0,
+        duplicate: bool = False,
     ) -> Self:
         outcome = super().__new__(cls, count)
         outcome.dropped = dropped
         outcome.accepted = accepted
         outcome.stored = stored
         outcome.replicated = replicated
+        outcome.duplicate = duplicate
         outcome.unknown = list(unknown)
         outcome.forwarded = list(forwarded)
         return outcome
@@ -79,6 +84,8 @@ class Outcome(int):
 
     def __repr__(self) -> str:
         stored = "" if self.stored is None else f", stored={self.stored!r}, replicated={self.replicated}"
+        if self.duplicate:
+            stored += ", duplicate=True"
         return (
             f"Outcome({int(self)}, dropped={self.dropped}, accepted={self.accepted}, unknown={self.unknown}, "
             f"forwarded={self.forwarded}{stored})"

@@ -24,14 +24,17 @@ class Published(NamedTuple):
     >>> with Publisher(MemoryBroker()) as publisher:
     ...     first = publisher.room("lobby", history=History()).broadcast("hello", idempotency_key="k1")
     ...     again = publisher.room("lobby", history=History()).broadcast("hello", idempotency_key="k1")
-    >>> first.stored is not None, first == again
-    (True, True)
+    >>> first.stored is not None, first.stored == again.stored, first.duplicate, again.duplicate
+    (True, True, False, True)
     """
 
     #: Where the room remembers it; ``None`` of what is not remembered.
     stored: str | None
     #: How many other servers of the broker have it, as far as the broker says so.
     replicated: int
+    #: Whether a message with the same ``idempotency_key`` was stored before; then this one is not, and ``stored`` is
+    #: the position of the first.
+    duplicate: bool = False
 
 
 class _Target:
@@ -118,7 +121,7 @@ class Publisher:
     ...     publisher.room("lobby").broadcast("The doors are open")
     ...     client.receive_text()
     'welcome'
-    Published(stored=None, replicated=0)
+    Published(stored=None, replicated=0, duplicate=False)
     'The doors are open'
 
     ``async with`` gives an :class:`AsyncPublisher`, whose ``broadcast`` is awaited. The constructor does not
@@ -143,7 +146,7 @@ class Publisher:
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.app.broadcast("hello")
-        Published(stored=None, replicated=0)
+        Published(stored=None, replicated=0, duplicate=False)
         """
         return Audience(self._connect())
 
@@ -152,7 +155,7 @@ class Publisher:
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.router("/chat").broadcast("hello")
-        Published(stored=None, replicated=0)
+        Published(stored=None, replicated=0, duplicate=False)
         """
         return Audience(self._connect(), router=name)
 
@@ -161,7 +164,7 @@ class Publisher:
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.room("lobby").broadcast("hello")
-        Published(stored=None, replicated=0)
+        Published(stored=None, replicated=0, duplicate=False)
         """
         return Audience(self._connect(), room=name, history=history)
 
@@ -170,7 +173,7 @@ class Publisher:
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.clients(["ann", "bob"]).broadcast("hello")
-        Published(stored=None, replicated=0)
+        Published(stored=None, replicated=0, duplicate=False)
         """
         return Audience(self._connect(), clients=clients)
 
@@ -179,7 +182,7 @@ class Publisher:
 
         >>> publisher = Publisher(MemoryBroker())
         >>> publisher.room("lobby").broadcast("hello")
-        Published(stored=None, replicated=0)
+        Published(stored=None, replicated=0, duplicate=False)
         >>> publisher.close()
         """
         connected, self._connected = self._connected, None
@@ -205,7 +208,7 @@ class AsyncPublisher:
 
     >>> async with Publisher(MemoryBroker()) as publisher:
     ...     await publisher.room("lobby").broadcast({"doors": "open"})
-    Published(stored=None, replicated=0)
+    Published(stored=None, replicated=0, duplicate=False)
     """
 
     def __init__(self, connected: _nexios.Publisher) -> None:
@@ -217,7 +220,7 @@ class AsyncPublisher:
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.app.broadcast("hello")
-        Published(stored=None, replicated=0)
+        Published(stored=None, replicated=0, duplicate=False)
         """
         return AsyncAudience(self._connected)
 
@@ -226,7 +229,7 @@ class AsyncPublisher:
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.router("/chat").broadcast("hello")
-        Published(stored=None, replicated=0)
+        Published(stored=None, replicated=0, duplicate=False)
         """
         return AsyncAudience(self._connected, router=name)
 
@@ -235,7 +238,7 @@ class AsyncPublisher:
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.room("lobby").broadcast("hello")
-        Published(stored=None, replicated=0)
+        Published(stored=None, replicated=0, duplicate=False)
         """
         return AsyncAudience(self._connected, room=name, history=history)
 
@@ -244,6 +247,6 @@ class AsyncPublisher:
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.clients(["ann", "bob"]).broadcast("hello")
-        Published(stored=None, replicated=0)
+        Published(stored=None, replicated=0, duplicate=False)
         """
         return AsyncAudience(self._connected, clients=clients)

@@ -139,6 +139,48 @@ def test_a_key_is_stored_once():
         assert ann.receive_json() == {"stored": first}
 
 
+def test_a_key_of_a_client_is_not_one_of_the_application():
+    app = NexiosApp()
+    room = app.room("x", history=HISTORY)
+
+    @app.authorize_publish
+    async def may_publish(ws, name):
+        return True
+
+    @app.on_request("order")
+    async def order(ws, data):
+        first, again = [await room.broadcast("ordered", idempotency_key="order 17") for _ in range(2)]
+        assert (first.duplicate, again.duplicate, first.stored) == (False, True, again.stored)
+        return str(first.stored)
+
+    @app.ws("/{name}")
+    async def member(ws):
+        if ws.path_params["name"] != "nobody":
+            ws.client_id = ws.path_params["name"]
+        await ws.accept()
+        await ws.wait_closed()
+
+    def ask(client, number, payload, **members):
+        client.send_text("\x1e" + json.dumps({"id": number, **members}) + "\n" + payload)
+        header, _, payload = client.receive_text().removeprefix("\x1e").partition("\n")
+        return json.loads(header), payload
+
+    with TestClient(app) as test:
+        acks = []
+        for name in ("ann", "bob", "nobody", "ann", "nobody"):
+            with test.websocket_connect(f"/{name}", subprotocols=["nexios.v1"]) as client:
+                client.send_text('\x1e{"type":"hello"}\n')
+                client.receive_text()
+                acks.append(ask(client, 1, "mine", type="publish", room="x", key="order 17")[0])
+                if len(acks) == 3:
+                    reply, stored = ask(client, 2, "", type="request", method="order")
+                    assert reply["type"] == "reply"
+        assert [ack.get("duplicate", False) for ack in acks] == [False, False, False, True, True]
+        positions = [ack["position"] for ack in acks]
+        assert positions[3:] == [positions[0], positions[2]]
+        assert len({*positions, stored}) == 4
+
+
 def test_a_room_that_is_declared_while_the_app_is_served_remembers():
     app = NexiosApp()
 
@@ -183,6 +225,7 @@ def test_a_publisher_stores_what_clients_get_later():
         room = publisher.room("lobby", history=HISTORY)
         one, two, again = (room.broadcast(text, idempotency_key=text) for text in ("one", "two", "two"))
         assert one.stored != two.stored == again.stored
+        assert [published.duplicate for published in (one, two, again)] == [False, False, True]
         assert publisher.room("lobby").broadcast("nobody stores this") == Published(None, 0)
         with test.websocket_connect(f"/chat/ann?since={one.stored}") as ann:
             assert ann.receive_text() == "two"

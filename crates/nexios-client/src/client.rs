@@ -72,6 +72,8 @@ pub(crate) struct Question {
 pub(crate) struct Answer {
     pub(crate) payload: Message,
     pub(crate) position: Option<Position>,
+    /// A message with the key was there before.
+    pub(crate) duplicate: bool,
 }
 
 impl Client {

@@ -50,6 +50,8 @@ pub(crate) enum FromServer {
     Ack {
         id: u64,
         position: Option<String>,
+        #[serde(default)]
+        duplicate: bool,
     },
     Reply {
         id: u64,

@@ -79,6 +79,9 @@ pub struct Present {
 pub struct Ack {
     /// Where it is stored, in rooms that remember.
     pub position: Option<Position>,
+    /// A message with this key was stored before, perhaps by an attempt whose answer was lost; `position` is that of
+    /// the first.
+    pub duplicate: bool,
 }
 
 /// What the session and all handles of a room share.
@@ -166,7 +169,7 @@ impl Room {
     pub async fn publish_as(&self, key: impl Into<String>, message: impl Into<Message>) -> Result<Ack, RequestError> {
         let (room, key) = (self.shared.name.clone(), key.into());
         let answer = self.client.ask(|id| ToServer::Publish { id, room, key }, message.into(), true).await?;
-        Ok(Ack { position: answer.position })
+        Ok(Ack { position: answer.position, duplicate: answer.duplicate })
     }
 
     /// Who is here. From now on [`RoomEvent::Presence`] tells of changes.

@@ -254,11 +254,11 @@ impl Session {
             Incoming::Frame(frame, payload) => (frame, payload),
         };
         match frame {
-            FromServer::Ack { id, position } => {
+            FromServer::Ack { id, position, duplicate } => {
                 let position = position.and_then(|position| position.parse().ok());
-                self.answer(id, Ok(Answer { payload, position }));
+                self.answer(id, Ok(Answer { payload, position, duplicate }));
             }
-            FromServer::Reply { id } => self.answer(id, Ok(Answer { payload, position: None })),
+            FromServer::Reply { id } => self.answer(id, Ok(Answer { payload, position: None, duplicate: false })),
             FromServer::Error { id, code, message } => self.answer(id, Err(RequestError::Refused { code, message })),
             FromServer::Closing { retry_ms: Some(retry_ms), .. } => self.retry.closing(retry_ms),
             FromServer::Closing { .. } | FromServer::Welcome { .. } | FromServer::Unknown => {}

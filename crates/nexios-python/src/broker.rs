@@ -132,7 +132,7 @@ impl MemoryBroker {
     /// >>> broker.stop()
     /// >>> broker.start()
     /// >>> Publisher(broker).app.broadcast("hello")
-    /// Published(stored=None, replicated=0)
+    /// Published(stored=None, replicated=0, duplicate=False)
     fn start(&self) {
         self.0.start();
     }
@@ -231,13 +231,14 @@ pub(crate) struct Publishing(Mutex<Option<broker::Publishing>>);
 
 #[pymethods]
 impl Publishing {
-    /// Blocks until the broker has it, and says where it is stored and how many other servers have
-    /// it; on any thread, once.
-    fn wait(&self, py: Python<'_>) -> PyResult<(Option<String>, u32)> {
+    /// Blocks until the broker has it, and says where it is stored, how many other servers have it and whether
+    /// it was there before; on any thread, once.
+    fn wait(&self, py: Python<'_>) -> PyResult<(Option<String>, u32, bool)> {
         let publishing = self.0.lock().take();
         let waited = py.detach(|| publishing.map_or(Ok(Published::default()), broker::Publishing::wait));
         let published = waited.map_err(|error| errors::broker(py, &error))?;
-        Ok((published.stored.map(|position| position.to_string()), published.replicated))
+        let Published { stored, replicated, duplicate, .. } = published;
+        Ok((stored.map(|position| position.to_string()), replicated, duplicate))
     }
 }
 

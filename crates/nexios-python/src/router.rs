@@ -344,9 +344,9 @@ fn begin(
     broadcast: impl Future<Output = Outcome> + 'static,
 ) -> PyResult<Py<PyAny>> {
     let to_python = move |py: Python<'_>, found: Outcome| {
-        let Outcome { count, dropped, unknown, forwarded, accepted, replicated, .. } = found;
+        let Outcome { count, dropped, unknown, forwarded, accepted, replicated, duplicate, .. } = found;
         let stored = found.stored.map(|position| position.to_string());
-        outcome.call1(py, (count, dropped, unknown, forwarded, accepted, stored, replicated))
+        outcome.call1(py, (count, dropped, unknown, forwarded, accepted, stored, replicated, duplicate))
     };
     let Some(engine) = engine else {
         // Nobody is served: there is nobody to wait for.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nexios_engine::{Audience, Broadcast, Connection, ConnectionId, Message, Shard};
 
-use crate::broker::{Entry, Envelope, History, Kind, Options, Position};
+use crate::broker::{Entry, Envelope, History, Kind, Options, Position, key_of_application, key_of_client};
 use crate::hub::{Hub, Target};
 use crate::live;
 use crate::registry;
@@ -39,6 +39,9 @@ pub struct Outcome {
     pub stored: Option<Position>,
     /// How many other servers of the broker have it, as far as the broker says so.
     pub replicated: u32,
+    /// Whether a message with the same [`idempotency_key`](Broadcasting::idempotency_key) was stored before: then this
+    /// one is not, and `stored` is the position of the first.
+    pub duplicate: bool,
     /// The ids that nobody has: only of `broadcast_to`, and without a broker.
     pub unknown: Vec<String>,
     /// The ids that are looked for on other nodes: only with a broker.
@@ -107,9 +110,16 @@ impl Broadcasting {
 
     /// A room that remembers stores only the first message of a key within five minutes, so that
     /// it does no harm to send one again of which nobody knows whether it was stored.
-    /// [`Outcome::stored`] is then the position of the first.
+    /// [`Outcome::stored`] is then the position of the first, and [`Outcome::duplicate`] is `true`. Keys of clients
+    /// that speak `nexios.v1` are others, whatever their text.
     pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.idempotency_key = Some(key.into());
+        self.idempotency_key = Some(key_of_application(&key.into()));
+        self
+    }
+
+    /// The same for a key that a client has said: it is apart from those of the application and of other clients.
+    pub(crate) fn key_of(mut self, ws: &WebSocket, key: &str) -> Self {
+        self.idempotency_key = Some(key_of_client(ws.client_id().as_deref(), key));
         self
     }
 
@@ -164,6 +174,7 @@ impl Broadcasting {
                 accepted: true,
                 stored: Some(appended.position),
                 replicated: appended.replicas,
+                duplicate: appended.duplicate,
                 ..Outcome::default()
             },
             Some(Err(_)) => Outcome::default(),

@@ -134,10 +134,15 @@ class PresenceChange:
 
 @dataclass(frozen=True)
 class Published:
-    """What became of a message: ``position`` in rooms that remember."""
+    """What became of a message: ``position`` in rooms that remember.
+
+    ``duplicate``: a message with this key was stored before, perhaps by an attempt whose answer was lost;
+    ``position`` is that of the first.
+    """
 
     key: str
     position: str | None = None
+    duplicate: bool = False
 
 
 def kind_of(code: int) -> CloseKind:

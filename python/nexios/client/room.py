@@ -143,13 +143,13 @@ class Room:
         What has no answer when the connection ends is sent again. Rooms that remember store a ``key`` once.
 
         >>> await room.publish({"text": "hello"}, key="k1")
-        Published(key='k1', position='a1-6-...')
+        Published(key='k1', position='a1-6-...', duplicate=False)
         """
         key = secrets.token_urlsafe(16) if key is None else key
         members = {"room": self._name, "key": key}
         payload = self._client._encode(data)
         header, _ = await self._client._calls.ask("publish", lambda: members, payload, resend=True)
-        return Published(key, header.get("position"))
+        return Published(key, header.get("position"), header.get("duplicate") is True)
 
     async def presence(self, *, timeout: float = 10) -> list[Member]:
         """Who is in the room. From then on ``presence`` tells of changes.

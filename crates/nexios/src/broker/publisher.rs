@@ -10,8 +10,9 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::envelope::{Kind, Options};
+use super::keys;
 use super::link::LinkError;
-use super::log::{History, Position};
+use super::log::{Appended, History, Position};
 use super::node::{Node, NodeThread};
 use super::topic::Topic;
 use super::{Broker, BrokerError};
@@ -65,6 +66,9 @@ pub struct Published {
     pub stored: Option<Position>,
     /// How many other servers of the broker have it, as far as the broker says so.
     pub replicated: u32,
+    /// Whether a message with the same [`idempotency_key`](Audience::idempotency_key) was stored before: then this one
+    /// is not, and `stored` is the position of the first.
+    pub duplicate: bool,
 }
 
 impl Publisher {
@@ -178,7 +182,7 @@ impl Audience {
     /// [`Published::stored`] is then the position of the first.
     #[must_use]
     pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.idempotency_key = Some(key.into());
+        self.idempotency_key = Some(keys::of_application(&key.into()));
         self
     }
 
@@ -197,7 +201,8 @@ impl Audience {
         let stored = self.node.append(room, history, message, &options, self.idempotency_key.clone());
         Publishing(Box::pin(async move {
             let appended = stored?.done().await.unwrap_or_else(|| Err(ended()))?;
-            Ok(Published { stored: Some(appended.position), replicated: appended.replicas })
+            let Appended { position, duplicate, replicas } = appended;
+            Ok(Published { stored: Some(position), replicated: replicas, duplicate })
         }))
     }
 

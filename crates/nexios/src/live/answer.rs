@@ -22,7 +22,8 @@ use crate::websocket::WebSocket;
 /// An answer that is no error.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
-    Ack(Option<Position>),
+    Ack,
+    Published { position: Option<Position>, duplicate: bool },
     Reply(Message),
 }
 
@@ -61,7 +62,7 @@ async fn begin(ws: &WebSocket, frame: ClientFrame, payload: Message) {
     let Some(session) = ws.session() else { return };
     let Some(id) = frame.id() else { return fail(ws, Malformed::SecondHello) };
     if let ClientFrame::Ping { .. } = frame {
-        return tell(ws, &ServerFrame::Ack { id, position: None });
+        return tell(ws, &ServerFrame::Ack { id, position: None, duplicate: false });
     }
     if !session.begin() {
         return tell(ws, &ServerFrame::Error { id, code: "busy", message: "too much is unanswered" });
@@ -95,7 +96,8 @@ pub(crate) async fn answer(ws: &WebSocket, session: &Session, id: Id, result: Re
     ready(ws).await;
     session.answered();
     match result {
-        Ok(Answer::Ack(position)) => tell(ws, &ServerFrame::Ack { id, position }),
+        Ok(Answer::Ack) => tell(ws, &ServerFrame::Ack { id, position: None, duplicate: false }),
+        Ok(Answer::Published { position, duplicate }) => tell(ws, &ServerFrame::Ack { id, position, duplicate }),
         Ok(Answer::Reply(message)) => send(ws, &ServerFrame::Reply { id }.around(message.as_ref())),
         Err(error) => {
             let told = RequestError::of(&error).unwrap_or_else(|| {

@@ -117,6 +117,9 @@ pub(crate) enum ServerFrame<'a> {
         id: Id,
         #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
         position: Option<Position>,
+        /// Of a publish whose key was stored before.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        duplicate: bool,
     },
     Reply {
         id: Id,
@@ -399,7 +402,11 @@ mod tests {
                 format!(r#"{{"type":"message","room":"a\n\"","offset":5,"nonce":"{:032}"}}"#, 7),
             ),
             (ServerFrame::Gap { room: None, missed: None, offset: None }, r#"{"type":"gap"}"#.to_owned()),
-            (ServerFrame::Ack { id: Id(3), position: None }, r#"{"type":"ack","id":3}"#.to_owned()),
+            (ServerFrame::Ack { id: Id(3), position: None, duplicate: false }, r#"{"type":"ack","id":3}"#.to_owned()),
+            (
+                ServerFrame::Ack { id: Id(3), position: None, duplicate: true },
+                r#"{"type":"ack","id":3,"duplicate":true}"#.to_owned(),
+            ),
             (
                 ServerFrame::Closing { code: 1012, reason: "x", retry_ms: Some([0, 5]) },
                 r#"{"type":"closing","code":1012,"reason":"x","retry_ms":[0,5]}"#.to_owned(),

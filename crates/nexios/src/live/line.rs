@@ -24,7 +24,7 @@ pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
             ClientFrame::Join { position, .. } => join(&ws, &session, &room, position).await,
             ClientFrame::Leave { .. } => {
                 ws.leave(&room).await;
-                Ok(Answer::Ack(None))
+                Ok(Answer::Ack)
             }
             ClientFrame::Publish { key, .. } => match may_publish(&ws, &room, key.as_deref()).await {
                 Ok(()) => {
@@ -46,7 +46,7 @@ pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
 async fn join(ws: &WebSocket, session: &Session, room: &Arc<str>, position: Option<String>) -> Result<Answer> {
     let rooms = ws.rooms();
     if rooms.contains(room) {
-        return Ok(Answer::Ack(None));
+        return Ok(Answer::Ack);
     }
     if rooms.len() >= ROOMS_MAX {
         return Err(RequestError::forbidden(format!("a client may be in {ROOMS_MAX} rooms")).into());
@@ -56,7 +56,7 @@ async fn join(ws: &WebSocket, session: &Session, room: &Arc<str>, position: Opti
         session.note_position(room, &position);
     }
     match ws.join(room).await {
-        true => Ok(Answer::Ack(None)),
+        true => Ok(Answer::Ack),
         false => Err(RequestError::new("unavailable", "the connection is over").into()),
     }
 }
@@ -102,7 +102,7 @@ async fn publish(
 ) {
     let mut broadcast = ws.app().room(room).broadcast(payload);
     if let Some(key) = key {
-        broadcast = broadcast.idempotency_key(key);
+        broadcast = broadcast.key_of(ws, &key);
     }
     let remembers = ws.route().hub.history(room).is_some();
     let (ws, session) = (ws.clone(), session.clone());
@@ -113,7 +113,8 @@ async fn publish(
             let outcome = broadcast.await;
             // What is not known to be stored is not confirmed: the client sends it again.
             let confirmed = outcome.accepted && (outcome.stored.is_some() || !remembers);
-            let result = confirmed.then_some(Answer::Ack(outcome.stored)).ok_or_else(unavailable);
+            let published = Answer::Published { position: outcome.stored, duplicate: outcome.duplicate };
+            let result = confirmed.then_some(published).ok_or_else(unavailable);
             answer(&ws, &session, id, result).await;
         }
     });

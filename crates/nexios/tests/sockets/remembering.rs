@@ -12,6 +12,9 @@ const LIVE: &str = "Sec-WebSocket-Protocol: nexios.v1\r\n";
 
 /// Joins the room `x` by itself where the query says so; else the client asks.
 async fn member(ws: WebSocket) -> nexios::Result {
+    if let Some(user) = ws.query("as") {
+        ws.set_client_id(user);
+    }
     ws.accept().await?;
     if ws.query("join").is_some() {
         ws.join("x").await;
@@ -210,10 +213,40 @@ fn a_publish_is_confirmed_with_its_position_and_a_key_counts_once() {
     }
     client.ask(publish, "once");
     let (ack, _) = client.next();
+    assert_eq!(ack["duplicate"], true);
     positions.push(ack["position"].as_str().unwrap().to_owned());
     assert_eq!(positions[0], positions[1]);
     node.send("behind");
     assert_eq!(client.messages(1), ["behind"]);
+}
+
+#[test]
+fn a_key_of_a_client_suppresses_no_message_of_others() {
+    for app in [App::new(), App::new().broker(&Memory::new())] {
+        let node = Node::start(app);
+        let mut clients = ["?join=1&as=ann", "?join=1&as=bob", "?join=1", "?as=ann", "?"]
+            .map(|query| node.connect(&format!("/{query}"), ""));
+        let mut publish = |client: usize| {
+            clients[client].ask(r#"{"type":"publish","id":9,"room":"x","key":"order 17"}"#, "by a client");
+            loop {
+                let (header, _) = clients[client].next();
+                if header["type"] == "ack" {
+                    let position = header["position"].as_str().unwrap().to_owned();
+                    return (position, header.get("duplicate").map_or(false, |is| is.as_bool().unwrap()));
+                }
+            }
+        };
+        let stored = [0, 1, 2].map(&mut publish);
+        assert_eq!(stored.each_ref().map(|(_, duplicate)| *duplicate), [false; 3], "each has keys of its own");
+        let broadcast = || wait(async { node.room.broadcast("by the application").idempotency_key("order 17").await });
+        let [first, again] = [broadcast(), broadcast()];
+        assert_eq!((first.duplicate, again.duplicate, again.stored == first.stored), (false, true, true));
+        assert!(stored.iter().all(|(position, _)| *position != first.stored.unwrap().to_string()));
+        // Two connections of one user, and two without a name: a retry by another connection does no harm.
+        assert_eq!([publish(3), publish(4)], [(stored[0].0.clone(), true), (stored[2].0.clone(), true)]);
+        let page = wait(async { node.room.history().await }).unwrap();
+        assert_eq!(page.messages.len(), 4);
+    }
 }
 
 #[test]

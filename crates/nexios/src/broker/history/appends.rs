@@ -112,7 +112,11 @@ impl Appends {
         for waiting in state.queue.drain(..batch.min(state.queue.len())) {
             state.bytes -= waiting.append.envelope.len();
             let outcome = match (&result, outcomes.next()) {
-                (_, Some(appended)) => Ok(*appended),
+                // One that was repeated after a loss is found, and is no duplicate of another.
+                (_, Some(appended)) => Ok(Appended {
+                    duplicate: appended.duplicate && appended.position.nonce != waiting.append.nonce,
+                    ..*appended
+                }),
                 (Err(error), _) => Err(error.clone()),
                 (Ok(_), None) => Err(LinkError::Refused("the broker has not said what became of it".to_owned())),
             };
