@@ -59,6 +59,8 @@ class RouterSettings(TypedDict, total=False):
     refuse_before_accept: bool
     #: Clients of ``nexios.v1`` come back after so many seconds, from and to, at random.
     retry: tuple[float, float]
+    #: A client of ``nexios.v1`` may watch the presence of so many rooms at a time.
+    watched_rooms_max: int | None
 
 
 class RouteSettings(RouterSettings, total=False):

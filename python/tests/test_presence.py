@@ -212,3 +212,26 @@ async def test_settings_bound_it(serve):
 
 def test_the_public_names_are_those_of_the_package():
     assert {"Present", "PresenceEvent", "PresenceError"} <= set(nexios.__all__)
+
+
+def test_a_client_watches_so_many_rooms_at_a_time():
+    for settings, most in (({}, 100), ({"watched_rooms_max": 1}, 1)):
+        app = NexiosApp(**settings)
+
+        @app.ws("/")
+        async def member(ws):
+            await ws.accept()
+            for number in range(101):
+                await ws.join(str(number))
+            await ws.wait_closed()
+
+        with TestClient(app) as test, test.websocket_connect("/", subprotocols=["nexios.v1"]) as client:
+            client.send_text('\x1e{"type":"hello"}\n')
+            while '"joined","room":"100"' not in client.receive_text():
+                pass
+            answers = []
+            for number in range(101):
+                client.send_text(f'\x1e{{"type":"presence","id":{number},"room":"{number}"}}\n')
+                answers.append(client.receive_text())
+        assert [number for number, answer in enumerate(answers) if '"reply"' in answer] == list(range(most))
+        assert f"may watch the presence of {most} rooms" in answers[most]

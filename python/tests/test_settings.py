@@ -34,6 +34,7 @@ VALUES = {
     "shutdown_grace": 0.1,
     "slow_client": "conflate",
     "subprotocols": ["v1"],
+    "watched_rooms_max": None,
 }
 
 

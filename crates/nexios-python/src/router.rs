@@ -59,6 +59,9 @@ impl WsRouter {
         if let Some((min, max)) = level.retry {
             router = router.retry(min, max);
         }
+        if let Some(rooms) = level.watched_rooms_max {
+            router = router.watched_rooms_max(rooms);
+        }
         Ok(WsRouter(Mutex::new(Some(router))))
     }
 
@@ -100,6 +103,9 @@ impl WsRouter {
         }
         if let Some((min, max)) = level.retry {
             route = route.retry(min, max);
+        }
+        if let Some(rooms) = level.watched_rooms_max {
+            route = route.watched_rooms_max(rooms);
         }
         self.change(|router| router.route(route))
     }

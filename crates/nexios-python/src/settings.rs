@@ -19,6 +19,7 @@ pub(crate) struct Level {
     pub(crate) subprotocols: Option<Vec<String>>,
     pub(crate) cancel_on_disconnect: Option<bool>,
     pub(crate) retry: Option<(Duration, Duration)>,
+    pub(crate) watched_rooms_max: Option<Option<usize>>,
 }
 
 /// Sets a field whenever the settings of a route are put together.
@@ -88,6 +89,10 @@ impl Level {
             "retry" => {
                 let (min, max): (Bound<'_, PyAny>, Bound<'_, PyAny>) = value.extract()?;
                 self.retry = Some((seconds(&min)?, seconds(&max)?));
+                return Ok(());
+            }
+            "watched_rooms_max" => {
+                self.watched_rooms_max = Some(value.extract()?);
                 return Ok(());
             }
             _ => return Err(PyTypeError::new_err("there is no such setting")),

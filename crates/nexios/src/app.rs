@@ -249,6 +249,11 @@ impl App {
         self.on_root(|root| root.retry(min, max))
     }
 
+    /// How many rooms one client may watch the presence of: [`WsRouter::watched_rooms_max`].
+    pub fn watched_rooms_max(self, rooms: Option<usize>) -> Self {
+        self.on_root(|root| root.watched_rooms_max(rooms))
+    }
+
     /// Takes errors that no router took: [`WsRouter::exception_handler`].
     pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(self, handler: H) -> Self {
         self.on_root(|root| root.exception_handler::<E, H>(handler))

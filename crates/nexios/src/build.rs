@@ -10,7 +10,7 @@ use crate::broker::{PresenceListeners, Topic};
 use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
 use crate::hub::{Hub, Place, RouterGroup};
-use crate::live::Rules;
+use crate::live::{Rules, WATCHED_ROOMS_MAX};
 use crate::middleware::{self, Middleware};
 use crate::options::Options;
 use crate::path::{PathError, PathTree, Pattern};
@@ -180,6 +180,7 @@ impl Level {
             subprotocols: options.subprotocols.unwrap_or_default(),
             cancel_on_disconnect: options.cancel_on_disconnect.unwrap_or(false),
             retry: options.retry.unwrap_or_default(),
+            watched_rooms_max: options.watched_rooms_max.unwrap_or(Some(WATCHED_ROOMS_MAX)),
             rules: self.rules.clone(),
             group: self.group.clone(),
             router: self.handle.clone(),

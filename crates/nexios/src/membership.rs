@@ -26,6 +26,17 @@ struct Membership {
     watched: Option<oneshot::Sender<()>>,
 }
 
+/// What becomes of a client's wish to watch a room's presence.
+pub(crate) enum Watching {
+    /// It does; resolves when it leaves the room.
+    Begins(oneshot::Receiver<()>),
+    /// It did before.
+    Already,
+    /// It watches as many rooms as it may.
+    TooMany(usize),
+    NotInRoom,
+}
+
 impl Memberships {
     fn find(&mut self, room: &str) -> Option<&mut Membership> {
         self.rooms.iter_mut().find(|membership| *membership.name == *room)
@@ -155,17 +166,21 @@ impl WebSocket {
         was_tracked && hub.presence().untrack(hub, room, self.id())
     }
 
-    /// The client is told of a room's presence from now on. Resolves when it leaves the room; `None`
-    /// where it is not in it. It is told once, however often it asks.
-    pub(crate) fn watch(&self, room: &str) -> Option<Option<oneshot::Receiver<()>>> {
-        self.memberships_if_any(|memberships| {
+    /// The client is told of a room's presence from now on, once, however often it asks; it may watch so many rooms.
+    pub(crate) fn watch(&self, room: &str, max: Option<usize>) -> Watching {
+        let watching = self.memberships_if_any(|memberships| {
+            let watched = memberships.rooms.iter().filter(|membership| membership.watched.is_some()).count();
             let membership = memberships.find(room)?;
             if membership.watched.is_some() {
-                return Some(None);
+                return Some(Watching::Already);
+            }
+            if let Some(max) = max.filter(|max| watched >= *max) {
+                return Some(Watching::TooMany(max));
             }
             let (sender, receiver) = oneshot::channel();
             membership.watched = Some(sender);
-            Some(Some(receiver))
-        })
+            Some(Watching::Begins(receiver))
+        });
+        watching.unwrap_or(Watching::NotInRoom)
     }
 }

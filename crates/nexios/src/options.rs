@@ -19,6 +19,7 @@ pub(crate) struct Options {
     pub(crate) subprotocols: Option<Vec<String>>,
     pub(crate) cancel_on_disconnect: Option<bool>,
     pub(crate) retry: Option<Retry>,
+    pub(crate) watched_rooms_max: Option<Option<usize>>,
 }
 
 impl Options {
@@ -35,6 +36,7 @@ impl Options {
             subprotocols: self.subprotocols.clone().or_else(|| outer.subprotocols.clone()),
             cancel_on_disconnect: self.cancel_on_disconnect.or(outer.cancel_on_disconnect),
             retry: self.retry.or(outer.retry),
+            watched_rooms_max: self.watched_rooms_max.or(outer.watched_rooms_max),
         }
     }
 

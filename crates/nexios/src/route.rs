@@ -9,7 +9,7 @@ use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
 use crate::handler::{AnyHandler, Handler};
 use crate::hub::Hub;
-use crate::live::{Retry, Rules};
+use crate::live::{Retry, Rules, WATCHED_ROOMS_MAX};
 use crate::middleware::Middleware;
 use crate::options::Options;
 use crate::origin::Origins;
@@ -56,6 +56,8 @@ pub(crate) struct BuiltRoute {
     pub(crate) subprotocols: Vec<String>,
     pub(crate) cancel_on_disconnect: bool,
     pub(crate) retry: Retry,
+    /// Rooms whose presence one client may watch.
+    pub(crate) watched_rooms_max: Option<usize>,
     pub(crate) rules: Arc<Rules>,
     /// The router's own connections.
     pub(crate) group: Group,
@@ -128,6 +130,12 @@ impl Route {
         self
     }
 
+    /// How many rooms one client may watch the presence of: [`WsRouter::watched_rooms_max`](crate::WsRouter::watched_rooms_max).
+    pub fn watched_rooms_max(mut self, rooms: Option<usize>) -> Self {
+        self.options.watched_rooms_max = Some(rooms);
+        self
+    }
+
     /// Whether the handler is cancelled when the client is gone: it is dropped where it waits.
     pub fn cancel_on_disconnect(mut self, on: bool) -> Self {
         self.options.cancel_on_disconnect = Some(on);
@@ -158,6 +166,7 @@ impl BuiltRoute {
                 subprotocols: Vec::new(),
                 cancel_on_disconnect: false,
                 retry: Retry::default(),
+                watched_rooms_max: Some(WATCHED_ROOMS_MAX),
                 rules: Arc::default(),
                 group: Group::new(u32::MAX),
                 router: RouterHandle::default(),

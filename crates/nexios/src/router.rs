@@ -309,6 +309,13 @@ impl WsRouter {
         self
     }
 
+    /// How many rooms one client that speaks `nexios.v1` may watch the presence of at a time: 100 if not set, `None`
+    /// for any number. A question about another room is answered with the error `forbidden`.
+    pub fn watched_rooms_max(mut self, rooms: Option<usize>) -> Self {
+        self.options.watched_rooms_max = Some(rooms);
+        self
+    }
+
     /// Takes errors of type `E` from handlers, middleware and message listeners; the nearest
     /// router's wins, there the most specific type. For [`Error`](crate::Error) it takes all.
     pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(mut self, handler: H) -> Self {

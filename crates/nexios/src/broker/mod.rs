@@ -62,7 +62,7 @@ pub use memory::Memory;
 pub use metrics::BrokerMetrics;
 pub(crate) use node::{Entering, Held, Node, NodeThread};
 pub(crate) use presence::{
-    Change as PresenceChange, Following as PresenceFollowing, Listeners as PresenceListeners, Presence,
+    Change as PresenceChange, Following as PresenceFollowing, Lagged, Listeners as PresenceListeners, Presence,
 };
 pub use presence::{PresenceData, PresenceError, PresenceEvent, Present};
 pub use publisher::{Audience, Published, Publisher, Publishing};

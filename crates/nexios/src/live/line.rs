@@ -63,14 +63,12 @@ async fn join(ws: &WebSocket, session: &Session, room: &Arc<str>, position: Opti
 
 /// Who is in a room; from then on the client is told of each change, until it leaves.
 async fn presence(ws: &WebSocket, session: &Session, id: Id, room: &Arc<str>) {
-    let watch = Watch::new(ws, room);
-    let result = match &watch {
-        Some(watch) => Ok(Answer::Reply(watch.list().await)),
-        None => Err(RequestError::forbidden("the connection is not in the room").into()),
-    };
-    answer(ws, session, id, result).await;
-    if let Some(watch) = watch {
-        beside(ws, watch.run(ws.clone()));
+    match Watch::new(ws, room) {
+        Ok(watch) => {
+            answer(ws, session, id, Ok(Answer::Reply(watch.list().await))).await;
+            beside(ws, watch.run(ws.clone()));
+        }
+        Err(error) => answer(ws, session, id, Err(error.into())).await,
     }
 }
 

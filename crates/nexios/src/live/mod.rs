@@ -20,6 +20,7 @@ pub(crate) use answer::{refuse, take_in};
 pub(crate) use closing::{Retry, farewell};
 pub(crate) use gap::{tell_dropped, tell_gap};
 pub(crate) use opening::await_hello;
+pub(crate) use presence::WATCHED_ROOMS_MAX;
 pub use request::{Argument, IntoReply, Json, RequestError};
 pub(crate) use room::{entry, forms, joined, joined_at, left, member_form, ready, reset};
 pub use rules::IntoPermission;

@@ -6,14 +6,18 @@ use nexios_engine::Message;
 use nexios_protocol::CloseCode;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 
 use super::answer::{ready, tell};
 use super::frame::ServerFrame;
-use crate::broker::{PresenceChange, PresenceData, PresenceFollowing};
+use super::request::RequestError;
+use crate::broker::{Lagged, PresenceChange, PresenceData, PresenceFollowing, Present};
 use crate::hub::Hub;
+use crate::membership::Watching;
 use crate::websocket::WebSocket;
+
+/// Rooms whose presence a client may watch at a time, if not set.
+pub(crate) const WATCHED_ROOMS_MAX: usize = 100;
 
 /// A client that looks at a room's presence.
 pub(crate) struct Watch {
@@ -31,20 +35,29 @@ struct User {
 }
 
 impl Watch {
-    /// Changes count from now on; `None` where the connection is not in the room.
-    pub(crate) fn new(ws: &WebSocket, room: &Arc<str>) -> Option<Self> {
+    /// Changes count from now on.
+    ///
+    /// # Errors
+    /// The connection is not in the room, or watches too many.
+    pub(crate) fn new(ws: &WebSocket, room: &Arc<str>) -> Result<Self, RequestError> {
         let hub = ws.route().hub.clone();
-        let until_left = ws.watch(room)?;
+        let until_left = match ws.watch(room, ws.route().watched_rooms_max) {
+            Watching::Begins(until_left) => Some(until_left),
+            Watching::Already => None,
+            Watching::TooMany(max) => {
+                return Err(RequestError::forbidden(format!(
+                    "a client may watch the presence of {max} rooms at a time"
+                )));
+            }
+            Watching::NotInRoom => return Err(RequestError::forbidden("the connection is not in the room")),
+        };
         let following = hub.presence().follow(&hub, room);
-        Some(Watch { hub, room: room.clone(), following, until_left })
+        Ok(Watch { hub, room: room.clone(), following, until_left })
     }
 
-    /// The users who are there, as JSON.
+    /// The users who are there, as JSON. It is written once for all who ask until something changes.
     pub(crate) async fn list(&self) -> Message {
-        let present = self.hub.presence().list(&self.hub, &self.room).await;
-        let users = present.into_iter().map(|present| User { user: present.user, data: value(&present.data) });
-        // Texts and values always have a JSON form.
-        serde_json::to_string(&users.collect::<Vec<_>>()).unwrap_or_default().into()
+        self.following.answer(&self.hub, to_json).await
     }
 
     /// Tells each change until the client leaves the room.
@@ -63,12 +76,18 @@ impl Watch {
                     let data = value(&present.data);
                     tell(&ws, &ServerFrame::Presence { room: &self.room, event, user: &present.user, data });
                 }
-                // It comes back, and asks anew.
-                Err(RecvError::Lagged(_)) => return ws.close_now(CloseCode::TRY_AGAIN_LATER, "too slow"),
-                Err(RecvError::Closed) => return,
+                // It comes back, and asks again.
+                Err(Lagged) => return ws.close_now(CloseCode::TRY_AGAIN_LATER, "too slow"),
             }
         }
     }
+}
+
+/// Users as a client is told of them.
+fn to_json(present: Vec<Present>) -> Message {
+    let users = present.into_iter().map(|present| User { user: present.user, data: value(&present.data) });
+    // Texts and values always have a JSON form.
+    serde_json::to_string(&users.collect::<Vec<_>>()).unwrap_or_default().into()
 }
 
 /// What a user has brought along; other nodes may have written it with line breaks.

@@ -111,12 +111,12 @@ impl Replica {
     }
 
     /// Compares a part of a node's digest with what is known of it.
-    fn compare(&mut self, node: NodeId, counter: u64, first: u64, last: u64, rooms: &[(u64, u64)], now: Instant) {
+    fn compare(&mut self, node: NodeId, counter: u64, first: u128, last: u128, rooms: &[(u128, u64)], now: Instant) {
         if first > last {
             return;
         }
-        let listed: HashMap<u64, u64> = rooms.iter().copied().collect();
-        let mine: Vec<(u64, Arc<str>)> =
+        let listed: HashMap<u128, u64> = rooms.iter().copied().collect();
+        let mine: Vec<(u128, Arc<str>)> =
             self.by_hash.range(first..=last).map(|(hash, name)| (*hash, name.clone())).collect();
         for (hash, name) in mine {
             let record = self.record(&name, node);

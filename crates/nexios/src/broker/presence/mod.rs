@@ -5,6 +5,7 @@
 //! `service` is the way from handlers and from the broker to both.
 
 mod agenda;
+mod changes;
 mod hearing;
 mod repair;
 mod replica;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+pub(crate) use changes::Lagged;
 pub(crate) use replica::Settings;
 pub(crate) use service::{Following, Listeners, Presence, drive};
 pub(crate) use users::Change;

@@ -33,7 +33,7 @@ pub(super) struct Replica {
     /// Since when this node takes part in what others say.
     pub(super) begun: Option<Instant>,
     pub(super) rooms: HashMap<Arc<str>, Room>,
-    pub(super) by_hash: BTreeMap<u64, Arc<str>>,
+    pub(super) by_hash: BTreeMap<u128, Arc<str>>,
     pub(super) peers: HashMap<NodeId, Duration>,
     pub(super) ended: HashSet<NodeId>,
     /// Counts the changes that this node has made.

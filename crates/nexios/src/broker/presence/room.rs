@@ -13,7 +13,7 @@ use crate::broker::envelope::NodeId;
 
 /// A room that somebody here needs.
 pub(super) struct Room {
-    pub(super) hash: u64,
+    pub(super) hash: u128,
     pub(super) users: Users,
     pub(super) mine: HashMap<ConnectionId, Mine>,
     /// What is known of other nodes.
@@ -62,7 +62,7 @@ pub(super) struct Transfer {
 }
 
 impl Room {
-    pub(super) fn new(hash: u64, now: Instant, is_ready: bool) -> Self {
+    pub(super) fn new(hash: u128, now: Instant, is_ready: bool) -> Self {
         Room {
             hash,
             users: Users::default(),
@@ -89,7 +89,10 @@ impl Room {
     }
 }
 
-/// What a room is called in a digest: the first bytes of the SHA-1 of its name.
-pub(super) fn hash(name: &str) -> u64 {
-    Sha1::digest(name).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+/// Returns what a room is called in a digest: the first 16 bytes of the SHA-1 of its name.
+///
+/// Clients choose names. Of two rooms with one hash only one would be repaired, and 8 bytes collide after minutes
+/// of search.
+pub(super) fn hash(name: &str) -> u128 {
+    Sha1::digest(name).iter().take(16).fold(0, |hash, byte| hash << 8 | u128::from(*byte))
 }

@@ -90,14 +90,14 @@ impl Replica {
             let room = self.rooms.get(name).filter(|room| room.is_mine() && room.version > 0)?;
             Some((*hash, room.version))
         });
-        let rooms: Vec<(u64, u64)> = mine.collect();
+        let rooms: Vec<(u128, u64)> = mine.collect();
         let mut first = 0;
         let mut chunks = rooms.chunks(DIGEST_ROOMS_MAX).peekable();
         loop {
             let rooms = chunks.next().unwrap_or(&[]).to_vec();
             let last = match (chunks.peek(), rooms.last()) {
                 (Some(_), Some((hash, _))) => *hash,
-                _ => u64::MAX,
+                _ => u128::MAX,
             };
             self.say(Topic::Nodes, Word::Digest { counter: self.counter, first, last, rooms });
             match last.checked_add(1) {

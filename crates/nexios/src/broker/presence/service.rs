@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nexios_engine::{ConnectionId, Message, Shard};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::changes::{Changes, Reader};
 use super::replica::{Command, Replica, Settings};
 use super::wire::Word;
 use super::{BYTES_MAX, Change, PresenceError, PresenceEvent, Present};
@@ -20,8 +21,6 @@ use crate::hub::Hub;
 
 /// Events that wait for slow listeners at most; then the oldest are left out.
 const EVENTS_MAX: usize = 65_536;
-/// Changes of a room that wait for one who follows it.
-const CHANGES_MAX: usize = 1024;
 const TTL: Duration = Duration::from_secs(30);
 
 /// One for each app, with or without a broker.
@@ -34,10 +33,18 @@ pub(crate) struct Presence {
 struct State {
     replica: Replica,
     /// Those who follow a room.
-    followers: HashMap<Arc<str>, broadcast::Sender<(Change, PresenceEvent)>>,
+    followers: HashMap<Arc<str>, Followed>,
     /// What listeners have not been told yet.
     untold: VecDeque<(Change, PresenceEvent)>,
     is_telling: bool,
+}
+
+/// A room that somebody follows.
+#[derive(Default)]
+struct Followed {
+    changes: Changes,
+    /// What clients are told of all who are there; `None` since the last change.
+    answer: Option<Message>,
 }
 
 #[derive(Default)]
@@ -52,7 +59,7 @@ pub(crate) struct Following {
     hub: Arc<Hub>,
     room: Arc<str>,
     /// In order; one who is too slow is told that there were more, and looks at the whole.
-    pub(crate) changes: broadcast::Receiver<(Change, PresenceEvent)>,
+    pub(crate) changes: Reader,
 }
 
 impl Presence {
@@ -107,8 +114,7 @@ impl Presence {
         let room: Arc<str> = room.into();
         let changes = {
             let mut state = self.state.lock();
-            let sender = state.followers.entry(room.clone()).or_insert_with(|| broadcast::channel(CHANGES_MAX).0);
-            sender.subscribe()
+            state.followers.entry(room.clone()).or_default().changes.reader()
         };
         self.with(hub, |replica, now| replica.watch(&room, now));
         Following { presence: self.clone(), hub: hub.clone(), room, changes }
@@ -186,9 +192,9 @@ impl Presence {
 impl State {
     fn pass_on(&mut self, events: Vec<(Change, PresenceEvent)>, listeners: &Listeners) {
         for (change, event) in events {
-            if let Some(follower) = self.followers.get(&event.room) {
-                // Whoever followed may be gone already.
-                let _ = follower.send((change, event.clone()));
+            if let Some(followed) = self.followers.get_mut(&event.room) {
+                followed.answer = None;
+                followed.changes.add((change, event.clone()));
             }
             let is_heard = match change {
                 Change::Join => !listeners.join.is_empty(),
@@ -242,12 +248,28 @@ impl Drop for Telling {
     }
 }
 
+impl Following {
+    /// Returns all who are there as clients are told of them. It is written once until something changes.
+    pub(crate) async fn answer(&self, hub: &Hub, write: impl FnOnce(Vec<Present>) -> Message) -> Message {
+        self.presence.look(hub, &self.room).await;
+        let mut state = self.presence.state.lock();
+        if let Some(answer) = state.followers.get(&self.room).and_then(|followed| followed.answer.clone()) {
+            return answer;
+        }
+        let answer = write(state.replica.list(&self.room));
+        if let Some(followed) = state.followers.get_mut(&self.room) {
+            followed.answer = Some(answer.clone());
+        }
+        answer
+    }
+}
+
 impl Drop for Following {
     fn drop(&mut self) {
         self.presence.with(&self.hub, |replica, now| replica.unwatch(&self.room, now));
         let mut state = self.presence.state.lock();
         // The receiver of this one is still there.
-        if state.followers.get(&self.room).is_some_and(|sender| sender.receiver_count() <= 1) {
+        if state.followers.get(&self.room).is_some_and(|followed| followed.changes.readers() <= 1) {
             state.followers.remove(&self.room);
         }
     }
@@ -298,8 +320,7 @@ fn publish(node: &Node, topic: &Topic, word: &Word) {
 
 #[cfg(test)]
 mod tests {
-    use broadcast::error::TryRecvError;
-
+    use super::super::changes::Lagged;
     use super::*;
 
     fn connection(n: u8) -> ConnectionId {
@@ -316,10 +337,10 @@ mod tests {
         track("y", 2, "bob", "1");
         track("x", 1, "ann", "2");
         assert!(presence.untrack(&hub, "x", connection(1)));
-        let mut next = || following.changes.try_recv().map(|(change, event)| (change, event.data.to_string()));
-        assert_eq!(next(), Ok((Change::Update, "2".to_owned())));
-        assert_eq!(next(), Ok((Change::Leave, "2".to_owned())));
-        assert_eq!(next(), Err(TryRecvError::Empty));
+        let mut next = || following.changes.try_recv().unwrap().map(|(change, event)| (change, event.data.to_string()));
+        assert_eq!(next(), Some((Change::Update, "2".to_owned())));
+        assert_eq!(next(), Some((Change::Leave, "2".to_owned())));
+        assert_eq!(next(), None);
         drop(following);
         assert!(presence.state.lock().followers.is_empty());
         assert!(!presence.needs(&Topic::Presence("x".into())) && presence.needs(&Topic::Presence("y".into())));
@@ -329,9 +350,38 @@ mod tests {
     fn one_who_is_too_slow_is_told_that_there_was_more() {
         let hub = Arc::<Hub>::default();
         let mut following = hub.presence().follow(&hub, "x");
-        for n in 0..2 * CHANGES_MAX {
+        for n in 0..2048 {
             hub.presence().track(&hub, "x", connection(1), "ann", &n.to_string().into()).unwrap();
         }
-        assert!(matches!(following.changes.try_recv(), Err(TryRecvError::Lagged(_))));
+        assert!(matches!(following.changes.try_recv(), Err(Lagged)));
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_written_once_until_something_changes() {
+        let hub = Arc::<Hub>::default();
+        let presence = hub.presence().clone();
+        let track = |n, user, data: &str| presence.track(&hub, "x", connection(n), user, &data.into()).unwrap();
+        track(1, "ann", "1");
+        let followings = [presence.follow(&hub, "x"), presence.follow(&hub, "x")];
+        let written = std::cell::Cell::new(0);
+        let answer = async |which: usize| {
+            let write = |present: Vec<Present>| {
+                written.set(written.get() + 1);
+                let texts: Vec<_> =
+                    present.iter().map(|present| format!("{} {}", present.user, present.data)).collect();
+                Message::from(texts.join(","))
+            };
+            followings[which].answer(&hub, write).await.as_text().unwrap().to_owned()
+        };
+        for which in [0, 1, 0] {
+            assert_eq!((answer(which).await, written.get()), ("ann 1".to_owned(), 1));
+        }
+        track(1, "ann", "2");
+        assert_eq!((answer(1).await, written.get()), ("ann 2".to_owned(), 2));
+        track(2, "bob", "1");
+        assert_eq!((answer(0).await, written.get()), ("ann 2,bob 1".to_owned(), 3));
+        presence.untrack(&hub, "x", connection(1));
+        assert_eq!((answer(0).await, written.get()), ("bob 1".to_owned(), 4));
+        assert_eq!((answer(1).await, written.get()), ("bob 1".to_owned(), 4));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sha1::{Digest as _, Sha1};
+
 use super::repair::ANSWER_MAX;
 use super::replica::{Replica, Settings};
 use super::simulation::{TTL, World, ms};
@@ -250,4 +252,29 @@ fn without_a_broker_a_room_is_there_as_long_as_somebody_is() {
     assert!(replica.untrack("x", connection, start) && !replica.untrack("x", connection, start));
     assert!(replica.rooms.is_empty() && replica.by_hash.is_empty() && replica.due().is_none());
     assert_eq!(replica.events().len(), 2);
+}
+
+/// Eight bytes of a SHA-1 collide after minutes of search; these two names were found so.
+#[test]
+fn rooms_whose_names_were_chosen_to_collide_are_repaired_all_the_same() {
+    const NAMES: [&str; 2] = ["dff9bf31b522575e", "35868eda977d1973"];
+    let digests = NAMES.map(Sha1::digest);
+    assert_eq!(digests[0][..8], digests[1][..8]);
+    for first in [0, 1] {
+        let mut world = World::new(1, 2);
+        world.faults.delay_max = ms(20);
+        for at in [0, 1] {
+            for name in [NAMES[first], NAMES[1 - first]] {
+                world.track(at, name, &format!("user of {at}"), "1");
+            }
+        }
+        world.advance(2 * TTL);
+        world.check("all is known");
+        world.faults.loss = 1.0;
+        NAMES.iter().for_each(|name| _ = world.track(0, name, "new", "2"));
+        world.advance(ms(1000));
+        world.faults.loss = 0.0;
+        world.advance(2 * TTL);
+        world.check("what was lost is repaired in both rooms");
+    }
 }

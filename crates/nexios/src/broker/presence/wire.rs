@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::envelope::{NodeId, Rest, Unreadable, length, push_text};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// One message. A version is a node's count of all changes that it has made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,7 +18,7 @@ pub(super) enum Word {
     Hello { nodes: Vec<NodeId> },
     /// All rooms with clients of the node whose hashes are from `first` to `last`, with the
     /// versions of what was said last about them.
-    Digest { counter: u64, first: u64, last: u64, rooms: Vec<(u64, u64)> },
+    Digest { counter: u64, first: u128, last: u128, rooms: Vec<(u128, u64)> },
     /// What has changed in a room since version `base`; 0 says that there was nobody.
     Delta { base: u64, version: u64, users: Vec<Told> },
     /// All users of the node in a room behind `after` up to `upto`, in order of their names;
@@ -61,7 +61,8 @@ impl Word {
             }
             Word::Digest { counter, first, last, rooms } => {
                 out.push(3);
-                [counter, first, last].into_iter().for_each(|number| out.extend(number.to_be_bytes()));
+                out.extend(counter.to_be_bytes());
+                [first, last].into_iter().for_each(|hash| out.extend(hash.to_be_bytes()));
                 out.extend(length(rooms.len()));
                 for (hash, version) in rooms {
                     out.extend(hash.to_be_bytes());
@@ -102,9 +103,9 @@ impl Word {
             2 => Word::Hello { nodes: several(&mut rest, |rest| Ok(NodeId(rest.array()?)))? },
             3 => Word::Digest {
                 counter: number(&mut rest)?,
-                first: number(&mut rest)?,
-                last: number(&mut rest)?,
-                rooms: several(&mut rest, |rest| Ok((number(rest)?, number(rest)?)))?,
+                first: hash(&mut rest)?,
+                last: hash(&mut rest)?,
+                rooms: several(&mut rest, |rest| Ok((hash(rest)?, number(rest)?)))?,
             },
             4 => {
                 Word::Delta { base: number(&mut rest)?, version: number(&mut rest)?, users: several(&mut rest, told)? }
@@ -144,6 +145,10 @@ fn push_place(out: &mut Vec<u8>, place: Option<&str>) {
 
 fn number(rest: &mut Rest<'_>) -> Result<u64, Unreadable> {
     Ok(u64::from_be_bytes(rest.array()?))
+}
+
+fn hash(rest: &mut Rest<'_>) -> Result<u128, Unreadable> {
+    Ok(u128::from_be_bytes(rest.array()?))
 }
 
 fn place(rest: &mut Rest<'_>) -> Result<Option<Arc<str>>, Unreadable> {
@@ -201,7 +206,7 @@ mod tests {
             any::<u32>().prop_map(|ms| Word::Alive { ttl: Duration::from_millis(ms.into()) }),
             Just(Word::Gone),
             prop::collection::vec(nodes(), 0..4).prop_map(|nodes| Word::Hello { nodes }),
-            any::<(u64, u64, u64, Vec<(u64, u64)>)>().prop_map(|(counter, first, last, rooms)| Word::Digest {
+            any::<(u64, u128, u128, Vec<(u128, u64)>)>().prop_map(|(counter, first, last, rooms)| Word::Digest {
                 counter,
                 first,
                 last,
@@ -239,10 +244,10 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let users = vec![Told { user: "ann".into(), connections: 2, stamp: 258, data: "7".into() }];
-        let mut expected = vec![1, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 1];
+        let mut expected = vec![2, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 1];
         expected.extend([0, 0, 0, 3, b'a', b'n', b'n', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1, b'7']);
         assert_eq!(Word::Delta { base: 5, version: 6, users }.encode(), expected);
-        assert_eq!(Word::Query { node: None }.encode(), [1, 6, 0]);
-        assert_eq!(Word::decode(&[2, 1]), Err(Unreadable::Version(2)));
+        assert_eq!(Word::Query { node: None }.encode(), [2, 6, 0]);
+        assert_eq!(Word::decode(&[1, 1]), Err(Unreadable::Version(1)));
     }
 }

@@ -55,3 +55,29 @@ fn a_client_that_has_asked_is_told_of_each_change_until_it_leaves_the_room() {
     eve.send("here");
     assert!(got(&ann).is_empty());
 }
+
+#[test]
+fn a_client_watches_so_many_rooms_at_a_time() {
+    for (app, max) in [(App::new(), 100), (App::new().watched_rooms_max(Some(2)), 2)] {
+        let bench = Bench::new(app.ws("/", obey));
+        let ann = live(&bench, "/?id=ann");
+        let watch = |room: usize| {
+            frame(&ann, &format!(r#"{{"type":"presence","id":1,"room":"{room}"}}"#), "");
+            got(&ann).pop().unwrap()
+        };
+        for room in 0..=max {
+            ann.send(&format!("+{room}"));
+            got(&ann);
+        }
+        for room in 0..max {
+            assert_eq!(watch(room), r#"|{"type":"reply","id":1}|[]"#);
+        }
+        let message = format!("a client may watch the presence of {max} rooms at a time");
+        let denied = format!(r#"|{{"type":"error","id":1,"code":"forbidden","message":"{message}"}}|"#);
+        assert_eq!(watch(max), denied);
+        assert_eq!(watch(0), r#"|{"type":"reply","id":1}|[]"#, "it watches this one already");
+        ann.send("-0");
+        got(&ann);
+        assert_eq!(watch(max), r#"|{"type":"reply","id":1}|[]"#);
+    }
+}
