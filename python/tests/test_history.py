@@ -89,7 +89,8 @@ def test_a_history_behind_a_made_up_position_is_not_recovered():
     async def read():
         app, lobby = node()
         async with AsyncTestClient(app):
-            epoch = [(await lobby.broadcast(str(n))).stored for n in range(5)][0].split("-")[0]
+            positions = [(await lobby.broadcast(str(n))).stored for n in range(5)]
+            epoch = positions[0].split("-")[0]
             return await lobby.history(since=f"{epoch}-0-{'0' * 32}", limit=2)
 
     page = asyncio.run(read())

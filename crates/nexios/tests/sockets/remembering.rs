@@ -232,7 +232,7 @@ fn a_key_of_a_client_suppresses_no_message_of_others() {
                 let (header, _) = clients[client].next();
                 if header["type"] == "ack" {
                     let position = header["position"].as_str().unwrap().to_owned();
-                    return (position, header.get("duplicate").map_or(false, |is| is.as_bool().unwrap()));
+                    return (position, header.get("duplicate").is_some_and(|is| is.as_bool().unwrap()));
                 }
             }
         };
