@@ -41,8 +41,7 @@ impl Origins {
     #[cfg(any(feature = "nats", feature = "redis", test))]
     pub(crate) fn to_hex(&self) -> String {
         let mut text = String::with_capacity(2 * SECRET_BYTES);
-        // Writing to a `String` cannot fail.
-        self.0.iter().for_each(|byte| _ = write!(text, "{byte:02x}"));
+        self.0.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
         text
     }
 
