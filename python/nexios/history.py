@@ -10,7 +10,8 @@ __all__ = ["History", "HistoryPage", "Joined", "StoredMessage"]
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """How much a room remembers: its newest ``size`` messages, each for ``ttl`` seconds (one at least).
+    """How much a room remembers: its newest ``size`` messages (1,000,000 at most), each for ``ttl`` seconds (1 at
+    least).
 
     >>> lobby = app.room("lobby", history=History(size=1000, ttl=3600))
     >>> (await lobby.broadcast("hello")).stored is not None
@@ -23,8 +24,10 @@ class History:
     ttl: float = 3600
 
     def __post_init__(self) -> None:
-        if self.size < 1 or not 1 <= self.ttl < 2**53:
-            raise ValueError("a history has a size of at least 1 and a ttl of at least 1 second")
+        if not 1 <= self.size <= 1_000_000:
+            raise ValueError(f"history size {self.size} is out of range (1-1000000)")
+        if not 1 <= self.ttl < 2**53:
+            raise ValueError(f"history ttl {self.ttl} is out of range: it has to be at least 1 second")
 
 
 class StoredMessage(NamedTuple):

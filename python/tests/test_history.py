@@ -207,6 +207,9 @@ def test_what_cannot_be_is_an_error():
     for size, ttl in ((0, 60), (1, 0), (1, float("nan"))):
         with pytest.raises(ValueError, match="history"):
             History(size=size, ttl=ttl)
+    assert History(size=1_000_000).size == 1_000_000
+    with pytest.raises(ValueError, match=r"^history size 1000001 is out of range \(1-1000000\)$"):
+        History(size=1_000_001)
     room = NexiosApp().room("x", history=HISTORY)
     with pytest.raises(BrokerError, match="not served"):
         asyncio.run(room.history())

@@ -382,7 +382,7 @@ fn page_to_python(py: Python<'_>, page: &Py<PyAny>, found: HistoryPage) -> PyRes
 /// How much a room remembers, of so many messages and seconds.
 pub(crate) fn history((size, seconds): (usize, f64)) -> PyResult<History> {
     let ttl = Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    Ok(History::new(size, ttl))
+    History::try_new(size, ttl).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// A position as a client says it; what is none is one that nobody has ever been at.

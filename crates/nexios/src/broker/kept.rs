@@ -1,14 +1,16 @@
 //! Logs in memory: what a broker of our own keeps of rooms that remember.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::log::{Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span};
+use super::log::{
+    AGAIN_LEN_MAX, Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span,
+};
 use super::origins::Origins;
 
 /// What is kept at most, if not set: 256 MiB.
@@ -83,9 +85,22 @@ impl Logs {
         }
     }
 
-    /// Appends; returns the entry for the subscribers, unless it was there before.
-    pub(crate) fn append(&mut self, append: &Append) -> (Appended, Option<Entry>) {
-        self.with(&append.log, |kept, now| kept.append(append, now))
+    /// Finds which entries of a repeated batch are stored, looking at each log once.
+    pub(crate) fn find_again(&self, batch: &[Append]) -> HashMap<Nonce, Position> {
+        let now = Instant::now();
+        let mut wanted = HashMap::<&str, HashSet<Nonce>>::new();
+        for append in batch.iter().filter(|append| append.again) {
+            wanted.entry(&append.log.channel).or_default().insert(append.nonce);
+        }
+        let logs = wanted.iter().filter_map(|(channel, nonces)| Some((self.by_channel.get(*channel)?, nonces)));
+        logs.flat_map(|(kept, nonces)| kept.find(nonces, now)).collect()
+    }
+
+    /// Appends what [`find_again`](Self::find_again) has not found; returns the entry for the subscribers, unless it was
+    /// there before.
+    pub(crate) fn append(&mut self, append: &Append, before: &HashMap<Nonce, Position>) -> (Appended, Option<Entry>) {
+        let before = before.get(&append.nonce).copied();
+        self.with(&append.log, |kept, now| kept.append(append, before, now))
     }
 
     /// Reads. A log that nobody has appended to is not created, and has a position all the same.
@@ -220,8 +235,9 @@ impl Kept {
         }
     }
 
-    fn append(&mut self, append: &Append, now: Instant) -> (Appended, Option<Entry>) {
-        if let Some(position) = self.find(append) {
+    fn append(&mut self, append: &Append, before: Option<Position>, now: Instant) -> (Appended, Option<Entry>) {
+        let of_key = append.key.as_ref().and_then(|key| self.keys.get(key)).copied();
+        if let Some(position) = of_key.or(before) {
             return (Appended { position, duplicate: true, replicas: 0 }, None);
         }
         let previous = self.last.0;
@@ -240,14 +256,12 @@ impl Kept {
         (Appended { position, duplicate: false, replicas: 0 }, Some(entry))
     }
 
-    /// Where it is already.
-    fn find(&self, append: &Append) -> Option<Position> {
-        let of_key = append.key.as_ref().and_then(|key| self.keys.get(key)).copied();
-        let again = || {
-            let mut entries = self.entries.iter().rev().filter(|_| append.again);
-            entries.find(|(_, entry)| entry.nonce == append.nonce).map(|(_, entry)| entry.position())
-        };
-        of_key.or_else(again)
+    /// Finds entries by their nonces among the newest, for as long as a key is kept.
+    fn find(&self, nonces: &HashSet<Nonce>, now: Instant) -> Vec<(Nonce, Position)> {
+        let is_young = |(since, _): &&(Instant, Entry)| now.saturating_duration_since(*since) <= KEY_KEPT;
+        let newest = self.entries.iter().rev().take_while(is_young).take(AGAIN_LEN_MAX);
+        let found = newest.filter(|(_, entry)| nonces.contains(&entry.nonce));
+        found.map(|(_, entry)| (entry.nonce, entry.position())).take(nonces.len()).collect()
     }
 
     fn read(&self, span: Span) -> Page {
@@ -324,7 +338,8 @@ mod tests {
         fn append(&mut self, nonce: u8, key: Option<&str>, again: bool) -> Appended {
             let (log, envelope) = (self.log.clone(), Bytes::from(vec![nonce]));
             let append = Append { log, nonce: Nonce([nonce; 16]), key: key.map(Into::into), again, envelope };
-            self.logs.append(&append).0
+            let before = self.logs.find_again(std::slice::from_ref(&append));
+            self.logs.append(&append, &before).0
         }
 
         fn fill(&mut self, nonces: std::ops::Range<u8>) -> Vec<Position> {
@@ -427,6 +442,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_said_again_is_looked_for_as_long_as_a_key_is_kept() {
+        let mut kept = Fixture::new(10, 3600);
+        let old = kept.append(1, None, false);
+        tokio::time::advance(KEY_KEPT).await;
+        assert_eq!(kept.append(1, None, true).position, old.position);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!kept.append(1, None, true).duplicate);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn logs_that_nobody_uses_are_forgotten() {
         let mut kept = Fixture::new(10, 60);
         kept.fill(1..3);
@@ -471,7 +496,8 @@ mod tests {
         let mut kept = Fixture::new(10, 60);
         let append = |kept: &mut Fixture, len: usize| {
             let (log, envelope) = (kept.log.clone(), Bytes::from(vec![0; len]));
-            kept.logs.append(&Append { log, nonce: Nonce::random(), key: None, again: false, envelope }).0.position
+            let append = Append { log, nonce: Nonce::random(), key: None, again: false, envelope };
+            kept.logs.append(&append, &HashMap::new()).0.position
         };
         let start = kept.top();
         let positions = [1, PAGE_BYTES_MAX - 1, 1, PAGE_BYTES_MAX, 1].map(|len| append(&mut kept, len));

@@ -12,8 +12,12 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// How long a broker remembers a key.
+/// How long a broker remembers a key, and an append that is repeated is looked for.
 pub(crate) const KEY_KEPT: Duration = Duration::from_secs(300);
+/// The newest entries of a log among which an append that is repeated is looked for.
+pub(crate) const AGAIN_LEN_MAX: usize = 250_000;
+/// The most messages that a room may remember.
+const SIZE_MAX: usize = 1_000_000;
 /// A page ends with the entry by which its envelopes have so many bytes.
 pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
 /// The first byte of an entry on a channel, where an envelope has its version.
@@ -33,6 +37,18 @@ const ENTRY_HEAD: usize = 1 + 8 + 8 + 8 + 8 + 16;
 pub struct History {
     pub(crate) size: usize,
     pub(crate) ttl: Duration,
+}
+
+/// A history that no room can have.
+#[derive(Clone, Copy, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidHistory {
+    /// So many messages.
+    #[error("history size {0} is out of range (1-{SIZE_MAX})")]
+    Size(usize),
+    /// So many seconds.
+    #[error("history ttl {0} is too short: it has to be at least 1 second")]
+    Ttl(f64),
 }
 
 /// Sixteen random bytes of a publisher that tell one entry from every other.
@@ -119,12 +135,38 @@ pub(crate) struct Page {
 }
 
 impl History {
+    /// The most messages that a room may remember.
+    pub const SIZE_MAX: usize = SIZE_MAX;
+
     /// The newest `size` messages, each for `ttl`.
     ///
     /// # Panics
-    /// Never; a size of 0 counts as 1, a time below a second as a second.
+    /// Never; a size of 0 counts as 1, a time below a second as a second. A size over [`SIZE_MAX`](Self::SIZE_MAX)
+    /// counts as that, and an error is logged: [`try_new`](Self::try_new) returns it.
     pub fn new(size: usize, ttl: Duration) -> Self {
-        History { size: size.max(1), ttl: ttl.max(Duration::from_secs(1)) }
+        History::try_new(size.max(1), ttl.max(Duration::from_secs(1))).unwrap_or_else(|error| {
+            tracing::error!(%error, "a room remembers fewer messages than the application wants");
+            History { size: SIZE_MAX, ttl: ttl.max(Duration::from_secs(1)) }
+        })
+    }
+
+    /// The newest `size` messages, each for `ttl`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use nexios::broker::History;
+    /// let error = History::try_new(2_000_000, Duration::from_secs(60)).unwrap_err();
+    /// assert_eq!(error.to_string(), "history size 2000000 is out of range (1-1000000)");
+    /// ```
+    ///
+    /// # Errors
+    /// A size of 0 or over [`SIZE_MAX`](Self::SIZE_MAX), a time below a second.
+    pub fn try_new(size: usize, ttl: Duration) -> Result<Self, InvalidHistory> {
+        match (size, ttl) {
+            (size, _) if size == 0 || size > SIZE_MAX => Err(InvalidHistory::Size(size)),
+            (_, ttl) if ttl < Duration::from_secs(1) => Err(InvalidHistory::Ttl(ttl.as_secs_f64())),
+            _ => Ok(History { size, ttl }),
+        }
     }
 }
 

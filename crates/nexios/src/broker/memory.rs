@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::incoming::Sink;
 use super::kept::Logs;
 use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
-use super::log::{Append, Appended, Log, Page, Span};
+use super::log::{Append, Appended, Log, Nonce, Page, Position, Span};
 
 /// A broker in memory: apps of one process that were given the same one act as nodes.
 ///
@@ -117,7 +117,12 @@ impl Session for MemorySession {
     }
 
     fn append<'a>(&'a self, batch: &'a [Append]) -> Step<'a, Vec<Appended>> {
-        Box::pin(async move { self.with(|state| batch.iter().map(|append| state.append(append)).collect()) })
+        Box::pin(async move {
+            self.with(|state| {
+                let before = state.logs.find_again(batch);
+                batch.iter().map(|append| state.append(append, &before)).collect()
+            })
+        })
     }
 
     fn read<'a>(&'a self, log: &'a Log, span: Span) -> Step<'a, Page> {
@@ -153,8 +158,8 @@ impl Session for MemorySession {
 }
 
 impl State {
-    fn append(&mut self, append: &Append) -> Appended {
-        let (appended, entry) = self.logs.append(append);
+    fn append(&mut self, append: &Append, before: &HashMap<Nonce, Position>) -> Appended {
+        let (appended, entry) = self.logs.append(append, before);
         let Some(entry) = entry else { return appended };
         for sink in self.channels.get(&append.log.channel).into_iter().flatten().filter_map(|id| self.sessions.get(id))
         {

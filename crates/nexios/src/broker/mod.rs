@@ -57,7 +57,7 @@ pub use hub::{Hub, RunningHub};
 pub(crate) use keys::{of_application as key_of_application, of_client as key_of_client};
 use link::Engine;
 pub(crate) use log::{Entry, Span};
-pub use log::{History, InvalidPosition, Nonce, Position};
+pub use log::{History, InvalidHistory, InvalidPosition, Nonce, Position};
 pub use memory::Memory;
 pub use metrics::BrokerMetrics;
 pub(crate) use node::{Entering, Held, Node, NodeThread};

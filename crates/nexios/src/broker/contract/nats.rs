@@ -88,6 +88,36 @@ async fn what_is_said_again_is_found_where_the_server_has_forgotten_it() {
     assert!(!peer.append(first).await.duplicate, "the server has forgotten it");
 }
 
+/// Other rooms have their numbers in between, more or fewer at a time.
+#[tokio::test]
+async fn the_newest_of_a_room_are_found_from_the_back() {
+    let server = TcpServer::jetstream();
+    let (peer, x, other) = (Peer::connect(&server).await, room("x"), room("other"));
+    peer.fill(&other, 0..500).await;
+    peer.fill(&x, 0..900).await;
+    for n in 900..910 {
+        peer.fill(&other, 0..300).await;
+        peer.fill(&x, n..n + 1).await;
+    }
+    peer.fill(&other, 0..500).await;
+    for count in [1, 2, 5, 10, 11, 50, 500, 909, 910, 1000, 5000] {
+        let expected: Vec<_> = (910_usize.saturating_sub(count)..910).map(|n| n.to_string()).collect();
+        assert_eq!(peer.newest(&x, count).await, expected, "{count}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_again_is_looked_for_where_it_can_be() {
+    let server = TcpServer::jetstream();
+    let (peer, x) = (Peer::connect(&server).await, room("x"));
+    let batch: Vec<_> = (0..5).map(|n| append(&x, n)).collect();
+    let appended = peer.append_all(&batch).await;
+    peer.fill(&room("other"), 0..100).await;
+    let again: Vec<_> = batch.iter().map(|append| Append { again: true, ..append.clone() }).collect();
+    let found = peer.append_all(&again).await;
+    assert!(found.iter().zip(&appended).all(|(found, first)| found.duplicate && found.position == first.position));
+}
+
 #[tokio::test]
 async fn a_stream_of_somebody_else_is_left_alone() {
     let server = TcpServer::jetstream();

@@ -172,6 +172,53 @@ async fn rooms_that_are_only_read_leave_no_keys() {
     }
 }
 
+/// Entries that Redis makes itself, as old as is said.
+fn fill_directly(port: u16, count: usize, age_ms: u64) {
+    let script = "local now = redis.call('TIME')[1] * 1000 - ARGV[2] \
+        local epoch = redis.call('HGET', KEYS[2], 'top'):sub(1, 8) \
+        local top for o = 2, ARGV[1] + 1 do \
+        local nonce = redis.sha1hex(tostring(o)):sub(1, 16) \
+        redis.call('XADD', KEYS[1], o .. '-0', 'e', '\\2' .. epoch .. struct.pack('>I8I8I8', o, o - 1, now) .. nonce .. 'x') \
+        top = epoch .. struct.pack('>I8', o) .. nonce end \
+        redis.call('HSET', KEYS[2], 'top', top) return 'filled'";
+    let (log, head) = ("{nexios-room-x}:log", "{nexios-room-x}:head");
+    let words = ["EVAL", script, "2", log, head, &count.to_string(), &age_ms.to_string()];
+    let command = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect::<String>();
+    say(port, &format!("*{}\r\n{command}", words.len()), "filled");
+}
+
+/// How often a command was called, in scripts too.
+async fn calls(port: u16, command: &str) -> u64 {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.unwrap();
+    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_retry_in_a_large_history_lets_others_have_their_turn_and_ends() {
+    for (age_ms, runs) in [(0, 12..=15), (400_000, 1..=1)] {
+        let server = TcpServer::redis(&[]);
+        let (peer, log) = (Peer::connect(&server).await, super::peer::log("x", 100_000, 3600));
+        let first = append(&log, "first");
+        let position = peer.append(first.clone()).await.position;
+        fill_directly(server.port, 50_000, age_ms);
+        let before = (calls(server.port, "evalsha").await, calls(server.port, "xrevrange").await);
+        let new = crate::broker::log::Append { again: true, ..append(&log, "new") };
+        assert!(!peer.append(new).await.duplicate);
+        let after = (calls(server.port, "evalsha").await, calls(server.port, "xrevrange").await);
+        // One more run appends, and looks at the newest once more.
+        let looks = after.0 - before.0 - 1;
+        assert!(runs.contains(&looks), "{looks} runs look for it");
+        assert!(after.1 - before.1 <= 8 * looks + 1, "each of them at no more than 4,096 entries");
+        if age_ms == 0 {
+            let again = peer.append(crate::broker::log::Append { again: true, ..first }).await;
+            assert_eq!((again.position, again.duplicate), (position, true));
+        }
+    }
+}
+
 #[tokio::test]
 async fn where_everything_is_deleted_nothing_is_recovered_from_before() {
     let server = TcpServer::redis(&[]);

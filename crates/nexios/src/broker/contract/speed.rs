@@ -62,3 +62,37 @@ async fn of_redis() {
 async fn of_nats() {
     measure("nats, file storage", &super::servers::TcpServer::jetstream()).await;
 }
+
+/// A retry in a room that remembers a million messages, and how long Redis keeps others waiting meanwhile.
+#[cfg(feature = "redis")]
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn of_a_retry_among_a_million() {
+    use crate::broker::log::Append;
+    let server = super::servers::TcpServer::redis(&[]);
+    let (log, peer, other) =
+        (log("million", 1_000_000, 3600), Peer::connect(&server).await, Peer::connect(&server).await);
+    for _ in 0..1_000_000 / 500 {
+        let batch: Vec<_> = (0..500).map(|_| append(&log, "x".repeat(200))).collect();
+        peer.append_all(&batch).await;
+    }
+    let again: Vec<_> = (0..128).map(|n| Append { again: true, ..append(&log, n) }).collect();
+    let (done, start) = (std::cell::Cell::new(false), Instant::now());
+    let retry = async {
+        let appended = peer.append_all(&again).await;
+        done.set(true);
+        (appended.iter().filter(|appended| appended.duplicate).count(), start.elapsed())
+    };
+    let watch = async {
+        let mut longest = Duration::ZERO;
+        while !done.get() {
+            let asked = Instant::now();
+            other.session.publish(&[]).await.unwrap();
+            longest = longest.max(asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        longest
+    };
+    let ((duplicates, took), longest) = tokio::join!(retry, watch);
+    println!("a retry of 128 new messages took {took:?}, {duplicates} duplicates; a ping waited at most {longest:?}");
+}

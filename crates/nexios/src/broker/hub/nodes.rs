@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::outbox::{self, Outbox};
 use super::wire::{self, Malformed, Publication, Request};
 use crate::broker::kept::Logs;
-use crate::broker::log::{Append, Appended};
+use crate::broker::log::{Append, Appended, Nonce, Position};
 
 const READ_BYTES: usize = 64 << 10;
 
@@ -136,7 +136,8 @@ impl State {
                 wire::done(ticket)
             }
             Request::Append { ticket, appends } => {
-                let appended: Vec<_> = appends.iter().map(|append| self.append(append, bytes_max)).collect();
+                let before = self.logs.find_again(&appends);
+                let appended: Vec<_> = appends.iter().map(|append| self.append(append, &before, bytes_max)).collect();
                 wire::appended(ticket, &appended)
             }
             Request::Read { ticket, log, span } => wire::page(ticket, &self.logs.read(&log, span)),
@@ -167,8 +168,8 @@ impl State {
     }
 
     /// To the log, and to all who subscribe.
-    fn append(&mut self, append: &Append, bytes_max: usize) -> Appended {
-        let (appended, entry) = self.logs.append(append);
+    fn append(&mut self, append: &Append, before: &HashMap<Nonce, Position>, bytes_max: usize) -> Appended {
+        let (appended, entry) = self.logs.append(append, before);
         if let Some(entry) = entry {
             let framed = wire::message(&entry.encode());
             self.subscribers(&append.log.channel, None).for_each(|outbox| outbox.push(framed.clone(), bytes_max));

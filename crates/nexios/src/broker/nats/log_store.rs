@@ -141,9 +141,12 @@ impl LogStore {
         let replicas = stream.replicas;
         let wanted: std::collections::HashSet<_> =
             batch.iter().filter(|append| append.again).map(|append| append.nonce).collect();
-        let (mut found, mut next) = (Vec::new(), 1);
+        let Some(newest) = stream.newest(&subject).await? else { return Ok(Vec::new()) };
+        let mut next = stream.young(&subject, &newest).await?;
+        let mut found = Vec::new();
         loop {
-            let kept = stream.from(&subject, next, LOOK_LEN).await?;
+            let kept =
+                if next > newest.entry.offset { Vec::new() } else { stream.from(&subject, next, LOOK_LEN).await? };
             let Some(last) = kept.last() else { return Ok(found) };
             next = last.entry.offset + 1;
             let positions = kept.iter().map(|kept| kept.entry.position());
@@ -186,9 +189,9 @@ impl Reading<'_> {
         let mut entries = VecDeque::new();
         match newest {
             Some(newest) if !newest.is_old(self.log) && max == 1 => entries.push_back(newest.entry),
-            // Only from the front can be read, and counted from the back.
+            // Only forwards can be read.
             Some(newest) if !newest.is_old(self.log) && max > 1 => {
-                let (mut next, mut bytes) = (1, 0);
+                let (mut next, mut bytes) = (self.stream.back(&self.subject, &newest, max).await?, 0);
                 while next <= newest.entry.offset {
                     let kept = self.stream.from(&self.subject, next, LOOK_LEN).await?;
                     let Some(last) = kept.last() else { break };

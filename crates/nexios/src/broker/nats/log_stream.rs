@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::datetime;
 use async_nats::header;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamByNameErrorKind};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Config, RawMessageError, RawMessageErrorKind, Republish, Stream};
@@ -13,7 +14,7 @@ use futures_util::StreamExt;
 
 use crate::broker::kept;
 use crate::broker::link::LinkError;
-use crate::broker::log::{Entry, KEY_KEPT, Log, PAGE_BYTES_MAX};
+use crate::broker::log::{AGAIN_LEN_MAX, Entry, KEY_KEPT, Log, PAGE_BYTES_MAX};
 use crate::broker::origins::Origins;
 
 /// Nodes that make the same stream at the same time: all but one look again.
@@ -169,6 +170,60 @@ impl LogStream {
         Ok(State { first, last, count })
     }
 
+    /// Returns the number from which on to look for entries of a subject that are repeated: those that are younger than
+    /// a key, and not too many.
+    pub(super) async fn young(&self, subject: &str, newest: &Kept) -> Result<u64, LinkError> {
+        let since = Duration::from_millis(newest.stored_ms).saturating_sub(KEY_KEPT).as_nanos();
+        let nanos = i128::try_from(since).map_err(LinkError::lost)?;
+        let start_time = datetime::from_nanos(nanos).map_err(LinkError::lost)?;
+        let by_time = DeliverPolicy::ByStartTime { start_time };
+        let info = self.consumer(pull::Config { deliver_policy: by_time, ..reading(subject, 1) }).await?;
+        let count_max = u64::try_from(AGAIN_LEN_MAX).unwrap_or(u64::MAX);
+        let first_by_count = newest.entry.offset.saturating_sub(count_max) + 1;
+        // The consumer begins behind the last message that it is not given.
+        Ok((info.delivered.stream_sequence + 1).max(first_by_count))
+    }
+
+    /// Returns a number from which on the subject has so many entries, and not many more; 1 where it has fewer.
+    pub(super) async fn back(&self, subject: &str, newest: &Kept, max: usize) -> Result<u64, LinkError> {
+        let (wanted, slack) = (u64::try_from(max).unwrap_or(u64::MAX), 1024);
+        let (mut span, mut behind) = (wanted, newest.entry.offset + 1);
+        // Other rooms have numbers in between, so it is searched for.
+        let mut start = loop {
+            let start = (newest.entry.offset + 1).saturating_sub(span).max(1);
+            if start == 1 || self.count_from(subject, start).await? >= wanted {
+                break start;
+            }
+            (span, behind) = (span.saturating_mul(4), start);
+        };
+        while behind - start > 1 && self.count_from(subject, start).await? > wanted.saturating_add(slack) {
+            let middle = start + (behind - start) / 2;
+            match self.count_from(subject, middle).await? >= wanted {
+                true => start = middle,
+                false => behind = middle,
+            }
+        }
+        Ok(start)
+    }
+
+    async fn count_from(&self, subject: &str, sequence: u64) -> Result<u64, LinkError> {
+        Ok(self.consumer(reading(subject, sequence)).await?.num_pending)
+    }
+
+    /// Makes a consumer for what the server says of it.
+    async fn consumer(&self, config: pull::Config) -> Result<consumer::Info, LinkError> {
+        let consumer = self.stream.create_consumer(config).await.map_err(LinkError::lost)?;
+        let info = consumer.cached_info().clone();
+        self.delete(info.name.clone());
+        Ok(info)
+    }
+
+    /// A consumer goes by itself soon; nobody has to wait for that.
+    fn delete(&self, name: String) {
+        let stream = self.stream.clone();
+        tokio::spawn(async move { stream.delete_consumer(&name).await });
+    }
+
     /// Entries of a subject from a number on: at most so many, and about [`PAGE_BYTES_MAX`]; one at
     /// least, if there is one and one was asked for.
     pub(super) async fn from(&self, subject: &str, sequence: u64, max: usize) -> Result<Vec<Kept>, LinkError> {
@@ -189,9 +244,7 @@ impl LogStream {
                 return Err(LinkError::lost("entries that are there do not come"));
             }
         }
-        let (stream, name) = (self.stream.clone(), info.name.clone());
-        // It goes by itself soon; nobody has to wait for that.
-        tokio::spawn(async move { stream.delete_consumer(&name).await });
+        self.delete(info.name.clone());
         Ok(kept)
     }
 

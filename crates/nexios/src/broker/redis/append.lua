@@ -27,15 +27,11 @@ local epoch, offset = top:sub(1, 8), struct.unpack('>I8', top, 9)
 
 local before = {}
 if again then
-    local last, found = '+', nil
-    repeat
-        found = redis.call('XREVRANGE', log, last, '-', 'COUNT', 64)
-        for _, entry in ipairs(found) do
-            local frame = entry[2][2]
-            before[frame:sub(34, 49)] = frame:sub(2, 17) .. frame:sub(34, 49)
-            last = '(' .. entry[1]
-        end
-    until #found < 64
+    -- `find.lua` has looked for them; in a cluster what was under way then may have come since.
+    for _, entry in ipairs(redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1024)) do
+        local frame = entry[2][2]
+        before[frame:sub(34, 49)] = frame:sub(2, 17) .. frame:sub(34, 49)
+    end
 end
 
 -- As many from the front as come to the back, and some more: what is too old does not pile up. `front` is the

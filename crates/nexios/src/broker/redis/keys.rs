@@ -28,7 +28,7 @@ impl Keys {
     /// Adds the log, its head and the secret to the keys of a run. The channel is the hash tag, so that a cluster has
     /// all of a room on one node.
     pub(super) fn add(&self, run: &mut Run, log: &Log) {
-        run.arg(format!("{{{}}}:log", log.channel)).arg(format!("{{{}}}:head", log.channel)).arg(self.secret(log));
+        run.arg(of_log(log)).arg(format!("{{{}}}:head", log.channel)).arg(self.secret(log));
     }
 
     fn secret(&self, log: &Log) -> String {
@@ -42,6 +42,11 @@ impl Keys {
             }
         }
     }
+}
+
+/// Returns the key of a log's entries.
+pub(super) fn of_log(log: &Log) -> String {
+    format!("{{{}}}:log", log.channel)
 }
 
 /// Returns the key under which the position of a message with an idempotency key is.

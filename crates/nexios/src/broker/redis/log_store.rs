@@ -11,21 +11,27 @@ use super::Connection;
 use super::keys::{self, Keys};
 use super::script::{Run, Script};
 use crate::broker::link::{Capabilities, LinkError};
-use crate::broker::log::{Append, Appended, Entry, History, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span};
+use crate::broker::log::{
+    AGAIN_LEN_MAX, Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span,
+};
 use crate::broker::origins::Origins;
 
 /// The head of a log outlives its entries by so much: a silent room counts on. `origin.lua` relies on it.
 const HEAD_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Both begin with how the position before the first entry is found.
+/// Two begin with how the position before the first entry is found.
 const APPEND: &str = concat!(include_str!("origin.lua"), include_str!("append.lua"));
+const FIND: &str = include_str!("find.lua");
 const READ: &str = concat!(include_str!("origin.lua"), include_str!("read.lua"));
 /// Entries that one run of the script appends; other clients get their turn between two.
 const RUN_LEN_MAX: usize = 128;
+/// Entries that one run looks through; other clients get their turn between two.
+const LOOK_LEN: usize = 4096;
 /// How long an append waits for replicas.
 const REPLICAS_MAX: Duration = Duration::from_millis(500);
 
 pub(super) struct LogStore {
     append: Script,
+    find: Script,
     read: Script,
     keys: Keys,
     /// Why there are none.
@@ -46,18 +52,20 @@ struct Group<'a> {
 
 impl LogStore {
     pub(super) async fn open(connection: &Connection, replicas: u32) -> Result<Self, LinkError> {
-        let (append, read) = (Script::new(APPEND), Script::new(READ));
-        let loaded = match append.load(connection).await {
-            Ok(()) => read.load(connection).await,
-            failed => failed,
-        };
+        let [append, find, read] = [APPEND, FIND, READ].map(Script::new);
+        let mut loaded = Ok(());
+        for script in [&append, &find, &read] {
+            if loaded.is_ok() {
+                loaded = script.load(connection).await;
+            }
+        }
         let refused = match loaded {
             Ok(()) => None,
             Err(LinkError::Refused(reason)) => Some(format!("Redis runs no scripts for this user: {reason}")),
             Err(lost) => return Err(lost),
         };
         let (keys, replicas_max) = (Keys::of(connection), count_replicas(connection).await?);
-        Ok(LogStore { append, read, keys, refused, replicas_max, replicas })
+        Ok(LogStore { append, find, read, keys, refused, replicas_max, replicas })
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
@@ -70,10 +78,11 @@ impl LogStore {
 
     pub(super) async fn append(&self, connection: &Connection, batch: &[Append]) -> Result<Vec<Appended>, LinkError> {
         self.check()?;
-        let groups = groups(batch);
+        let before = self.find_again(connection, batch).await?;
+        let groups = groups(batch, &before);
         let runs: Vec<_> = groups.iter().map(|group| self.append_run(group, batch)).collect();
         let answers = self.append.run_all(connection, &runs).await?;
-        let mut appended = vec![None; batch.len()];
+        let mut appended: Vec<_> = batch.iter().map(|append| before.get(&append.nonce).copied()).collect();
         for (group, answer) in groups.iter().zip(answers) {
             let positions: Vec<Bytes> = from_redis_value(answer).map_err(LinkError::lost)?;
             for (place, bytes) in group.places.iter().zip(positions) {
@@ -84,6 +93,36 @@ impl LogStore {
         let replicas = self.wait_for_replicas(connection).await?;
         appended.iter_mut().for_each(|appended| appended.replicas = replicas);
         Ok(appended)
+    }
+
+    /// Finds which entries of a repeated batch are stored: log by log, and in each a part at a time.
+    async fn find_again(
+        &self,
+        connection: &Connection,
+        batch: &[Append],
+    ) -> Result<HashMap<Nonce, Appended>, LinkError> {
+        let mut wanted = HashMap::<&Arc<str>, (&Log, Vec<Nonce>)>::new();
+        for append in batch.iter().filter(|append| append.again) {
+            wanted.entry(&append.log.channel).or_insert((&append.log, Vec::new())).1.push(append.nonce);
+        }
+        let mut found = HashMap::new();
+        for (log, nonces) in wanted.into_values() {
+            let (mut from, mut looked_at) = (Bytes::from_static(b"+"), 0);
+            while !from.is_empty() && looked_at < AGAIN_LEN_MAX {
+                let mut run = self.find.run(&log.channel, 1);
+                run.arg(keys::of_log(log)).arg(&*from).arg(LOOK_LEN).arg(ms(KEY_KEPT));
+                nonces.iter().filter(|nonce| !found.contains_key(*nonce)).for_each(|nonce| _ = run.arg(&nonce.0[..]));
+                let answer = self.find.run_all(connection, &[run]).await?.into_iter().next().ok_or_else(unexpected)?;
+                let strings: Vec<Bytes> = from_redis_value(answer).map_err(LinkError::lost)?;
+                let (next, positions) = strings.split_first().ok_or_else(unexpected)?;
+                for bytes in positions {
+                    let (position, _) = position(bytes).ok_or_else(unexpected)?;
+                    found.insert(position.nonce, Appended { position, duplicate: true, replicas: 0 });
+                }
+                (from, looked_at) = (next.clone(), looked_at + LOOK_LEN);
+            }
+        }
+        Ok(found)
     }
 
     fn append_run(&self, group: &Group<'_>, batch: &[Append]) -> Run {
@@ -132,11 +171,11 @@ impl LogStore {
     }
 }
 
-/// In order for each log, each log's together.
-fn groups(batch: &[Append]) -> Vec<Group<'_>> {
+/// In order for each log, each log's together; without those that are there.
+fn groups<'a>(batch: &'a [Append], before: &HashMap<Nonce, Appended>) -> Vec<Group<'a>> {
     let mut groups = Vec::<Group<'_>>::new();
     let mut open = HashMap::<&Arc<str>, usize>::new();
-    for (place, append) in batch.iter().enumerate() {
+    for (place, append) in batch.iter().enumerate().filter(|(_, append)| !before.contains_key(&append.nonce)) {
         let fits = |group: &&mut Group<'_>| {
             *group.log == append.log && group.again == append.again && group.places.len() < RUN_LEN_MAX
         };

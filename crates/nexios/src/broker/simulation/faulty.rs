@@ -173,7 +173,8 @@ impl State {
     }
 
     fn append(&mut self, append: &Append) -> Appended {
-        let (appended, entry) = self.logs.append(append);
+        let before = self.logs.find_again(std::slice::from_ref(append));
+        let (appended, entry) = self.logs.append(append, &before);
         let Some(entry) = entry else { return appended };
         if let Some(message) = Envelope::parse(&entry.envelope).ok().as_ref().and_then(text) {
             self.stored.entry(message).or_default().push(entry.position());
