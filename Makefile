@@ -13,6 +13,8 @@ SUITE ?= all
 # Of bench/, what is ours and no server.
 BENCH_TOOLS := -p load -p runner -p instructions
 SOAK_SECONDS ?= 120
+# They wait for servers more than they compute.
+BROKER_TEST_THREADS ?= 6
 ROUNDS ?= 20
 SEEDS ?= 2000
 
@@ -39,7 +41,7 @@ test-all: | has-cargo has-python ## The whole: also every case of Autobahn, ever
 
 lint: | has-cargo ## Format and clippy
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --test broker -- -D warnings
 	cd bench && $(CARGO) fmt --all --check
 	cd bench && $(CARGO) clippy $(BENCH_TOOLS) --all-targets -- -D warnings
 
@@ -50,10 +52,11 @@ brokers: ## Get Redis and NATS for the tests, into .cache/brokers
 	@scripts/brokers
 
 test-brokers: brokers | has-cargo ## The contract of brokers: memory, hub, Redis, NATS
-	$(CARGO) test -p nexios --features nats,redis --test broker
+	RUST_TEST_THREADS=$(BROKER_TEST_THREADS) $(CARGO) test --workspace --test broker
 
 test-rust: brokers | has-cargo ## Unit, integration, example and documentation tests
 	$(CARGO) test --workspace --all-targets
+	@$(MAKE) --no-print-directory test-brokers
 	$(CARGO) test --workspace --doc
 
 checked: | has-cargo

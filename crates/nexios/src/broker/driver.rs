@@ -8,8 +8,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::envelope::Kind;
+use super::history::Question;
 use super::incoming::{Event, Sink};
 use super::link::{Engine, Frame, LinkError, Session};
+use super::log::Page;
 use super::node::Node;
 use super::presence;
 use super::subscriptions::SWEEP_EVERY;
@@ -23,6 +25,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const ASK_AFTER: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How long a broker may be unable to do something on a connection that lives.
+const LATER_MAX: Duration = Duration::from_secs(10);
 /// How long what waits at the end may take.
 const STOP_MAX: Duration = Duration::from_secs(1);
 /// Sweeps between two looks at what is kept for long.
@@ -131,6 +135,7 @@ impl Driver {
             self.node.counters.connected(false);
             self.node.subscriptions.down();
             self.tell_presence(|presence, hub| presence.disconnected(hub));
+            self.node.reads.set_away(true);
             let Err(reason) = ended else { return };
             tracing::warn!(%reason, "the broker is lost; clients here get what is sent here");
             drop(session);
@@ -145,7 +150,9 @@ impl Driver {
             let sink = self.node.incoming.sink();
             match self.engine.connect(sink.clone()).await {
                 Ok(session) => return Ok((session, sink)),
-                Err(LinkError::Lost(_)) if end > Instant::now() + BACKOFF_MIN * 3 => sleep(BACKOFF_MIN * 2).await,
+                Err(LinkError::Lost(_) | LinkError::Later(_)) if end > Instant::now() + BACKOFF_MIN * 3 => {
+                    sleep(BACKOFF_MIN * 2).await
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -184,6 +191,7 @@ impl Driver {
         node.subscriptions.up();
         self.tell_presence(|presence, hub| presence.connected(hub));
         node.counters.connected(true);
+        node.reads.set_away(false);
         match first {
             Some(ready) => tell(ready, Ok(())),
             None => {
@@ -204,6 +212,7 @@ impl Driver {
 
     /// Publishes batch after batch; one that is not confirmed is kept for the next session.
     async fn publish(&self, session: &dyn Session, unconfirmed: &mut Option<Vec<Frame>>) -> Result<(), LinkError> {
+        let mut patience = Patience::default();
         loop {
             let batch = match unconfirmed {
                 Some(batch) => batch,
@@ -218,8 +227,14 @@ impl Driver {
             };
             let result = match answered(session.publish(batch)).await {
                 Err(lost @ LinkError::Lost(_)) => return Err(lost),
+                // Receivers drop what they have seen: the whole batch may be sent again.
+                Err(LinkError::Later(reason)) => {
+                    patience.wait(reason).await?;
+                    continue;
+                }
                 result => result,
             };
+            patience = Patience::default();
             self.conclude(unconfirmed.take().unwrap_or_default(), &result);
         }
     }
@@ -228,12 +243,18 @@ impl Driver {
     /// the next session.
     async fn append(&self, session: &dyn Session) -> Result<(), LinkError> {
         let appends = &self.node.appends;
+        let mut patience = Patience::default();
         while let Some(batch) = appends.batch().await {
             appends.begun(batch.len());
             let result = match answered(session.append(&batch)).await {
                 Err(lost @ LinkError::Lost(_)) => return Err(lost),
+                Err(LinkError::Later(reason)) => {
+                    patience.wait(reason).await?;
+                    continue;
+                }
                 result => result,
             };
+            patience = Patience::default();
             if let (Err(error), 1) = (&result, batch.len()) {
                 tracing::error!(%error, "the broker refuses to store a message");
             }
@@ -249,8 +270,8 @@ impl Driver {
         let one = || async {
             loop {
                 let question = self.node.reads.next().await;
-                match answered(session.read(&question.log, question.span)).await {
-                    // Whoever asks is told by the end of the question, and asks the next session.
+                match self.read_one(session, &question).await {
+                    // Those who ask are answered by the end of the question, and ask the next session.
                     Err(lost @ LinkError::Lost(_)) => return Err::<std::convert::Infallible, _>(lost),
                     answer => question.answer(answer),
                 }
@@ -259,6 +280,28 @@ impl Driver {
         // So many questions are under way at the same time.
         let (never, _, _, _) = tokio::try_join!(one(), one(), one(), one())?;
         Ok(never)
+    }
+
+    /// Reads once there is a leader to read from; `Lost` says that the session is of no use.
+    async fn read_one(&self, session: &dyn Session, question: &Question) -> Result<Page, LinkError> {
+        let mut delay = BACKOFF_MIN;
+        loop {
+            let later = match timeout(ANSWER_MAX, session.read(&question.log, question.span)).await {
+                Ok(Err(LinkError::Later(reason))) => reason,
+                Ok(answer) => return answer,
+                Err(_) => {
+                    // It reads for too long, or is not there any more.
+                    answered(session.publish(&[])).await?;
+                    format!("nothing read within {} s", ANSWER_MAX.as_secs())
+                }
+            };
+            if !question.may_wait(delay) {
+                return Err(LinkError::Later(later));
+            }
+            tracing::debug!(reason = later, "a history cannot be read now; it is asked for again");
+            sleep(delay).await;
+            delay = (delay * 2).min(BACKOFF_MAX / 2);
+        }
     }
 
     fn conclude(&self, batch: Vec<Frame>, result: &Result<(), LinkError>) {
@@ -340,6 +383,30 @@ impl Driver {
             }
         }
         std::future::pending().await
+    }
+}
+
+/// How long a session may say "not now", one thing after another.
+#[derive(Default)]
+struct Patience {
+    since: Option<Instant>,
+    delay: Duration,
+}
+
+impl Patience {
+    /// Waits before the broker is asked again; each time longer.
+    ///
+    /// # Errors
+    /// `Lost` after [`LATER_MAX`]: another connection may lead to a server that can.
+    async fn wait(&mut self, reason: String) -> Result<(), LinkError> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= LATER_MAX {
+            return Err(LinkError::Lost(reason));
+        }
+        tracing::debug!(reason, "the broker cannot do it now; it is asked again");
+        self.delay = (self.delay * 2).clamp(BACKOFF_MIN, BACKOFF_MAX / 2);
+        sleep(self.delay).await;
+        Ok(())
     }
 }
 

@@ -83,8 +83,11 @@ pub(crate) type Receipt = oneshot::Sender<Result<(), LinkError>>;
 /// Why a step failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum LinkError {
-    /// The connection is lost; another may do better.
+    /// The connection is lost; another may do better. What was under way may have been done.
     Lost(String),
+    /// The broker cannot do it now: it elects a leader, loads its data, or moves slots. Nothing was
+    /// done; asked again on the same connection, it soon may.
+    Later(String),
     /// The broker answered no; asking again does not help.
     Refused(String),
 }
@@ -99,12 +102,20 @@ impl LinkError {
     pub(crate) fn lost(error: impl fmt::Display) -> Self {
         LinkError::Lost(error.to_string())
     }
+
+    /// A question changes nothing: it may be put again on a connection that lives.
+    pub(crate) fn or_later(self) -> Self {
+        match self {
+            LinkError::Lost(reason) => LinkError::Later(reason),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LinkError::Lost(reason) | LinkError::Refused(reason) => f.write_str(reason),
+            LinkError::Lost(reason) | LinkError::Later(reason) | LinkError::Refused(reason) => f.write_str(reason),
         }
     }
 }

@@ -52,11 +52,11 @@ fn what_three_servers_keep_outlives_one_of_them() {
     let mut servers = cluster();
     let hosts = servers.each_ref().map(|server| format!("127.0.0.1:{}", server.port)).join(",");
     // The servers elect a leader before they answer anything about streams.
-    let broker = || Broker::new(format!("nats://{hosts}?replicas=3")).connect_timeout(Duration::from_secs(30));
+    let broker = || Broker::new(format!("nats://{hosts}?replicas=3")).connect_timeout(Duration::from_secs(60));
     let (here, there) = (Node::start(broker()), Node::start(broker()));
     let history = || History::new(100, Duration::from_secs(600));
     let (room, _same) = (here.room("log").remembering(history()), there.room("log").remembering(history()));
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(60);
     while send(room.broadcast("0")).stored.is_none() {
         assert!(Instant::now() < end, "still nothing is stored: {:?}", here.metrics());
     }

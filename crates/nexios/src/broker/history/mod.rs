@@ -20,7 +20,7 @@ pub(crate) use declared::{Declarations, Declared};
 pub(crate) use following::{Following, ReadDone};
 pub(crate) use framing::Framing;
 pub use page::{HistoryPage, ReadingHistory, StoredMessage};
-pub(crate) use reads::Reads;
+pub(crate) use reads::{Question, Reads};
 
 /// Entries that a node asks for at once.
 pub(crate) const PAGE_LEN: usize = 128;

@@ -13,8 +13,10 @@ use crate::broker::log::{Log, Page, Span};
 
 /// Questions that may wait.
 const WAITING_MAX: usize = 4096;
-/// How long an answer may take, a broker that comes back included.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long an answer may take, a broker that elects a leader or comes back included.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long an answer waits for a broker that is away. Clients that join are let in without it then.
+const AWAY_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(crate) struct Reads {
@@ -28,13 +30,15 @@ pub(crate) struct Reads {
 struct State {
     queue: VecDeque<(Log, Span)>,
     waiting: HashMap<(Log, Span), Waiting>,
+    /// Since when there is no session with the broker.
+    away: Option<Instant>,
     closed: bool,
 }
 
 /// Those who want to know the same.
 struct Waiting {
     answers: Vec<oneshot::Sender<Answer>>,
-    until: Instant,
+    asked: Instant,
 }
 
 /// One page for all who asked for it.
@@ -45,27 +49,28 @@ pub(crate) struct Question {
     pub(crate) log: Log,
     pub(crate) span: Span,
     answers: Vec<oneshot::Sender<Answer>>,
+    asked: Instant,
 }
 
 impl Reads {
     /// Reads entries of a log.
     ///
     /// # Errors
-    /// `Lost` where the broker does not answer within five seconds or too many ask, `Refused`
-    /// where it says no.
+    /// `Lost` if the broker is away for five seconds, does not answer within thirty, or too many
+    /// ask; `Refused` if it says no.
     pub(crate) async fn ask(&self, log: &Log, span: Span) -> Answer {
-        let until = Instant::now() + ANSWER_MAX;
+        let asked = Instant::now();
         loop {
-            match self.push(log, span, until)?.await {
+            match self.push(log, span, asked)?.await {
                 Ok(answer) => return answer,
                 // Its session was lost: another may answer.
-                Err(_) if Instant::now() < until => {}
-                Err(_) => return Err(LinkError::Lost("the broker does not answer".to_owned())),
+                Err(_) if asked.elapsed() < ANSWER_MAX => {}
+                Err(_) => return Err(unanswered()),
             }
         }
     }
 
-    fn push(&self, log: &Log, span: Span, until: Instant) -> Result<oneshot::Receiver<Answer>, LinkError> {
+    fn push(&self, log: &Log, span: Span, asked: Instant) -> Result<oneshot::Receiver<Answer>, LinkError> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -81,7 +86,7 @@ impl Reads {
             return Err(LinkError::Lost("too many read histories at once".to_owned()));
         }
         state.queue.push_back(question.clone());
-        state.waiting.insert(question, Waiting { answers: vec![answer], until });
+        state.waiting.insert(question, Waiting { answers: vec![answer], asked });
         self.filled.notify_one();
         Ok(answered)
     }
@@ -101,19 +106,30 @@ impl Reads {
     fn take(&self) -> Option<Question> {
         let mut state = self.state.lock();
         let question = state.queue.pop_front()?;
-        let answers = state.waiting.remove(&question)?.answers;
+        let Waiting { answers, asked } = state.waiting.remove(&question)?;
         let (log, span) = question;
-        Some(Question { log, span, answers })
+        Some(Question { log, span, answers, asked })
+    }
+
+    /// A session begins or has ended.
+    pub(crate) fn set_away(&self, is_away: bool) {
+        self.state.lock().away = is_away.then(Instant::now);
     }
 
     /// Ends questions that have waited long enough.
     pub(crate) fn release(&self, now: Instant) {
         let mut state = self.state.lock();
-        let State { queue, waiting, .. } = &mut *state;
-        let late: Vec<_> = waiting.extract_if(|_, waiting| waiting.until <= now).collect();
+        let State { queue, waiting, away, .. } = &mut *state;
+        let is_away = away.is_some_and(|since| now.saturating_duration_since(since) >= AWAY_MAX);
+        let wait_max = if is_away { AWAY_MAX } else { ANSWER_MAX };
+        let is_late = |waiting: &Waiting| now.saturating_duration_since(waiting.asked) >= wait_max;
+        let late: Vec<_> = waiting.extract_if(|_, waiting| is_late(waiting)).collect();
         queue.retain(|question| waiting.contains_key(question));
         drop(state);
-        drop(late);
+        for answer in late.into_iter().flat_map(|(_, waiting)| waiting.answers) {
+            // Nobody asks any more.
+            let _ = answer.send(Err(unanswered()));
+        }
     }
 
     /// Nobody answers any more.
@@ -136,7 +152,16 @@ impl Waiting {
     }
 }
 
+fn unanswered() -> LinkError {
+    LinkError::Lost("the broker does not answer".to_owned())
+}
+
 impl Question {
+    /// Returns true if somebody waits for the answer, and may after such a pause.
+    pub(crate) fn may_wait(&self, pause: Duration) -> bool {
+        self.asked.elapsed() + pause < ANSWER_MAX && !self.answers.iter().all(oneshot::Sender::is_closed)
+    }
+
     pub(crate) fn answer(self, answer: Result<Page, LinkError>) {
         let answer = answer.map(Arc::new);
         for asked in self.answers {
@@ -180,12 +205,29 @@ mod tests {
         let mut context = Context::from_waker(Waker::noop());
         let mut asking = Box::pin(reads.ask(&log, Span::Newest(1)));
         assert!(asking.as_mut().poll(&mut context).is_pending());
-        reads.release(Instant::now());
+        reads.release(Instant::now() + ANSWER_MAX - Duration::from_secs(1));
         assert_eq!(reads.state.lock().waiting.len(), 1);
         assert!(asking.as_mut().poll(&mut context).is_pending());
         reads.close();
         let Poll::Ready(Err(LinkError::Lost(reason))) = asking.as_mut().poll(&mut context) else { panic!() };
         assert_eq!(reason, "the node has ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_election_is_waited_for_and_a_broker_that_is_away_only_for_five_seconds() {
+        let (reads, log) = (Reads::default(), log());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut asking = Box::pin(reads.ask(&log, Span::Newest(1)));
+        assert!(asking.as_mut().poll(&mut context).is_pending());
+        tokio::time::advance(2 * AWAY_MAX).await;
+        reads.release(Instant::now());
+        assert!(asking.as_mut().poll(&mut context).is_pending(), "the broker is there and has no leader yet");
+        reads.set_away(true);
+        reads.release(Instant::now());
+        assert!(asking.as_mut().poll(&mut context).is_pending(), "it was there a moment ago");
+        tokio::time::advance(AWAY_MAX).await;
+        reads.release(Instant::now());
+        assert_eq!(asking.as_mut().poll(&mut context), Poll::Ready(Err(unanswered())));
     }
 
     #[tokio::test]

@@ -47,7 +47,12 @@ impl LogStore {
             Err(error) if error.kind() == RequestErrorKind::NoResponders => Some(JETSTREAM_OFF.to_owned()),
             Err(error) => return Err(LinkError::lost(error)),
         };
-        Ok(LogStore { jetstream, refused, replicas, streams: Mutex::default() })
+        Ok(LogStore { refused, ..LogStore::known(client, replicas) })
+    }
+
+    /// Logs of a JetStream that is known to be on.
+    pub(super) fn known(client: &Client, replicas: usize) -> Self {
+        LogStore { jetstream: jetstream::new(client.clone()), refused: None, replicas, streams: Mutex::default() }
     }
 
     /// How many servers beside the leader have what is acknowledged.
@@ -64,7 +69,8 @@ impl LogStore {
         if let Some(stream) = self.streams.lock().get(&prefix) {
             return Ok(stream.clone());
         }
-        let stream = Arc::new(LogStream::open(&self.jetstream, log, self.replicas).await?);
+        let opened = LogStream::open(&self.jetstream, log, self.replicas).await;
+        let stream = Arc::new(opened.map_err(LinkError::or_later)?);
         self.streams.lock().insert(prefix, stream.clone());
         Ok(stream)
     }
@@ -84,7 +90,7 @@ impl LogStore {
     }
 
     async fn append_part(&self, batch: &[Append]) -> Result<Vec<Appended>, LinkError> {
-        let before = self.find_again(batch).await?;
+        let before = self.find_again(batch).await.map_err(LinkError::or_later)?;
         let mut appended: Vec<_> = batch.iter().map(|append| before.get(&append.nonce).copied()).collect();
         for attempt in 0..2 {
             let mut sent = Vec::new();
@@ -161,7 +167,9 @@ impl LogStore {
             return Ok(page);
         }
         self.forget(log);
-        self.read_once(log, span).await
+        // A connection that is lost is said to be lost by the client itself: here it is that there
+        // is no leader just now, or that it has changed while this was read.
+        self.read_once(log, span).await.map_err(LinkError::or_later)
     }
 
     async fn read_once(&self, log: &Log, span: Span) -> Result<Page, LinkError> {
@@ -224,6 +232,9 @@ impl Reading<'_> {
             true => self.stream.from(&self.subject, position.offset + 1, max).await?,
             false => Vec::new(),
         };
+        if is_behind && max > 0 && kept.is_empty() {
+            return Err(LinkError::lost("the server that reads has not got all entries yet"));
+        }
         match self.is_known(position, kept.first().or(newest.as_ref())).await? {
             true => Ok(page(top, true, chain(kept.into_iter().map(|kept| kept.entry).collect(), Some(position)))),
             false => Ok(page(top, false, Vec::new())),
@@ -312,6 +323,8 @@ fn publish_error(error: jetstream::context::PublishError) -> LinkError {
     match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => LinkError::Refused(error.to_string()),
         PublishErrorKind::Other if refused_by_jetstream(&error) => LinkError::Refused(error.to_string()),
+        // Nobody listens to the subject: nothing is stored, and there is no leader just now.
+        PublishErrorKind::StreamNotFound => LinkError::Later(error.to_string()),
         _ => LinkError::lost(error),
     }
 }

@@ -6,7 +6,7 @@ mod order;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr, Subscriber};
@@ -34,6 +34,8 @@ pub(crate) struct NatsEngine {
     credentials: Option<String>,
     /// On how many of them what rooms remember is.
     replicas: usize,
+    /// JetStream has answered before: while its servers elect a leader it is not asked whether it is on.
+    has_jetstream: AtomicBool,
 }
 
 impl NatsEngine {
@@ -53,7 +55,12 @@ impl NatsEngine {
         let at = if user.is_empty() { "" } else { "@" };
         let parse =
             |host: &str| format!("{scheme}://{user}{at}{host}").parse().map_err(|_| format!("{host:?} is no host"));
-        Ok(NatsEngine { servers: hosts.split(',').map(parse).collect::<Result<_, String>>()?, credentials, replicas })
+        Ok(NatsEngine {
+            servers: hosts.split(',').map(parse).collect::<Result<_, String>>()?,
+            credentials,
+            replicas,
+            has_jetstream: AtomicBool::new(false),
+        })
     }
 
     /// What stands before an `@`: user and password, or a token.
@@ -89,7 +96,11 @@ impl Engine for NatsEngine {
                 }
                 _ => LinkError::lost(error),
             })?;
-            let logs = LogStore::open(&client, self.replicas).await?;
+            let logs = match self.has_jetstream.load(Ordering::Relaxed) {
+                true => LogStore::known(&client, self.replicas),
+                false => LogStore::open(&client, self.replicas).await?,
+            };
+            self.has_jetstream.store(logs.refused.is_none(), Ordering::Relaxed);
             let session = NatsSession { client, sink, next: AtomicU64::new(0), reading: Mutex::default(), logs };
             session.arrived().await?;
             let session: Box<dyn Session> = Box::new(session);

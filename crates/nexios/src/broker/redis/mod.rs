@@ -283,9 +283,21 @@ impl From<RedisError> for LinkError {
                 | ErrorKind::Extension
                 | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ResponseError)
         );
-        match refused {
-            true => LinkError::Refused(error.to_string()),
-            false => LinkError::lost(error),
+        // With one of these answers a command has done nothing.
+        let later = matches!(
+            error.kind(),
+            ErrorKind::Server(
+                ServerErrorKind::BusyLoading
+                    | ServerErrorKind::TryAgain
+                    | ServerErrorKind::ClusterDown
+                    | ServerErrorKind::MasterDown
+            )
+        );
+        match (refused, later) {
+            (true, _) => LinkError::Refused(error.to_string()),
+            (_, true) => LinkError::Later(error.to_string()),
+            // READONLY, too: the master is a replica now, and another connection finds the new one.
+            _ => LinkError::lost(error),
         }
     }
 }
@@ -293,6 +305,25 @@ impl From<RedisError> for LinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_redis_cannot_do_now_is_asked_again_and_what_it_refuses_is_not() {
+        let kind = |kind: ServerErrorKind| match LinkError::from(RedisError::from((ErrorKind::Server(kind), "no"))) {
+            LinkError::Lost(_) => "lost",
+            LinkError::Later(_) => "later",
+            LinkError::Refused(_) => "refused",
+        };
+        for later in [
+            ServerErrorKind::BusyLoading,
+            ServerErrorKind::TryAgain,
+            ServerErrorKind::ClusterDown,
+            ServerErrorKind::MasterDown,
+        ] {
+            assert_eq!(kind(later), "later", "{later:?}");
+        }
+        assert_eq!((kind(ServerErrorKind::ReadOnly), kind(ServerErrorKind::Moved)), ("lost", "lost"));
+        assert_eq!((kind(ServerErrorKind::NoPerm), kind(ServerErrorKind::ResponseError)), ("refused", "refused"));
+    }
 
     #[test]
     fn urls_name_one_server_a_cluster_or_sentinels() {
