@@ -18,7 +18,10 @@ export interface Options {
   protocols?: readonly string[] | (() => readonly string[] | Promise<readonly string[]>);
   /** Every text is a value as JSON, both ways. Otherwise texts are texts, and what is sent may be a value. */
   json?: boolean;
-  /** Where positions are kept, such as `sessionStorage`: a page that is loaded anew goes on where it was. */
+  /**
+   * Where positions are kept, such as `sessionStorage`: a page that is loaded anew goes on where it was. Its value
+   * is the JSON of an array of `[room, position]`, those that moved last at the end.
+   */
   storage?: PositionStorage;
   /** Under which key; `nexios:` and the first address without its query if left out. */
   storageKey?: string;
@@ -169,9 +172,10 @@ export interface Room {
 
   /**
    * Asks to be let in, now and after each reconnect, until `leave()`. Not needed where the server lets the
-   * connection in by itself. Rejects with a {@link NexiosError}.
+   * connection in by itself. In a room that remembers, `since` says where to begin: a position that the server
+   * has given, or `"start"`, where the application permits it. Rejects with a {@link NexiosError}.
    */
-  join(): Promise<void>;
+  join(options?: { since?: string }): Promise<void>;
   leave(): Promise<void>;
   /**
    * Sends a message to the room. What has no answer when the connection ends is sent again; rooms that

@@ -459,6 +459,7 @@ class Room extends Emitter {
   #known = false; // the application has heard `joined`, and no `left` since
   #wanted = false;
   #joining;
+  #since; // where to begin, as the application says, until it is in
   #leaving = false;
   #watching = false;
   #queue = [];
@@ -471,11 +472,13 @@ class Room extends Emitter {
     this.name = name;
   }
 
-  async join() {
+  async join({ since = this.#since } = {}) {
+    if (since !== undefined && since !== "start") positionOf(since);
+    this.#since = since;
     this.#wanted = true;
     if (this.joined) return;
     const { name } = this;
-    const members = () => ({ room: name, position: this._at?.text ?? this.#client._position(name) });
+    const members = () => ({ room: name, position: this._at?.text ?? this.#since ?? this.#client._position(name) });
     this.#joining ??= this.#client._call("join", members, { resend: true, room: this });
     try {
       await this.#joining;
@@ -489,6 +492,7 @@ class Room extends Emitter {
 
   async leave() {
     this.#wanted = false;
+    this.#since = undefined;
     this.#client._withdraw(this);
     this.joined = false;
     this.#leaving = true;
@@ -539,6 +543,7 @@ class Room extends Emitter {
   _enter(at, how) {
     if (this.#leaving) return;
     this.joined = this.#known = true;
+    this.#since = undefined;
     this._at = at;
     this.#push("joined", [how], { position: at?.text ?? "" });
     if (!this.#watching) return;

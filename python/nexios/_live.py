@@ -21,6 +21,7 @@ class Rules:
 
     join: Authorization | None = None
     publish: Authorization | None = None
+    history: Authorization | None = None
     requests: dict[str, RequestHandler] = dataclasses.field(default_factory=dict)
 
     def apply(self, router: _nexios.WsRouter) -> None:
@@ -28,6 +29,8 @@ class Rules:
             router.authorize_join(self.join)
         if self.publish is not None:
             router.authorize_publish(self.publish)
+        if self.history is not None:
+            router.authorize_history(self.history)
         for method, function in self.requests.items():
             router.on_request(method, function)
 

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from nexios._json import decode
 from nexios._log import logger
@@ -46,7 +46,14 @@ class PresenceEvent:
     ...     if event.here:
     ...         await app.room(event.room).broadcast({"gone": event.user})
     >>> PresenceEvent(room="lobby", user="ann", data=None, here=True)
-    PresenceEvent(room='lobby', user='ann', data=None, here=True)
+    PresenceEvent(room='lobby', user='ann', data=None, here=True, kind='join')
+
+    One function may listen to both:
+
+    >>> @app.on("join")
+    ... @app.on("leave")
+    ... async def changed(event: PresenceEvent) -> None:
+    ...     print(event.kind, event.user)
     """
 
     #: The room's name.
@@ -57,6 +64,8 @@ class PresenceEvent:
     data: Any
     #: Whether it was a client of this node who came or left.
     here: bool
+    #: Which of the two.
+    kind: Literal["join", "leave"] = dataclasses.field(default="join", compare=False)
 
 
 def present(user: str, data: str, connections: int) -> Present:
@@ -72,12 +81,12 @@ class Teller:
         self._untold: deque[tuple[str, PresenceEvent]] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    def tell(self, kind: str, room: str, user: str, data: str, here: bool) -> None:
+    def tell(self, kind: Literal["join", "leave"], room: str, user: str, data: str, here: bool) -> None:
         """Queues an event; where listeners are too slow the oldest is left out."""
         if len(self._untold) >= EVENTS_MAX:
             logger.warning("presence listeners are too slow: an event was left out")
             self._untold.popleft()
-        self._untold.append((kind, PresenceEvent(room, user, decode(data), here)))
+        self._untold.append((kind, PresenceEvent(room, user, decode(data), here, kind)))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 

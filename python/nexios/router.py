@@ -265,6 +265,21 @@ class WSRouter(Audience):
         self._rules.publish = function
         return function
 
+    def authorize_history(self, function: AuthorizationT) -> AuthorizationT:
+        """Says whether a client of ``nexios.v1`` may read what a room remembers from before it joined.
+
+        Without it none may.
+
+        ``room.join(since="start")`` of the client asks for it, after ``authorize_join`` has said yes.
+
+        >>> @app.authorize_history
+        ... async def may_read_all(ws, room):
+        ...     return room == "news"
+        """
+        require_async(function, "an authorization")
+        self._rules.history = function
+        return function
+
     def on_request(self, method: str, *, json: bool = False) -> Callable[[RequestHandlerT], RequestHandlerT]:
         """Answers the requests of this method that clients make in ``nexios.v1``, beside the handler.
 

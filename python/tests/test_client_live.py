@@ -179,3 +179,66 @@ async def test_a_client_that_read_too_slowly_gets_all_in_order(serve, policy):
         await news.broadcast('"last"')
         assert [(await received())[0].data.split()[0] for _ in range(sent + 1)] == [*map(str, range(sent)), "last"]
         assert (await closed())[0].retry
+
+
+async def test_one_who_asks_first_and_joins_then_misses_nothing(serve):
+    app = NexiosApp()
+    room = app.room("x", history=History(size=5, ttl=60))
+
+    @app.ws("/live")
+    async def live(ws):
+        await ws.accept()
+        await ws.wait_closed()
+
+    @app.authorize_join
+    async def may_join(ws, name):
+        return True
+
+    @app.authorize_history
+    async def may_read_all(ws, name):
+        return ws.query_params.get("name") == "ann"
+
+    @app.on_request("history", json=True)
+    async def history(ws, _):
+        page = await room.history()
+        return [[stored.message for stored in page.messages], page.position]
+
+    async with serve(app) as server:
+        async with client_of(server) as client:
+            # Nobody has used the room yet.
+            (messages, position), entered = await client.request("history", 0), client.room("x")
+            heard = told_by(entered, "message")
+            await room.broadcast('"0"')
+            assert messages == []
+            await entered.join(since=position)
+            await room.broadcast('"1"')
+            assert [(await heard())[0].data for _ in range(2)] == ["0", "1"]
+        for n in range(2, 8):
+            await room.broadcast(f'"{n}"')
+        async with client_of(server) as client:
+            messages, position = await client.request("history", 0)
+            await room.broadcast('"8"')
+            entered = client.room("x")
+            joined, heard = told_by(entered, "joined"), told_by(entered, "message")
+            await entered.join(since=position)
+            assert (await joined())[0].recovered
+            assert (messages[-1], (await heard())[0].data) == ('"7"', "8")
+        async with client_of(server) as client:
+            entered = client.room("x")
+            joined, heard = told_by(entered, "joined"), told_by(entered, "message")
+            await entered.join(since="start")
+            assert (await joined())[0].recovered
+            assert [(await heard())[0].data for _ in range(5)] == ["4", "5", "6", "7", "8"]
+            with pytest.raises(ValueError, match=r'^invalid since "?\'nowhere\''):
+                await entered.join(since="nowhere")
+        async with client_of(server, "bob") as client:
+            with pytest.raises(NexiosError) as refused:
+                await client.room("x").join(since="start")
+            assert refused.value.code == "forbidden"
+        # The documented form of a storage, written by the application itself.
+        async with connect(server.url("/live"), json=True, proxy=None, storage={"x": position}) as client:
+            entered = client.room("x")
+            joined, heard = told_by(entered, "joined"), told_by(entered, "message")
+            await entered.join()
+            assert (await joined())[0].recovered
+            assert (await heard())[0].data == "8"

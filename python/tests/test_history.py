@@ -64,6 +64,17 @@ def test_a_client_that_comes_back_gets_what_it_missed_without_a_broker():
     assert app.broker_metrics() is None
 
 
+def test_a_client_that_begins_at_the_start_gets_all_that_is_remembered():
+    app, _ = node()
+    with TestClient(app) as test:
+        with test.websocket_connect("/chat/ann?since=start") as ann:
+            assert ann.receive_json()["recovered"] is True
+            last = [said(ann, text) for text in ("one", "two", "three")][-1]
+        with test.websocket_connect("/chat/bob?since=start") as bob:
+            assert [bob.receive_text() for _ in range(3)] == ["one", "two", "three"]
+            assert bob.receive_json() == {"recovered": True, "position": last}
+
+
 def test_what_is_no_position_recovers_nothing():
     app, _ = node()
     with TestClient(app) as test, test.websocket_connect("/chat/ann?since=garbage") as ann:

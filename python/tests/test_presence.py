@@ -72,6 +72,7 @@ async def test_several_tabs_are_one_user_with_the_newest_data(serve):
         async with member(served, "bob"):
             assert await room.presence_count() == 2
     event = PresenceEvent(room="x", user="bob", data="here", here=True)
+    assert [(kind, event.kind) for kind, event in app.told] == [(kind, kind) for kind, _ in app.told]
     assert app.told[1:3] == [("join", event), ("leave", event)]
     assert await room.presence() == [] and await room.presence_count() == 0
 

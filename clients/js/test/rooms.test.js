@@ -361,3 +361,36 @@ test("a message that is no JSON where JSON is wanted is told, and the room goes 
   assert.equal(errors.length, 1);
   assert.equal(NONCE.length, 32);
 });
+
+for (const since of [position(3), "start"]) {
+  test(`a join begins where the application says: ${since}`, async (t) => {
+    const { client, connection } = opened(t);
+    const room = client.room("r");
+    await assert.rejects(room.join({ since: "nowhere" }), /EPOCH-OFFSET-NONCE/);
+    const joining = room.join({ since });
+    await settled();
+    const [join] = connection.takeAll().filter(({ type }) => type === "join");
+    assert.equal(join.position, since);
+    connection.joined("r", 3);
+    connection.say({ type: "ack", id: join.id });
+    await joining;
+    await room.join({ since: position(9) });
+    await settled();
+    assert.deepEqual(connection.takeAll(), [], "it is in the room already");
+  });
+}
+
+test("the form of a storage is the documented one", async (t) => {
+  const storage = new MemoryStorage();
+  storage.setItem("places", JSON.stringify([["r", position(5)]]));
+  const { client, connection } = opened(t, { storage, storageKey: "places" });
+  const joining = client.room("r").join();
+  await settled();
+  const join = connection.takeAll().find(({ type }) => type === "join");
+  assert.equal(join.position, position(5));
+  connection.joined("r", 6);
+  connection.say({ type: "ack", id: join.id });
+  await joining;
+  await settled();
+  assert.deepEqual(JSON.parse(storage.getItem("places")), [["r", position(6)]]);
+});

@@ -36,4 +36,4 @@ pub use connector::Connector;
 pub use error::{CloseReason, ConnectError, RequestError};
 pub use frame::Message;
 pub use position::{InvalidPosition, Position};
-pub use room::{Ack, Present, Room, RoomEvent};
+pub use room::{Ack, Present, Room, RoomEvent, Since};

@@ -64,6 +64,22 @@ pub enum RoomEvent {
     Left,
 }
 
+/// Where to begin in a room that remembers: [`Room::join_since`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Since {
+    /// At the oldest message that the room remembers.
+    Start,
+    /// Behind a message.
+    Position(Position),
+}
+
+impl From<Position> for Since {
+    fn from(position: Position) -> Self {
+        Since::Position(position)
+    }
+}
+
 /// A user in a room.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct Present {
@@ -138,6 +154,29 @@ impl Room {
     /// [`RequestError`]: the application said no, say.
     pub async fn join(&self) -> Result<(), RequestError> {
         let position = self.shared.places.lock().received.as_ref().map(ToString::to_string);
+        self.ask_in(position).await
+    }
+
+    /// Asks to be let in, and to begin at a position that the server has given, or at the start of what the room
+    /// remembers; both instead of where this client was.
+    ///
+    /// ```no_run
+    /// # async fn join(room: nexios_client::Room) -> Result<(), nexios_client::RequestError> {
+    /// room.join_since(nexios_client::Since::Start).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RequestError`]: the application does not permit to begin at the start, say.
+    pub async fn join_since(&self, since: impl Into<Since>) -> Result<(), RequestError> {
+        let position = match since.into() {
+            Since::Start => "start".to_owned(),
+            Since::Position(position) => position.to_string(),
+        };
+        self.ask_in(Some(position)).await
+    }
+
+    async fn ask_in(&self, position: Option<String>) -> Result<(), RequestError> {
         let room = self.shared.name.clone();
         self.client.ask(|id| ToServer::Join { id, room, position }, Message::empty(), false).await.map(drop)
     }

@@ -159,6 +159,11 @@ impl WsRouter {
         self.change(|router| router.authorize_join(move |ws, room| run::permission(ws, function.clone(), room)))
     }
 
+    fn authorize_history(&self, function: Py<PyAny>) -> PyResult<()> {
+        let function = Arc::new(function);
+        self.change(|router| router.authorize_history(move |ws, room| run::permission(ws, function.clone(), room)))
+    }
+
     fn authorize_publish(&self, function: Py<PyAny>) -> PyResult<()> {
         let function = Arc::new(function);
         self.change(|router| router.authorize_publish(move |ws, room| run::permission(ws, function.clone(), room)))

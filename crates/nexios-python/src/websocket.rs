@@ -570,8 +570,8 @@ impl WebSocket {
     /// Enters a room; says whether the connection is in it now.
     ///
     /// With `since`, a position in a room that remembers, the client first gets what it missed, each message
-    /// once and in order, and then what comes; the answer is a `Joined` then. `None`, and what cannot be
-    /// recovered, is as if the client came for the first time.
+    /// once and in order, and then what comes; the answer is a `Joined` then. `"start"` gives it all that the room
+    /// remembers. `None`, and what cannot be recovered, is as if the client came for the first time.
     ///
     /// >>> await ws.join("general")
     /// True
@@ -592,7 +592,10 @@ impl WebSocket {
                 let joined = ws.join(room).await;
                 return Ok(Python::attach(|py| PyBool::new(py, joined).to_owned().into_any().unbind()));
             };
-            let joined = ws.join_from(room, since).await;
+            let joined = match since {
+                From::Start => ws.join_from_start(room).await,
+                From::Position(since) => ws.join_from(room, since).await,
+            };
             Python::attach(|py| {
                 let class = py.import("nexios.history")?.getattr("Joined")?;
                 let position = joined.map(|joined| joined.position.to_string());
@@ -651,7 +654,13 @@ impl WebSocket {
 /// Where a client was in a room: it may be left out, which is not the same as not to know.
 pub(crate) enum Since {
     NotGiven,
-    Given(Option<Position>),
+    Given(From),
+}
+
+/// A position, or all that the room remembers.
+pub(crate) enum From {
+    Start,
+    Position(Option<Position>),
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Since {
@@ -659,7 +668,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Since {
 
     fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         let text: Option<String> = given.extract()?;
-        Ok(Since::Given(text.as_deref().map(position)))
+        Ok(Since::Given(match text.as_deref() {
+            Some("start") => From::Start,
+            text => From::Position(text.map(position)),
+        }))
     }
 }
 

@@ -234,6 +234,15 @@ impl App {
         self.on_root(|root| root.authorize_publish(function))
     }
 
+    /// Says whether a client may read what a room remembers from before it joined: [`WsRouter::authorize_history`].
+    pub fn authorize_history<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_history(function))
+    }
+
     /// Answers clients' requests of this method: [`WsRouter::on_request`].
     pub fn on_request<A, F, Fut>(self, method: impl AsRef<str>, function: F) -> Self
     where

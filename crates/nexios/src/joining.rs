@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nexios_engine::{ConnectionState, Message, MessageRef, SendError};
 
-use crate::broker::{Attached, Entry, Envelope, Framing, Held, Member, Node, PAGE_LEN, Position, Since, Span};
+use crate::broker::{Attached, Entry, Envelope, Framing, Held, Member, Node, Nonce, PAGE_LEN, Position, Since, Span};
 use crate::handler::LocalFuture;
 use crate::hub::yield_now;
 use crate::live;
@@ -54,6 +54,16 @@ impl WebSocket {
         }
     }
 
+    /// Enters a room from its beginning: the client first gets all that the room remembers, each message once and in
+    /// order, as fast as it reads, and then whatever comes. Otherwise as [`join_from`](Self::join_from).
+    pub async fn join_from_start(&self, room: impl AsRef<str>) -> Option<Joined> {
+        let room = room.as_ref();
+        match self.node_that_remembers(room).filter(|_| !self.is_in_room(room)) {
+            Some(node) => Box::pin(self.way(node, room.into(), None, true).walk()).await,
+            None => self.join_from(room, None).await,
+        }
+    }
+
     /// With a broker: resolves once what other nodes send to the room arrives, or after a second.
     /// Only then is a client let in, so that nothing is missing between two messages that it gets.
     /// Boxed: a handler that waits in another place does not hold the room for it.
@@ -81,11 +91,13 @@ impl WebSocket {
         room: Arc<str>,
         since: Option<Position>,
     ) -> LocalFuture<Option<Joined>> {
+        Box::pin(self.way(node, room, since, false).walk())
+    }
+
+    fn way(&self, node: Arc<Node>, room: Arc<str>, since: Option<Position>, from_start: bool) -> Way {
         let framing = Framing::of(self.connection());
         let member = Member { shard: self.connection().shard().handle(), id: self.id(), framing, greeted: false };
-        let since = since.map(Since::said);
-        let way = Way { ws: self.clone(), node, room, member, since };
-        Box::pin(way.walk())
+        Way { ws: self.clone(), node, room, member, since: since.map(Since::said), from_start }
     }
 
     /// Sends what is missing and enters the room, in one step; what does not fit is handed back.
@@ -146,6 +158,8 @@ struct Way {
     room: Arc<str>,
     member: Member,
     since: Option<Since>,
+    /// All that the room remembers comes first.
+    from_start: bool,
 }
 
 impl Way {
@@ -154,6 +168,9 @@ impl Way {
         let _expected = self.ws.route().hub.expect(&self.room, self.member.framing == Framing::Live);
         if let Some(entering) = entering {
             entering.done().await;
+        }
+        if self.from_start {
+            self.read_oldest().await?;
         }
         loop {
             match self.node.attach(&self.room, self.since, self.member.clone()).await {
@@ -170,6 +187,24 @@ impl Way {
                 None if self.node.has_ended() => return None,
                 // Its shard has too much to do.
                 None => yield_now().await,
+            }
+        }
+    }
+
+    /// Takes the first step of one who wants all that the room remembers.
+    async fn read_oldest(&mut self) -> Option<()> {
+        let log = self.node.log(&self.room, self.ws.route().hub.history(&self.room).unwrap_or_default());
+        match self.node.reads.ask(&log, Span::Oldest(PAGE_LEN)).await {
+            Ok(page) => {
+                self.node.counters.read(page.entries.len());
+                let before =
+                    |first: &Entry| Position { offset: first.previous, nonce: Nonce::default(), ..first.position() };
+                self.since = Some(Since::trusted(page.entries.first().map_or(page.top, before)));
+                self.send(&page.entries).await
+            }
+            Err(error) => {
+                tracing::warn!(%error, room = &*self.room, "a client begins at a room's start, which cannot be read");
+                Some(())
             }
         }
     }

@@ -73,7 +73,7 @@ mod websocket;
 pub use accept::{Accept, Accepting, SubprotocolNotOffered};
 pub use app::{App, AppHandle, BuiltApp, Connected};
 pub use broadcast::{Broadcasting, BroadcastingTo, ClientRef, Outcome};
-pub use broker::{PresenceData, PresenceError, PresenceEvent, Present};
+pub use broker::{PresenceData, PresenceError, PresenceEvent, PresenceKind, Present};
 pub use build::ConfigError;
 pub use error::{
     Error, IntoCloseCode, ReceiveError, Result, SendError, WebSocketDisconnect, WebSocketException, WebSocketTypeError,

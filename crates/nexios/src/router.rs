@@ -277,6 +277,17 @@ impl WsRouter {
         self
     }
 
+    /// Says whether a client that speaks `nexios.v1` may read what a room remembers from before it joined: it joins
+    /// from the start then. Otherwise as [`authorize_join`](Self::authorize_join), which is asked first.
+    pub fn authorize_history<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.rules.history = Some(authorize(function));
+        self
+    }
+
     /// Answers the requests of this method that clients make in `nexios.v1`; the nearest router's
     /// function counts. It runs beside the handler, and ends with the connection.
     ///

@@ -142,7 +142,7 @@ class Published:
 
     key: str
     position: str | None = None
-    duplicate: bool = False
+    duplicate: bool = field(default=False, compare=False)
 
 
 def kind_of(code: int) -> CloseKind:

@@ -48,6 +48,7 @@ class Room:
         self._handlers = Handlers(client._failed)
         self._inbox = Inbox(client._failed, self._emptied)
         self._at: Position | None = None  # how far it has received, in rooms that remember
+        self._since: str | None = None  # where to begin, as the application says, until it is in
         self._is_behind = False
         self._is_known = False  # the application has heard `joined`, and no `left` since
         self._is_wanted = False
@@ -106,13 +107,17 @@ class Room:
         """
         self._handlers.remove(event, handler)
 
-    async def join(self) -> None:
+    async def join(self, *, since: str | None = None) -> None:
         """Asks to be let in, now and after each reconnect, until :meth:`leave`.
 
-        ``NexiosError`` where the server refuses. Not needed where the server lets the connection in by itself.
+        In a room that remembers ``since`` says where to begin: a position that the server has given, or ``"start"``,
+        where the application permits it. ``NexiosError`` where the server refuses. Not needed where the server lets the
+        connection in by itself.
 
         >>> await room.join()
         """
+        if since is not None:
+            self._since = _checked(since)
         self._is_wanted = True
         if not self._joined:
             await self._let_in(self._ask_in())
@@ -125,6 +130,7 @@ class Room:
         False
         """
         self._is_wanted = self._joined = False
+        self._since = None
         self._client._calls.withdraw(self._name)
         self._is_leaving = True
         try:
@@ -171,7 +177,7 @@ class Room:
             return
         at = Position.parse(position) if joined.remembers else None
         self._joined = self._is_known = True
-        self._at = at
+        self._at, self._since = at, None
 
         async def handle() -> bool:
             return all([await told(), await self._handlers.call("joined", joined)])
@@ -295,10 +301,18 @@ class Room:
         self._client._caught_up.set()
 
     def _join_members(self) -> dict[str, Any]:
-        return {"room": self._name, "position": self._client._position_of(self)}
+        since = None if self._at else self._since
+        return {"room": self._name, "position": since or self._client._position_of(self)}
 
     def _is_idle(self) -> bool:
         return not (self._is_wanted or self._is_known or self._handlers.has()) and self._inbox.is_idle
+
+
+def _checked(since: str) -> str:
+    try:
+        return since if since == "start" else str(Position.parse(since))
+    except Malformed:
+        raise ValueError(f'invalid since {since!r}: must be "start" or a position, EPOCH-OFFSET-NONCE') from None
 
 
 def _member(entry: object) -> Member:

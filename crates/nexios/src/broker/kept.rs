@@ -111,7 +111,7 @@ impl Logs {
         self.sweep(Instant::now());
         let top = self.origin(&log.channel);
         let recovered = match span {
-            Span::Newest(_) => true,
+            Span::Newest(_) | Span::Oldest(_) => true,
             Span::After(position, _) => position == top,
         };
         Page { top, recovered, entries: Vec::new() }
@@ -272,6 +272,7 @@ impl Kept {
                 entries.reverse();
                 Page { top: self.top(), recovered: true, entries }
             }
+            Span::Oldest(max) => Page { top: self.top(), recovered: true, entries: page(entries, max) },
             Span::After(position, max) => {
                 let recovered = self.is_known(position);
                 let behind = entries.filter(|entry| recovered && entry.offset > position.offset);

@@ -119,6 +119,8 @@ pub(crate) enum Span {
     After(Position, usize),
     /// The newest, at most so many.
     Newest(usize),
+    /// The oldest that are not past their time, at most so many.
+    Oldest(usize),
 }
 
 /// Entries of a log, oldest first: as many as were asked for, or fewer where they are long
@@ -129,7 +131,7 @@ pub(crate) struct Page {
     pub(crate) top: Position,
     /// Whether nothing is missing between the position asked for and the first entry: the entry
     /// at that position is there with its nonce, or it is the newest that was ever appended.
-    /// Where an engine cannot know, `false`. Always `true` for [`Span::Newest`].
+    /// Where an engine cannot know, `false`. Always `true` for [`Span::Newest`] and [`Span::Oldest`].
     pub(crate) recovered: bool,
     pub(crate) entries: Vec<Entry>,
 }

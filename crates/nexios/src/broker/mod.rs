@@ -64,7 +64,7 @@ pub(crate) use node::{Entering, Held, Node, NodeThread};
 pub(crate) use presence::{
     Change as PresenceChange, Following as PresenceFollowing, Lagged, Listeners as PresenceListeners, Presence,
 };
-pub use presence::{PresenceData, PresenceError, PresenceEvent, Present};
+pub use presence::{PresenceData, PresenceError, PresenceEvent, PresenceKind, Present};
 pub use publisher::{Audience, Published, Publisher, Publishing};
 pub use topic::Topic;
 

@@ -17,6 +17,9 @@ use super::session::{ROOMS_MAX, Session, Step};
 use crate::error::Result;
 use crate::websocket::WebSocket;
 
+/// What stands for a position where a client wants all that the room remembers.
+const START: &str = "start";
+
 /// Does what is in a room's line, until nothing is.
 pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
     while let Some(Step { id, frame, payload }) = session.next_step(&room) {
@@ -52,10 +55,20 @@ async fn join(ws: &WebSocket, session: &Session, room: &Arc<str>, position: Opti
         return Err(RequestError::forbidden(format!("a client may be in {ROOMS_MAX} rooms")).into());
     }
     permitted(ws, ws.route().rules.join.as_ref(), room).await?;
-    if let Some(position) = position {
-        session.note_position(room, &position);
-    }
-    match ws.join(room).await {
+    let is_in = match position {
+        Some(position) if position == START => {
+            permitted(ws, ws.route().rules.history.as_ref(), room).await?;
+            // What it said in its `hello` does not count then.
+            session.take_position(room);
+            ws.join_from_start(room).await.is_some()
+        }
+        Some(position) => {
+            session.note_position(room, &position);
+            ws.join(room).await
+        }
+        None => ws.join(room).await,
+    };
+    match is_in {
         true => Ok(Answer::Ack),
         false => Err(RequestError::new("unavailable", "the connection is over").into()),
     }

@@ -22,6 +22,7 @@ pub(crate) type RequestHandler = Arc<dyn Fn(WebSocket, Message) -> LocalFuture<R
 pub(crate) struct Rules {
     pub(crate) join: Option<Authorize>,
     pub(crate) publish: Option<Authorize>,
+    pub(crate) history: Option<Authorize>,
     pub(crate) requests: HashMap<Arc<str>, RequestHandler>,
 }
 
@@ -53,6 +54,7 @@ impl Rules {
         Rules {
             join: self.join.clone().or_else(|| outer.join.clone()),
             publish: self.publish.clone().or_else(|| outer.publish.clone()),
+            history: self.history.clone().or_else(|| outer.history.clone()),
             requests: requests.map(|(method, handler)| (method.clone(), handler.clone())).collect(),
         }
     }
@@ -90,6 +92,7 @@ mod tests {
         Rules {
             join: join.then(|| authorize(async |_: WebSocket, _: Arc<str>| true)),
             publish: None,
+            history: None,
             requests: methods.iter().map(|method| ((*method).into(), handler())).collect(),
         }
     }

@@ -27,7 +27,7 @@ async fn obey(ws: WebSocket) -> nexios::Result {
 fn logging(app: App, log: &Log) -> App {
     let (join, leave) = (log.clone(), log.clone());
     let line = |what: &str, event: &PresenceEvent| {
-        assert!(event.here);
+        assert!(event.here && event.kind.name() == what);
         format!("{what} {} {} {}", event.room, event.user, event.data)
     };
     app.on_join(move |event: PresenceEvent| join.note(line("join", &event)))

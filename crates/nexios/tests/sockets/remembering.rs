@@ -171,6 +171,35 @@ fn a_made_up_place_before_the_first_message_brings_nothing() {
 }
 
 #[test]
+fn a_client_begins_at_the_start_where_the_application_permits_it() {
+    let yes = async |_: WebSocket, _: std::sync::Arc<str>| true;
+    let node = Node::start(App::new().authorize_history(yes));
+    let start = r#"{"type":"join","id":1,"room":"x","position":"start"}"#;
+    let mut early = node.connect("/", "");
+    early.ask(start, "");
+    assert!(early.joined());
+    assert_eq!(early.next().0["type"], "ack");
+    (0..12).for_each(|n| drop(node.send(&n.to_string())));
+    assert_eq!(early.messages(12), (0..12).map(|n| n.to_string()).collect::<Vec<_>>());
+    let mut late = node.connect("/", "");
+    late.ask(start, "");
+    assert!(late.joined());
+    assert_eq!(late.messages(10), (2..12).map(|n| n.to_string()).collect::<Vec<_>>(), "all that is remembered");
+    assert_eq!(late.next().0["type"], "ack");
+    let last = node.send("live");
+    assert_eq!((late.messages(1), &late.position), (vec!["live".to_owned()], &last));
+    assert!(node.connect("/?join=1", &late.position).joined());
+    // Without a word of the application's nobody may.
+    let node = Node::start(App::new());
+    node.send("before");
+    let mut denied = node.connect("/", "");
+    denied.ask(start, "");
+    assert_eq!(denied.next().0["code"], "forbidden");
+    let mut by_hello = node.connect("/?join=1", "start");
+    assert!(!by_hello.joined());
+}
+
+#[test]
 fn members_are_told_where_they_stand_in_a_new_epoch() {
     let memory = Memory::new();
     let node = Node::start(App::new().broker(&memory));

@@ -83,6 +83,23 @@ pub(super) async fn pages_are_exact(server: &impl Server) {
     assert_eq!(peer.read(&log, Span::After(positions[0], 0)).await.entries, []);
 }
 
+pub(super) async fn the_oldest_come_first(server: &impl Server) {
+    let (log, peer) = (log("oldest", 5, 600), Peer::connect(server).await);
+    let page = peer.read(&log, Span::Oldest(10)).await;
+    assert_eq!((page.recovered, page.entries.len(), page.top), (true, 0, peer.top(&log).await));
+    let positions = peer.fill(&log, 0..8).await;
+    let page = peer.read(&log, Span::Oldest(2)).await;
+    assert_eq!((page.recovered, texts(&page.entries), page.top), (true, vec!["3".into(), "4".into()], positions[7]));
+    assert_eq!(page.entries[0].position(), positions[3]);
+    assert_in_order(&page.entries);
+    assert_eq!(texts(&peer.read(&log, Span::Oldest(100)).await.entries), ["3", "4", "5", "6", "7"]);
+    let young = super::peer::log("oldest2", 100, 1);
+    peer.fill(&young, 0..3).await;
+    sleep(Duration::from_millis(1200)).await;
+    peer.fill(&young, 3..5).await;
+    assert_eq!(texts(&peer.read(&young, Span::Oldest(100)).await.entries), ["3", "4"]);
+}
+
 pub(super) async fn a_long_page_ends_early(server: &impl Server) {
     let (log, peer) = (room("long"), Peer::connect(server).await);
     let long = |n: usize| format!("{n} {}", "x".repeat(PAGE_BYTES_MAX / 2 - 2));

@@ -19,6 +19,7 @@ macro_rules! contract {
             $name, $start;
             all_see_one_order_the_appender_too
             pages_are_exact
+            the_oldest_come_first
             a_long_page_ends_early
             a_position_in_an_empty_log_counts
             what_exceeds_the_size_is_gone_and_not_recovered

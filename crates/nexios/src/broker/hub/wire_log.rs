@@ -13,6 +13,7 @@ const AGAIN: u8 = 2;
 /// Kinds of span.
 const AFTER: u8 = 0;
 const NEWEST: u8 = 1;
+const OLDEST: u8 = 2;
 
 pub(super) fn append(ticket: u32, batch: &[Append]) -> BytesMut {
     let key = |append: &Append| append.key.clone().unwrap_or_default();
@@ -75,6 +76,10 @@ pub(super) fn read(ticket: u32, log: &Log, span: Span) -> BytesMut {
             out.put_u8(NEWEST);
             out.put_u32(length(max));
         }
+        Span::Oldest(max) => {
+            out.put_u8(OLDEST);
+            out.put_u32(length(max));
+        }
     }
     end(out)
 }
@@ -86,6 +91,7 @@ pub(super) fn question(mut body: Bytes) -> Result<(Log, Span), Malformed> {
     match kind {
         AFTER => Ok((log, Span::After(position(&mut body)?, max))),
         NEWEST => Ok((log, Span::Newest(max))),
+        OLDEST => Ok((log, Span::Oldest(max))),
         _ => Err(Malformed),
     }
 }
@@ -192,7 +198,7 @@ mod tests {
     #[test]
     fn questions_and_pages_come_out_as_they_went_in() {
         let position = Position { epoch: 1, offset: 2, nonce: Nonce([3; 16]) };
-        for span in [Span::After(position, 128), Span::Newest(5)] {
+        for span in [Span::After(position, 128), Span::Newest(5), Span::Oldest(7)] {
             let question = Request::Read { ticket: 4, log: log_of("x"), span };
             assert_eq!(request(&mut read(4, &log_of("x"), span)), Ok(Some(question)));
         }

@@ -177,6 +177,7 @@ impl LogStore {
         let reading = Reading { stream: &stream, log, subject };
         match span {
             Span::Newest(max) => reading.newest(max).await,
+            Span::Oldest(max) => reading.oldest(max).await,
             Span::After(position, max) => reading.after(position, max).await,
         }
     }
@@ -219,6 +220,19 @@ impl Reading<'_> {
             _ => {}
         }
         Ok(page(top, true, chain(entries.into(), None)))
+    }
+
+    async fn oldest(&self, max: usize) -> Result<Page, LinkError> {
+        let newest = self.stream.newest(&self.subject).await?;
+        let top = self.top(newest.as_ref()).await?;
+        let (mut next, mut entries) = (1, Vec::new());
+        while entries.is_empty() && next <= top.offset && newest.is_some() {
+            let kept = self.stream.from(&self.subject, next, max).await?;
+            let Some(last) = kept.last() else { break };
+            next = last.entry.offset + 1;
+            entries = self.young(kept).collect();
+        }
+        Ok(page(top, true, chain(entries, None)))
     }
 
     async fn after(&self, position: Position, max: usize) -> Result<Page, LinkError> {

@@ -144,11 +144,14 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::presence::PresenceData;
+    use crate::broker::presence::{PresenceData, PresenceKind};
 
     fn changed(n: usize) -> Changed {
         let data = PresenceData(n.to_string().into());
-        (Change::Update, PresenceEvent { room: "x".into(), user: "ann".into(), data, here: true })
+        (
+            Change::Update,
+            PresenceEvent { room: "x".into(), user: "ann".into(), data, here: true, kind: PresenceKind::Join },
+        )
     }
 
     fn take(reader: &mut Reader) -> Result<Option<usize>, Lagged> {

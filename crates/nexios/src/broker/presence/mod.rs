@@ -69,6 +69,37 @@ pub struct PresenceEvent {
     pub data: PresenceData,
     /// Whether it was a client of this node who came or left.
     pub here: bool,
+    /// Which of the two, for one function that listens to both.
+    pub kind: PresenceKind,
+}
+
+/// What has happened to a user: [`PresenceEvent::kind`].
+///
+/// ```
+/// use nexios::{App, PresenceEvent, PresenceKind};
+/// async fn changed(event: PresenceEvent) {
+///     let sign = if event.kind == PresenceKind::Join { '+' } else { '-' };
+///     println!("{sign}{}", event.user);
+/// }
+/// let app = App::new().on_join(changed).on_leave(changed);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum PresenceKind {
+    /// The user has come.
+    Join,
+    /// The user has left.
+    Leave,
+}
+
+impl PresenceKind {
+    /// Returns its name, as in `nexios.v1`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PresenceKind::Join => "join",
+            PresenceKind::Leave => "leave",
+        }
+    }
 }
 
 /// What the application has said of a user, as JSON.

@@ -16,7 +16,7 @@ use super::agenda::Agenda;
 use super::room::{Mine, Room, hash};
 use super::users::{Change, Changed, User, cost};
 use super::wire::{Told, Word};
-use super::{DATA_BYTES_MAX, PresenceData, PresenceError, PresenceEvent, Present, USER_BYTES_MAX};
+use super::{DATA_BYTES_MAX, PresenceData, PresenceError, PresenceEvent, PresenceKind, Present, USER_BYTES_MAX};
 use crate::broker::envelope::NodeId;
 use crate::broker::topic::Topic;
 
@@ -436,7 +436,8 @@ fn push_event(
     here: bool,
 ) {
     if let Some((change, data)) = changed {
-        let event = PresenceEvent { room: room.clone(), user: user.clone(), data: PresenceData(data), here };
+        let kind = if change == Change::Leave { PresenceKind::Leave } else { PresenceKind::Join };
+        let event = PresenceEvent { room: room.clone(), user: user.clone(), data: PresenceData(data), here, kind };
         events.push((change, event));
     }
 }

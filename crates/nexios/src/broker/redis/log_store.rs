@@ -157,14 +157,15 @@ impl LogStore {
     pub(super) async fn read(&self, connection: &Connection, log: &Log, span: Span) -> Result<Page, LinkError> {
         self.check()?;
         let (max, position) = match span {
-            Span::After(position, max) => (max, Some(position)),
+            Span::After(position, max) => (max, Some(bytes_of(position).to_vec())),
             Span::Newest(max) => (max, None),
+            Span::Oldest(max) => (max, Some(b"oldest".to_vec())),
         };
         let mut run = self.read.run(&log.channel, 3);
         self.keys.add(&mut run, log);
         run.arg(ms(log.history.ttl)).arg(Origins::random().to_hex()).arg(&*log.channel).arg(max).arg(PAGE_BYTES_MAX);
         if let Some(position) = position {
-            run.arg(&bytes_of(position)[..]);
+            run.arg(position);
         }
         let answers = self.read.run_all(connection, &[run]).await?;
         page(answers.into_iter().next().ok_or_else(unexpected)?)

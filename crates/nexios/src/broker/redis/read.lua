@@ -3,12 +3,12 @@
 --
 -- KEYS: the log, its head, the secret for positions before the first entry.
 -- ARGV: ttl in ms, a secret if there is none, the channel, the most entries, the bytes of envelopes with which
--- a page ends, and a position; without it the newest entries are meant.
+-- a page ends, and a position, or 'oldest'; without it the newest entries are meant.
 -- Returns the position of the newest entry, behind it '1' where nothing is missing, else '0'; then the entries.
 -- Nothing is stored for a log that nobody has appended to.
 local log, head, secrets = KEYS[1], KEYS[2], KEYS[3]
 local ttl, channel, most, bytes_max = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local position = ARGV[6]
+local position, is_oldest = ARGV[6], ARGV[6] == 'oldest'
 
 local state = redis.call('HMGET', head, 'top', 'born')
 local top, born = state[1], tonumber(state[2] or 0)
@@ -27,11 +27,14 @@ local function collect(command, from, to)
         for _, entry in ipairs(found) do
             local frame = entry[2][2]
             -- Behind a position that is not too old nothing is, whatever the clock has done meanwhile.
-            if bytes >= bytes_max or not position and is_old(frame) then
+            local too_old = (not position or is_oldest) and is_old(frame)
+            if bytes >= bytes_max or too_old and not is_oldest then
                 return frames
             end
-            frames[#frames + 1] = frame
-            bytes = bytes + #frame - 49
+            if not too_old then
+                frames[#frames + 1] = frame
+                bytes = bytes + #frame - 49
+            end
             from = '(' .. entry[1]
         end
         if #found < count then
@@ -43,7 +46,7 @@ end
 
 if not top then
     local before_first = origin(secrets, ARGV[2], channel, week_of(now))
-    return { before_first .. ((not position or position == before_first) and '1' or '0') }
+    return { before_first .. ((not position or is_oldest or position == before_first) and '1' or '0') }
 end
 
 if not position then
@@ -52,6 +55,12 @@ if not position then
     for at = #newest, 1, -1 do
         answer[#answer + 1] = newest[at]
     end
+    return answer
+end
+
+if is_oldest then
+    local answer = collect('XRANGE', '-', '+')
+    table.insert(answer, 1, top .. '1')
     return answer
 end
 
