@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,11 +39,53 @@ RequestHandlerT = TypeVar("RequestHandlerT", bound="RequestHandler")
 ExceptionHandlerT = TypeVar("ExceptionHandlerT", bound="ExceptionHandler")
 
 
-def require_async(function: Any, what: str) -> None:
-    """Refuses a plain ``def``, which could only block the event loop, at registration."""
+def require_async(function: Any, what: str, takes: tuple[str, ...] = ("ws",)) -> None:
+    """Refuses, at registration, what could not be called later.
+
+    A plain ``def`` could only block the event loop. A parameter that nothing fills would keep its default, which
+    for a marker such as FastAPI's ``Depends`` means that nobody is asked.
+    """
     if not callable(function):
         raise TypeError(f"{what} has to be an async function, not {function!r}")
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-        return
     name = getattr(function, "__qualname__", repr(function))
-    raise TypeError(f"{what} has to be declared with 'async def': {name} is a plain function")
+    if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)):
+        raise TypeError(f"{what} has to be declared with 'async def': {name} is a plain function")
+    _require_parameters(function, f"{what} {name}()", takes)
+
+
+def _require_parameters(function: Any, what: str, takes: tuple[str, ...]) -> None:
+    try:
+        parameters = list(inspect.signature(function, follow_wrapped=False).parameters.values())
+    except (TypeError, ValueError):
+        # Made in C, it does not say what it takes.
+        return
+    positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    takes_any = any(one.kind is one.VAR_POSITIONAL for one in parameters)
+    if len(positional) < len(takes) and not takes_any:
+        expected = ", ".join(takes)
+        raise TypeError(f"{what} is called with {len(takes)} ({expected}) and takes {len(positional)}")
+    keyword_only = [one for one in parameters if one.kind is one.KEYWORD_ONLY]
+    for parameter in positional[: len(takes)]:
+        _require_plain_default(parameter, what)
+    for parameter in positional[len(takes) :] + keyword_only:
+        if parameter.default is parameter.empty:
+            raise TypeError(
+                f"{what}: nothing fills the parameter {parameter.name!r}; it is called with {', '.join(takes)}. "
+                "There is no dependency injection such as FastAPI's Depends: take it from ws, or set it in middleware"
+            )
+        _require_plain_default(parameter, what)
+    # A decorator that hands everything on: the function behind it is what is called.
+    wrapped = getattr(function, "__wrapped__", None)
+    if takes_any and wrapped is not None:
+        _require_parameters(wrapped, what, takes)
+
+
+def _require_plain_default(parameter: inspect.Parameter, what: str) -> None:
+    default = parameter.default
+    if default is parameter.empty or default is None or isinstance(default, (bool, int, float, str, bytes, enum.Enum)):
+        return
+    raise TypeError(
+        f"{what}: the default of the parameter {parameter.name!r} is {default!r}, and would be passed as it is. "
+        "There is no dependency injection such as FastAPI's Depends: call the function in the handler, or in middleware "
+        "that puts what it returns into ws.state"
+    )

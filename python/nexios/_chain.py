@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from nexios._groups import essence
 from nexios._log import fault
 from nexios.exceptions import WebSocketDisconnect
 
@@ -70,7 +71,8 @@ def guarded(serve: Handler, levels: Sequence[ExceptionHandlers]) -> Handler:
     async def run(ws: WebSocket) -> None:
         try:
             await serve(ws)
-        except Exception as error:
+        except Exception as raised:
+            error = essence(raised)
             handler = find(levels, error)
             if handler is None:
                 raise
@@ -117,15 +119,16 @@ def message_listener(listeners: Sequence[MessageListener]) -> MessageListener:
     return tell
 
 
-async def _listener_failed(ws: WebSocket, error: Exception) -> None:
+async def _listener_failed(ws: WebSocket, raised: Exception) -> None:
+    error = essence(raised)
     handler = find(ws.route.exception_levels, error)
     try:
         if handler is None:
             raise error
         await handler(ws, error)
-    except WebSocketDisconnect:
-        return
     except Exception as unhandled:
+        if isinstance(essence(unhandled), WebSocketDisconnect):
+            return
         fault(ws, unhandled, "a message listener failed")
 
 

@@ -36,9 +36,9 @@ class Rules:
 
 
 def with_json(function: RequestHandler) -> RequestHandler:
-    """The same, between values and their JSON."""
+    """Wraps a function of values, so that it takes and gives JSON. A request without an argument has ``None``."""
 
     async def answer(ws: WebSocket, payload: str | bytes) -> str:
-        return _json.encode(await function(ws, _json.decode(payload)))
+        return _json.encode(await function(ws, _json.decode(payload) if payload else None))
 
     return answer

@@ -106,7 +106,7 @@ class NexiosApp(WSRouter):
         ...     pass
         opened
         """
-        require_async(function, "a startup function")
+        require_async(function, "a startup function", ())
         self._startup.append(function)
         return function
 
@@ -120,7 +120,7 @@ class NexiosApp(WSRouter):
         ...     pass
         closed
         """
-        require_async(function, "a shutdown function")
+        require_async(function, "a shutdown function", ())
         self._shutdown.append(function)
         return function
 

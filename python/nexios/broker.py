@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
@@ -84,6 +85,8 @@ def gap_listener(
 ) -> Callable[[str | None, str | None, int | None, str], None]:
     """Starts a router's listeners in a task; their errors are logged."""
     tasks: set[asyncio.Task[None]] = set()
+    # Whoever notices a gap may be a handler: its variables are not the listeners'.
+    context = contextvars.copy_context()
 
     async def run(gap: Gap) -> None:
         for listener in listeners:
@@ -93,7 +96,8 @@ def gap_listener(
                 logger.exception("a gap listener failed")
 
     def tell(router: str | None, room: str | None, missed: int | None, cause: str) -> None:
-        task = asyncio.get_running_loop().create_task(run(Gap(router, room, missed, cause)))
+        create_task = asyncio.get_running_loop().create_task
+        task = context.copy().run(create_task, run(Gap(router, room, missed, cause)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 

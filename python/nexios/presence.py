@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -80,6 +81,8 @@ class Teller:
         self._listeners = listeners
         self._untold: deque[tuple[str, PresenceEvent]] = deque()
         self._task: asyncio.Task[None] | None = None
+        # The server's: who tells may be a handler, and its variables are not the listeners'.
+        self._context = contextvars.copy_context()
 
     def tell(self, kind: Literal["join", "leave"], room: str, user: str, data: str, here: bool) -> None:
         """Queues an event; where listeners are too slow the oldest is left out."""
@@ -88,7 +91,7 @@ class Teller:
             self._untold.popleft()
         self._untold.append((kind, PresenceEvent(room, user, decode(data), here, kind)))
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = self._context.copy().run(asyncio.get_running_loop().create_task, self._run())
 
     async def _run(self) -> None:
         try:

@@ -41,6 +41,14 @@ __all__ = ["Route", "WSRouter"]
 
 Event = Literal["connect", "disconnect", "message", "drop", "gap", "join", "leave"]
 EVENTS = ("connect", "disconnect", "message", "drop", "gap", "join", "leave")
+# What listeners are called with, where it is more or less than the connection.
+LISTENERS_TAKE = {
+    "message": ("ws", "message"),
+    "drop": ("ws", "messages"),
+    "gap": ("gap",),
+    "join": ("event",),
+    "leave": ("event",),
+}
 
 
 class Route:
@@ -144,7 +152,7 @@ class WSRouter(Audience):
         {'id': 42}
         """
         for function in middleware:
-            require_async(function, "a middleware")
+            require_async(function, "a middleware", ("ws", "next"))
 
         def register(handler: HandlerT) -> HandlerT:
             require_async(handler, "a WebSocket handler")
@@ -188,7 +196,7 @@ class WSRouter(Audience):
             raise ValueError(f"there is no event {event!r}, only {', '.join(EVENTS)}")
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            require_async(function, f"a listener for {event!r}")
+            require_async(function, f"a listener for {event!r}", LISTENERS_TAKE.get(event, ("ws",)))
             self._listeners[event].append(function)
             return function
 
@@ -207,7 +215,7 @@ class WSRouter(Audience):
         ...     client.wait_closed()
         (1008, 'members only')
         """
-        require_async(function, "a middleware")
+        require_async(function, "a middleware", ("ws", "next"))
         self._middleware.append(function)
         return function
 
@@ -232,7 +240,7 @@ class WSRouter(Audience):
             raise TypeError(f"an exception handler is for a class of exceptions, not {kind!r}")
 
         def register(function: ExceptionHandlerT) -> ExceptionHandlerT:
-            require_async(function, "an exception handler")
+            require_async(function, "an exception handler", ("ws", "error"))
             self._exceptions[kind] = function
             return function
 
@@ -248,7 +256,7 @@ class WSRouter(Audience):
         ... async def may_enter(ws, room):
         ...     return room == "news" or room == f"team-{ws.state.get('team')}"
         """
-        require_async(function, "an authorization")
+        require_async(function, "an authorization", ("ws", "room"))
         self._rules.join = function
         return function
 
@@ -261,7 +269,7 @@ class WSRouter(Audience):
         ... async def may_publish(ws, room):
         ...     return room in ws.rooms
         """
-        require_async(function, "an authorization")
+        require_async(function, "an authorization", ("ws", "room"))
         self._rules.publish = function
         return function
 
@@ -293,7 +301,7 @@ class WSRouter(Audience):
         """
 
         def register(function: RequestHandlerT) -> RequestHandlerT:
-            require_async(function, "what answers requests")
+            require_async(function, "what answers requests", ("ws", "argument"))
             self._rules.requests[method] = _live.with_json(function) if json else function
             return function
 

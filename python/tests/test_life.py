@@ -674,12 +674,15 @@ async def test_an_escaping_disconnect_is_a_normal_end(serve, caplog):
 
 
 def handlers_on(log, where, level, *kinds):
-    for kind in kinds:
-
-        @where.exception_handler(kind)
-        async def handler(ws, error, kind=kind):
+    def handler_of(kind):
+        async def handler(ws, error):
             log((level, kind.__name__, str(error)))
             await ws.close(code=4000, reason=level)
+
+        return handler
+
+    for kind in kinds:
+        where.exception_handler(kind)(handler_of(kind))
 
 
 async def test_the_nearest_exception_handler_takes_it(serve):

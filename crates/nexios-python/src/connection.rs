@@ -2,7 +2,7 @@
 //!
 //! Idle connections hold it, so nothing is in it that one can do without.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -26,11 +26,20 @@ pub(crate) struct Core {
     /// The connection's own task runs the handler: it wakes the receiver at no cost.
     has_task: Cell<bool>,
     receiver: Cell<Option<Py<Waiter>>>,
+    /// The handler's context as it was at `accept()`; `None` if it is the server's.
+    context: RefCell<Option<Py<PyAny>>>,
 }
 
 impl Core {
     pub(crate) fn new(ws: nexios::WebSocket, host: Rc<Host>, route: Arc<PyRoute>) -> Rc<Self> {
-        Rc::new(Core { ws, host, route, has_task: Cell::new(true), receiver: Cell::default() })
+        Rc::new(Core {
+            ws,
+            host,
+            route,
+            has_task: Cell::new(true),
+            receiver: Cell::default(),
+            context: RefCell::default(),
+        })
     }
 
     /// The next message, which wakes the connection's own task where it has yet to come; `None`
@@ -70,6 +79,23 @@ impl Core {
     pub(crate) fn lose_task(&self) {
         self.has_task.set(false);
         self.resume_receiver();
+    }
+
+    /// Keeps the context of the caller, who accepts: listeners and log lines see its variables.
+    pub(crate) fn keep_context(&self, py: Python<'_>) -> PyResult<()> {
+        let before = self.context.replace(self.host.own_context(py)?);
+        drop(before);
+        Ok(())
+    }
+
+    pub(crate) fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.context.borrow().as_ref().map(|context| context.clone_ref(py))
+    }
+
+    /// The connection is over. A context may hold the connection itself.
+    pub(crate) fn forget_context(&self) {
+        let before = self.context.take();
+        drop(before);
     }
 
     /// Shows the wait to the garbage collector.

@@ -1,10 +1,11 @@
 //! Messages on their way between the two languages.
 
-use nexios::{Message, MessageRef};
-use pyo3::exceptions::PyTypeError;
+use nexios::{CloseCode, Message, MessageRef};
+use pyo3::Borrowed;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyInt, PyMemoryView, PyString};
 
 pub(crate) fn message_to_python(py: Python<'_>, message: &Message) -> Py<PyAny> {
     match message {
@@ -52,6 +53,31 @@ pub(crate) fn with_text<R>(value: &Bound<'_, PyAny>, look: impl FnOnce(&str) -> 
                 "expected str, not {kind}; send_bytes() takes bytes, send_json() anything"
             )))
         }
+    }
+}
+
+/// A close code that may be sent, as an argument.
+#[derive(Clone, Copy)]
+pub(crate) struct CloseCodeArgument(pub(crate) CloseCode);
+
+impl CloseCodeArgument {
+    pub(crate) const NORMAL: Self = CloseCodeArgument(CloseCode::NORMAL);
+}
+
+impl<'py> FromPyObject<'_, 'py> for CloseCodeArgument {
+    type Error = PyErr;
+
+    fn extract(code: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if !code.is_instance_of::<PyInt>() || code.is_instance_of::<PyBool>() {
+            return Err(PyTypeError::new_err(format!("a close code is an int, not {}", code.get_type().name()?)));
+        }
+        let sendable = code.extract::<u16>().ok().and_then(|code| CloseCode::try_from(code).ok());
+        sendable.map(CloseCodeArgument).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "close code {} must not be sent: expected 1000 to 1003, 1007 to 1014, or 3000 to 4999",
+                code.str().map(|code| code.to_string()).unwrap_or_default()
+            ))
+        })
     }
 }
 

@@ -20,6 +20,8 @@ struct Classes {
     broker: Py<PyType>,
     presence: Py<PyType>,
     request: Py<PyType>,
+    /// What a group of exceptions is about.
+    essence: Py<PyAny>,
 }
 
 static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
@@ -36,6 +38,7 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             broker: class("BrokerError")?,
             presence: class("PresenceError")?,
             request: class("RequestError")?,
+            essence: py.import("nexios._groups")?.getattr("essence")?.unbind(),
         })
     })
 }
@@ -130,15 +133,15 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
 /// What a Python exception means for its connection; `None`: it is a fault, to be logged.
 pub(crate) fn to_rust(py: Python<'_>, error: &PyErr) -> PyResult<Option<Error>> {
     let classes = classes(py)?;
-    let value = error.value(py);
+    let value = classes.essence.bind(py).call1((error.value(py),))?;
     if value.is_instance(classes.disconnect.bind(py))? {
         let code = value.getattr("code")?.extract()?;
         let reason: String = value.getattr("reason")?.extract()?;
         return Ok(Some(WebSocketDisconnect { code, reason: reason.into() }.into()));
     }
     if value.is_instance(classes.exception.bind(py))? {
-        let code: u16 = value.getattr("code")?.extract()?;
-        let code = CloseCode::try_from(code).unwrap_or(CloseCode::INTERNAL_ERROR);
+        let code = value.getattr("code")?.extract::<u16>().ok().and_then(|code| CloseCode::try_from(code).ok());
+        let code = code.unwrap_or(CloseCode::INTERNAL_ERROR);
         let reason: String = value.getattr("reason")?.extract()?;
         return Ok(Some(WebSocketException::new(code, reason).into()));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nexios::SendError;
 use pyo3::prelude::*;
 
-use crate::convert::{to_json, with_bytes, with_message, with_text};
+use crate::convert::{CloseCodeArgument, to_json, with_bytes, with_message, with_text};
 use crate::errors;
 use crate::host::{Host, Signal};
 
@@ -139,9 +139,9 @@ impl Handle {
     /// >>> ws.handle().close(4000, "bye")
     /// >>> await client.wait_closed()
     /// (4000, 'bye')
-    #[pyo3(signature = (code = 1000, reason = ""))]
-    fn close(&self, code: u16, reason: &str) -> PyResult<()> {
-        let closed = self.handle.close(code, reason).map_err(|error| errors::invalid_close_code(&error));
+    #[pyo3(signature = (code = CloseCodeArgument::NORMAL, reason = ""), text_signature = "($self, code=1000, reason='')")]
+    fn close(&self, code: CloseCodeArgument, reason: &str) -> PyResult<()> {
+        let closed = self.handle.close(code.0.get(), reason).map_err(|error| errors::invalid_close_code(&error));
         self.signal.ring();
         closed
     }

@@ -24,6 +24,7 @@ pub(crate) fn accept(
     for (name, value) in fields(headers)? {
         accept = accept.header(name, value);
     }
+    core.keep_context(py)?;
     let answered = core.ws.answer(accept);
     core.host.settle(py);
     answered.map_err(|error| errors::to_python(py, &error))

@@ -16,7 +16,7 @@ use nexios_engine::Shard;
 use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use send_wrapper::SendWrapper;
 use slab::Slab;
 
@@ -66,6 +66,9 @@ struct Python_ {
     event_loop: Py<PyAny>,
     call_soon: Py<PyAny>,
     create_task: Py<PyAny>,
+    /// The context in which the server was started. Whatever a turn begins runs in a copy of it or of a
+    /// handler's, never in the context of the task that happened to have the turn scheduled.
+    context: Py<PyAny>,
     /// `context=` of what is called at the end of tasks: without it each task would hold a context for that.
     shared_context: Py<PyDict>,
     turn: RefCell<Option<Py<PyAny>>>,
@@ -143,8 +146,9 @@ impl Host {
         });
         let notified = signal.clone();
         shard.set_notifier(Arc::new(move || notified.raise()));
+        let context = copy_context(py)?;
         let shared_context = PyDict::new(py);
-        shared_context.set_item("context", py.import("contextvars")?.call_method0("copy_context")?)?;
+        shared_context.set_item("context", context.call_method0("copy")?)?;
         let runtime = files.then(|| tokio::runtime::Builder::new_current_thread().build()).transpose()?;
         Ok(Rc::new(Host {
             shard: RefCell::new(Some(shard)),
@@ -152,6 +156,7 @@ impl Host {
                 event_loop: event_loop.clone().unbind(),
                 call_soon: event_loop.getattr("call_soon")?.unbind(),
                 create_task: event_loop.getattr("create_task")?.unbind(),
+                context: context.unbind(),
                 shared_context: shared_context.unbind(),
                 turn: RefCell::new(None),
                 ring: RefCell::new(None),
@@ -181,6 +186,7 @@ impl Host {
         let host = Rc::downgrade(self);
         service.on_ended(move |id| {
             let socket = host.upgrade().and_then(|host| host.sockets.borrow_mut().remove(id));
+            socket.iter().for_each(WebSocket::forget_context);
             drop(socket);
         });
     }
@@ -234,10 +240,47 @@ impl Host {
         Ok(())
     }
 
-    /// A task; `options` are those of `create_task()`.
-    pub(crate) fn create_task(&self, coroutine: Bound<'_, PyAny>, options: Option<&Py<PyDict>>) -> PyResult<Py<PyAny>> {
+    /// Starts a task in a copy of a context, the server's if none is given; `options` are those of
+    /// `create_task()`, without `context=`, which came with Python 3.11.
+    pub(crate) fn create_task(
+        &self,
+        coroutine: Bound<'_, PyAny>,
+        options: Option<&Py<PyDict>>,
+        context: Option<&Py<PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
         let py = coroutine.py();
-        self.python.create_task.call(py, (coroutine,), options.map(|options| options.bind(py)))
+        let create = (self.python.create_task.bind(py), coroutine);
+        let context = self.copy_of(py, context)?;
+        Ok(context.call_method(intern!(py, "run"), create, options.map(|options| options.bind(py)))?.unbind())
+    }
+
+    fn copy_of<'py>(&self, py: Python<'py>, context: Option<&Py<PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        context.unwrap_or(&self.python.context).bind(py).call_method0(intern!(py, "copy"))
+    }
+
+    /// Calls a function in a copy of a context, the server's if none is given.
+    pub(crate) fn call_in_context(
+        &self,
+        py: Python<'_>,
+        context: Option<&Py<PyAny>>,
+        call: Bound<'_, PyTuple>,
+    ) -> PyResult<()> {
+        self.copy_of(py, context)?.call_method1(intern!(py, "run"), call).map(drop)
+    }
+
+    /// Returns a copy of the context of the caller, or `None` if nothing in it was set since the server started.
+    pub(crate) fn own_context(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let (own, server) = (copy_context(py)?, self.python.context.bind(py));
+        if own.len()? != server.len()? {
+            return Ok(Some(own.unbind()));
+        }
+        for variable in own.try_iter()? {
+            let variable = variable?;
+            if !server.contains(&variable)? || !own.get_item(&variable)?.is(&server.get_item(&variable)?) {
+                return Ok(Some(own.unbind()));
+            }
+        }
+        Ok(None)
     }
 
     /// Has `done` called with the task when it is over, in the context that all such calls share.
@@ -272,9 +315,17 @@ impl Host {
         let turn = self.python.turn.borrow().as_ref().map(|turn| turn.clone_ref(py));
         if let Some(turn) = turn {
             self.scheduled.set(true);
-            self.python.call_soon.call1(py, (turn,))?;
+            self.python.call_soon.call(py, (turn,), Some(&self.in_own_context(py)?))?;
         }
         Ok(())
+    }
+
+    /// `context=` of a turn that the loop calls later: whoever schedules it is some task, and neither may
+    /// what the turn starts see that task's variables nor may they be kept until then.
+    fn in_own_context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let options = PyDict::new(py);
+        options.set_item(intern!(py, "context"), self.copy_of(py, None)?)?;
+        Ok(options)
     }
 
     pub(crate) fn set_turn(&self, turn: Py<PyAny>, ring: Py<PyAny>) {
@@ -384,16 +435,24 @@ impl Host {
         let now = Instant::now();
         let taken = now - started;
         if taken > BLOCKING
-            && let Err(error) = self.python.warn_blocked.call1(py, (taken.as_secs_f64(), waiter.get().place()))
+            && let Err(error) = self.warn_blocked(py, taken, waiter.get().place())
         {
             error.write_unraisable(py, None);
         }
         now
     }
 
+    fn warn_blocked(&self, py: Python<'_>, taken: Duration, place: Option<String>) -> PyResult<()> {
+        let call = (&self.python.warn_blocked, taken.as_secs_f64(), place).into_pyobject(py)?;
+        self.call_in_context(py, None, call)
+    }
+
     /// Hands on what the framework said.
     pub(crate) fn tell_log(&self, py: Python<'_>) {
-        if let Err(error) = self.log.tell(py, &self.python.log) {
+        let tell = |level: u8, text: String| {
+            self.call_in_context(py, None, (&self.python.log, level, text).into_pyobject(py)?)
+        };
+        if let Err(error) = self.log.tell(tell) {
             error.write_unraisable(py, None);
         }
     }
@@ -410,7 +469,9 @@ impl Host {
         let Some(ring) = ring else { return Ok(()) };
         // Loops count in milliseconds, and may be early by one.
         let delay = deadline.saturating_duration_since(now) + TIMER_RESOLUTION;
-        let handle = self.python.event_loop.call_method1(py, intern!(py, "call_later"), (delay.as_secs_f64(), ring))?;
+        let later = (delay.as_secs_f64(), ring);
+        let options = self.in_own_context(py)?;
+        let handle = self.python.event_loop.call_method(py, intern!(py, "call_later"), later, Some(&options))?;
         let old = self.timer.replace(Some((deadline.max(now), handle)));
         if let Some((_, old)) = old {
             old.call_method0(py, intern!(py, "cancel"))?;
@@ -437,10 +498,15 @@ impl Host {
         let called = (self.python.turn.take(), self.python.ring.take());
         drop(called);
         let sockets = self.sockets.take();
+        sockets.values().for_each(WebSocket::forget_context);
         drop(sockets);
         self.signal.home.drop_returned();
         Ok(tasks)
     }
+}
+
+fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import(intern!(py, "contextvars"))?.call_method0(intern!(py, "copy_context"))
 }
 
 /// Without the GIL: nothing in here touches Python.

@@ -49,16 +49,16 @@ impl Log {
     }
 
     /// Hands on what has been collected.
-    pub(crate) fn tell(&self, py: Python<'_>, tell: &Py<PyAny>) -> PyResult<()> {
+    pub(crate) fn tell(&self, tell: impl Fn(u8, String) -> PyResult<()>) -> PyResult<()> {
         if self.records.lock().list.is_empty() {
             return Ok(());
         }
         let Records { list, lost } = std::mem::take(&mut *self.records.lock());
         for (level, text) in list {
-            tell.call1(py, (level, text))?;
+            tell(level, text)?;
         }
         if lost > 0 {
-            tell.call1(py, (30, format!("{lost} further messages in one turn were not logged")))?;
+            tell(30, format!("{lost} further messages in one turn were not logged"))?;
         }
         Ok(())
     }

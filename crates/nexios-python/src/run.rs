@@ -201,7 +201,8 @@ fn begin(py: Python<'_>, host: &Rc<Host>, ws: &nexios::WebSocket, call: Call, pr
         Call::Permission(authorize, room) => authorize.bind(py).call1((&socket, &*room))?,
         Call::Request(answer, argument) => answer.bind(py).call1((&socket, message_to_python(py, &argument)))?,
     };
-    let task = host.create_task(coroutine, Some(&socket.get().core()?.route.task))?;
+    let core = socket.get().core()?;
+    let task = host.create_task(coroutine, Some(&core.route.task), core.context(py).as_ref())?;
     let end = End { progress: progress.clone(), socket: Cell::new(Some(socket)) };
     let done = Bound::new(py, Done(Local::new(end, host)))?;
     host.when_done(task.bind(py), &done)?;
@@ -308,19 +309,34 @@ fn failure(py: Python<'_>, socket: Option<&Py<WebSocket>>, error: &PyErr) -> nex
 }
 
 fn log_fault(py: Python<'_>, socket: Option<&Py<WebSocket>>, error: &PyErr, what: &str) {
-    let logged = py.import("nexios._log").and_then(|log| log.call_method1("fault", (socket, error.value(py), what)));
-    if let Err(error) = logged {
+    if let Err(error) = try_to_log_fault(py, socket, error, what) {
         error.write_unraisable(py, None);
     }
+}
+
+/// In a copy of the handler's context, so that the line has what middleware has set.
+fn try_to_log_fault(py: Python<'_>, socket: Option<&Py<WebSocket>>, error: &PyErr, what: &str) -> PyResult<()> {
+    let fault = py.import(intern!(py, "nexios._log"))?.getattr(intern!(py, "fault"))?;
+    let Some(core) = socket.map(|socket| socket.get().core()).transpose()? else {
+        return fault.call1((None::<Py<PyAny>>, error.value(py), what)).map(drop);
+    };
+    let call = (fault, socket, error.value(py), what).into_pyobject(py)?;
+    core.host.call_in_context(py, core.context(py).as_ref(), call)
 }
 
 /// What a Python exception that nobody took is to the framework; a fault is logged here, whole,
 /// and ends the connection: 1011 without a reason, before accept HTTP 500.
 fn outcome(py: Python<'_>, ws: &nexios::WebSocket, socket: Option<&Py<WebSocket>>, error: &PyErr) -> Result {
     match errors::to_rust(py, error) {
-        Ok(Some(known)) => return Err(known),
-        Ok(None) => {}
+        // Outside of a request nobody is answered by it: there it is a fault.
+        Ok(Some(known)) if !known.is::<RequestError>() => return Err(known),
+        Ok(_) => {}
         Err(error) => error.write_unraisable(py, None),
+    }
+    // The client is gone, and with `cancel_on_disconnect` that is how a handler ends.
+    let is_over = ws.connection_state() == ConnectionState::Disconnected;
+    if is_over && error.is_instance_of::<CancelledError>(py) {
+        return Ok(());
     }
     log_fault(py, socket, error, "the handler failed");
     match ws.connection_state() {

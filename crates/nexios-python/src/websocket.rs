@@ -3,15 +3,14 @@
 
 use std::rc::Rc;
 
+use nexios::MessageRef;
 use nexios::broker::Position;
-use nexios::{CloseCode, MessageRef};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
 use crate::connection::Core;
-use crate::convert::{to_json, with_bytes, with_message, with_text};
-use crate::errors;
+use crate::convert::{CloseCodeArgument, to_json, with_bytes, with_message, with_text};
 use crate::faces;
 use crate::future::{Completed, Waiting};
 use crate::handle::Handle;
@@ -52,6 +51,12 @@ impl WebSocket {
         let socket = Py::new(py, WebSocket { socket, values: Mutex::default() })?;
         host.sockets.borrow_mut().insert(id, socket.clone_ref(py));
         Ok(socket)
+    }
+
+    pub(crate) fn forget_context(socket: &Py<WebSocket>) {
+        if let Ok(core) = socket.get().core() {
+            core.forget_context();
+        }
     }
 
     pub(crate) fn core(&self) -> PyResult<&Rc<Core>> {
@@ -354,9 +359,9 @@ impl WebSocket {
     /// >>> await ws.close(code=4001, reason="come back later")
     /// >>> await client.wait_closed()
     /// (4001, 'come back later')
-    #[pyo3(signature = (code = 1000, reason = None))]
-    fn close(&self, py: Python<'_>, code: u16, reason: Option<&str>) -> PyResult<Py<PyAny>> {
-        let code = CloseCode::try_from(code).map_err(|error| errors::invalid_close_code(&error))?;
+    #[pyo3(signature = (code = CloseCodeArgument::NORMAL, reason = None), text_signature = "($self, code=1000, reason=None)")]
+    fn close(&self, py: Python<'_>, code: CloseCodeArgument, reason: Option<&str>) -> PyResult<Py<PyAny>> {
+        let CloseCodeArgument(code) = code;
         self.ws()?.close_at_once(code, reason.unwrap_or_default());
         self.core()?.host.settle(py);
         Completed::nothing(py)

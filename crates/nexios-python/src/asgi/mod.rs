@@ -103,7 +103,7 @@ impl Start {
         let key = host.request_tasks.borrow_mut().insert(None);
         let request = Bound::new(py, AsgiRequest::new(self.exchange.clone(), host, key))?;
         let coroutine = respond.bind(py).call1((app, request, scope))?;
-        let task = host.create_task(coroutine, None)?;
+        let task = host.create_task(coroutine, None, None)?;
         if let Some(place) = host.request_tasks.borrow_mut().get_mut(key) {
             *place = Some(task);
         }

@@ -87,6 +87,7 @@ pub(crate) enum LinkError {
     Lost(String),
     /// The broker cannot do it now: it elects a leader, loads its data, or moves slots. Nothing was
     /// done; asked again on the same connection, it soon may.
+    #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "only those two say so"))]
     Later(String),
     /// The broker answered no; asking again does not help.
     Refused(String),
@@ -104,6 +105,7 @@ impl LinkError {
     }
 
     /// A question changes nothing: it may be put again on a connection that lives.
+    #[cfg(feature = "nats")]
     pub(crate) fn or_later(self) -> Self {
         match self {
             LinkError::Lost(reason) => LinkError::Later(reason),
