@@ -75,13 +75,15 @@ class Audience(_Target):
         key: str | None = None,
         idempotency_key: str | None = None,
         compress: bool | None = None,
+        timeout: float | None = None,
     ) -> Published:
         """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON.
 
         A room that remembers stores it, and of messages with one ``idempotency_key`` only the first within five
-        minutes.
+        minutes. Where the broker is away it waits until that is back, or for ``timeout`` seconds: then it raises a
+        ``TimeoutError``, and the message may still be sent.
         """
-        return Published(*self._publish(message, exclude, key, idempotency_key, compress).wait())
+        return Published(*self._publish(message, exclude, key, idempotency_key, compress).wait(timeout))
 
 
 class AsyncAudience(_Target):
@@ -95,14 +97,16 @@ class AsyncAudience(_Target):
         key: str | None = None,
         idempotency_key: str | None = None,
         compress: bool | None = None,
+        timeout: float | None = None,
     ) -> Published:
         """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON.
 
         A room that remembers stores it, and of messages with one ``idempotency_key`` only the first within five
-        minutes.
+        minutes. Where the broker is away it waits until that is back, or for ``timeout`` seconds: then it raises a
+        ``TimeoutError``, and the message may still be sent.
         """
         publishing = self._publish(message, exclude, key, idempotency_key, compress)
-        return Published(*await asyncio.to_thread(publishing.wait))
+        return Published(*await asyncio.to_thread(publishing.wait, timeout))
 
 
 class Publisher:
@@ -125,7 +129,8 @@ class Publisher:
     'The doors are open'
 
     ``async with`` gives an :class:`AsyncPublisher`, whose ``broadcast`` is awaited. The constructor does not
-    connect; ``with`` does, or the first use. ``BrokerError`` says that the broker cannot be reached.
+    connect; ``with`` does, or the first use. ``BrokerError`` says that the broker cannot be reached. Signals are
+    handled while it waits, and a process that was forked makes a connection of its own.
     """
 
     def __init__(self, broker: str | MemoryBroker | Broker) -> None:

@@ -6,10 +6,12 @@ import logging
 import pathlib
 import socket
 import subprocess
+import sys
+import textwrap
 
 import nexios
 import pytest
-from nexios import Broker, BrokerError, Gap, MemoryBroker, NexiosApp, Publisher, WSRouter
+from nexios import Broker, BrokerError, Gap, History, MemoryBroker, NexiosApp, Publisher, WSRouter
 from nexios._nexios import Hub
 from nexios.testing import TestClient
 
@@ -269,6 +271,71 @@ def test_a_publisher_for_plain_functions_connects_at_its_first_use():
         room.broadcast("too late")
     with pytest.raises(TypeError):
         Publisher(None)
+
+
+def test_a_publisher_waits_for_its_time_and_no_longer():
+    broker = MemoryBroker()
+    with Publisher(broker) as publisher:
+        for room in (publisher.room("x"), publisher.room("y", history=History(size=10, ttl=60))):
+            broker.stop()
+            with pytest.raises(TimeoutError, match=r"^the broker has not confirmed the message within 0.1 s"):
+                room.broadcast("late", timeout=0.1)
+            broker.start()
+            room.broadcast("in time", timeout=60)
+        with pytest.raises(ValueError, match="invalid timeout"):
+            publisher.app.broadcast("x", timeout=-1)
+
+
+def run_script(script, *arguments):
+    """What a script prints that publishes in a process of its own, where signals and forks harm nobody."""
+    command = [sys.executable, "-c", textwrap.dedent(script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout.split()
+
+
+def test_a_publisher_that_waits_can_be_interrupted():
+    script = """
+        import os, signal, threading
+        from nexios import Broker, MemoryBroker, Publisher
+        broker = MemoryBroker()
+        publisher = Publisher(broker)
+        room = publisher.room("x")
+        broker.stop()
+        for wait in (lambda: room.broadcast("x"), lambda: Publisher(Broker(broker, connect_timeout=60)).app):
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            try:
+                wait()
+            except KeyboardInterrupt:
+                print("interrupted", flush=True)
+        os._exit(0)
+    """
+    assert run_script(script) == ["interrupted", "interrupted"]
+
+
+def test_a_publisher_connects_again_in_a_process_that_was_forked(tmp_path):
+    script = """
+        import os, sys
+        from nexios import History, Publisher
+        from nexios._nexios import Hub
+        hub = Hub(sys.argv[1])
+        publisher = Publisher(f"unix:{sys.argv[1]}")
+        room = publisher.room("x", history=History(size=10, ttl=60))
+        def publish(who):
+            offset = room.broadcast(who, timeout=30).stored.split("-")[1]
+            print(who, offset, flush=True)
+        publish("parent")
+        child = os.fork()
+        if not child:
+            publish("child")
+            publish("child")
+            publisher.close()
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        publish("parent")
+        publisher.close()
+        hub.close()
+    """
+    said = run_script(script, str(tmp_path / "hub.sock"))
+    assert said == ["parent", "1", "child", "2", "child", "3", "parent", "4"]
 
 
 def test_the_public_names_are_those_of_the_package():

@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use nexios::broker::{self, BrokerMetrics, Durability, Gap, Published, Topic};
+use nexios::broker::{self, BrokerMetrics, Durability, Gap, Topic};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-
-use crate::convert::with_message;
-use crate::errors;
-use crate::router::{client_refs, history};
 
 /// Which broker, and how it is used; `place` is a URL or a `MemoryBroker`.
 ///
@@ -140,105 +136,33 @@ impl MemoryBroker {
 
 /// The hub of the processes of one machine; it runs until `close()`.
 #[pyclass(frozen, module = "nexios._nexios")]
-pub(crate) struct Hub(Mutex<Option<broker::RunningHub>>);
+pub(crate) struct Hub {
+    running: Mutex<Option<broker::RunningHub>>,
+    /// Which has its threads, and its socket.
+    process: u32,
+}
 
 #[pymethods]
 impl Hub {
     #[new]
     fn new(path: std::path::PathBuf) -> PyResult<Self> {
-        Ok(Hub(Mutex::new(Some(broker::Hub::bind(path)?.start()?))))
+        let running = broker::Hub::bind(path)?.start()?;
+        Ok(Hub { running: Mutex::new(Some(running)), process: std::process::id() })
     }
 
     fn close(&self, py: Python<'_>) {
-        let running = self.0.lock().take();
-        py.detach(|| drop(running));
+        let running = self.running.lock().take();
+        match self.process == std::process::id() {
+            true => py.detach(|| drop(running)),
+            // It goes on in the process that was forked.
+            false => std::mem::forget(running),
+        }
     }
 }
 
-/// Sends to the clients of an app without being a node of it; on any thread.
-#[pyclass(frozen, module = "nexios._nexios")]
-pub(crate) struct Publisher(Mutex<Option<broker::Publisher>>);
-
-#[pymethods]
-impl Publisher {
-    #[new]
-    fn new(py: Python<'_>, broker: &Broker) -> PyResult<Self> {
-        let connected = py.detach(|| broker::Publisher::connect_blocking(broker.broker()));
-        Ok(Publisher(Mutex::new(Some(connected.map_err(|error| errors::broker(py, &error))?))))
-    }
-
-    /// Queues a message for a router, a room, one that remembers so many messages for so many seconds, or all.
-    #[pyo3(signature = (router, room, clients, remembers, message, exclude, key, idempotency_key, compress))]
-    #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
-    fn publish(
-        &self,
-        router: Option<&str>,
-        room: Option<&str>,
-        clients: Option<&Bound<'_, PyAny>>,
-        remembers: Option<(usize, f64)>,
-        message: &Bound<'_, PyAny>,
-        exclude: Option<&Bound<'_, PyAny>>,
-        key: Option<String>,
-        idempotency_key: Option<String>,
-        compress: Option<bool>,
-    ) -> PyResult<Publishing> {
-        let message = with_message(message, |message| message.to_message())?;
-        let publisher = self.0.lock().clone().ok_or_else(|| PyValueError::new_err("the publisher is closed"))?;
-        let mut audience = match (router, room) {
-            (Some(router), _) => publisher.router(router),
-            (None, Some(room)) => publisher.room(room),
-            (None, None) => publisher.app(),
-        };
-        if let Some(clients) = clients {
-            audience = audience.only(client_refs(clients)?);
-        }
-        if let Some(exclude) = exclude {
-            audience = audience.exclude(client_refs(exclude)?);
-        }
-        if let Some(remembers) = remembers {
-            audience = audience.remembering(history(remembers)?);
-        }
-        if let Some(key) = key {
-            audience = audience.key(key);
-        }
-        if let Some(key) = idempotency_key {
-            audience = audience.idempotency_key(key);
-        }
-        if let Some(on) = compress {
-            audience = audience.compress(on);
-        }
-        Ok(Publishing(Mutex::new(Some(audience.broadcast(message)))))
-    }
-
-    /// Sends what is left.
-    fn close(&self, py: Python<'_>) {
-        let publisher = self.0.lock().take();
-        py.detach(|| drop(publisher));
-    }
-}
-
-/// Its thread ends with it, and must not wait for the one that collects the garbage.
-impl Drop for Publisher {
+impl Drop for Hub {
     fn drop(&mut self) {
-        let publisher = self.0.lock().take();
-        Python::attach(|py| py.detach(|| drop(publisher)));
-    }
-}
-
-/// A message on its way to the broker.
-#[pyclass(frozen, module = "nexios._nexios")]
-pub(crate) struct Publishing(Mutex<Option<broker::Publishing>>);
-
-#[pymethods]
-impl Publishing {
-    /// Blocks until the broker has it, and says where it is stored, how many other servers have it and whether
-    /// it was there before; on any thread, once.
-    fn wait(&self, py: Python<'_>) -> PyResult<(Option<String>, u32, bool)> {
-        let publishing = self.0.lock().take();
-        let waited = py.detach(|| publishing.map_or(Ok(Published::default()), broker::Publishing::wait));
-        let published = waited.map_err(|error| errors::broker(py, &error))?;
-        let Published { stored, replicated, duplicate, .. } = published;
-        Ok((stored.map(|position| position.to_string()), replicated, duplicate))
+        Python::attach(|py| self.close(py));
     }
 }
 

@@ -20,6 +20,7 @@ mod host;
 mod local;
 mod log;
 mod presence;
+mod publisher;
 mod rate_limit;
 mod receive;
 mod route;
@@ -44,13 +45,15 @@ mod module {
     #[pymodule_export]
     use crate::asgi::AsgiRequest;
     #[pymodule_export]
-    use crate::broker::{Broker, Hub, MemoryBroker, Publisher, Publishing};
+    use crate::broker::{Broker, Hub, MemoryBroker};
     #[pymodule_export]
     use crate::engine::Engine;
     #[pymodule_export]
     use crate::future::{Completed, Waiting};
     #[pymodule_export]
     use crate::handle::Handle;
+    #[pymodule_export]
+    use crate::publisher::{Publisher, Publishing};
     #[pymodule_export]
     use crate::rate_limit::RateLimit;
     #[pymodule_export]
