@@ -37,6 +37,7 @@ from nexios.exceptions import (
     WebSocketTypeError,
 )
 from nexios.history import History, HistoryPage, Joined, StoredMessage
+from nexios.hub import Hub
 from nexios.metrics import MetricsSnapshot
 from nexios.presence import PresenceEvent, Present
 from nexios.publisher import AsyncPublisher, Published, Publisher
@@ -56,6 +57,7 @@ __all__ = [
     "Headers",
     "History",
     "HistoryPage",
+    "Hub",
     "Joined",
     "MemoryBroker",
     "MetricsSnapshot",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -12,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nexios._log import LEVELS, logger, show_log
-from nexios._nexios import Hub
 from nexios._target import TargetError, load, source_directories, split
 from nexios.broker import Broker
 from nexios.history import History
+from nexios.hub import Hub
 from nexios.publisher import Publisher
 from nexios.router import WSRouter
 
@@ -44,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     routes = commands.add_parser("routes", help="list the routes of an app or a router", allow_abbrev=False)
     _add_target(routes)
     routes.set_defaults(command=list_routes)
+    hub = commands.add_parser("hub", help="connect the processes of one machine", allow_abbrev=False)
+    hub.add_argument("path", metavar="PATH", help="Unix socket; apps find it by NEXIOS_BROKER=unix:PATH")
+    hub.set_defaults(command=run_hub)
     _add_publish(commands.add_parser("publish", help="send a message to clients of an app", allow_abbrev=False))
     return whole
 
@@ -59,6 +63,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--uds", metavar="PATH", help="Unix socket to listen on instead")
     run.add_argument("--fd", type=int, metavar="N", help="descriptor that listens already, instead")
     run.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes that share the port (1)")
+    run.add_argument("--hub", metavar="PATH", help="socket at which scripts reach all of them: --broker unix:PATH")
     run.add_argument("--reload", action="store_true", help="start again when a Python file of the app changes")
     run.add_argument("--ssl-certfile", metavar="PATH", help="certificate chain, PEM")
     run.add_argument("--ssl-keyfile", metavar="PATH", help="its private key, PEM")
@@ -135,6 +140,17 @@ def _workers(text: str) -> int:
     return count
 
 
+def run_hub(options: argparse.Namespace) -> int:
+    """``nexios hub``: until it is told to end."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    # Before its threads begin: they inherit it, and the signals are left for this one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    with Hub(options.path) as hub:
+        print(f"nexios: the hub is at {hub.url}", flush=True)
+        signal.sigwait(signals)
+    return 0
+
+
 def list_routes(options: argparse.Namespace) -> int:
     """``nexios routes``: path, name and handler of each route, on a line of its own."""
     rows = sorted((route.path, route.name or "-", _where(route.handler)) for route in load(options.target).routes)
@@ -156,10 +172,16 @@ def run_app(options: argparse.Namespace) -> int:
         return _run_and_reload(options)
     root = load(options.target)
     if options.workers > 1:
-        with _hub(root) as environment:
+        with _hub(root, options) as environment:
             return _run_workers(options, environment)
     names = ("uds", "fd", "reuse_port", "ssl_certfile", "ssl_keyfile", "loop", "log_level", "access_log")
-    root.run(options.host, options.port, **{name: getattr(options, name) for name in names})
+    settings = {name: getattr(options, name) for name in names}
+    if options.hub is None:
+        root.run(options.host, options.port, **settings)
+        return 0
+    with _hub(root, options) as environment:
+        os.environ.update(environment)
+        root.run(options.host, options.port, **settings)
     return 0
 
 
@@ -168,6 +190,8 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
         options.parser.error("--uds and --fd exclude each other")
     if options.reload and options.workers > 1:
         options.parser.error("--reload and --workers exclude each other")
+    if options.reload and options.hub is not None:
+        options.parser.error("--reload and --hub exclude each other: run `nexios hub PATH` beside it")
     if options.workers > 1 and options.uds is not None:
         options.parser.error("--workers share a port or an --fd, not a Unix socket")
     if options.ssl_keyfile and not options.ssl_certfile:
@@ -178,10 +202,16 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _hub(root: WSRouter) -> Iterator[dict[str, str]]:
+def _hub(root: WSRouter, options: argparse.Namespace) -> Iterator[dict[str, str]]:
     """Connects the workers unless they have a broker of their own: what they find in their environment."""
     if getattr(root, "_broker", None) is not None or os.environ.get("NEXIOS_BROKER"):
+        if options.hub is not None:
+            options.parser.error("--hub is a broker, and the app or $NEXIOS_BROKER names another")
         yield {}
+        return
+    if options.hub is not None:
+        with Hub(options.hub) as own:
+            yield {"NEXIOS_BROKER": own.url}
         return
     with tempfile.TemporaryDirectory(prefix="nexios-") as directory:
         path = os.path.join(directory, "hub.sock")

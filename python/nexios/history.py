@@ -24,10 +24,10 @@ class History:
     ttl: float = 3600
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= 1_000_000:
+        if self.size < 1 or not 1 <= self.ttl < 2**53:
+            raise ValueError("a history has a size of at least 1 and a ttl of at least 1 second")
+        if self.size > 1_000_000:
             raise ValueError(f"history size {self.size} is out of range (1-1000000)")
-        if not 1 <= self.ttl < 2**53:
-            raise ValueError(f"history ttl {self.ttl} is out of range: it has to be at least 1 second")
 
 
 class StoredMessage(NamedTuple):

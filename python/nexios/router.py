@@ -284,7 +284,7 @@ class WSRouter(Audience):
         ... async def may_read_all(ws, room):
         ...     return room == "news"
         """
-        require_async(function, "an authorization")
+        require_async(function, "an authorization", ("ws", "room"))
         self._rules.history = function
         return function
 

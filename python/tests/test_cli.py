@@ -436,3 +436,58 @@ async def test_reload_survives_a_broken_file(here):
         await said(process, r"has changed: starting again")
         assert await version_of(port) == "version 3"
         assert (await ended(process, signal.SIGINT))[0] == 0
+
+
+# --- the hub
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_script_reaches_the_workers_by_the_path_of_their_hub(here, workers):
+    (here / "main.py").write_text(
+        APP.replace("app.mount_ws_router(chat)", "")
+        + """
+from nexios import History
+news = app.room("news", history=History(size=10, ttl=60))
+
+@app.ws("/news")
+async def reader(ws):
+    await ws.accept()
+    await ws.join("news")
+    await ws.send_text("in")
+    await ws.wait_closed()
+"""
+    )
+    async with running(here, "--port", "0", "--workers", workers, "--hub", "hub.sock") as process:
+        port = (await said(process, r" on .*:(\d+)"))[1]
+        await workers_of(port, int(workers))
+        async with websockets.asyncio.client.connect(f"ws://127.0.0.1:{port}/news", proxy=None) as client:
+            assert await client.recv() == "in"
+            url = f"unix:{here / 'hub.sock'}"
+            more = ["--room", "news", "--history-size", "10", "--history-ttl", "60", "hello"]
+            published = await asyncio.to_thread(nexios, here, "publish", "--broker", url, *more)
+            assert (published.returncode, published.stderr) == (0, "")
+            assert await asyncio.wait_for(client.recv(), 10) == "hello"
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert not (here / "hub.sock").exists()
+
+
+def test_a_hub_runs_by_itself_until_it_is_told_to_end(tmp_path):
+    path = tmp_path / "hub.sock"
+    command = [sys.executable, "-m", "nexios", "hub", str(path)]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == f"nexios: the hub is at unix:{path}\n"
+        with Publisher(f"unix:{path}") as publisher:
+            room = publisher.room("x", history=History(size=10, ttl=60))
+            assert room.broadcast("hello", timeout=30).stored is not None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert not path.exists()
+
+
+def test_a_hub_and_another_broker_exclude_each_other(here):
+    (here / "other.py").write_text("from nexios import NexiosApp\napp = NexiosApp(broker='unix:/nowhere/hub.sock')\n")
+    refused = nexios(here, "run", "other:app", "--hub", "hub.sock")
+    assert refused.returncode == 2 and "--hub is a broker" in refused.stderr
+    refused = nexios(here, "run", "main:app", "--hub", "hub.sock", "--reload")
+    assert refused.returncode == 2 and "exclude each other" in refused.stderr
