@@ -45,9 +45,11 @@ fn main() -> Result<(), nexios::StartError> {
     let may_publish = async |ws: WebSocket, room: Arc<str>| ws.rooms().contains(&room);
     let serve = Serve::tcp(&args.listen).on_listen(|addresses| println!("Listening on {addresses:?}"));
     App::new()
+        .live(true)
         .ws("/", live)
         .authorize_join(may_join)
         .authorize_publish(may_publish)
+        .authorize_presence(async |_: WebSocket, room: Arc<str>| &*room == "news")
         .on_request("divide", divide)
         .run(serve)
 }

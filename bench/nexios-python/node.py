@@ -31,7 +31,7 @@ async def publish(ws):
         await room.broadcast(await ws.receive())
 
 
-@app.ws("/history")
+@app.ws("/history", live=True)
 async def come_back(ws):
     await ws.accept()
     await ws.join(remembering.name)

@@ -12,6 +12,7 @@ mod rooms;
 mod tests;
 mod wire;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
@@ -57,10 +58,12 @@ struct Visitor {
 fn app(token: &str, page: &str) -> App {
     let talking = RateLimit::messages(5).per(Duration::from_secs(1)).burst(20);
     let chat = WsRouter::with_prefix("/chat")
+        .live(true)
         .middleware(sign_in)
         .on_connect(come_in)
         .on_message(log_message)
         .on_disconnect(log_end)
+        .authorize_presence(async |_: WebSocket, room: Arc<str>| room.starts_with("news/"))
         .on_request("history", history)
         .on_request("say", say_once)
         .exception_handler::<WebSocketException, _>(tell_and_close)

@@ -50,12 +50,13 @@ logger = logging.getLogger("chat")
 def build(token: str = "letmein", page: Path = PAGE, origins: Sequence[str] = ()) -> NexiosApp:
     app = NexiosApp(health="/health", allowed_origins=list(origins))
     chat = Chat(app, token)
-    router = WSRouter(prefix="/chat")
+    router = WSRouter(prefix="/chat", live=True)
     router.middleware(chat.sign_in)
     router.on("connect")(chat.come_in)
     router.on("message")(log_message)
     router.on("disconnect")(log_end)
     router.exception_handler(WebSocketException)(tell_and_close)
+    router.authorize_presence(chat.may_see)
     router.on_request("history")(chat.history)
     router.on_request("say", json=True)(chat.say_once)
     talking = RateLimit(messages=5, per=1.0, burst=20)
@@ -160,6 +161,9 @@ class Chat:
                     raise RequestError("unavailable", "It could not be stored")
             case _:
                 raise WebSocketException(1007, "There is no such message")
+
+    async def may_see(self, ws: WebSocket, room: str) -> bool:
+        return room.startswith("news/")
 
     async def history(self, ws: WebSocket, _: object) -> str:
         return json.dumps(remembered(await self.talk(ws.state.room).history(limit=PAGE_MESSAGES)))

@@ -9,7 +9,7 @@ import argparse
 
 from nexios import History, NexiosApp, RequestError, WebSocket
 
-app = NexiosApp()
+app = NexiosApp(live=True)
 news = app.room("news", history=History(size=100, ttl=600))
 
 
@@ -35,6 +35,11 @@ async def may_join(ws: WebSocket, room: str) -> bool:
 @app.authorize_publish
 async def may_publish(ws: WebSocket, room: str) -> bool:
     return room in ws.rooms
+
+
+@app.authorize_presence
+async def may_see(ws: WebSocket, room: str) -> bool:
+    return room == news.name
 
 
 @app.on_request("divide", json=True)

@@ -22,6 +22,8 @@ class Rules:
     join: Authorization | None = None
     publish: Authorization | None = None
     history: Authorization | None = None
+    presence: Authorization | None = None
+    leave: Authorization | None = None
     requests: dict[str, RequestHandler] = dataclasses.field(default_factory=dict)
 
     def apply(self, router: _nexios.WsRouter) -> None:
@@ -31,6 +33,10 @@ class Rules:
             router.authorize_publish(self.publish)
         if self.history is not None:
             router.authorize_history(self.history)
+        if self.presence is not None:
+            router.authorize_presence(self.presence)
+        if self.leave is not None:
+            router.authorize_leave(self.leave)
         for method, function in self.requests.items():
             router.on_request(method, function)
 

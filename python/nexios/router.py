@@ -288,6 +288,33 @@ class WSRouter(Audience):
         self._rules.history = function
         return function
 
+    def authorize_presence(self, function: AuthorizationT) -> AuthorizationT:
+        """Says whether a client of ``nexios.v1`` may see who is in a room that it is in; without it none may.
+
+        It is told of each change from then on. What is raised is told as ``authorize_join`` says.
+
+        >>> @app.authorize_presence
+        ... async def may_see(ws, room):
+        ...     return room.startswith("team-")
+        """
+        require_async(function, "an authorization", ("ws", "room"))
+        self._rules.presence = function
+        return function
+
+    def authorize_leave(self, function: AuthorizationT) -> AuthorizationT:
+        """Says whether a client of ``nexios.v1`` may leave a room of ``ws.join``; without it none may.
+
+        A room that the client has entered by itself it may always leave. What is raised is told as
+        ``authorize_join`` says.
+
+        >>> @app.authorize_leave
+        ... async def may_leave(ws, room):
+        ...     return room != "announcements"
+        """
+        require_async(function, "an authorization", ("ws", "room"))
+        self._rules.leave = function
+        return function
+
     def on_request(self, method: str, *, json: bool = False) -> Callable[[RequestHandlerT], RequestHandlerT]:
         """Answers the requests of this method that clients make in ``nexios.v1``, beside the handler.
 

@@ -57,6 +57,8 @@ class RouterSettings(TypedDict, total=False):
     keep_head: bool
     allowed_origins: Iterable[str]
     refuse_before_accept: bool
+    #: Clients may speak ``nexios.v1``; off unless it is set.
+    live: bool
     #: Clients of ``nexios.v1`` come back after so many seconds, from and to, at random.
     retry: tuple[float, float]
     #: A client of ``nexios.v1`` may watch the presence of so many rooms at a time.

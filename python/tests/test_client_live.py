@@ -8,7 +8,7 @@ from nexios.client import Joined, Left, Member, Message, NexiosError, connect
 
 
 def make_app():
-    app = NexiosApp()
+    app = NexiosApp(live=True)
 
     @app.ws("/live")
     async def live(ws):
@@ -31,6 +31,10 @@ def make_app():
     @app.authorize_publish
     async def may_publish(ws, room):
         return room in ws.rooms
+
+    @app.authorize_presence
+    async def may_see(ws, room):
+        return room == "news"
 
     @app.on_request("divide", json=True)
     async def divide(ws, numbers):
@@ -150,7 +154,7 @@ async def test_a_room_that_remembers_goes_on_where_the_client_was(serve):
 
 @pytest.mark.parametrize("policy", ["drop_newest", "drop_oldest"])
 async def test_a_client_that_read_too_slowly_gets_all_in_order(serve, policy):
-    app = NexiosApp(slow_client=policy)
+    app = NexiosApp(live=True, slow_client=policy)
     news = app.room("news", history=History(size=300, ttl=60))
     dropped = asyncio.Event()
 
@@ -182,7 +186,7 @@ async def test_a_client_that_read_too_slowly_gets_all_in_order(serve, policy):
 
 
 async def test_one_who_asks_first_and_joins_then_misses_nothing(serve):
-    app = NexiosApp()
+    app = NexiosApp(live=True)
     room = app.room("x", history=History(size=5, ttl=60))
 
     @app.ws("/live")

@@ -152,7 +152,7 @@ def test_a_key_is_stored_once():
 
 
 def test_a_key_of_a_client_is_not_one_of_the_application():
-    app = NexiosApp()
+    app = NexiosApp(live=True)
     room = app.room("x", history=HISTORY)
 
     @app.authorize_publish

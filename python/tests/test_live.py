@@ -7,9 +7,14 @@ import json
 import guides
 import pytest
 import websockets
-from apps import Log, app_with, echo
+from apps import Log, echo
+from apps import app_with as plain_app_with
 from nexios import MemoryBroker, NexiosApp, RequestError, WebSocketDisconnect, WebSocketException, WSRouter
 from nexios.testing import AsyncTestClient, TestClient
+
+
+def app_with(handler, settings=None, **route):
+    return plain_app_with(handler, settings={"live": True} | (settings or {}), **route)
 
 
 def frame(payload="", **header):
@@ -130,7 +135,7 @@ async def test_an_accept_that_is_cancelled_before_hello_closes_1008(serve, liste
 
 
 def test_the_window_for_coming_back_is_a_setting(loop):
-    app = NexiosApp(retry=(0, 9))
+    app = NexiosApp(live=True, retry=(0, 9))
     near = WSRouter("/near", retry=(1, 5.5))
     near.ws("/ws")(echo)
     near.ws("/route", retry=(2, 3))(echo)
@@ -235,9 +240,94 @@ def test_a_client_enters_and_publishes_where_it_may(loop):
 
 def test_without_authorization_nothing_is_permitted(loop):
     with served(chat(), loop) as (_, client):
-        for kind in ["join", "publish"]:
-            client.send(type=kind, id=1, room="x")
-            assert client.header()["code"] == "forbidden"
+        client.socket.send_text("x")
+        assert client.header()["type"] == "joined"
+        for kind, room in [("join", "y"), ("publish", "x"), ("presence", "x"), ("leave", "x")]:
+            client.send(type=kind, id=1, room=room)
+            told = client.header()
+            assert (told["code"], told["message"]) == ("forbidden", "the application does not permit it")
+
+
+def test_presence_and_leaving_are_for_the_application_to_permit(loop):
+    app = chat()
+
+    @app.authorize_join
+    async def may_join(ws, room):
+        return True
+
+    @app.authorize_presence
+    async def may_see(ws, room):
+        return room == "seen"
+
+    @app.authorize_leave
+    async def may_leave(ws, room):
+        if room == "soon":
+            raise RequestError("not_yet", "opens at nine")
+        return room == "seen"
+
+    with served(app, loop) as (_, client):
+        for room, code in [("x", "forbidden"), ("soon", "not_yet"), ("seen", None)]:
+            client.socket.send_text(room)
+            assert client.header() == {"type": "joined", "room": room}
+            client.send(type="presence", id=1, room=room)
+            assert client.header()["type"] == ("reply" if room == "seen" else "error")
+            client.send(type="leave", id=2, room=room)
+            if code:
+                assert client.header()["code"] == code
+            else:
+                assert [client.header()["type"], client.header()["type"]] == ["left", "ack"]
+        # What it has entered by itself it leaves unasked.
+        client.send(type="join", id=3, room="own")
+        client.send(type="leave", id=4, room="own")
+        assert [client.header()["type"] for _ in range(4)] == ["joined", "ack", "left", "ack"]
+
+
+def test_a_route_that_is_not_live_takes_it_for_any_unknown_subprotocol(loop):
+    app = NexiosApp(live=True)
+    off, plain = WSRouter("/off", live=False), WSRouter("/plain")
+    app.ws("/on")(echo)
+    app.ws("/route-off", live=False)(echo)
+    off.ws("/router-off")(echo)
+    off.ws("/route-on", live=True)(echo)
+    plain.ws("/inherits")(echo)
+    app.mount_ws_router(off)
+    app.mount_ws_router(plain)
+    with TestClient(app, loop=loop) as test:
+        for path, is_live in [
+            ("/on", True),
+            ("/route-off", False),
+            ("/off/router-off", False),
+            ("/off/route-on", True),
+            ("/plain/inherits", True),
+        ]:
+            with test.websocket_connect(path, subprotocols=["nexios.v1"]) as client:
+                assert client.subprotocol == ("nexios.v1" if is_live else None), path
+                if not is_live:
+                    client.send_text(frame(type="hello"))
+                    assert client.receive_text() == frame(type="hello")
+    with TestClient(plain_app_with(echo), loop=loop) as test:
+        with test.websocket_connect("/ws", subprotocols=["nexios.v1", "bearer", "token"]) as client:
+            assert client.subprotocol == "bearer"
+
+
+def test_nexios_v1_is_listed_and_picked_only_where_the_route_is_live(loop):
+    with pytest.raises(ValueError, match=r'the route /ws lists the subprotocol "nexios.v1", which needs live'):
+        NexiosApp().ws("/ws", subprotocols=["nexios.v1"])(echo)
+    with pytest.raises(ValueError, match="needs live"):
+        NexiosApp(live=True).ws("/ws", live=False, subprotocols=["nexios.v1"])(echo)
+
+    async def picks(ws):
+        with pytest.raises(ValueError, match="needs live"):
+            await ws.accept(subprotocol="nexios.v1")
+        await ws.accept()
+        await ws.send_text("refused")
+        await ws.wait_closed()
+
+    with TestClient(plain_app_with(picks), loop=loop) as test:
+        with test.websocket_connect("/ws", subprotocols=["nexios.v1"]) as client:
+            assert client.receive_text() == "refused"
+    with served(plain_app_with(echo, live=True, subprotocols=["nexios.v1"]), loop):
+        pass
 
 
 def test_rooms_reach_over_nodes(loop):
@@ -371,7 +461,13 @@ def test_the_nearest_router_answers(loop):
 
 def test_a_plain_function_is_refused_at_once():
     router = WSRouter()
-    for register in [router.authorize_join, router.authorize_publish, router.on_request("x")]:
+    for register in [
+        router.authorize_join,
+        router.authorize_publish,
+        router.authorize_presence,
+        router.authorize_leave,
+        router.on_request("x"),
+    ]:
         with pytest.raises(TypeError, match="async def"):
             register(lambda ws, what: True)
 

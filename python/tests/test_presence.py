@@ -217,7 +217,11 @@ def test_the_public_names_are_those_of_the_package():
 
 def test_a_client_watches_so_many_rooms_at_a_time():
     for settings, most in (({}, 100), ({"watched_rooms_max": 1}, 1)):
-        app = NexiosApp(**settings)
+        app = NexiosApp(live=True, **settings)
+
+        @app.authorize_presence
+        async def may_see(ws, room):
+            return True
 
         @app.ws("/")
         async def member(ws):

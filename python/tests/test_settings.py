@@ -23,6 +23,7 @@ VALUES = {
     "inbox_bytes_max": 1 << 20,
     "inbox_messages_max": 1,
     "keep_head": False,
+    "live": True,
     "message_bytes_max": None,
     "outbox_bytes_max": 1 << 21,
     "outbox_mark_bytes": 1 << 10,

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use nexios::broker::History;
-use nexios::{App, Serve, WebSocket, WsRouter};
+use nexios::{App, Route, Serve, WebSocket, WsRouter};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 const ROOM: &str = "bench";
@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     raise_descriptor_limit()?;
     let router = WsRouter::new().ws("/room", listen).ws("/publish", publish);
-    let router = router.ws("/history", come_back).ws("/history-publish", store);
+    let router = router.route(Route::new("/history", come_back).live(true)).ws("/history-publish", store);
     let app = App::new().broker(options.broker.as_str()).mount(router);
     app.run(Serve::tcp(&options.listen).shards(1))?;
     Ok(())

@@ -22,6 +22,7 @@ pub(crate) fn remembers(room: &str) -> bool {
 pub(crate) fn run(listen: &str, broker: &str) -> Result<()> {
     let app = App::new()
         .broker(broker)
+        .live(true)
         .ws("/live/{room}", live)
         .ws("/publish/{room}", publish)
         .authorize_publish(async |_: WebSocket, _: Arc<str>| true)

@@ -121,7 +121,7 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     if let Some(error) = error.downcast_ref::<WebSocketException>() {
         return exception(py, error.code.get(), &error.reason);
     }
-    if error.is::<nexios::SubprotocolNotOffered>() || error.is::<InvalidCloseCode>() {
+    if error.is::<nexios::SubprotocolNotOffered>() || error.is::<nexios::NotLive>() || error.is::<InvalidCloseCode>() {
         return PyValueError::new_err(error.to_string());
     }
     match error.downcast_ref::<nexios::AcceptError>() {

@@ -62,6 +62,9 @@ impl WsRouter {
         if let Some(rooms) = level.watched_rooms_max {
             router = router.watched_rooms_max(rooms);
         }
+        if let Some(on) = level.live {
+            router = router.live(on);
+        }
         Ok(WsRouter(Mutex::new(Some(router))))
     }
 
@@ -106,6 +109,9 @@ impl WsRouter {
         }
         if let Some(rooms) = level.watched_rooms_max {
             route = route.watched_rooms_max(rooms);
+        }
+        if let Some(on) = level.live {
+            route = route.live(on);
         }
         self.change(|router| router.route(route))
     }
@@ -167,6 +173,16 @@ impl WsRouter {
     fn authorize_publish(&self, function: Py<PyAny>) -> PyResult<()> {
         let function = Arc::new(function);
         self.change(|router| router.authorize_publish(move |ws, room| run::permission(ws, function.clone(), room)))
+    }
+
+    fn authorize_presence(&self, function: Py<PyAny>) -> PyResult<()> {
+        let function = Arc::new(function);
+        self.change(|router| router.authorize_presence(move |ws, room| run::permission(ws, function.clone(), room)))
+    }
+
+    fn authorize_leave(&self, function: Py<PyAny>) -> PyResult<()> {
+        let function = Arc::new(function);
+        self.change(|router| router.authorize_leave(move |ws, room| run::permission(ws, function.clone(), room)))
     }
 
     fn on_request(&self, method: &str, function: Py<PyAny>) -> PyResult<()> {

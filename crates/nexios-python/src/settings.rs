@@ -20,6 +20,7 @@ pub(crate) struct Level {
     pub(crate) cancel_on_disconnect: Option<bool>,
     pub(crate) retry: Option<(Duration, Duration)>,
     pub(crate) watched_rooms_max: Option<Option<usize>>,
+    pub(crate) live: Option<bool>,
 }
 
 /// Sets a field whenever the settings of a route are put together.
@@ -84,6 +85,10 @@ impl Level {
             }
             "cancel_on_disconnect" => {
                 self.cancel_on_disconnect = Some(value.extract()?);
+                return Ok(());
+            }
+            "live" => {
+                self.live = Some(value.extract()?);
                 return Ok(());
             }
             "retry" => {

@@ -23,6 +23,11 @@ pub struct Accept {
 #[error("the client did not offer the subprotocol {0:?}")]
 pub struct SubprotocolNotOffered(pub String);
 
+/// The application picked `nexios.v1` on a route whose clients may not speak it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the subprotocol \"nexios.v1\" needs live to be true on the route, a router or the app")]
+pub struct NotLive;
+
 /// Accepts when it is awaited: [`WebSocket::accept`].
 #[must_use = "the handshake is answered when this is awaited"]
 pub struct Accepting<'a> {
@@ -141,9 +146,10 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
     let route = ws.route();
     let offered = ws.subprotocols();
     let subprotocol = match accept.subprotocol {
+        Some(name) if name == live::SUBPROTOCOL && !route.live => return Err(NotLive.into()),
         Some(name) if auth::without_token(&offered).any(|offer| offer == name) => Some(name),
         Some(name) => return Err(SubprotocolNotOffered(name).into()),
-        None => auth::pick_subprotocol(&offered, &route.subprotocols),
+        None => auth::pick_subprotocol(&offered, &route.subprotocols, route.live),
     };
     let framed = subprotocol.as_deref() == Some(live::SUBPROTOCOL);
     if !route.settings.keep_head && route.pattern.has_params() {
@@ -153,6 +159,10 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
     ws.connection().accept(answer)?;
     match subprotocol {
         Some(subprotocol) => ws.set_subprotocol(subprotocol),
+        None if offered.iter().any(|name| name == live::SUBPROTOCOL) => {
+            let route = &*route.path;
+            tracing::warn!(id = %ws.id(), route, "the client offered nexios.v1, and neither route nor app is live");
+        }
         None if !offered.is_empty() => {
             tracing::warn!(id = %ws.id(), route = route.path, "the client offered subprotocols and got none");
         }

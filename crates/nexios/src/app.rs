@@ -216,6 +216,11 @@ impl App {
         self.on_root(|root| root.on_leave(function))
     }
 
+    /// Lets clients speak `nexios.v1` on all routes, or not: [`WsRouter::live`].
+    pub fn live(self, on: bool) -> Self {
+        self.on_root(|root| root.live(on))
+    }
+
     /// Says whether a client may enter a room by itself: [`WsRouter::authorize_join`].
     pub fn authorize_join<F, Fut>(self, function: F) -> Self
     where
@@ -241,6 +246,24 @@ impl App {
         Fut: Future<Output: IntoPermission> + 'static,
     {
         self.on_root(|root| root.authorize_history(function))
+    }
+
+    /// Says whether a client may see who is in a room: [`WsRouter::authorize_presence`].
+    pub fn authorize_presence<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_presence(function))
+    }
+
+    /// Says whether a client may leave a room of the application's: [`WsRouter::authorize_leave`].
+    pub fn authorize_leave<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_leave(function))
     }
 
     /// Answers clients' requests of this method: [`WsRouter::on_request`].

@@ -30,20 +30,20 @@ pub(crate) fn without_token(offered: &[String]) -> impl Iterator<Item = &str> {
     offered.iter().enumerate().filter(move |(at, _)| Some(*at) != token_at).map(|(_, name)| name.as_str())
 }
 
-/// The subprotocol to answer with: the client's first that the route has, else `nexios.v1`, else
-/// `bearer` where a token came that way.
-pub(crate) fn pick_subprotocol(offered: &[String], of_route: &[String]) -> Option<String> {
+/// The subprotocol to answer with: the client's first that the route has, else `nexios.v1` where the
+/// route is live, else `bearer` where a token came that way.
+pub(crate) fn pick_subprotocol(offered: &[String], of_route: &[String], is_live: bool) -> Option<String> {
     let common = without_token(offered).find(|name| of_route.iter().any(|own| own == name));
     let bearer =
         || subprotocol_token(offered).and(without_token(offered).find(|name| name.eq_ignore_ascii_case(BEARER)));
-    let live = || without_token(offered).find(|name| *name == live::SUBPROTOCOL);
+    let live = || without_token(offered).find(|name| is_live && *name == live::SUBPROTOCOL);
     common.or_else(live).or_else(bearer).map(str::to_owned)
 }
 
 /// The subprotocol to answer with where the connection is closed at once: a browser does
 /// not look at a Close frame if it offered some and got none.
-pub(crate) fn pick_for_close(offered: &[String], of_route: &[String]) -> Option<String> {
-    pick_subprotocol(offered, of_route).or_else(|| without_token(offered).next().map(str::to_owned))
+pub(crate) fn pick_for_close(offered: &[String], of_route: &[String], is_live: bool) -> Option<String> {
+    pick_subprotocol(offered, of_route, is_live).or_else(|| without_token(offered).next().map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -74,26 +74,27 @@ mod tests {
     #[test]
     fn the_token_is_never_answered() {
         let offered = list(&["bearer", "abc"]);
-        assert_eq!(pick_subprotocol(&offered, &[]).as_deref(), Some("bearer"));
-        assert_eq!(pick_subprotocol(&offered, &list(&["abc"])).as_deref(), Some("bearer"));
-        assert_eq!(pick_for_close(&offered, &[]).as_deref(), Some("bearer"));
-        assert_eq!(pick_for_close(&list(&["bearer"]), &[]).as_deref(), Some("bearer"));
+        assert_eq!(pick_subprotocol(&offered, &[], false).as_deref(), Some("bearer"));
+        assert_eq!(pick_subprotocol(&offered, &list(&["abc"]), false).as_deref(), Some("bearer"));
+        assert_eq!(pick_for_close(&offered, &[], false).as_deref(), Some("bearer"));
+        assert_eq!(pick_for_close(&list(&["bearer"]), &[], false).as_deref(), Some("bearer"));
     }
 
     #[test]
     fn the_clients_first_choice_that_the_route_has_wins() {
         let offered = list(&["v3", "v2", "v1"]);
-        assert_eq!(pick_subprotocol(&offered, &list(&["v1", "v2"])).as_deref(), Some("v2"));
-        assert_eq!(pick_subprotocol(&offered, &[]), None);
-        assert_eq!(pick_for_close(&offered, &[]).as_deref(), Some("v3"));
-        assert_eq!(pick_for_close(&[], &list(&["v1"])), None);
+        assert_eq!(pick_subprotocol(&offered, &list(&["v1", "v2"]), false).as_deref(), Some("v2"));
+        assert_eq!(pick_subprotocol(&offered, &[], false), None);
+        assert_eq!(pick_for_close(&offered, &[], false).as_deref(), Some("v3"));
+        assert_eq!(pick_for_close(&[], &list(&["v1"]), false), None);
     }
 
     #[test]
-    fn nexios_v1_is_taken_unless_the_route_has_another_and_never_as_a_token() {
+    fn nexios_v1_is_taken_where_the_route_is_live_unless_the_route_has_another_and_never_as_a_token() {
         let offered = list(&["nexios.v1", "chat.v1", "bearer", "abc"]);
-        assert_eq!(pick_subprotocol(&offered, &[]).as_deref(), Some("nexios.v1"));
-        assert_eq!(pick_subprotocol(&offered, &list(&["chat.v1"])).as_deref(), Some("chat.v1"));
-        assert_eq!(pick_subprotocol(&list(&["bearer", "nexios.v1"]), &[]).as_deref(), Some("bearer"));
+        assert_eq!(pick_subprotocol(&offered, &[], true).as_deref(), Some("nexios.v1"));
+        assert_eq!(pick_subprotocol(&offered, &[], false).as_deref(), Some("bearer"));
+        assert_eq!(pick_subprotocol(&offered, &list(&["chat.v1"]), true).as_deref(), Some("chat.v1"));
+        assert_eq!(pick_subprotocol(&list(&["bearer", "nexios.v1"]), &[], true).as_deref(), Some("bearer"));
     }
 }

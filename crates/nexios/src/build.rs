@@ -10,7 +10,7 @@ use crate::broker::{PresenceListeners, Topic};
 use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
 use crate::hub::{Hub, Place, RouterGroup};
-use crate::live::{Rules, WATCHED_ROOMS_MAX};
+use crate::live::{self, Rules, WATCHED_ROOMS_MAX};
 use crate::middleware::{self, Middleware};
 use crate::options::Options;
 use crate::path::{PathError, PathTree, Pattern};
@@ -33,6 +33,9 @@ pub enum ConfigError {
     /// Two routes match the same paths.
     #[error("two routes are on one path: {0} and {1}")]
     DuplicateRoute(String, String),
+    /// A route lists the subprotocol `nexios.v1`, but its clients may not speak it.
+    #[error("the route {0} lists the subprotocol \"nexios.v1\", which needs live to be true")]
+    NotLive(String),
     /// Two routers have one name.
     #[error("two routers are called {0:?}")]
     DuplicateName(String),
@@ -166,6 +169,11 @@ impl Level {
         let pattern = Pattern::parse(&route.path).and_then(|own| own.under(&self.prefix));
         let pattern = pattern.map_err(|error| ConfigError::Path { path: route.path.clone(), error })?;
         let options = route.options.under(&self.options);
+        let live = options.live.unwrap_or(false);
+        let subprotocols = options.subprotocols.clone().unwrap_or_default();
+        if !live && subprotocols.iter().any(|name| name == live::SUBPROTOCOL) {
+            return Err(ConfigError::NotLive(pattern.to_string()));
+        }
         Ok(BuiltRoute {
             path: pattern.to_string(),
             pattern,
@@ -177,7 +185,8 @@ impl Level {
             settings: options.settings(),
             origins: options.origins.unwrap_or_default(),
             refuse_before_accept: options.refuse_before_accept.unwrap_or(false),
-            subprotocols: options.subprotocols.unwrap_or_default(),
+            subprotocols,
+            live,
             cancel_on_disconnect: options.cancel_on_disconnect.unwrap_or(false),
             retry: options.retry.unwrap_or_default(),
             watched_rooms_max: options.watched_rooms_max.unwrap_or(Some(WATCHED_ROOMS_MAX)),
@@ -235,6 +244,15 @@ mod tests {
         let router = WsRouter::with_prefix("/chat").ws("/", handler);
         let error = error(App::new().ws("/chat", handler).mount(router));
         assert_eq!(error, ConfigError::DuplicateRoute("/chat".into(), "/chat".into()));
+    }
+
+    #[test]
+    fn a_route_lists_nexios_v1_only_where_clients_may_speak_it() {
+        let lists = || Route::new("/live", handler).subprotocols(["chat.v1", "nexios.v1"]);
+        assert_eq!(error(App::new().route(lists())), ConfigError::NotLive("/live".into()));
+        assert_eq!(error(App::new().live(true).route(lists().live(false))), ConfigError::NotLive("/live".into()));
+        let app = App::new().live(true).route(lists()).build().unwrap();
+        assert!(app.find("/live").unwrap().live);
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub mod testing;
 mod tls;
 mod websocket;
 
-pub use accept::{Accept, Accepting, SubprotocolNotOffered};
+pub use accept::{Accept, Accepting, NotLive, SubprotocolNotOffered};
 pub use app::{App, AppHandle, BuiltApp, Connected};
 pub use broadcast::{Broadcasting, BroadcastingTo, ClientRef, Outcome};
 pub use broker::{PresenceData, PresenceError, PresenceEvent, PresenceKind, Present};

@@ -22,6 +22,8 @@ struct Membership {
     group: Group,
     /// The room's presence shows the connection.
     tracked: bool,
+    /// The client has asked to be in it, and was permitted.
+    by_itself: bool,
     /// The client is told of its presence until this is dropped.
     watched: Option<oneshot::Sender<()>>,
 }
@@ -116,12 +118,23 @@ impl WebSocket {
         self.memberships_if_any(|memberships| memberships.find(room).map(|_| ())).is_some()
     }
 
+    /// Notes that the client is in a room because it asked to be.
+    pub(crate) fn entered_by_itself(&self, room: &str) {
+        self.memberships_if_any(|memberships| memberships.find(room).map(|membership| membership.by_itself = true));
+    }
+
+    /// Returns true if the application has put the connection into a room.
+    pub(crate) fn was_let_into(&self, room: &str) -> bool {
+        self.memberships_if_any(|memberships| memberships.find(room).map(|membership| !membership.by_itself))
+            .unwrap_or_default()
+    }
+
     /// Enters a room; the broker's side knows of it already.
     pub(crate) fn enter_room(&self, room: &str) -> bool {
         let framed = self.connection().is_framed();
         let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));
         let Some((name, group)) = joined else { return false };
-        let membership = Membership { name, group, tracked: false, watched: None };
+        let membership = Membership { name, group, tracked: false, by_itself: false, watched: None };
         self.memberships(|memberships| memberships.rooms.push(membership));
         true
     }

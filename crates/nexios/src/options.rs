@@ -20,6 +20,7 @@ pub(crate) struct Options {
     pub(crate) cancel_on_disconnect: Option<bool>,
     pub(crate) retry: Option<Retry>,
     pub(crate) watched_rooms_max: Option<Option<usize>>,
+    pub(crate) live: Option<bool>,
 }
 
 impl Options {
@@ -37,6 +38,7 @@ impl Options {
             cancel_on_disconnect: self.cancel_on_disconnect.or(outer.cancel_on_disconnect),
             retry: self.retry.or(outer.retry),
             watched_rooms_max: self.watched_rooms_max.or(outer.watched_rooms_max),
+            live: self.live.or(outer.live),
         }
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct BuiltRoute {
     pub(crate) origins: Origins,
     pub(crate) refuse_before_accept: bool,
     pub(crate) subprotocols: Vec<String>,
+    /// Clients may speak `nexios.v1`.
+    pub(crate) live: bool,
     pub(crate) cancel_on_disconnect: bool,
     pub(crate) retry: Retry,
     /// Rooms whose presence one client may watch.
@@ -124,6 +126,12 @@ impl Route {
         self
     }
 
+    /// Lets clients speak `nexios.v1`, or not: [`WsRouter::live`](crate::WsRouter::live).
+    pub fn live(mut self, on: bool) -> Self {
+        self.options.live = Some(on);
+        self
+    }
+
     /// When clients come back after an unexpected end: [`WsRouter::retry`](crate::WsRouter::retry).
     pub fn retry(mut self, min: Duration, max: Duration) -> Self {
         self.options.retry = Some(Retry::new(min, max));
@@ -164,6 +172,7 @@ impl BuiltRoute {
                 origins: Origins::default(),
                 refuse_before_accept: false,
                 subprotocols: Vec::new(),
+                live: false,
                 cancel_on_disconnect: false,
                 retry: Retry::default(),
                 watched_rooms_max: Some(WATCHED_ROOMS_MAX),

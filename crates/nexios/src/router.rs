@@ -242,6 +242,19 @@ impl WsRouter {
         self
     }
 
+    /// Lets clients speak `nexios.v1` on all routes below, or not; off unless it is set, and the nearest
+    /// of route, router and app counts. A client that speaks it sees the names of the rooms that it
+    /// is in. All that it may do by itself is for the `authorize_…` functions to say.
+    ///
+    /// ```
+    /// # async fn chat(ws: nexios::WebSocket) -> nexios::Result { ws.accept().await }
+    /// let router = nexios::WsRouter::with_prefix("/chat").live(true).ws("/", chat);
+    /// ```
+    pub fn live(mut self, on: bool) -> Self {
+        self.options.live = Some(on);
+        self
+    }
+
     /// Says whether a client that speaks `nexios.v1` may enter a room that it asks for, on the routes
     /// here and below; the nearest router's function is asked. Without one no client may.
     ///
@@ -285,6 +298,29 @@ impl WsRouter {
         Fut: Future<Output: IntoPermission> + 'static,
     {
         self.rules.history = Some(authorize(function));
+        self
+    }
+
+    /// Says whether a client that speaks `nexios.v1` may see who is in a room that it is in, and each
+    /// change from then on; otherwise as [`authorize_join`](Self::authorize_join).
+    pub fn authorize_presence<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.rules.presence = Some(authorize(function));
+        self
+    }
+
+    /// Says whether a client that speaks `nexios.v1` may leave a room that the application has let it
+    /// into by [`WebSocket::join`]; otherwise as [`authorize_join`](Self::authorize_join). A room that
+    /// the client has entered by itself it may always leave.
+    pub fn authorize_leave<F, Fut>(mut self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.rules.leave = Some(authorize(function));
         self
     }
 

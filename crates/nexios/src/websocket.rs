@@ -401,7 +401,8 @@ impl WebSocket {
         let closed = match self.route().refuse_before_accept {
             true => self.connection().refuse(Refusal::new(403, reason)),
             false => {
-                let subprotocol = auth::pick_for_close(&self.subprotocols(), &self.route().subprotocols);
+                let subprotocol =
+                    auth::pick_for_close(&self.subprotocols(), &self.route().subprotocols, self.route().live);
                 self.connection().accept_and_close(subprotocol.as_deref(), code, reason)
             }
         };

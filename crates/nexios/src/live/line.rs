@@ -25,10 +25,7 @@ pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
     while let Some(Step { id, frame, payload }) = session.next_step(&room) {
         let result = match frame {
             ClientFrame::Join { position, .. } => join(&ws, &session, &room, position).await,
-            ClientFrame::Leave { .. } => {
-                ws.leave(&room).await;
-                Ok(Answer::Ack)
-            }
+            ClientFrame::Leave { .. } => leave(&ws, &room).await,
             ClientFrame::Publish { key, .. } => match may_publish(&ws, &room, key.as_deref()).await {
                 Ok(()) => {
                     publish(&ws, &session, id, &room, key, payload).await;
@@ -69,20 +66,41 @@ async fn join(ws: &WebSocket, session: &Session, room: &Arc<str>, position: Opti
         None => ws.join(room).await,
     };
     match is_in {
-        true => Ok(Answer::Ack),
+        true => {
+            ws.entered_by_itself(room);
+            Ok(Answer::Ack)
+        }
         false => Err(RequestError::new("unavailable", "the connection is over").into()),
     }
 }
 
+/// A room that the client has entered by itself it leaves unasked.
+async fn leave(ws: &WebSocket, room: &Arc<str>) -> Result<Answer> {
+    if ws.was_let_into(room) {
+        permitted(ws, ws.route().rules.leave.as_ref(), room).await?;
+    }
+    ws.leave(room).await;
+    Ok(Answer::Ack)
+}
+
 /// Who is in a room; from then on the client is told of each change, until it leaves.
 async fn presence(ws: &WebSocket, session: &Session, id: Id, room: &Arc<str>) {
-    match Watch::new(ws, room) {
+    match begin_watch(ws, room).await {
         Ok(watch) => {
-            answer(ws, session, id, Ok(Answer::Reply(watch.list().await))).await;
+            let users = watch.list().await;
+            answer(ws, session, id, Ok(Answer::Reply(users))).await;
             beside(ws, watch.run(ws.clone()));
         }
-        Err(error) => answer(ws, session, id, Err(error.into())).await,
+        Err(error) => answer(ws, session, id, Err(error)).await,
     }
+}
+
+async fn begin_watch(ws: &WebSocket, room: &Arc<str>) -> Result<Watch> {
+    if ws.is_in_room(room) {
+        permitted(ws, ws.route().rules.presence.as_ref(), room).await?;
+    }
+    // The application may have taken it out of the room meanwhile.
+    Ok(Watch::new(ws, room)?)
 }
 
 async fn may_publish(ws: &WebSocket, room: &Arc<str>, key: Option<&str>) -> Result<()> {

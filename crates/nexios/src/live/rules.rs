@@ -23,6 +23,9 @@ pub(crate) struct Rules {
     pub(crate) join: Option<Authorize>,
     pub(crate) publish: Option<Authorize>,
     pub(crate) history: Option<Authorize>,
+    pub(crate) presence: Option<Authorize>,
+    /// Of rooms that the client has not entered by itself.
+    pub(crate) leave: Option<Authorize>,
     pub(crate) requests: HashMap<Arc<str>, RequestHandler>,
 }
 
@@ -55,6 +58,8 @@ impl Rules {
             join: self.join.clone().or_else(|| outer.join.clone()),
             publish: self.publish.clone().or_else(|| outer.publish.clone()),
             history: self.history.clone().or_else(|| outer.history.clone()),
+            presence: self.presence.clone().or_else(|| outer.presence.clone()),
+            leave: self.leave.clone().or_else(|| outer.leave.clone()),
             requests: requests.map(|(method, handler)| (method.clone(), handler.clone())).collect(),
         }
     }
@@ -91,9 +96,8 @@ mod tests {
         let handler = || request_handler(async |_: WebSocket, _: Message| ());
         Rules {
             join: join.then(|| authorize(async |_: WebSocket, _: Arc<str>| true)),
-            publish: None,
-            history: None,
             requests: methods.iter().map(|method| ((*method).into(), handler())).collect(),
+            ..Rules::default()
         }
     }
 

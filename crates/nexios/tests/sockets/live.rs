@@ -28,7 +28,7 @@ struct Node {
 
 impl Node {
     fn start(app: App, shards: usize) -> Self {
-        let app = app.ws("/", member);
+        let app = app.live(true).ws("/", member);
         let room = app.handle().room("x");
         Node { running: app.start(Serve::tcp("127.0.0.1:0").shards(shards)).unwrap(), room }
     }

@@ -44,7 +44,7 @@ impl Node {
 
     fn remembering(size: usize, app: App) -> Self {
         let yes = async |_: WebSocket, _: std::sync::Arc<str>| true;
-        let app = app.ws("/", member).authorize_join(yes).authorize_publish(yes);
+        let app = app.live(true).ws("/", member).authorize_join(yes).authorize_publish(yes);
         let room = app.handle().room("x").remembering(History::new(size, Duration::from_secs(60)));
         let running = app.start(Serve::tcp("127.0.0.1:0").shards(2)).unwrap();
         Node { running, room }

@@ -166,7 +166,7 @@ impl World {
             settings.outbox_mark_bytes = small / 4;
             settings.drain_timeout = Duration::from_secs(1);
         });
-        let app = App::from(router.ws("/ws", member));
+        let app = App::from(router.live(true).ws("/ws", member));
         let _room = app.handle().room(LOG).remembering(History::new(self.plan.history, Duration::from_secs(3600)));
         let built = app.build().expect("an app");
         let (client, turning) = TestClient::driven(&built).expect("a shard");

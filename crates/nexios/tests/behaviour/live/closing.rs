@@ -17,7 +17,7 @@ async fn obey(ws: WebSocket) -> nexios::Result {
 
 #[test]
 fn a_close_is_announced_with_the_window_for_coming_back() {
-    let bench = Bench::new(App::new().ws("/", obey));
+    let bench = Bench::new(App::new().live(true).ws("/", obey));
     for (code, window) in [
         (1000, ""),
         (1008, ""),
@@ -39,7 +39,7 @@ fn a_close_is_announced_with_the_window_for_coming_back() {
 
 #[test]
 fn the_end_of_the_handler_and_a_fault_are_announced_as_well() {
-    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| {
+    let bench = Bench::new(App::new().live(true).ws("/", async |ws: WebSocket| {
         ws.accept().await?;
         match ws.receive_text().await?.as_str() {
             "fail" => Err(nexios::Error::msg("a secret")),
@@ -56,7 +56,7 @@ fn the_end_of_the_handler_and_a_fault_are_announced_as_well() {
 
 #[test]
 fn a_clients_own_close_is_answered_without_a_word() {
-    let bench = Bench::new(App::new().ws("/", deaf));
+    let bench = Bench::new(App::new().live(true).ws("/", deaf));
     let client = live(&bench, "/");
     client.close(1000, "");
     assert_eq!(got(&client)[0], "Close(1000, \"\")");
@@ -64,7 +64,7 @@ fn a_clients_own_close_is_answered_without_a_word() {
 
 #[test]
 fn a_restart_spreads_the_clients_by_their_number() {
-    let bench = Bench::new(App::new().ws("/", deaf).retry(Duration::ZERO, Duration::from_millis(2)));
+    let bench = Bench::new(App::new().live(true).ws("/", deaf).retry(Duration::ZERO, Duration::from_millis(2)));
     let clients: Vec<_> = (0..10).map(|_| live(&bench, "/")).collect();
     bench.shard.close_all(Duration::ZERO);
     bench.run();

@@ -7,7 +7,7 @@ use crate::bench::{Bench, Log};
 
 #[test]
 fn what_begins_with_the_mark_is_escaped_both_ways() {
-    let bench = Bench::new(App::new().ws("/", echo));
+    let bench = Bench::new(App::new().live(true).ws("/", echo));
     let client = live(&bench, "/");
     for (sent, back) in [
         ("hello", "hello"),
@@ -39,7 +39,7 @@ fn the_handler_and_listeners_see_messages_without_escapes_and_no_frames() {
         }
     };
     let listener = move |_: WebSocket, message: Message| heard.note(format!("heard {:?}", message.as_text().unwrap()));
-    let bench = Bench::new(App::new().ws("/", handler).on_message(listener));
+    let bench = Bench::new(App::new().live(true).ws("/", handler).on_message(listener));
     let client = live(&bench, "/");
     let request = framed(r#"{"type":"request","id":1,"method":"none"}"#, "");
     super::send_all(&client, &["a".into(), request, "\u{1E}\n\u{1E}b".into()]);
@@ -48,7 +48,7 @@ fn the_handler_and_listeners_see_messages_without_escapes_and_no_frames() {
 
 #[test]
 fn every_way_to_send_escapes_and_a_plain_client_gets_it_as_it_is() {
-    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| {
+    let bench = Bench::new(App::new().live(true).ws("/", async |ws: WebSocket| {
         ws.accept().await?;
         ws.send_text("\u{1E}text").await?;
         ws.send_bytes([0x1E]).await?;
@@ -69,7 +69,7 @@ fn live_ignoring(bench: &std::rc::Rc<Bench>) -> Vec<String> {
 
 #[test]
 fn a_broadcast_that_begins_with_the_mark_keeps_its_place_for_both_kinds_of_clients() {
-    let bench = Bench::new(App::new().ws("/", deaf));
+    let bench = Bench::new(App::new().live(true).ws("/", deaf));
     let (framed, plain, other) = (live(&bench, "/"), bench.connect("/"), live(&bench, "/"));
     for text in ["1", "\u{1E}2", "3"] {
         assert_eq!(bench.wait(bench.app.broadcast(text)), 3);
@@ -83,7 +83,7 @@ fn a_broadcast_that_begins_with_the_mark_keeps_its_place_for_both_kinds_of_clien
 
 #[test]
 fn malformed_frames_close_1002() {
-    let bench = Bench::new(App::new().ws("/", deaf));
+    let bench = Bench::new(App::new().live(true).ws("/", deaf));
     for text in [
         "\u{1E}",
         "\u{1E}{\"type\":\"join\",\"id\":1,\"room\":\"x\"}",
@@ -109,7 +109,7 @@ fn malformed_frames_close_1002() {
 #[test]
 fn a_frame_over_a_limit_that_drops_is_told_to_be_busy() {
     let limit = RateLimit::messages(1).on_excess(OnExcess::Drop);
-    let bench = Bench::new(App::new().middleware(limit).ws("/", echo));
+    let bench = Bench::new(App::new().live(true).middleware(limit).ws("/", echo));
     let client = live(&bench, "/");
     client.send("first");
     client.send("dropped");

@@ -1,5 +1,6 @@
 //! Negotiation, `hello` and `welcome`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexios::{Accept, App, RateLimit, Route, WebSocket, WsRouter};
@@ -10,7 +11,7 @@ use crate::bench::{Bench, Log, handshake};
 fn app(log: &Log) -> App {
     let (connects, ends) = (log.clone(), log.clone());
     let on_end = move |ws: WebSocket| ends.note(format!("gone {:?}", ws.close_code()));
-    App::new().ws("/", echo).on_connect(move |_: WebSocket| connects.note("connected")).on_disconnect(on_end)
+    App::new().live(true).ws("/", echo).on_connect(move |_: WebSocket| connects.note("connected")).on_disconnect(on_end)
 }
 
 #[test]
@@ -37,7 +38,7 @@ fn a_client_is_welcome_once_it_has_said_hello() {
 
 #[test]
 fn hello_and_what_follows_it_may_come_in_one_piece() {
-    let bench = Bench::new(App::new().ws("/", echo));
+    let bench = Bench::new(App::new().live(true).ws("/", echo));
     let client = offer(&bench, "/");
     super::send_all(&client, &[framed(r#"{"type":"hello"}"#, ""), "a".into(), framed("", "b"), "c".into()]);
     assert_eq!(got(&client)[1..], ["a", "b", "c"]);
@@ -67,7 +68,7 @@ fn whatever_else_comes_first_closes_1002() {
 
 #[test]
 fn silence_closes_1008_after_ten_seconds() {
-    let bench = Bench::new(App::new().ws("/", echo));
+    let bench = Bench::new(App::new().live(true).ws("/", echo));
     let client = offer(&bench, "/");
     bench.advance(Duration::from_millis(9_900));
     assert!(client.texts().is_empty());
@@ -77,7 +78,7 @@ fn silence_closes_1008_after_ten_seconds() {
 
 #[test]
 fn an_accept_that_is_given_up_before_hello_closes_1008() {
-    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| {
+    let bench = Bench::new(App::new().live(true).ws("/", async |ws: WebSocket| {
         {
             let mut accepting = std::pin::pin!(ws.accept());
             std::future::poll_fn(|cx| std::task::Poll::Ready(accepting.as_mut().poll(cx))).await
@@ -95,7 +96,7 @@ fn an_accept_that_is_given_up_before_hello_closes_1008() {
 fn a_client_that_leaves_before_hello_ends_its_handler() {
     let log = Log::default();
     let seen = log.clone();
-    let bench = Bench::new(App::new().ws("/", move |ws: WebSocket| {
+    let bench = Bench::new(App::new().live(true).ws("/", move |ws: WebSocket| {
         let seen = seen.clone();
         async move {
             seen.add(format!("{:?}", ws.accept().await.map_err(|error| error.to_string())));
@@ -107,7 +108,7 @@ fn a_client_that_leaves_before_hello_ends_its_handler() {
 
 #[test]
 fn a_hello_names_many_rooms_and_a_malformed_position_is_none() {
-    let bench = Bench::new(App::new().ws("/", echo));
+    let bench = Bench::new(App::new().live(true).ws("/", echo));
     let position = format!("{:x}-{}-{:032x}", u64::MAX, u64::MAX, u128::MAX);
     let mut rooms: Vec<String> = (0..1000).map(|n| format!("\"room-{n}\":\"{position}\"")).collect();
     rooms.push("\"bad\":\"1-2\"".to_owned());
@@ -119,6 +120,62 @@ fn a_hello_names_many_rooms_and_a_malformed_position_is_none() {
     assert_eq!(client.closed().0, 1002);
 }
 
+/// Is in a room whose name is a secret, and says back what it hears.
+async fn member(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    ws.join("secret").await;
+    loop {
+        let text = ws.receive_text().await?;
+        ws.send_text(text).await?;
+    }
+}
+
+#[test]
+fn a_route_that_is_not_live_takes_nexios_v1_for_any_unknown_subprotocol() {
+    let yes = async |_: WebSocket, _: Arc<str>| true;
+    let off = WsRouter::with_prefix("/off").live(false).ws("/", member).route(Route::new("/on", member).live(true));
+    let on = WsRouter::with_prefix("/on").live(true).ws("/", member).route(Route::new("/off", member).live(false));
+    let plain = WsRouter::with_prefix("/plain").ws("/", member);
+    let open = |app: App| Bench::new(app.authorize_join(yes).authorize_leave(yes).authorize_presence(yes));
+    let bench = open(App::new().mount(off).mount(on).mount(plain));
+    for (target, is_live) in [("/off", false), ("/off/on", true), ("/on", true), ("/on/off", false), ("/plain", false)]
+    {
+        let client = bench.try_connect(handshake(target).subprotocol("nexios.v1")).unwrap();
+        assert_eq!(client.response.subprotocol.is_some(), is_live, "{target}");
+        let join = framed(r#"{"type":"join","id":1,"room":"x"}"#, "");
+        if is_live {
+            frame(&client, r#"{"type":"hello"}"#, "");
+            assert!(client.texts().concat().contains("secret"), "{target}");
+            continue;
+        }
+        for text in [framed(r#"{"type":"hello"}"#, ""), join] {
+            client.send(&text);
+            assert_eq!(client.texts(), [text], "{target}");
+        }
+        bench.wait(bench.app.room("secret").broadcast("said"));
+        assert_eq!(client.texts(), ["said"], "{target}");
+    }
+    let bench = Bench::new(App::new().ws("/", echo));
+    let others = handshake("/").subprotocol("nexios.v1").subprotocol("bearer").subprotocol("letmein");
+    assert_eq!(bench.try_connect(others).unwrap().response.subprotocol.as_deref(), Some("bearer"));
+}
+
+#[test]
+fn a_handler_picks_nexios_v1_only_where_the_route_is_live() {
+    let picks = async |ws: WebSocket| {
+        if let Err(error) = ws.accept_with(Accept::new().subprotocol("nexios.v1")).await {
+            ws.close(4000, error.to_string()).await?;
+        }
+        ws.wait_closed().await;
+        nexios::Result::Ok(())
+    };
+    let bench = Bench::new(App::new().ws("/off", picks).route(Route::new("/on", picks).live(true)));
+    let reason = r#"the subprotocol "nexios.v1" needs live to be true on the route, a router or the app"#;
+    let client = bench.try_connect(handshake("/off").subprotocol("nexios.v1")).unwrap();
+    assert_eq!(client.closed(), (4000, reason.into()));
+    live(&bench, "/on");
+}
+
 #[test]
 fn the_application_may_pick_another_subprotocol() {
     let other = async |ws: WebSocket| {
@@ -128,7 +185,7 @@ fn the_application_may_pick_another_subprotocol() {
         Ok(())
     };
     let route = Route::new("/route", echo).subprotocols(["chat.v1"]);
-    let bench = Bench::new(App::new().ws("/handler", other).route(route));
+    let bench = Bench::new(App::new().live(true).ws("/handler", other).route(route));
     let offers = |path: &str| handshake(path).subprotocol("nexios.v1").subprotocol("chat.v1");
     let client = bench.try_connect(offers("/handler")).unwrap();
     assert_eq!((client.response.subprotocol.as_deref(), client.texts()), (Some("chat.v1"), vec!["\u{1E}plain".into()]));
@@ -140,7 +197,7 @@ fn the_application_may_pick_another_subprotocol() {
 
 #[test]
 fn it_goes_beside_a_bearer_token() {
-    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| {
+    let bench = Bench::new(App::new().live(true).ws("/", async |ws: WebSocket| {
         ws.accept().await?;
         ws.send_text(format!("{:?} {:?}", ws.bearer_token(), ws.subprotocol())).await?;
         ws.wait_closed().await;
@@ -154,7 +211,8 @@ fn it_goes_beside_a_bearer_token() {
 
 #[test]
 fn a_client_that_is_turned_away_sees_the_code_without_hello() {
-    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| ws.close(4001, "no").await.map_err(Into::into)));
+    let bench =
+        Bench::new(App::new().live(true).ws("/", async |ws: WebSocket| ws.close(4001, "no").await.map_err(Into::into)));
     let client = offer(&bench, "/");
     assert_eq!(got(&client), [r#"Close(4001, "no")"#]);
 }
@@ -162,7 +220,7 @@ fn a_client_that_is_turned_away_sees_the_code_without_hello() {
 #[test]
 fn the_window_for_coming_back_is_the_nearest_routers() {
     let near = WsRouter::with_prefix("/near").retry(Duration::from_secs(1), Duration::from_secs(5)).ws("/", echo);
-    let app = App::new().retry(Duration::ZERO, Duration::from_secs(9)).ws("/", echo).mount(near);
+    let app = App::new().live(true).retry(Duration::ZERO, Duration::from_secs(9)).ws("/", echo).mount(near);
     let bench = Bench::new(app);
     for (path, window) in [("/near", "[1000,5000]"), ("/", "[0,9000]")] {
         let client = offer(&bench, path);
@@ -173,7 +231,7 @@ fn the_window_for_coming_back_is_the_nearest_routers() {
 
 #[test]
 fn a_ping_has_its_ack_and_its_time_is_that_of_the_servers_own() {
-    let app = App::new().ws("/", echo);
+    let app = App::new().live(true).ws("/", echo);
     let silent = WsRouter::with_prefix("/silent").settings(|settings| settings.ping_interval = None).ws("/", echo);
     let bench = Bench::new(app.mount(silent));
     let client = live(&bench, "/");
@@ -186,7 +244,7 @@ fn a_ping_has_its_ack_and_its_time_is_that_of_the_servers_own() {
 
 #[test]
 fn hello_is_no_message_to_limits_and_a_frame_is_one() {
-    let bench = Bench::new(App::new().middleware(RateLimit::messages(2)).ws("/", echo));
+    let bench = Bench::new(App::new().live(true).middleware(RateLimit::messages(2)).ws("/", echo));
     let client = live(&bench, "/");
     frame(&client, r#"{"type":"request","id":1,"method":"none"}"#, "");
     client.send("second");

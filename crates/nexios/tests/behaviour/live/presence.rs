@@ -1,6 +1,8 @@
 //! Presence, as framed clients ask for it and are told of it.
 
-use nexios::{App, WebSocket};
+use std::sync::Arc;
+
+use nexios::{App, RequestError, WebSocket, WsRouter};
 
 use super::{frame, got, live};
 use crate::bench::{Bench, Client};
@@ -30,7 +32,8 @@ fn change(event: &str, user: &str, status: &str) -> String {
 
 #[test]
 fn a_client_that_has_asked_is_told_of_each_change_until_it_leaves_the_room() {
-    let bench = Bench::new(App::new().ws("/", obey));
+    let may_see = async |_: WebSocket, room: Arc<str>| &*room == "x";
+    let bench = Bench::new(App::new().live(true).ws("/", obey).authorize_presence(may_see));
     let (ann, bob) = (live(&bench, "/?id=ann"), bench.connect("/?id=bob"));
     let denied = r#"|{"type":"error","id":1,"code":"forbidden","message":"the connection is not in the room"}|"#;
     assert_eq!(ask(&ann, 1), [denied]);
@@ -59,7 +62,7 @@ fn a_client_that_has_asked_is_told_of_each_change_until_it_leaves_the_room() {
 #[test]
 fn a_client_watches_so_many_rooms_at_a_time() {
     for (app, max) in [(App::new(), 100), (App::new().watched_rooms_max(Some(2)), 2)] {
-        let bench = Bench::new(app.ws("/", obey));
+        let bench = Bench::new(app.live(true).ws("/", obey).authorize_presence(async |_: WebSocket, _: Arc<str>| true));
         let ann = live(&bench, "/?id=ann");
         let watch = |room: usize| {
             frame(&ann, &format!(r#"{{"type":"presence","id":1,"room":"{room}"}}"#), "");
@@ -79,5 +82,37 @@ fn a_client_watches_so_many_rooms_at_a_time() {
         ann.send("-0");
         got(&ann);
         assert_eq!(watch(max), r#"|{"type":"reply","id":1}|[]"#);
+    }
+}
+
+#[test]
+fn who_is_in_a_room_is_for_the_application_to_say() {
+    let near = WsRouter::with_prefix("/near").ws("/", obey).authorize_presence(async |ws: WebSocket, _: Arc<str>| {
+        match ws.client_id().as_deref() {
+            Some("eve") => Err(RequestError::new("not_you", "go away").into()),
+            name => nexios::Result::Ok(name == Some("ann")),
+        }
+    });
+    let bench = Bench::new(App::new().live(true).ws("/", obey).mount(near));
+    let denied =
+        |code: &str, message: &str| format!(r#"|{{"type":"error","id":1,"code":"{code}","message":"{message}"}}|"#);
+    let no = denied("forbidden", "the application does not permit it");
+    let none = r#"|{"type":"reply","id":1}|[]"#.to_owned();
+    let cases = [
+        ("/?id=ann", &no),
+        ("/near?id=bob", &no),
+        ("/near?id=eve", &denied("not_you", "go away")),
+        ("/near?id=ann", &none),
+    ];
+    for (target, answer) in cases {
+        let client = live(&bench, target);
+        client.send("+x");
+        got(&client);
+        assert_eq!(ask(&client, 1).concat(), *answer, "{target}");
+        let other = bench.connect("/?id=other");
+        other.send("+x");
+        other.send("here");
+        assert_eq!(!got(&client).is_empty(), *answer == none, "{target}: changes are told with the answer only");
+        other.reset();
     }
 }

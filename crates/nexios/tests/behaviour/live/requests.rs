@@ -22,6 +22,8 @@ fn error(id: u32, code: &str, message: &str) -> String {
 #[test]
 fn a_reply_is_what_the_function_makes_of_the_argument() {
     let app = App::new()
+        .live(true)
+        .live(true)
         .ws("/", deaf)
         .on_request("echo", async |_: WebSocket, message: Message| message)
         .on_request("text", async |_: WebSocket, text: String| text + "!")
@@ -49,6 +51,8 @@ fn a_reply_is_what_the_function_makes_of_the_argument() {
 #[test]
 fn what_cannot_be_answered_is_an_error() {
     let app = App::new()
+        .live(true)
+        .live(true)
         .ws("/", deaf)
         .on_request("sum", async |_: WebSocket, Json(numbers): Json<Vec<i64>>| Json(numbers.len()))
         .on_request("text", async |_: WebSocket, text: String| text)
@@ -84,7 +88,7 @@ fn what_cannot_be_answered_is_an_error() {
 #[test]
 fn the_nearest_routers_function_answers() {
     let near = WsRouter::with_prefix("/near").ws("/", deaf).on_request("who", async |_: WebSocket, (): ()| "near");
-    let app = App::new().ws("/", deaf).mount(near);
+    let app = App::new().live(true).ws("/", deaf).mount(near);
     let app =
         app.on_request("who", async |_: WebSocket, (): ()| "far").on_request("all", async |_: WebSocket, (): ()| "all");
     let bench = Bench::new(app);
@@ -113,7 +117,15 @@ fn gated(log: &Log) -> (App, Arc<tokio::sync::Semaphore>) {
             nexios::Result::Ok("slow")
         }
     };
-    (App::new().ws("/", deaf).on_request("slow", slow).on_request("quick", async |_: WebSocket, (): ()| "quick"), gate)
+    (
+        App::new()
+            .live(true)
+            .live(true)
+            .ws("/", deaf)
+            .on_request("slow", slow)
+            .on_request("quick", async |_: WebSocket, (): ()| "quick"),
+        gate,
+    )
 }
 
 #[test]
@@ -156,7 +168,7 @@ fn a_request_ends_with_its_connection() {
 
 #[test]
 fn a_client_that_does_not_read_is_not_read_any_more() {
-    let app = App::new().ws("/", deaf).on_request("big", async |_: WebSocket, (): ()| "x".repeat(200 << 10));
+    let app = App::new().live(true).ws("/", deaf).on_request("big", async |_: WebSocket, (): ()| "x".repeat(200 << 10));
     let bench = Bench::new(app);
     let client = live(&bench, "/");
     (0..600).for_each(|id| frame(&client, &request(id, "big"), ""));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nexios::{App, Message, RequestError, SlowClient, WebSocket, WebSocketException, WsRouter};
 
 use super::{deaf, frame, framed, got, live, send_all};
-use crate::bench::{Bench, Log};
+use crate::bench::{Bench, Client, Log};
 
 /// Joins and leaves as the client says: `+room`, `-room`; anything else goes to all rooms.
 async fn obey(ws: WebSocket) -> nexios::Result {
@@ -27,7 +27,7 @@ async fn obey(ws: WebSocket) -> nexios::Result {
 
 fn open_app() -> App {
     let yes = async |_: WebSocket, _: Arc<str>| true;
-    App::new().ws("/", obey).authorize_join(yes).authorize_publish(yes)
+    App::new().live(true).ws("/", obey).authorize_join(yes).authorize_publish(yes)
 }
 
 const JOIN: &str = r#"{"type":"join","id":1,"room":"x"}"#;
@@ -77,7 +77,7 @@ fn both_kinds_of_members_see_the_same_messages_in_the_same_order() {
 
 #[test]
 fn broadcasts_of_one_turn_keep_their_order_with_own_sends() {
-    let bench = Bench::new(App::new().ws("/", async |ws: WebSocket| {
+    let bench = Bench::new(App::new().live(true).ws("/", async |ws: WebSocket| {
         ws.accept().await?;
         ws.join("x").await;
         let room = ws.app().room("x");
@@ -151,7 +151,7 @@ fn a_binary_payload_is_published_as_binary() {
 fn what_the_application_does_not_permit_is_forbidden() {
     let forbidden =
         |id: u32, message: &str| format!(r#"|{{"type":"error","id":{id},"code":"forbidden","message":"{message}"}}|"#);
-    let bench = Bench::new(App::new().ws("/", deaf));
+    let bench = Bench::new(App::new().live(true).ws("/", deaf));
     let client = live(&bench, "/");
     frame(&client, JOIN, "");
     frame(&client, PUBLISH, "hello");
@@ -166,7 +166,7 @@ fn what_the_application_does_not_permit_is_forbidden() {
         "no" => Ok(false),
         _ => nexios::Result::Ok(true),
     };
-    let outer = App::new().ws("/", deaf).authorize_join(judge);
+    let outer = App::new().live(true).ws("/", deaf).authorize_join(judge);
     let bench = Bench::new(outer);
     let client = live(&bench, "/");
     for room in ["x", "own", "fault", "panic", "no", "yes"] {
@@ -189,10 +189,57 @@ fn what_the_application_does_not_permit_is_forbidden() {
 }
 
 #[test]
+fn a_client_leaves_a_room_of_the_application_only_where_it_may() {
+    let may_leave = async |_: WebSocket, room: Arc<str>| match &*room {
+        "kept" => Err(RequestError::new("kept", "stay").into()),
+        room => nexios::Result::Ok(room == "free"),
+    };
+    let yes = async |_: WebSocket, _: Arc<str>| true;
+    let near = WsRouter::with_prefix("/near").ws("/", obey).authorize_leave(may_leave);
+    let bench = Bench::new(App::new().live(true).ws("/", obey).mount(near).authorize_join(yes));
+    let leave = |client: &Client, room: &str| {
+        frame(client, &format!(r#"{{"type":"leave","id":1,"room":"{room}"}}"#), "");
+        got(client)
+    };
+    let error = |code: &str, message: &str| {
+        vec![format!(r#"|{{"type":"error","id":1,"code":"{code}","message":"{message}"}}|"#)]
+    };
+    let no = || error("forbidden", "the application does not permit it");
+    let left =
+        |room: &str| vec![format!(r#"|{{"type":"left","room":"{room}"}}|"#), r#"|{"type":"ack","id":1}|"#.into()];
+    for (target, room, answer) in [
+        ("/", "free", no()),
+        ("/near", "free", left("free")),
+        ("/near", "kept", error("kept", "stay")),
+        ("/near", "other", no()),
+    ] {
+        let client = live(&bench, target);
+        client.send(&format!("+{room}"));
+        got(&client);
+        assert_eq!(leave(&client, room), answer, "{target} {room}");
+        assert_eq!(bench.app.room(room).count(), usize::from(answer.len() == 1), "{target} {room}");
+        client.reset();
+    }
+    // A room that the client asks for when it is in it already stays the application's.
+    let client = live(&bench, "/");
+    client.send("+x");
+    frame(&client, JOIN, "");
+    got(&client);
+    assert_eq!(leave(&client, "x"), no());
+    // Of a room that it was taken out of and has asked for again it is the one who decides.
+    client.send("-x");
+    frame(&client, JOIN, "");
+    got(&client);
+    assert_eq!(leave(&client, "x"), left("x"));
+    assert_eq!(leave(&client, "never there"), [r#"|{"type":"ack","id":1}|"#]);
+}
+
+#[test]
 fn the_nearest_routers_authorization_counts() {
     let near = WsRouter::with_prefix("/near").ws("/", deaf).authorize_join(async |_: WebSocket, _: Arc<str>| false);
     let far = WsRouter::with_prefix("/far").ws("/", deaf);
-    let bench = Bench::new(App::new().mount(near).mount(far).authorize_join(async |_: WebSocket, _: Arc<str>| true));
+    let bench =
+        Bench::new(App::new().live(true).mount(near).mount(far).authorize_join(async |_: WebSocket, _: Arc<str>| true));
     for (path, yes) in [("/near", false), ("/far", true)] {
         let client = live(&bench, path);
         frame(&client, JOIN, "");
@@ -215,7 +262,7 @@ fn in_a_room_one_thing_comes_after_another_and_other_rooms_do_not_wait() {
             true
         }
     };
-    let bench = Bench::new(App::new().ws("/", deaf).authorize_join(authorize));
+    let bench = Bench::new(App::new().live(true).ws("/", deaf).authorize_join(authorize));
     let client = live(&bench, "/");
     let other = r#"{"type":"join","id":9,"room":"y"}"#;
     send_all(&client, &[framed(JOIN, ""), framed(LEAVE, ""), framed(other, "")]);
@@ -266,7 +313,7 @@ fn a_slow_framed_client_is_told_what_it_misses_and_the_application_what_it_sent(
         let all: Vec<usize> = messages.iter().map(Message::len).collect();
         drops.note(format!("{all:?}"))
     };
-    let app = App::new().ws("/", obey).slow_client(SlowClient::DropNewest).on_drop(listener);
+    let app = App::new().live(true).ws("/", obey).slow_client(SlowClient::DropNewest).on_drop(listener);
     let bench = Bench::new(app);
     let client = live(&bench, "/");
     client.send("+x");
