@@ -1,6 +1,7 @@
 """Groups of exceptions: what a task group raises is treated as what its tasks have raised."""
 
 import asyncio
+import builtins
 import logging
 import sys
 
@@ -80,7 +81,7 @@ def test_groups_within_groups_are_looked_through_and_several_faults_stay_a_group
     gone, closing, fault, other = WebSocketDisconnect(1001), WebSocketException(4000), LookupError(), OSError()
 
     def group(*errors):
-        return ExceptionGroup("of a test", errors)
+        return builtins.ExceptionGroup("of a test", errors)
 
     assert essence(fault) is fault
     assert essence(group(gone)) is gone

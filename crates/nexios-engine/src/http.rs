@@ -109,11 +109,27 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, std::co
 
 /// The service's answer, or 426 for a path that speaks WebSocket only, or 404.
 fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, peer: HttpPeer, request: Request<RequestBody>) -> Answer {
+    if !names_its_host(&request) {
+        return last(Box::pin(std::future::ready(Ok(plain(
+            StatusCode::BAD_REQUEST,
+            "exactly one valid Host is needed\n",
+        )))));
+    }
     let websocket = service.has_websocket(request.uri().path());
     match service.clone().http(request, peer) {
         Some(response) => Box::pin(caught(inner.clone(), response)),
         None if websocket => Box::pin(std::future::ready(Ok(upgrade_required()))),
         None => Box::pin(std::future::ready(Ok(not_found()))),
+    }
+}
+
+/// RFC 9112 §3.2: an HTTP/1.1 request has one `Host`, without white space; one of HTTP/1.0 may have none.
+fn names_its_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.as_bytes().iter().all(|byte| byte.is_ascii_graphic()),
+        (None, _) => request.version() < http::Version::HTTP_11,
+        (Some(_), Some(_)) => false,
     }
 }
 

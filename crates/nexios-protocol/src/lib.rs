@@ -30,7 +30,7 @@ pub use error::ProtocolError;
 pub use frame::{FrameHeader, write_frame};
 pub use handshake::{
     ClientHandshake, HandshakeError, HandshakeResponse, HeadLimits, RequestHead, UpgradeRequest, accept_key,
-    check_upgrade, is_header_value, is_token, write_accept,
+    check_upgrade, is_header_value, is_token, trim_whitespace, trim_whitespace_of, write_accept,
 };
 pub use limits::Limits;
 pub use mask::apply_mask;

@@ -5,15 +5,16 @@
 
 use crate::live;
 use crate::request::{Headers, offered_subprotocols};
+use nexios_protocol::trim_whitespace_of;
 
 /// The scheme in `Authorization`, and the subprotocol that announces a token.
 pub(crate) const BEARER: &str = "bearer";
 
 /// The token of `Authorization: Bearer <token>` (RFC 6750 §2.1), else of the subprotocols.
 pub(crate) fn bearer_token(headers: &Headers) -> Option<String> {
-    let authorization = headers.get("authorization").and_then(|value| value.trim().split_once(' '));
+    let authorization = headers.get("authorization").and_then(|value| trim_whitespace_of(value).split_once(' '));
     match authorization {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => Some(token.trim().to_owned()),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => Some(trim_whitespace_of(token).to_owned()),
         _ => subprotocol_token(&offered_subprotocols(headers)).map(str::to_owned),
     }
 }

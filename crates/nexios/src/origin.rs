@@ -20,8 +20,8 @@ pub(crate) enum Origins {
 pub(crate) struct Target<'a> {
     /// `Host`, or `X-Forwarded-Host` from a trusted proxy.
     pub(crate) host: Option<&'a str>,
-    /// TLS ends here, so that the scheme is known to be `https`.
-    pub(crate) tls: bool,
+    /// The scheme of the page that belongs to it, where that is known: TLS ends here, or a trusted proxy says it.
+    pub(crate) scheme: Option<&'a str>,
 }
 
 impl Origins {
@@ -55,10 +55,20 @@ fn is_equal(listed: &str, origin: &str) -> bool {
 
 fn is_same(origin: &str, target: &Target<'_>) -> bool {
     let (Some((scheme, host)), Some(own)) = (split(origin), target.host) else { return false };
-    if target.tls && !scheme.eq_ignore_ascii_case("https") {
+    let own_scheme = target.scheme.map(page_scheme);
+    if own_scheme.is_some_and(|own| !scheme.eq_ignore_ascii_case(own)) {
         return false;
     }
     host_of((scheme, host)) == host_of((scheme, own))
+}
+
+/// A proxy may name the scheme of the handshake.
+fn page_scheme(scheme: &str) -> &str {
+    match scheme {
+        "ws" => "http",
+        "wss" => "https",
+        other => other,
+    }
 }
 
 /// `null`, and whatever has no host, is nobody's origin.
@@ -83,7 +93,7 @@ mod tests {
     use super::*;
 
     fn same(origin: &str, host: &str, tls: bool) -> bool {
-        Origins::Same.allow(origin, &Target { host: Some(host), tls })
+        Origins::Same.allow(origin, &Target { host: Some(host), scheme: tls.then_some("https") })
     }
 
     #[test]
@@ -113,13 +123,21 @@ mod tests {
         ] {
             assert!(!same(origin, host, tls), "{origin} {host} {tls}");
         }
-        assert!(!Origins::Same.allow("http://a", &Target { host: None, tls: false }));
+        assert!(!Origins::Same.allow("http://a", &Target { host: None, scheme: None }));
+    }
+
+    #[test]
+    fn the_scheme_counts_where_a_proxy_says_it() {
+        let allowed =
+            |origin: &str, scheme| Origins::Same.allow(origin, &Target { host: Some("a"), scheme: Some(scheme) });
+        assert!(allowed("https://a", "https") && allowed("https://a", "wss") && allowed("http://a", "http"));
+        assert!(!allowed("http://a", "https") && !allowed("https://a", "http") && !allowed("http://a", ""));
     }
 
     #[test]
     fn listed_origins_match_exactly_and_beside_the_same() {
         let listed = Origins::of(["https://app.example/", "http://dev:3000"]);
-        let target = Target { host: Some("api.example"), tls: false };
+        let target = Target { host: Some("api.example"), scheme: None };
         for (origin, allowed) in [
             ("https://app.example", true),
             ("https://app.example:443", true),
@@ -137,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_star_allows_everybody_and_null_only_when_it_is_listed() {
-        let target = Target { host: Some("a"), tls: true };
+        let target = Target { host: Some("a"), scheme: Some("https") };
         assert!(Origins::of(["*"]).allow("null", &target));
         assert!(Origins::of(["null"]).allow("null", &target));
         assert!(!Origins::of(Vec::<String>::new()).allow("null", &target));

@@ -153,8 +153,18 @@ fn decoded_segments(path: &str) -> Option<Vec<String>> {
 
 /// RFC 3986 §2.1; `None` where the result is not UTF-8.
 pub(crate) fn percent_decode(text: &str) -> Option<String> {
+    String::from_utf8(percent_decode_bytes(text)).ok()
+}
+
+/// As [`percent_decode`]; what is not UTF-8 becomes U+FFFD, as the URL standard has it for forms.
+pub(crate) fn percent_decode_lossy(text: &str) -> String {
+    String::from_utf8(percent_decode_bytes(text))
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+fn percent_decode_bytes(text: &str) -> Vec<u8> {
     if !text.contains('%') {
-        return Some(text.to_owned());
+        return text.as_bytes().to_vec();
     }
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -170,7 +180,7 @@ pub(crate) fn percent_decode(text: &str) -> Option<String> {
             }
         }
     }
-    String::from_utf8(out).ok()
+    out
 }
 
 fn hex(digit: u8) -> u8 {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use http::HeaderMap;
 use nexios_engine::HttpPeer;
+use nexios_protocol::trim_whitespace;
 
 use crate::request::Headers;
 
@@ -46,35 +47,78 @@ impl TrustedProxies {
         }
     }
 
-    /// The client's address: behind trusted proxies the last one in `X-Forwarded-For` that
-    /// is none of them, since everything before it may be made up.
+    /// Returns the client's address: behind trusted proxies the last one that they name and that is none of them,
+    /// since everything before it may be made up. `None` if it is unknown.
     pub(crate) fn client(&self, peer: Option<IpAddr>, headers: &Headers) -> Option<IpAddr> {
-        self.client_among(peer, headers.get_all("x-forwarded-for"))
+        self.client_among(peer, || (headers.values(FORWARDED_FOR).collect(), headers.values(FORWARDED).collect()))
     }
 
-    /// The same, by the values of `X-Forwarded-For`.
-    fn client_among<'a>(&self, peer: Option<IpAddr>, values: impl Iterator<Item = &'a str>) -> Option<IpAddr> {
+    /// As [`client`](Self::client), by the values of `X-Forwarded-For` and `Forwarded`. A proxy writes one of the two,
+    /// and may pass the other on as the client has sent it: where they contradict each other the client is unknown.
+    fn client_among<'a>(
+        &self,
+        peer: Option<IpAddr>,
+        fields: impl FnOnce() -> (Vec<&'a [u8]>, Vec<&'a [u8]>),
+    ) -> Option<IpAddr> {
         if !self.trusts(peer) {
             return peer;
         }
-        let fields: Vec<&str> = values.flat_map(|field| field.split(',')).collect();
+        let (listed, forwarded) = fields();
+        let listed = (!listed.is_empty()).then(|| self.last_untrusted(peer, elements(&listed).map(address_of)));
+        let forwarded = (!forwarded.is_empty()).then(|| {
+            let addresses = elements(&forwarded).map(|element| address_of(parameter(element, b"for").as_deref()?));
+            self.last_untrusted(peer, addresses)
+        });
+        match (listed, forwarded) {
+            (None, None) => peer,
+            (Some(client), None) | (None, Some(client)) => client,
+            (Some(one), Some(other)) => one.filter(|_| one == other),
+        }
+    }
+
+    /// An element that cannot be read is somebody unknown, and not the proxy that has passed it on.
+    fn last_untrusted(
+        &self,
+        peer: Option<IpAddr>,
+        addresses: impl DoubleEndedIterator<Item = Option<IpAddr>>,
+    ) -> Option<IpAddr> {
         let mut client = peer;
-        for field in fields.into_iter().rev() {
-            let Some(address) = parse_forwarded(field.trim()) else { return client };
-            client = Some(address);
+        for address in addresses.rev() {
+            client = Some(address?);
             if !self.trusts(client) {
-                return client;
+                break;
             }
         }
         client
     }
 
-    /// What the nearest proxy says in this field, if it is believed.
-    pub(crate) fn forwarded<'a>(&self, peer: Option<IpAddr>, headers: &'a Headers, name: &'a str) -> Option<&'a str> {
-        let value = headers.get_all(name).last().filter(|_| self.trusts(peer))?;
-        value.rsplit(',').next().map(str::trim)
+    /// Returns the host that the client asked the nearest proxy for, if that is believed and says so. One that cannot
+    /// be read is empty, which is nobody's.
+    pub(crate) fn host(&self, peer: Option<IpAddr>, headers: &Headers) -> Option<String> {
+        self.said(peer, headers, "x-forwarded-host", b"host")
+    }
+
+    /// Returns the scheme by which the client has reached the nearest proxy, in lower case, as [`host`](Self::host).
+    pub(crate) fn scheme(&self, peer: Option<IpAddr>, headers: &Headers) -> Option<String> {
+        self.said(peer, headers, "x-forwarded-proto", b"proto").map(|scheme| scheme.to_ascii_lowercase())
+    }
+
+    fn said(&self, peer: Option<IpAddr>, headers: &Headers, own: &str, standard: &[u8]) -> Option<String> {
+        if !self.trusts(peer) {
+            return None;
+        }
+        if let Some(value) = headers.values(own).next_back() {
+            return Some(text_of_last(value));
+        }
+        let value = headers.values(FORWARDED).next_back()?;
+        let said = parameter(elements(&[value]).next_back()?, standard)?;
+        Some(String::from_utf8(said).unwrap_or_default())
     }
 }
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+/// RFC 7239.
+const FORWARDED: &str = "forwarded";
 
 /// The proxies' word about a plain HTTP request.
 impl TrustedProxies {
@@ -84,22 +128,72 @@ impl TrustedProxies {
         if !self.trusts(address) {
             return peer;
         }
-        let values = |name| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        if let Some(client) = self.client_among(address, values("x-forwarded-for")) {
-            peer.address = Some(SocketAddr::new(client, peer.address.map_or(0, |address| address.port())));
-        }
-        if let Some(scheme) = values("x-forwarded-proto").next_back().and_then(|value| value.rsplit(',').next()) {
-            peer.tls = scheme.trim().eq_ignore_ascii_case("https");
+        let values = |name| headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes).collect::<Vec<_>>();
+        let client = self.client_among(address, || (values(FORWARDED_FOR), values(FORWARDED)));
+        let port = peer.address.map_or(0, |address| address.port());
+        peer.address = client.map(|client| SocketAddr::new(client, port));
+        let own = values("x-forwarded-proto").last().map(|value| text_of_last(value));
+        let standard = || {
+            let values = values(FORWARDED);
+            let said = parameter(elements(&values).next_back()?, b"proto")?;
+            Some(String::from_utf8(said).unwrap_or_default())
+        };
+        if let Some(scheme) = own.or_else(standard) {
+            peer.tls = ["https", "wss"].iter().any(|secure| scheme.eq_ignore_ascii_case(secure));
         }
         peer
     }
 }
 
-/// An address with or without a port, as proxies write it.
-fn parse_forwarded(text: &str) -> Option<IpAddr> {
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
-    let address = bare.parse().ok();
-    address.or_else(|| text.parse().ok().map(|address: std::net::SocketAddr| address.ip()))
+/// The elements of a list that several fields make up, in order; empty ones do not count (RFC 9110 §5.6.1).
+fn elements<'a>(values: &[&'a [u8]]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+    let mut elements = Vec::new();
+    for value in values {
+        let (mut rest, mut quoted, mut escaped) = (0, false, false);
+        for (at, byte) in value.iter().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b',' if !quoted => {
+                    elements.push(trim_whitespace(&value[rest..at]));
+                    rest = at + 1;
+                }
+                _ => {}
+            }
+        }
+        elements.push(trim_whitespace(&value[rest..]));
+    }
+    elements.retain(|element| !element.is_empty());
+    elements.into_iter()
+}
+
+/// A parameter of an element of `Forwarded`, without its quotes (RFC 7239 §4).
+fn parameter(element: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let pairs = element.split(|byte| *byte == b';').map(trim_whitespace);
+    let mut values = pairs.filter_map(|pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        pair[..equals].eq_ignore_ascii_case(name).then(|| &pair[equals + 1..])
+    });
+    let value = values.next()?;
+    Some(match value {
+        [b'"', inner @ .., b'"'] => inner.iter().copied().filter(|byte| *byte != b'\\').collect(),
+        bare => bare.to_vec(),
+    })
+}
+
+/// What the nearest proxy has written into a field that others may have begun.
+fn text_of_last(value: &[u8]) -> String {
+    let last = value.rsplit(|byte| *byte == b',').next().map(trim_whitespace).unwrap_or_default();
+    String::from_utf8(last.to_vec()).unwrap_or_default()
+}
+
+/// An address with or without a port, as proxies write it; in its short form where IPv6 maps IPv4.
+fn address_of(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse::<IpAddr>().ok();
+    address.or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip())).map(|address| address.to_canonical())
 }
 
 /// IPv4 addresses as IPv6 writes them, so that `::ffff:10.0.0.1` is `10.0.0.1`.
@@ -161,19 +255,62 @@ mod tests {
     }
 
     #[test]
-    fn a_forwarded_text_that_is_no_address_ends_the_search() {
-        let headers = headers("/", &["X-Forwarded-For: 1.2.3.4, unknown, [::1]:80"]);
-        assert_eq!(proxies(&["10.0.0.1", "::1"]).client(ip("10.0.0.1"), &headers), ip("::1"));
+    fn an_element_that_is_no_address_is_somebody_unknown_and_never_the_proxy() {
+        let trusted = proxies(&["10.0.0.1", "::1"]);
+        for (line, client) in [
+            ("1.2.3.4, unknown, [::1]:80", None),
+            ("unknown", None),
+            ("1.2.3.4, \u{a0}5.6.7.8", None),
+            ("evil", None),
+            ("1.2.3.4, , [::1]", ip("1.2.3.4")),
+            ("1.2.3.4:5000,", ip("1.2.3.4")),
+            ("[2001:db8::7]:443", ip("2001:db8::7")),
+            ("::ffff:1.2.3.4", ip("1.2.3.4")),
+            ("[1.2.3.4", None),
+            ("::1", ip("::1")),
+            ("", ip("10.0.0.1")),
+        ] {
+            let headers = headers("/", &[&format!("X-Forwarded-For: {line}")]);
+            assert_eq!(trusted.client(ip("10.0.0.1"), &headers), client, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_somebody_unknown() {
+        let trusted = proxies(&["10.0.0.1"]);
+        let client = |value: &'static [u8]| trusted.client_among(ip("10.0.0.1"), || (vec![value], vec![]));
+        assert_eq!(client(b"1.2.3.4, \xff"), None);
+        assert_eq!(client(b"\xff, 1.2.3.4"), ip("1.2.3.4"), "what is before the client does not matter");
+        assert_eq!(client(b"\xff"), None);
+    }
+
+    #[test]
+    fn forwarded_says_the_same_by_the_standard() {
+        let trusted = proxies(&["10.0.0.0/8"]);
+        for (line, client, host, scheme) in [
+            ("for=1.2.3.4;proto=HTTPS;host=shop.example", ip("1.2.3.4"), Some("shop.example"), Some("https")),
+            ("For=\"[2001:db8::7]:4711\"", ip("2001:db8::7"), None, None),
+            ("for=6.6.6.6, for=1.2.3.4 , for=10.0.0.2", ip("1.2.3.4"), None, None),
+            ("for=_hidden", None, None, None),
+            ("for=unknown;host=\"a,b\"", None, Some("a,b"), None),
+            ("by=10.0.0.1", None, None, None),
+        ] {
+            let headers = headers("/", &[&format!("Forwarded: {line}")]);
+            assert_eq!(trusted.client(ip("10.0.0.1"), &headers), client, "{line}");
+            assert_eq!(trusted.host(ip("10.0.0.1"), &headers).as_deref(), host, "{line}");
+            assert_eq!(trusted.scheme(ip("10.0.0.1"), &headers).as_deref(), scheme, "{line}");
+        }
+        let both = headers("/", &["Forwarded: for=1.2.3.4", "X-Forwarded-For: 6.6.6.6"]);
+        assert_eq!(trusted.client(ip("10.0.0.1"), &both), None, "one of them is the client's own");
+        let both = headers("/", &["Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4"]);
+        assert_eq!(trusted.client(ip("10.0.0.1"), &both), ip("1.2.3.4"));
     }
 
     #[test]
     fn the_nearest_proxy_has_the_last_word() {
         let headers = headers("/", &["X-Forwarded-Host: evil, shop.example"]);
-        assert_eq!(
-            proxies(&["10.0.0.1"]).forwarded(ip("10.0.0.1"), &headers, "x-forwarded-host"),
-            Some("shop.example")
-        );
-        assert_eq!(proxies(&[]).forwarded(ip("10.0.0.1"), &headers, "x-forwarded-host"), None);
+        assert_eq!(proxies(&["10.0.0.1"]).host(ip("10.0.0.1"), &headers).as_deref(), Some("shop.example"));
+        assert_eq!(proxies(&[]).host(ip("10.0.0.1"), &headers), None);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use nexios_protocol::RequestHead;
+use nexios_protocol::{RequestHead, trim_whitespace, trim_whitespace_of};
 
-use crate::path::percent_decode;
+use crate::path::percent_decode_lossy;
 
 /// The request's header fields: names in any case, repeated fields kept.
 ///
@@ -89,6 +89,12 @@ impl Headers {
         self.0.as_deref().into_iter().flat_map(move |head| head.header_values(name))
     }
 
+    /// The values of all the fields of this name, as they were sent.
+    pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        let values = self.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        values.collect::<Vec<_>>().into_iter()
+    }
+
     /// Whether there is a field of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
@@ -130,12 +136,12 @@ impl FromStr for QueryParams {
 
 fn form_decode(text: &str) -> String {
     let text = text.replace('+', " ");
-    percent_decode(&text).unwrap_or(text)
+    percent_decode_lossy(&text)
 }
 
 impl Cookies {
     pub(crate) fn of(headers: &Headers) -> Self {
-        Cookies(headers.get_all("cookie").flat_map(parse_cookies).collect())
+        Cookies(headers.values("cookie").flat_map(parse_cookies).collect())
     }
 
     /// The cookie of this name.
@@ -153,17 +159,26 @@ impl FromStr for Cookies {
     type Err = std::convert::Infallible;
 
     fn from_str(header: &str) -> Result<Self, Self::Err> {
-        Ok(Cookies(parse_cookies(header).collect()))
+        Ok(Cookies(parse_cookies(header.as_bytes()).collect()))
     }
 }
 
-fn parse_cookies(header: &str) -> impl Iterator<Item = (String, String)> {
-    let pairs = header.split(';').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| {
-        let value = value.trim();
-        let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        (name.trim().to_owned(), unquoted.unwrap_or(value).to_owned())
+/// Each cookie by itself: bytes of one that are not UTF-8 say nothing of the others. They are read as latin-1, as
+/// other frameworks do.
+fn parse_cookies(header: &[u8]) -> impl Iterator<Item = (String, String)> {
+    header.split(|byte| *byte == b';').filter_map(|pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (trim_whitespace(&pair[..equals]), trim_whitespace(&pair[equals + 1..]));
+        let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        Some((text_of(name), text_of(unquoted.unwrap_or(value))))
     })
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    }
 }
 
 fn first<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
@@ -204,7 +219,7 @@ impl fmt::Display for Client {
 /// The subprotocols that the client offers, in its order of preference (RFC 6455 §4.1).
 pub(crate) fn offered_subprotocols(headers: &Headers) -> Vec<String> {
     let lists = headers.get_all("sec-websocket-protocol");
-    let names = lists.flat_map(|list| list.split(',')).map(str::trim);
+    let names = lists.flat_map(|list| list.split(',')).map(trim_whitespace_of);
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
@@ -241,12 +256,13 @@ pub(crate) mod tests {
 
     #[test]
     fn query_values_are_decoded() {
-        let query: QueryParams = "a=1&b=x+y%26z&flag&=v&&bad=%ff".parse().unwrap();
+        let query: QueryParams = "a=1&b=x+y%26z&flag&=v&&bad=%ff&mixed=%41%zz%ff%42".parse().unwrap();
         assert_eq!(query.get("a"), Some("1"));
         assert_eq!(query.get("b"), Some("x y&z"));
         assert_eq!(query.get("flag"), Some(""));
         assert_eq!(query.get(""), Some("v"));
-        assert_eq!(query.get("bad"), Some("%ff"));
+        assert_eq!(query.get("bad"), Some("\u{fffd}"));
+        assert_eq!(query.get("mixed"), Some("A%zz\u{fffd}B"), "what can be decoded is");
     }
 
     #[test]
@@ -257,6 +273,20 @@ pub(crate) mod tests {
             assert_eq!(cookies.get(name), Some(value));
         }
         assert_eq!(cookies.get("lonely"), None);
+    }
+
+    #[test]
+    fn one_byte_that_is_not_utf8_leaves_the_other_cookies_alone() {
+        let cookies = Cookies(parse_cookies(b"a=1; b=\xe9t\xe9; \xff=x; c=2").collect());
+        assert_eq!((cookies.get("a"), cookies.get("c")), (Some("1"), Some("2")));
+        assert_eq!((cookies.get("b"), cookies.get("\u{ff}")), (Some("\u{e9}t\u{e9}"), Some("x")));
+    }
+
+    #[test]
+    fn only_the_white_space_of_http_is_trimmed() {
+        let cookies: Cookies = "\u{2000}session=evil; \tsession=\u{a0}x \t".parse().unwrap();
+        assert_eq!(cookies.get("session"), Some("\u{a0}x"));
+        assert_eq!(cookies.get("\u{2000}session"), Some("evil"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What one shard runs: finds the route of a handshake and starts its task.
 
+use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -126,14 +127,16 @@ fn refuse(connection: &Connection, refusal: Refusal) -> BoxedTask {
 /// escaped for the log.
 fn check_origin(connection: &Connection, route: &BuiltRoute, headers: &Headers) -> Result<(), String> {
     let peer = connection.peer().map(|address| address.ip());
-    let forwarded = route.hub.proxies.forwarded(peer, headers, "x-forwarded-host");
-    let target = Target { host: forwarded.or_else(|| headers.get("host")), tls: connection.is_tls() };
-    let fields: Vec<&str> = headers.get_all("origin").collect();
+    let proxies = &route.hub.proxies;
+    let (forwarded, scheme) = (proxies.host(peer, headers), proxies.scheme(peer, headers));
+    let own_scheme = connection.is_tls().then_some("https");
+    let host = forwarded.as_deref().or_else(|| headers.get("host"));
+    let target = Target { host, scheme: scheme.as_deref().or(own_scheme) };
+    // Bytes that are not UTF-8 are no browser's, and a second field is nobody's.
+    let fields: Vec<Cow<'_, str>> = headers.values("origin").map(String::from_utf8_lossy).collect();
     match fields.as_slice() {
-        // Not UTF-8: no browser's.
-        [] if headers.contains("origin") => Err("(not UTF-8)".into()),
         [] => Ok(()),
-        [origin] if route.origins.allow(origin, &target) => Ok(()),
+        [Cow::Borrowed(origin)] if route.origins.allow(origin, &target) => Ok(()),
         [origin, ..] => Err(origin.chars().flat_map(char::escape_default).take(256).collect()),
     }
 }

@@ -261,11 +261,12 @@ impl WebSocket {
     /// The whole URL that the client asked for, as far as it is known here.
     pub fn url(&self) -> String {
         let (headers, proxies, peer) = (self.headers(), &self.route().hub.proxies, self.peer());
-        let secure = match proxies.forwarded(peer, &headers, "x-forwarded-proto") {
-            Some(scheme) => ["https", "wss"].contains(&scheme),
+        let secure = match proxies.scheme(peer, &headers) {
+            Some(scheme) => ["https", "wss"].contains(&scheme.as_str()),
             None => self.connection().is_tls(),
         };
-        let host = proxies.forwarded(peer, &headers, "x-forwarded-host").or_else(|| headers.get("host"));
+        let host = proxies.host(peer, &headers).filter(|host| !host.is_empty());
+        let host = host.as_deref().or_else(|| headers.get("host"));
         let target = self.connection().head().map(|head| head.target().to_owned()).unwrap_or_default();
         format!("{}://{}{target}", if secure { "wss" } else { "ws" }, host.unwrap_or("localhost"))
     }

@@ -1,6 +1,6 @@
 //! The address of a connection's peer, in seven bytes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Inner;
 
@@ -9,8 +9,6 @@ pub(super) enum Peer {
     /// On a Unix socket or in memory.
     Unnamed,
     V4(Ipv4Addr, [u8; 2]),
-    /// Of IPv4, on a socket of IPv6.
-    Mapped(Ipv4Addr, [u8; 2]),
     /// The shard keeps it: 28 bytes that only such connections cost.
     V6,
 }
@@ -20,9 +18,10 @@ impl Peer {
         match address {
             None => Peer::Unnamed,
             Some(SocketAddr::V4(v4)) => Peer::V4(*v4.ip(), v4.port().to_ne_bytes()),
+            // A client of IPv4 on a socket of IPv6 is the same client on one of IPv4.
             Some(SocketAddr::V6(v6)) => match v6.ip().to_ipv4_mapped() {
-                Some(ip) if v6.flowinfo() == 0 && v6.scope_id() == 0 => Peer::Mapped(ip, v6.port().to_ne_bytes()),
-                _ => Peer::V6,
+                Some(ip) => Peer::V4(ip, v6.port().to_ne_bytes()),
+                None => Peer::V6,
             },
         }
     }
@@ -42,9 +41,6 @@ impl Inner {
         match peer {
             Peer::Unnamed => None,
             Peer::V4(ip, port) => Some(SocketAddr::new(ip.into(), u16::from_ne_bytes(port))),
-            Peer::Mapped(ip, port) => {
-                Some(SocketAddrV6::new(ip.to_ipv6_mapped(), u16::from_ne_bytes(port), 0, 0).into())
-            }
             Peer::V6 => self.shard.peers_v6.borrow().get(&self.key()).map(|v6| SocketAddr::V6(*v6)),
         }
     }
@@ -75,13 +71,18 @@ mod tests {
     use crate::{Server, ServerSettings};
 
     #[test]
-    fn an_address_comes_out_as_it_went_in() {
+    fn an_address_comes_out_as_it_went_in_and_ipv4_in_its_own_form() {
         let shard = Server::new(ServerSettings::default()).shard(Instant::now()).unwrap();
-        for address in ["10.0.0.1:80", "[::ffff:10.0.0.1]:81", "[2001:db8::1]:82", "[fe80::1%3]:83"] {
-            let address = Some(address.parse().unwrap());
+        for (address, shown) in [
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("[::ffff:10.0.0.1]:81", "10.0.0.1:81"),
+            ("[2001:db8::1]:82", "[2001:db8::1]:82"),
+            ("[fe80::1%3]:83", "[fe80::1%3]:83"),
+        ] {
+            let (address, shown) = (Some(address.parse().unwrap()), Some(shown.parse().unwrap()));
             let (end, _) = crate::memory::pair(1);
             let token = shard.0.adopt(Stream::Plain(Socket::Memory(end)), address, false);
-            assert_eq!(shard.0.connections.borrow().get(token).unwrap().peer(), address);
+            assert_eq!(shard.0.connections.borrow().get(token).unwrap().peer(), shown);
         }
         assert_eq!(shard.0.peers_v6.borrow().len(), 2);
         shard.cancel_all();

@@ -1,6 +1,6 @@
 //! Offers and answers of `Sec-WebSocket-Extensions` (RFC 6455 §9.1, RFC 7692 §5 and §7.1).
 
-use crate::handshake::HandshakeError;
+use crate::handshake::{HandshakeError, trim_whitespace_of};
 
 const NAME: &str = "permessage-deflate";
 const WINDOW_BITS_MIN: u8 = 8;
@@ -150,7 +150,7 @@ fn parse_offer(extension: &str) -> Option<DeflateOffer> {
     let mut offer = DeflateOffer::default();
     for part in parts {
         let (name, value) = match part.split_once('=') {
-            Some((name, value)) => (name.trim(), Some(unquote(value.trim())?)),
+            Some((name, value)) => (trim_whitespace_of(name), Some(unquote(trim_whitespace_of(value))?)),
             None => (part, None),
         };
         let fresh = match (name, value) {
@@ -191,7 +191,7 @@ fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &st
         quoted ^= c == '"';
         c == separator && !quoted
     };
-    text.split(is_separator).map(str::trim)
+    text.split(is_separator).map(trim_whitespace_of)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{HandshakeError, accept_key, is_header_value, is_token};
+use super::{HandshakeError, accept_key, is_header_value, is_token, trim_whitespace_of};
 use crate::deflate::{Agreed, DeflateConfig, accept_response, offer_header};
 
 /// Header fields that a server's answer may have.
@@ -148,7 +148,7 @@ impl ClientHandshake {
             return Err(HandshakeError::UpgradeHeader);
         }
         let mut tokens = values("connection").flat_map(|value| value.split(','));
-        if !tokens.any(|token| token.trim().eq_ignore_ascii_case("upgrade")) {
+        if !tokens.any(|token| trim_whitespace_of(token).eq_ignore_ascii_case("upgrade")) {
             return Err(HandshakeError::ConnectionHeader);
         }
         if once("sec-websocket-accept", HandshakeError::Accept)? != Some(&accept_key(&self.key)) {

@@ -139,7 +139,9 @@ impl RequestHead {
 
     /// Whether a list-valued field has a token, in any case.
     pub(super) fn has_token(&self, name: &str, token: &str) -> bool {
-        self.header_values(name).flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+        let values = self.headers().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        let mut parts = values.flat_map(|(_, value)| value.split(|byte| *byte == b','));
+        parts.any(|part| trim_whitespace(part).eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// `http://host/path` as `/path` (RFC 9112 §3.2.2).
@@ -179,6 +181,25 @@ pub fn is_token(text: &str) -> bool {
 /// Whether a text may be a header's value: no control characters, CR and LF above all.
 pub fn is_header_value(text: &str) -> bool {
     text.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f))
+}
+
+/// Returns a field value, or an element of it, without the white space around it that HTTP knows:
+/// spaces and tabs, and none of Unicode's (RFC 9110 §5.6.3).
+///
+/// ```
+/// assert_eq!(nexios_protocol::trim_whitespace(b" \ta b\t"), b"a b");
+/// assert_eq!(nexios_protocol::trim_whitespace("\u{a0}a".as_bytes()), "\u{a0}a".as_bytes());
+/// ```
+pub fn trim_whitespace(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// As [`trim_whitespace`], of text.
+pub fn trim_whitespace_of(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 #[cfg(test)]

@@ -7,5 +7,5 @@ mod server;
 
 pub use client::{ClientHandshake, HandshakeResponse};
 pub use error::HandshakeError;
-pub use head::{HeadLimits, RequestHead, is_header_value, is_token};
+pub use head::{HeadLimits, RequestHead, is_header_value, is_token, trim_whitespace, trim_whitespace_of};
 pub use server::{UpgradeRequest, accept_key, check_upgrade, write_accept};

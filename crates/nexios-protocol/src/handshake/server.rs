@@ -4,11 +4,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-use super::{HandshakeError, RequestHead, is_header_value, is_token};
+use super::{HandshakeError, RequestHead, is_header_value, is_token, trim_whitespace_of};
 use crate::deflate::{DeflateOffer, parse_offers};
 
 /// RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Subprotocols that a client may offer: each is compared with all others.
+const SUBPROTOCOLS_MAX: usize = 32;
 
 /// What an upgrade request asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,11 +85,12 @@ fn the_key(head: &RequestHead) -> Result<&str, HandshakeError> {
 
 fn subprotocols(head: &RequestHead) -> Result<Vec<&str>, HandshakeError> {
     let mut list: Vec<&str> = Vec::new();
-    for name in head.header_values("sec-websocket-protocol").flat_map(|value| value.split(',')).map(str::trim) {
+    for name in head.header_values("sec-websocket-protocol").flat_map(|value| value.split(',')).map(trim_whitespace_of)
+    {
         if name.is_empty() {
             continue;
         }
-        if !is_token(name) || list.contains(&name) {
+        if !is_token(name) || list.contains(&name) || list.len() == SUBPROTOCOLS_MAX {
             return Err(HandshakeError::Subprotocol);
         }
         list.push(name);

@@ -240,3 +240,85 @@ fn a_refusal_is_the_last_word_also_where_the_path_speaks_no_websocket() {
     assert_eq!((answer.status, answer.header("connection")), (404, Some("close")));
     assert_eq!(wire.next(), Seen::Fin);
 }
+
+#[test]
+fn an_address_that_a_proxy_passes_on_and_that_cannot_be_read_is_nobodys() {
+    let app = App::new().trusted_proxies(["127.0.0.1"]).ws("/who", async |ws: WebSocket| {
+        ws.accept().await?;
+        ws.send_text(ws.client().map_or("unknown".to_owned(), |client| client.host.to_string())).await?;
+        Ok(())
+    });
+    let site = Site::start(app);
+    for (lines, client) in [
+        (&b"X-Forwarded-For: 1.2.3.4\r\n"[..], "1.2.3.4"),
+        (b"X-Forwarded-For: \xff\r\n", "unknown"),
+        (b"X-Forwarded-For: 1.2.3.4, \xff\r\n", "unknown"),
+        (b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: \xe9\r\n", "unknown"),
+        (b"X-Forwarded-For: \xff, 1.2.3.4\r\n", "1.2.3.4"),
+        (b"Forwarded: for=\xff\r\n", "unknown"),
+        (b"Forwarded: for=\"[::ffff:1.2.3.4]:80\"\r\n", "1.2.3.4"),
+        (b"", "127.0.0.1"),
+    ] {
+        let mut wire = site.dial();
+        let request = upgrade("/who", "");
+        let head = request.strip_suffix("\r\n").unwrap();
+        wire.say([head.as_bytes(), lines, b"\r\n"].concat());
+        assert_eq!(wire.answer().status, 101);
+        assert_eq!(wire.next(), Seen::Text(client.into()), "{}", String::from_utf8_lossy(lines));
+    }
+}
+
+#[test]
+fn a_forwarded_host_and_an_origin_that_cannot_be_read_let_no_page_in() {
+    let site = Site::start(App::new().trusted_proxies(["127.0.0.1"]).ws("/", echo));
+    for (lines, expected) in [
+        (&b"Origin: http://localhost\r\n"[..], 101),
+        (b"Origin: http://localhost\r\nX-Forwarded-Host: \xff\r\n", 403),
+        (b"Origin: http://localhost\xff\r\n", 403),
+        (b"Origin: http://localhost\r\nOrigin: \xff\r\n", 403),
+        (b"Origin: https://localhost\r\nX-Forwarded-Proto: HTTPS\r\n", 101),
+        (b"Origin: http://localhost\r\nX-Forwarded-Proto: https\r\n", 403),
+        (b"Origin: https://localhost\r\nX-Forwarded-Proto: http\r\n", 403),
+    ] {
+        let request = upgrade("/", "");
+        let head = request.strip_suffix("\r\n").unwrap();
+        let sent = [head.as_bytes(), lines, b"\r\n"].concat();
+        assert_eq!(status(&site, sent), expected, "{}", String::from_utf8_lossy(lines));
+    }
+}
+
+#[test]
+fn only_spaces_and_tabs_are_white_space() {
+    let site = site();
+    let request = upgrade("/", "");
+    for (before, after, is_taken) in [
+        ("Upgrade: websocket", "Upgrade: \u{a0}websocket", false),
+        ("Connection: Upgrade", "Connection: \u{2003}Upgrade", false),
+        ("Upgrade: websocket", "Upgrade: \t websocket \t", true),
+    ] {
+        let mut wire = site.dial();
+        wire.say(request.replace(before, after));
+        assert_eq!(wire.answer().status == 101, is_taken, "{after:?}");
+    }
+    let many: Vec<String> = (0..33).map(|n| format!("p{n}")).collect();
+    assert_eq!(status(&site, upgrade("/", &format!("Sec-WebSocket-Protocol: {}\r\n", many.join(",")))), 400);
+    assert_eq!(status(&site, upgrade("/", &format!("Sec-WebSocket-Protocol: {}\r\n", many[1..].join(",")))), 101);
+}
+
+#[test]
+fn a_plain_request_names_one_host() {
+    let site = Site::start(App::new().health("/health").ws("/", echo));
+    for (lines, expected) in [
+        ("HTTP/1.1\r\nHost: a\r\n", 200),
+        ("HTTP/1.0\r\n", 200),
+        ("HTTP/1.1\r\n", 400),
+        ("HTTP/1.1\r\nHost: a\r\nHost: a\r\n", 400),
+        ("HTTP/1.0\r\nHost: a\r\nHost: b\r\n", 400),
+        ("HTTP/1.1\r\nHost: a b\r\n", 400),
+    ] {
+        let mut wire = site.dial();
+        wire.say(format!("GET /health {lines}Connection: close\r\n\r\n"));
+        let answer = String::from_utf8(wire.rest_bytes()).unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(expected.to_string().as_str()), "{lines:?}");
+    }
+}
