@@ -196,3 +196,41 @@ async fn of_several_servers_the_next_is_tried_after_a_loss_and_after_a_failed_at
     let wrong = Connector::new(one.url()).or("nonsense").connect().await;
     assert!(matches!(wrong, Err(ConnectError::Url(url)) if url == "nonsense"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_begins_where_the_application_says() {
+    let server = Server::start();
+    let (client, mut peer) = connect(&server).await;
+    let room = client.room("x");
+    for (since, position) in [
+        (nexios_client::Since::Start, "start"),
+        ("a-3-0b".parse::<nexios_client::Position>().unwrap().into(), "a-3-0b"),
+    ] {
+        let joining = tokio::spawn({
+            let room = room.clone();
+            async move { room.join_since(since).await }
+        });
+        let (join, _) = peer.receive();
+        assert_eq!((&join["type"], &join["room"], &join["position"]), (&json!("join"), &json!("x"), &json!(position)));
+        peer.send(json!({"type": "ack", "id": join["id"]}), "");
+        assert!(joining.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_says_whether_it_was_there_before() {
+    let server = Server::start();
+    let (client, mut peer) = connect(&server).await;
+    let room = client.room("x");
+    for duplicate in [false, true] {
+        let publishing = tokio::spawn({
+            let room = room.clone();
+            async move { room.publish_as("k", "text").await }
+        });
+        let (publish, _) = peer.receive();
+        let ack = json!({"type": "ack", "id": publish["id"], "position": "a-7-0b"});
+        let ack = if duplicate { json!({"type": "ack", "id": publish["id"], "duplicate": true}) } else { ack };
+        peer.send(ack, "");
+        assert_eq!(publishing.await.unwrap().map(|ack| ack.duplicate).ok(), Some(duplicate));
+    }
+}
