@@ -1,10 +1,11 @@
 //! A connection: one enum of phases on one shard, from the first byte to the last.
 //!
-//! `opening` takes it from the request head to accept or refusal, `reading` turns bytes
+//! `allowance` says how much of its input a turn takes, `opening` takes it from the request head to accept or refusal, `reading` turns bytes
 //! into messages, `receiving` hands them to the application, `sending` and `flushing`
 //! go the other way, `pings` matches pongs, `closing` ends it, `clock` watches its deadlines,
 //! `task` runs its handler.
 
+mod allowance;
 mod clock;
 mod closing;
 mod extra;
@@ -28,6 +29,7 @@ use std::task::Waker;
 
 use nexios_protocol::{self as protocol, Agreed, RequestHead};
 
+pub(crate) use allowance::Allowance;
 pub(crate) use clock::Clock;
 pub(crate) use extra::{Extra, Pool};
 pub(crate) use flags::{Flag, Flags};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use nexios_protocol::{self as protocol, CloseCode, Codec, Limits, Received};
 
-use super::{CloseInfo, Flag, Inner, Phase, State};
+use super::{Allowance, CloseInfo, Flag, Inner, Phase, State};
 use crate::input::Input;
 use crate::message::Message;
 use crate::metrics::Cause;
@@ -22,6 +22,8 @@ enum Parsed {
     All,
     /// The inbox is full: the rest is still in the input.
     InboxFull,
+    /// The turn has taken enough of this connection: the rest is still in the input.
+    Enough,
     /// Nothing more is to be read here: closed, failed, or cut.
     Over,
 }
@@ -88,9 +90,11 @@ impl Inner {
     /// Parses what was read earlier and then reads on. What came behind the upgrade request waits
     /// like that until the next turn, and the socket may have news before.
     fn read_on(self: &Rc<Self>, to_the_end: bool) {
+        self.shard.allowance.set(Allowance::FULL);
         let unread = self.state.borrow_mut().rare_if_any().map(|rare| std::mem::take(&mut rare.unread));
         if let Some(unread) = unread.filter(|unread| !unread.is_empty()) {
             self.shard.input.borrow_mut().put(&unread);
+            self.lend_input();
             if self.parse_and_run() != Parsed::All {
                 return;
             }
@@ -169,7 +173,13 @@ impl Inner {
     #[inline]
     pub(super) fn take_lent(&self, state: &mut State) -> Option<Message> {
         let Phase::Open(protocol) = &mut state.phase else { return None };
-        take_whole(protocol, &mut self.shard.input.borrow_mut(), &self.settings().limits())
+        let allowance = self.shard.allowance.get();
+        if allowance.is_spent() {
+            return None;
+        }
+        let message = take_whole(protocol, &mut self.shard.input.borrow_mut(), &self.settings().limits())?;
+        self.shard.allowance.set(allowance.after(message.len()));
+        Some(message)
     }
 
     /// Parses; where the inbox fills up it lets the handlers run once and tries again.
@@ -178,10 +188,15 @@ impl Inner {
             match self.parse() {
                 Parsed::InboxFull => {
                     self.shard.run_between();
+                    self.shard.allowance.update(Allowance::after_a_look);
                     if self.inbox_is_full() {
                         self.pause();
                         return Parsed::InboxFull;
                     }
+                }
+                Parsed::Enough => {
+                    self.leave_to_next_turn();
+                    return Parsed::Enough;
                 }
                 end => {
                     let state = self.state.borrow();
@@ -195,6 +210,13 @@ impl Inner {
     fn inbox_is_full(&self) -> bool {
         let state = self.state.borrow();
         state.inbox().is_some_and(|inbox| inbox.is_full(self.settings()))
+    }
+
+    /// Keeps what was read and goes on with it in the next turn, behind the other connections.
+    fn leave_to_next_turn(self: &Rc<Self>) {
+        let mut state = self.state.borrow_mut();
+        state.rare().unread = self.shard.input.borrow_mut().left().to_vec();
+        self.mark_ready(&mut state);
     }
 
     /// Keeps what was read and reads no more until the handler has taken some.
@@ -217,6 +239,11 @@ impl Inner {
         let before = state.inbox().is_some();
         let mut end = Parsed::All;
         while !input.is_empty() {
+            let allowance = self.shard.allowance.get();
+            if allowance.is_spent() {
+                end = Parsed::Enough;
+                break;
+            }
             if state.inbox().is_some_and(|inbox| inbox.is_full(settings)) {
                 end = Parsed::InboxFull;
                 break;
@@ -226,6 +253,7 @@ impl Inner {
                 break;
             };
             if let Some(message) = take_whole(protocol, &mut input, &limits) {
+                self.shard.allowance.set(allowance.after(message.len()));
                 self.shard.inbox_of(extra).push(message);
                 continue;
             }
@@ -260,10 +288,12 @@ impl Inner {
         match protocol.receive(input, control, limits, codec) {
             Ok((used, None)) => Some(used),
             Ok((used, Some(Received::Text(text)))) => {
+                self.shard.allowance.update(|allowance| allowance.after(text.len()));
                 self.shard.inbox_of(extra).push(Message::Text(text.into()));
                 Some(used)
             }
             Ok((used, Some(Received::Binary(bytes)))) => {
+                self.shard.allowance.update(|allowance| allowance.after(bytes.len()));
                 self.shard.inbox_of(extra).push(Message::Binary(bytes.into()));
                 Some(used)
             }

@@ -9,6 +9,8 @@
 
 mod turn;
 
+pub(crate) use turn::coarse_now;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Registry, Token};
 use nexios_protocol::Codec;
 
-use crate::connection::{Clock, Connection, Flag, Inner, Opened, Pool, State};
+use crate::connection::{Allowance, Clock, Connection, Flag, Inner, Opened, Pool, State};
 use crate::connections::Connections;
 use crate::fanout::{Dropped, Fanout};
 use crate::id::ConnectionId;
@@ -98,6 +100,8 @@ pub(crate) struct ShardInner {
     pub(crate) pool: RefCell<Pool>,
     /// Addresses that are too long for their connections.
     pub(crate) peers_v6: RefCell<HashMap<(u32, u32), SocketAddrV6>>,
+    /// What this turn still takes of the connection whose input is being read.
+    pub(crate) allowance: Cell<Allowance>,
     /// Connections with input that no event will tell of.
     ready: RefCell<Vec<Rc<Inner>>>,
     /// Connections with output.
@@ -179,6 +183,7 @@ impl Shard {
             packed: RefCell::default(),
             pool: RefCell::default(),
             peers_v6: RefCell::default(),
+            allowance: Cell::new(Allowance::FULL),
             ready: RefCell::default(),
             dirty: RefCell::default(),
             spare_dirty: RefCell::default(),

@@ -306,7 +306,7 @@ impl ShardInner {
 }
 
 /// A cheap clock for the warning about blocking handlers, good to some milliseconds.
-fn coarse_now() -> Duration {
+pub(crate) fn coarse_now() -> Duration {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::MonotonicCoarse;
     #[cfg(not(target_os = "linux"))]

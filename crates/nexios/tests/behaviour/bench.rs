@@ -93,6 +93,11 @@ impl Bench {
         panic!("the server does not come to rest");
     }
 
+    /// One turn. Returns true if more is to be done at once.
+    pub(crate) fn turn(&self) -> bool {
+        self.shard.turn(self.now.get())
+    }
+
     pub(crate) fn advance(&self, by: Duration) {
         // In steps, so that what was set within an hour fires within it.
         let end = self.now.get() + by;
@@ -186,6 +191,13 @@ impl Client {
     pub(crate) fn reset(&self) {
         self.end.reset();
         self.bench.run();
+    }
+
+    /// Sends what `frame` makes, and leaves it to the test to let the server run.
+    pub(crate) fn write_ahead(&self, frame: impl FnOnce(&mut Connection, &mut Vec<u8>)) {
+        let mut out = Vec::new();
+        frame(&mut self.protocol.borrow_mut(), &mut out);
+        self.end.write(&out);
     }
 
     /// Sends what `frame` makes, in one piece.

@@ -7,6 +7,7 @@ mod bench;
 mod broadcast;
 mod events;
 mod exceptions;
+mod fairness;
 mod json;
 mod life;
 mod limits;
