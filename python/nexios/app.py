@@ -92,6 +92,7 @@ class NexiosApp(WSRouter):
 
         >>> app.static("/files", directory=".")
         """
+        self._require_unserved("static files")
         if not os.path.isdir(directory):
             raise ValueError(f"{os.fspath(directory)!r} is no directory")
         self._files.append((path, os.fspath(directory)))

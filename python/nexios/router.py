@@ -155,6 +155,7 @@ class WSRouter(Audience):
             require_async(function, "a middleware", ("ws", "next"))
 
         def register(handler: HandlerT) -> HandlerT:
+            self._require_unserved("a route")
             require_async(handler, "a WebSocket handler")
             route = Route(self, path, handler, name, middleware, settings)
             self._routes.append((path, route))
@@ -196,6 +197,7 @@ class WSRouter(Audience):
             raise ValueError(f"there is no event {event!r}, only {', '.join(EVENTS)}")
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            self._require_unserved("a listener")
             require_async(function, f"a listener for {event!r}", LISTENERS_TAKE.get(event, ("ws",)))
             self._listeners[event].append(function)
             return function
@@ -215,6 +217,7 @@ class WSRouter(Audience):
         ...     client.wait_closed()
         (1008, 'members only')
         """
+        self._require_unserved("a middleware")
         require_async(function, "a middleware", ("ws", "next"))
         self._middleware.append(function)
         return function
@@ -240,6 +243,7 @@ class WSRouter(Audience):
             raise TypeError(f"an exception handler is for a class of exceptions, not {kind!r}")
 
         def register(function: ExceptionHandlerT) -> ExceptionHandlerT:
+            self._require_unserved("an exception handler")
             require_async(function, "an exception handler", ("ws", "error"))
             self._exceptions[kind] = function
             return function
@@ -256,6 +260,7 @@ class WSRouter(Audience):
         ... async def may_enter(ws, room):
         ...     return room == "news" or room == f"team-{ws.state.get('team')}"
         """
+        self._require_unserved("an authorization")
         require_async(function, "an authorization", ("ws", "room"))
         self._rules.join = function
         return function
@@ -269,6 +274,7 @@ class WSRouter(Audience):
         ... async def may_publish(ws, room):
         ...     return room in ws.rooms
         """
+        self._require_unserved("an authorization")
         require_async(function, "an authorization", ("ws", "room"))
         self._rules.publish = function
         return function
@@ -284,6 +290,7 @@ class WSRouter(Audience):
         ... async def may_read_all(ws, room):
         ...     return room == "news"
         """
+        self._require_unserved("an authorization")
         require_async(function, "an authorization", ("ws", "room"))
         self._rules.history = function
         return function
@@ -297,6 +304,7 @@ class WSRouter(Audience):
         ... async def may_see(ws, room):
         ...     return room.startswith("team-")
         """
+        self._require_unserved("an authorization")
         require_async(function, "an authorization", ("ws", "room"))
         self._rules.presence = function
         return function
@@ -311,6 +319,7 @@ class WSRouter(Audience):
         ... async def may_leave(ws, room):
         ...     return room != "announcements"
         """
+        self._require_unserved("an authorization")
         require_async(function, "an authorization", ("ws", "room"))
         self._rules.leave = function
         return function
@@ -328,6 +337,7 @@ class WSRouter(Audience):
         """
 
         def register(function: RequestHandlerT) -> RequestHandlerT:
+            self._require_unserved("what answers requests")
             require_async(function, "what answers requests", ("ws", "argument"))
             self._rules.requests[method] = _live.with_json(function) if json else function
             return function
@@ -346,6 +356,8 @@ class WSRouter(Audience):
         """
         if not isinstance(router, WSRouter):
             raise TypeError(f"only a WSRouter can be mounted, not {router!r}")
+        self._require_unserved("a router")
+        router._require_unserved("a router that is mounted")
         if router.parent is not None:
             raise ValueError(f"{router!r} is mounted already")
         if router is self._root():
@@ -492,6 +504,11 @@ class WSRouter(Audience):
         """
         self._build(self)
         return [route for router in self._tree() for _, route in router._routes]
+
+    def _require_unserved(self, what: str) -> None:
+        """Raises where a registration would come too late to have any effect."""
+        if self._place.engine is not None:
+            raise RuntimeError(f"{what} cannot be registered while {self!r} is served: do it before that")
 
     def _root(self) -> WSRouter:
         return self if self.parent is None else self.parent._root()

@@ -3,11 +3,12 @@
 
 use std::rc::Rc;
 
-use nexios::MessageRef;
 use nexios::broker::Position;
+use nexios::{ConnectionState, MessageRef};
 use parking_lot::Mutex;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict};
+use pyo3::types::{PyBool, PyDict, PyString};
 
 use crate::connection::Core;
 use crate::convert::{CloseCodeArgument, to_json, with_bytes, with_message, with_text};
@@ -66,6 +67,17 @@ impl WebSocket {
     /// The connection, as Rust knows it.
     pub(crate) fn ws(&self) -> PyResult<&nexios::WebSocket> {
         Ok(&self.core()?.ws)
+    }
+
+    /// The connection for what is possible from `accept()` on; before, it raises as sending does.
+    fn accepted(&self) -> PyResult<&nexios::WebSocket> {
+        let ws = self.ws()?;
+        match ws.connection_state() {
+            ConnectionState::Connecting => {
+                Err(PyRuntimeError::new_err("call accept() before joining or leaving a room"))
+            }
+            _ => Ok(ws),
+        }
     }
 
     fn values(&self, py: Python<'_>) -> Py<PyDict> {
@@ -572,7 +584,8 @@ impl WebSocket {
 
     // --- rooms, other threads
 
-    /// Enters a room; says whether the connection is in it now.
+    /// Enters a room, given as a `Room` or by its name; says whether the connection is in it now. Raises
+    /// `RuntimeError` before `accept()`.
     ///
     /// With `since`, a position in a room that remembers, the client first gets what it missed, each message
     /// once and in order, and then what comes; the answer is a `Joined` then. `"start"` gives it all that the room
@@ -590,8 +603,8 @@ impl WebSocket {
     /// >>> [await client.receive_text() for _ in range(2)]
     /// ['hello', 'two']
     #[pyo3(signature = (room, *, since = Since::NotGiven), text_signature = "($self, room, *, since=...)")]
-    fn join(&self, py: Python<'_>, room: String, since: Since) -> PyResult<Py<PyAny>> {
-        let ws = self.ws()?.clone();
+    fn join(&self, py: Python<'_>, room: RoomName, since: Since) -> PyResult<Py<PyAny>> {
+        let (ws, room) = (self.accepted()?.clone(), room.0);
         Waiting::begin(py, &self.core()?.host, async move {
             let Since::Given(since) = since else {
                 let joined = ws.join(room).await;
@@ -610,12 +623,12 @@ impl WebSocket {
         })
     }
 
-    /// Leaves a room; says whether the connection was in it.
+    /// Leaves a room, given as a `Room` or by its name; says whether the connection was in it.
     ///
     /// >>> await ws.leave("general")
     /// False
-    fn leave(&self, py: Python<'_>, room: String) -> PyResult<Py<PyAny>> {
-        let ws = self.ws()?.clone();
+    fn leave(&self, py: Python<'_>, room: RoomName) -> PyResult<Py<PyAny>> {
+        let (ws, room) = (self.accepted()?.clone(), room.0);
         self.socket.here()?.at_once(py, async move { ws.leave(room).await })
     }
 
@@ -653,6 +666,24 @@ impl WebSocket {
         let values = self.values.lock().take();
         let spare = self.socket.get().map(|socket| socket.spare.take());
         drop((values, spare));
+    }
+}
+
+/// The name of a room that is given as a `Room` or by its name.
+struct RoomName(String);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for RoomName {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if given.is_instance_of::<PyString>() {
+            return Ok(RoomName(given.extract()?));
+        }
+        let class = given.py().import("nexios.broadcast")?.getattr("Room")?;
+        match given.is_instance(&class)? {
+            true => Ok(RoomName(given.getattr("name")?.extract()?)),
+            false => Err(PyTypeError::new_err(format!("expected a Room or the name of one, not {}", given.repr()?))),
+        }
     }
 }
 

@@ -51,7 +51,8 @@ impl Memberships {
 }
 
 impl WebSocket {
-    /// Enters a room; returns whether the connection is in it now: only a connected one can be.
+    /// Enters a room, given as a [`Room`](crate::Room) or by its name; returns whether the connection is in it
+    /// now: only a connected one can be.
     /// Of a room that remembers it gets what comes from now on; [`join_from`](Self::join_from)
     /// begins earlier.
     pub async fn join(&self, room: impl AsRef<str>) -> bool {

@@ -34,6 +34,13 @@ pub struct Room {
     declared: Option<Arc<Declared>>,
 }
 
+impl AsRef<str> for Room {
+    /// Its name, for [`WebSocket::join`].
+    fn as_ref(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Room {
     pub(crate) fn new(app: RouterHandle, name: &str) -> Self {
         Room { app, name: name.into(), declared: None }

@@ -1,6 +1,9 @@
 //! Exception handlers: semantics, "handler or middleware raises".
 
-use nexios::{App, CloseCode, Error, WebSocket, WebSocketDisconnect, WebSocketException, WebSocketTypeError, WsRouter};
+use nexios::{
+    App, CloseCode, Error, RequestError, WebSocket, WebSocketDisconnect, WebSocketException, WebSocketTypeError,
+    WsRouter,
+};
 
 use crate::bench::{Bench, Log};
 
@@ -12,6 +15,7 @@ async fn raise(ws: WebSocket) -> nexios::Result {
     }
     match ws.query("error").as_deref() {
         Some("exception") => Err(WebSocketException::new(CloseCode::BAD_GATEWAY, "no backend").into()),
+        Some("request") => Err(RequestError::new("own", "for a request").into()),
         Some("type") => Err(WebSocketTypeError { message: "x".into() }.into()),
         Some("parse") => Ok("x".parse::<u8>().map(drop)?),
         Some("disconnect") => Err(WebSocketDisconnect { code: 1006, reason: "".into() }.into()),
@@ -27,6 +31,7 @@ fn by_default_an_exception_closes_with_its_code_and_a_fault_with_1011() {
         ("type", 1003, "expected a binary message"),
         ("parse", 1011, ""),
         ("fault", 1011, ""),
+        ("request", 1011, ""),
         ("disconnect", 1000, ""),
         ("early", 1008, "early"),
     ] {

@@ -2,7 +2,7 @@
 
 use nexios::{App, WebSocket, WsRouter};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Log};
 
 /// Joins and leaves as the client says: `+room`, `-room`, or sends the list of its rooms.
 async fn obey(ws: WebSocket) -> nexios::Result {
@@ -77,4 +77,24 @@ fn a_message_to_named_members_does_not_reach_others() {
     let outcome = bench.wait(bench.app.room("x").broadcast_to(["ann", "eve"], "hi"));
     assert_eq!((outcome.count, outcome.unknown), (1, vec!["eve".to_owned()]));
     assert_eq!((ann.texts().len(), eve.texts().len()), (1, 0));
+}
+
+#[test]
+fn a_room_is_joined_and_left_as_a_room_or_by_its_name() {
+    let log = Log::default();
+    let seen = log.clone();
+    let bench = Bench::new(App::new().ws("/", move |ws: WebSocket| {
+        let seen = seen.clone();
+        async move {
+            ws.accept().await?;
+            let room = ws.app().room("x");
+            seen.add(format!("{} {:?}", ws.join(&room).await, ws.rooms()));
+            seen.add(format!("{} {:?}", ws.leave("x").await, ws.rooms()));
+            seen.add(format!("{} {:?}", ws.join_from(&room, None).await.is_some(), ws.rooms()));
+            seen.add(format!("{} {:?}", ws.leave(room).await, ws.rooms()));
+            nexios::Result::Ok(())
+        }
+    }));
+    bench.connect("/").closed();
+    assert_eq!(log.take(), [r#"true ["x"]"#, "true []", r#"true ["x"]"#, "true []"]);
 }
