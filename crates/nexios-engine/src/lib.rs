@@ -29,6 +29,7 @@ mod service;
 mod settings;
 mod shard;
 mod shutdown;
+mod socket_file;
 mod stream;
 mod sync;
 mod tasks;

@@ -15,6 +15,7 @@ use socket2::{Domain, SockRef, Type};
 
 use crate::metrics::Cause;
 use crate::shard::{FIRST_LISTENER, Readiness, ShardInner};
+use crate::socket_file::SocketFile;
 use crate::stream::{Socket, Stream};
 use crate::tls::TlsStream;
 
@@ -34,6 +35,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 pub struct Listener {
     socket: OwnedFd,
     tls: Option<Arc<rustls::ServerConfig>>,
+    /// That of a Unix socket. The last of the shards that accept from it removes it.
+    file: Option<Arc<SocketFile>>,
 }
 
 /// The listeners of one shard.
@@ -48,6 +51,7 @@ pub(crate) struct Listeners {
 struct Registered {
     socket: Acceptor,
     tls: Option<Arc<rustls::ServerConfig>>,
+    _file: Option<Arc<SocketFile>>,
     /// More connections may be waiting than were taken.
     delayed: bool,
 }
@@ -78,25 +82,23 @@ impl Listener {
         }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Listener { socket: socket.into(), tls: None })
+        Ok(Listener { socket: socket.into(), tls: None, file: None })
     }
 
-    /// Listens on a Unix socket; a socket file that nobody listens on is replaced.
+    /// Listens on a Unix socket. Replaces a socket that nobody listens on, and no other file.
+    /// The file is removed when the last shard stops listening, if it is still the same file.
     ///
     /// # Errors
-    /// What the operating system says; `AddrInUse` where somebody listens there.
+    /// What the operating system says; `AddrInUse` where somebody listens there; `AlreadyExists` where there is
+    /// something else: a file, a directory, a symbolic link.
     pub fn bind_unix(path: &std::path::Path) -> io::Result<Self> {
-        if let Err(error) = std::os::unix::net::UnixStream::connect(path)
-            && error.kind() == io::ErrorKind::ConnectionRefused
-        {
-            std::fs::remove_file(path)?;
-        }
-        Ok(Listener { socket: std::os::unix::net::UnixListener::bind(path)?.into(), tls: None })
+        let (socket, file) = SocketFile::bind(path)?;
+        Ok(Listener { socket, tls: None, file: Some(Arc::new(file)) })
     }
 
     /// A socket that listens already, from a parent process or systemd.
     pub fn from_fd(socket: OwnedFd) -> Self {
-        Listener { socket, tls: None }
+        Listener { socket, tls: None, file: None }
     }
 
     /// The same for TLS.
@@ -115,7 +117,7 @@ impl Listener {
     /// # Errors
     /// Where no descriptor is left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Listener { socket: self.socket.try_clone()?, tls: self.tls.clone() })
+        Ok(Listener { socket: self.socket.try_clone()?, tls: self.tls.clone(), file: self.file.clone() })
     }
 
     fn prepare(self) -> io::Result<(Acceptor, Option<Arc<rustls::ServerConfig>>)> {
@@ -168,10 +170,11 @@ impl Acceptor {
 
 impl Listeners {
     pub(crate) fn add(&mut self, registry: &Registry, listener: Listener) -> io::Result<()> {
+        let file = listener.file.clone();
         let (mut socket, tls) = listener.prepare()?;
         let token = Token(FIRST_LISTENER + self.list.len());
         registry.register(socket.source(), token, Interest::READABLE)?;
-        self.list.push(Registered { socket, tls, delayed: true });
+        self.list.push(Registered { socket, tls, _file: file, delayed: true });
         if self.reserve.is_none() {
             self.reserve = File::open("/dev/null").ok();
         }
