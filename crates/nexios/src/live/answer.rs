@@ -4,16 +4,15 @@ use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use nexios_engine::{Message, SendError};
 use nexios_protocol::CloseCode;
 
-use super::frame::{self, ClientFrame, HEADER_BYTES_MAX, Id, Incoming, Malformed, ServerFrame};
+use super::frame::{self, ClientFrame, HEADER_BYTES_MAX, Incoming, Malformed, ServerFrame};
 use super::line;
 use super::request::RequestError;
-use super::session::{Session, Step};
+use super::session::{Place, Session, Step};
 use crate::broker::Position;
 use crate::connection_task::{log_fault, on_panic};
 use crate::error::{Error, Result};
@@ -64,37 +63,52 @@ async fn begin(ws: &WebSocket, frame: ClientFrame, payload: Message) {
     if let ClientFrame::Ping { .. } = frame {
         return tell(ws, &ServerFrame::Ack { id, position: None, duplicate: false });
     }
-    if !session.begin() {
-        return tell(ws, &ServerFrame::Error { id, code: "busy", message: "too much is unanswered" });
+    if !has_room(ws, &session, payload.len()).await {
+        return;
     }
+    let Some(place) = Place::take(&session, id, payload.len()) else {
+        return tell(ws, &ServerFrame::Error { id, code: "busy", message: "too much is unanswered" });
+    };
     match frame {
         ClientFrame::Hello { .. } | ClientFrame::Ping { .. } => {}
-        ClientFrame::Request { method, .. } => beside(ws, request(ws.clone(), session, id, method, payload)),
+        ClientFrame::Request { method, .. } => beside(ws, request(ws.clone(), place, method, payload)),
         ClientFrame::Join { ref room, .. }
         | ClientFrame::Leave { ref room, .. }
         | ClientFrame::Publish { ref room, .. }
         | ClientFrame::Presence { ref room, .. } => {
             let room = room.clone();
-            if session.enqueue(&room, Step { id, frame, payload }) {
+            if session.enqueue(&room, Step { place, frame, payload }) {
                 beside(ws, line::work(ws.clone(), session, room));
             }
         }
     }
 }
 
-async fn request(ws: WebSocket, session: Rc<Session>, id: Id, method: String, payload: Message) {
+/// Waits until fewer bytes are unanswered; meanwhile what comes fills the inbox, and then the client is not read any
+/// more. Returns false if it is gone.
+async fn has_room(ws: &WebSocket, session: &Session, bytes: usize) -> bool {
+    let bytes_max = ws.connection().settings().inbox_bytes_max;
+    poll_fn(|cx| match session.poll_room(cx, bytes, bytes_max) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending => ws.connection().poll_closed(cx).map(|_| false),
+    })
+    .await
+}
+
+async fn request(ws: WebSocket, place: Place, method: String, payload: Message) {
     let handler = ws.route().rules.requests.get(&*method).cloned();
     let result = match handler {
         Some(handler) => guarded(&ws, || handler(ws.clone(), payload)).await.map(Answer::Reply),
         None => Err(RequestError::new("not_found", format!("there is no method {method:?}")).into()),
     };
-    answer(&ws, &session, id, result).await;
+    answer(&ws, place, result).await;
 }
 
 /// Answers a frame, once there is room.
-pub(crate) async fn answer(ws: &WebSocket, session: &Session, id: Id, result: Result<Answer>) {
+pub(crate) async fn answer(ws: &WebSocket, place: Place, result: Result<Answer>) {
     ready(ws).await;
-    session.answered();
+    let id = place.id;
+    drop(place);
     match result {
         Ok(Answer::Ack) => tell(ws, &ServerFrame::Ack { id, position: None, duplicate: false }),
         Ok(Answer::Published { position, duplicate }) => tell(ws, &ServerFrame::Ack { id, position, duplicate }),

@@ -9,11 +9,11 @@ use std::task::Poll;
 use nexios_engine::Message;
 
 use super::answer::{Answer, answer, beside, guarded};
-use super::frame::{ClientFrame, Id, KEY_BYTES_MAX};
+use super::frame::{ClientFrame, KEY_BYTES_MAX};
 use super::presence::Watch;
 use super::request::RequestError;
 use super::rules::Authorize;
-use super::session::{ROOMS_MAX, Session, Step};
+use super::session::{Place, ROOMS_MAX, Session, Step};
 use crate::error::Result;
 use crate::websocket::WebSocket;
 
@@ -22,24 +22,24 @@ const START: &str = "start";
 
 /// Does what is in a room's line, until nothing is.
 pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
-    while let Some(Step { id, frame, payload }) = session.next_step(&room) {
+    while let Some(Step { place, frame, payload }) = session.next_step(&room) {
         let result = match frame {
             ClientFrame::Join { position, .. } => join(&ws, &session, &room, position).await,
             ClientFrame::Leave { .. } => leave(&ws, &room).await,
             ClientFrame::Publish { key, .. } => match may_publish(&ws, &room, key.as_deref()).await {
                 Ok(()) => {
-                    publish(&ws, &session, id, &room, key, payload).await;
+                    publish(&ws, place, &room, key, payload).await;
                     continue;
                 }
                 Err(error) => Err(error),
             },
             ClientFrame::Presence { .. } => {
-                presence(&ws, &session, id, &room).await;
+                presence(&ws, place, &room).await;
                 continue;
             }
             ClientFrame::Hello { .. } | ClientFrame::Request { .. } | ClientFrame::Ping { .. } => continue,
         };
-        answer(&ws, &session, id, result).await;
+        answer(&ws, place, result).await;
     }
 }
 
@@ -84,14 +84,14 @@ async fn leave(ws: &WebSocket, room: &Arc<str>) -> Result<Answer> {
 }
 
 /// Who is in a room; from then on the client is told of each change, until it leaves.
-async fn presence(ws: &WebSocket, session: &Session, id: Id, room: &Arc<str>) {
+async fn presence(ws: &WebSocket, place: Place, room: &Arc<str>) {
     match begin_watch(ws, room).await {
         Ok(watch) => {
             let users = watch.list().await;
-            answer(ws, session, id, Ok(Answer::Reply(users))).await;
+            answer(ws, place, Ok(Answer::Reply(users))).await;
             beside(ws, watch.run(ws.clone()));
         }
-        Err(error) => answer(ws, session, id, Err(error)).await,
+        Err(error) => answer(ws, place, Err(error)).await,
     }
 }
 
@@ -121,20 +121,13 @@ async fn permitted(ws: &WebSocket, authorize: Option<&Authorize>, room: &Arc<str
 }
 
 /// Hands the message over; what comes next in the room does not wait until it is confirmed.
-async fn publish(
-    ws: &WebSocket,
-    session: &Rc<Session>,
-    id: Id,
-    room: &Arc<str>,
-    key: Option<Arc<str>>,
-    payload: Message,
-) {
+async fn publish(ws: &WebSocket, place: Place, room: &Arc<str>, key: Option<Arc<str>>, payload: Message) {
     let mut broadcast = ws.app().room(room).broadcast(payload);
     if let Some(key) = key {
         broadcast = broadcast.key_of(ws, &key);
     }
     let remembers = ws.route().hub.history(room).is_some();
-    let (ws, session) = (ws.clone(), session.clone());
+    let ws = ws.clone();
     let mut confirming: Pin<Box<dyn Future<Output = ()>>> = Box::pin({
         let ws = ws.clone();
         async move {
@@ -144,7 +137,7 @@ async fn publish(
             let confirmed = outcome.accepted && (outcome.stored.is_some() || !remembers);
             let published = Answer::Published { position: outcome.stored, duplicate: outcome.duplicate };
             let result = confirmed.then_some(published).ok_or_else(unavailable);
-            answer(&ws, &session, id, result).await;
+            answer(&ws, place, result).await;
         }
     });
     let begun = poll_fn(|cx| Poll::Ready(confirming.as_mut().poll(cx))).await;

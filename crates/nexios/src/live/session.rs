@@ -2,7 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use nexios_engine::Message;
 
@@ -20,15 +22,49 @@ pub(crate) struct Session {
     /// Where the client was in rooms that it has not come back to.
     positions: RefCell<HashMap<Arc<str>, Position>>,
     unanswered: Cell<usize>,
+    /// Bytes of their payloads.
+    unanswered_bytes: Cell<usize>,
+    /// Waits until fewer bytes are unanswered: what takes frames in.
+    waiting: Cell<Option<Waker>>,
     /// What the client has asked of each room and has yet to be done, one after another.
     lines: RefCell<HashMap<Arc<str>, VecDeque<Step>>>,
 }
 
 /// Something to be done in a room for the client.
 pub(crate) struct Step {
-    pub(crate) id: Id,
+    pub(crate) place: Place,
     pub(crate) frame: ClientFrame,
     pub(crate) payload: Message,
+}
+
+/// The place of a frame among the unanswered; given back when it is dropped.
+pub(crate) struct Place {
+    session: Rc<Session>,
+    pub(crate) id: Id,
+    bytes: usize,
+}
+
+impl Place {
+    /// Takes a place for a frame, if there is one.
+    pub(crate) fn take(session: &Rc<Session>, id: Id, bytes: usize) -> Option<Self> {
+        let unanswered = session.unanswered.get();
+        if unanswered >= UNANSWERED_MAX {
+            return None;
+        }
+        session.unanswered.set(unanswered + 1);
+        session.unanswered_bytes.update(|waiting| waiting + bytes);
+        Some(Place { session: session.clone(), id, bytes })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.session.unanswered.update(|waiting| waiting - 1);
+        self.session.unanswered_bytes.update(|waiting| waiting - self.bytes);
+        if let Some(waker) = self.session.waiting.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Session {
@@ -56,17 +92,14 @@ impl Session {
         self.positions.borrow_mut().remove(room)
     }
 
-    /// Takes a place among the unanswered, if there is one.
-    pub(crate) fn begin(&self) -> bool {
-        let free = self.unanswered.get() < UNANSWERED_MAX;
-        if free {
-            self.unanswered.set(self.unanswered.get() + 1);
+    /// Pending while a payload of so many bytes would bring the unanswered ones over the limit. One always fits.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>, bytes: usize, bytes_max: usize) -> Poll<()> {
+        let waiting = self.unanswered_bytes.get();
+        if waiting == 0 || waiting.saturating_add(bytes) <= bytes_max {
+            return Poll::Ready(());
         }
-        free
-    }
-
-    pub(crate) fn answered(&self) {
-        self.unanswered.set(self.unanswered.get().saturating_sub(1));
+        self.waiting.set(Some(cx.waker().clone()));
+        Poll::Pending
     }
 
     /// Puts a step into a room's line; says whether somebody has to begin with the line.
@@ -103,22 +136,40 @@ mod tests {
 
     #[test]
     fn so_many_wait_for_answers_at_most() {
-        let session = Session::default();
-        assert!((0..UNANSWERED_MAX).all(|_| session.begin()));
-        assert!(!session.begin());
-        session.answered();
-        assert!(session.begin());
+        let session = Rc::new(Session::default());
+        let take = |bytes| Place::take(&session, Id(1), bytes);
+        let mut places: Vec<_> = (0..UNANSWERED_MAX).map(|_| take(0)).collect();
+        assert!(places.iter().all(Option::is_some) && take(0).is_none());
+        places.pop();
+        assert!(take(0).is_some());
+    }
+
+    #[test]
+    fn so_many_bytes_wait_for_answers_at_most_and_one_payload_always_fits() {
+        let session = Rc::new(Session::default());
+        let is_free = |bytes| session.poll_room(&Context::from_waker(Waker::noop()), bytes, 100).is_ready();
+        assert!(is_free(1000));
+        let large = Place::take(&session, Id(1), 1000);
+        assert!(!is_free(1) && !is_free(0));
+        drop(large);
+        let small = Place::take(&session, Id(1), 60);
+        assert!(is_free(40) && !is_free(41));
+        drop(small);
+        assert_eq!((session.unanswered.get(), session.unanswered_bytes.get()), (0, 0));
     }
 
     #[test]
     fn a_line_is_begun_once_and_forgotten_at_its_end() {
-        let (session, room) = (Session::default(), Arc::<str>::from("x"));
-        let step =
-            |id| Step { id: Id(id), frame: ClientFrame::Leave { id: Id(id), room: room.clone() }, payload: "".into() };
+        let (session, room) = (Rc::new(Session::default()), Arc::<str>::from("x"));
+        let step = |id| Step {
+            place: Place::take(&session, Id(id), 0).unwrap(),
+            frame: ClientFrame::Leave { id: Id(id), room: room.clone() },
+            payload: "".into(),
+        };
         assert!(session.enqueue(&room, step(1)));
         assert!(!session.enqueue(&room, step(2)));
-        assert_eq!(session.next_step("x").map(|step| step.id), Some(Id(1)));
-        assert_eq!(session.next_step("x").map(|step| step.id), Some(Id(2)));
+        assert_eq!(session.next_step("x").map(|step| step.place.id), Some(Id(1)));
+        assert_eq!(session.next_step("x").map(|step| step.place.id), Some(Id(2)));
         assert!(!session.enqueue(&room, step(3)), "somebody is at it still");
         assert!(session.next_step("x").is_some() && session.next_step("x").is_none());
         assert!(session.lines.borrow().is_empty());

@@ -23,7 +23,6 @@ fn error(id: u32, code: &str, message: &str) -> String {
 fn a_reply_is_what_the_function_makes_of_the_argument() {
     let app = App::new()
         .live(true)
-        .live(true)
         .ws("/", deaf)
         .on_request("echo", async |_: WebSocket, message: Message| message)
         .on_request("text", async |_: WebSocket, text: String| text + "!")
@@ -51,7 +50,6 @@ fn a_reply_is_what_the_function_makes_of_the_argument() {
 #[test]
 fn what_cannot_be_answered_is_an_error() {
     let app = App::new()
-        .live(true)
         .live(true)
         .ws("/", deaf)
         .on_request("sum", async |_: WebSocket, Json(numbers): Json<Vec<i64>>| Json(numbers.len()))
@@ -120,7 +118,6 @@ fn gated(log: &Log) -> (App, Arc<tokio::sync::Semaphore>) {
     (
         App::new()
             .live(true)
-            .live(true)
             .ws("/", deaf)
             .on_request("slow", slow)
             .on_request("quick", async |_: WebSocket, (): ()| "quick"),
@@ -177,4 +174,33 @@ fn a_client_that_does_not_read_is_not_read_any_more() {
         answers += some;
     }
     assert_eq!(answers, 600, "none is lost, and none is busy");
+}
+
+#[test]
+fn payloads_that_wait_for_answers_count_against_the_inbox_and_pause_reading() {
+    let released = Arc::new(tokio::sync::Notify::new());
+    let (log, held) = (Log::default(), released.clone());
+    let noted = log.clone();
+    let app = App::new().live(true).ws("/", deaf).on_request("hold", move |_: WebSocket, message: Message| {
+        let (held, noted) = (held.clone(), noted.clone());
+        async move {
+            noted.add(message.len().to_string());
+            held.notified().await;
+        }
+    });
+    let bench = Bench::new(app);
+    let client = live(&bench, "/");
+    let payload = "x".repeat(100_000);
+    for id in 0..20 {
+        frame(&client, &request(id, "hold"), &payload);
+    }
+    // 256 KiB hold two of them; what came behind is in the inbox and on its way.
+    assert_eq!(log.take(), ["100000", "100000"]);
+    frame(&client, &request(20, "hold"), "");
+    for _ in 0..30 {
+        released.notify_waiters();
+        bench.run();
+    }
+    assert_eq!(log.take().len(), 19);
+    assert_eq!(got(&client).len(), 21);
 }
