@@ -54,7 +54,7 @@ pub(crate) fn frame_is_complete(kept: &Kept) -> bool {
 impl Progress {
     /// With a window that lasts from message to message.
     pub(crate) fn in_context() -> Self {
-        Progress { context: Some(Box::default()), ..Progress::default() }
+        Progress { context: Some(Box::new(Inflater::in_context())), ..Progress::default() }
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -93,10 +93,10 @@ impl Message {
         let before = self.payload.len();
         if self.compressed {
             let inflater = self.inflater.as_deref_mut().or(context).ok_or(ProtocolError::Deflate)?;
-            inflater.push(piece, &mut self.payload, max)?;
-        } else {
-            self.payload.extend_from_slice(piece);
+            let pushed = inflater.push(piece, &mut self.payload, max);
+            return self.check_inflated(before, max, pushed);
         }
+        self.payload.extend_from_slice(piece);
         self.check_text(before)
     }
 
@@ -108,17 +108,32 @@ impl Message {
     ) -> Result<(), ProtocolError> {
         let before = self.payload.len();
         if self.compressed {
-            match (self.inflater.take(), context) {
+            let finished = match (self.inflater.take(), context) {
                 (Some(mut own), _) => {
-                    own.finish(&mut self.payload, max)?;
+                    let finished = own.finish(&mut self.payload, max);
                     codec.give_back(own);
+                    finished
                 }
-                (None, Some(context)) => context.finish(&mut self.payload, max)?,
-                (None, None) => return Err(ProtocolError::Deflate),
-            }
-            self.check_text(before)?;
+                (None, Some(context)) => context.finish(&mut self.payload, max),
+                (None, None) => Err(ProtocolError::Deflate),
+            };
+            self.check_inflated(before, max, finished)?;
         }
         if self.text { self.utf8.finish() } else { Ok(()) }
+    }
+
+    /// The fault that comes first in the message counts, however its bytes were split: text that is not UTF-8
+    /// within the limit, then what inflating met.
+    fn check_inflated(
+        &mut self,
+        from: usize,
+        max: usize,
+        inflated: Result<(), ProtocolError>,
+    ) -> Result<(), ProtocolError> {
+        let too_big = self.payload.len() > max;
+        self.payload.truncate(max);
+        self.check_text(from)?;
+        if too_big { Err(ProtocolError::MessageTooBig) } else { inflated }
     }
 
     fn check_text(&mut self, from: usize) -> Result<(), ProtocolError> {

@@ -180,6 +180,77 @@ fn a_final_block_ends_no_message() {
     }
 }
 
+/// How a sender ends a message.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// By a flush, as most do.
+    Flush,
+    /// By a block with BFINAL and a byte 0x00 behind it (RFC 7692 §7.2.3.4).
+    Final,
+    /// By a block with BFINAL and nothing behind it.
+    FinalOnly,
+    /// By an empty block with BFINAL, the tail of which is left out.
+    FinalEmpty,
+}
+
+const ENDS: [End; 4] = [End::Flush, End::Final, End::FinalOnly, End::FinalEmpty];
+
+/// A sender whose messages refer to all that it has sent before, whatever they ended with.
+fn send_in_context(messages: &[(End, Vec<u8>)]) -> Vec<Vec<u8>> {
+    let (mut deflater, mut history, mut sent) = (zlib_rs::Deflate::new(6, false, 15), Vec::new(), Vec::new());
+    for (end, message) in messages {
+        let flush = match end {
+            End::Flush | End::FinalEmpty => zlib_rs::DeflateFlush::SyncFlush,
+            End::Final | End::FinalOnly => zlib_rs::DeflateFlush::Finish,
+        };
+        let mut out = vec![0; message.len() * 2 + 256];
+        let before = deflater.total_out();
+        deflater.compress(message, &mut out, flush).expect("compresses");
+        out.truncate((deflater.total_out() - before) as usize);
+        history.extend_from_slice(message);
+        match end {
+            End::Flush => out.truncate(out.len() - TAIL.len()),
+            End::FinalEmpty => out.push(1),
+            End::Final | End::FinalOnly => {
+                deflater.reset();
+                deflater.set_dictionary(&history[history.len().saturating_sub(32 << 10)..]).expect("takes the window");
+                out.extend(matches!(end, End::Final).then_some(0));
+            }
+        }
+        sent.push(out);
+    }
+    sent
+}
+
+#[test]
+fn messages_behind_a_final_block_refer_to_what_came_before_it() {
+    for first in ENDS {
+        for second in ENDS {
+            let message = |n: u8| format!("the same words in message {n}").into_bytes();
+            let messages = [(first, message(1)), (second, message(2)), (End::Flush, message(3))];
+            let read = read(&send_in_context(&messages), TAKEOVER);
+            assert_eq!(read.error, None, "{first:?}, {second:?}");
+            assert_eq!(read.seen, [1, 2, 3].map(|n| Seen::Binary(message(n))), "{first:?}, {second:?}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_sequence_of_ends_is_read_in_context(
+        messages in vec((0..ENDS.len(), 1u8..5, prop_oneof![1usize..200, 8_000usize..40_000]), 1..8),
+    ) {
+        let messages: Vec<_> = messages
+            .into_iter()
+            .map(|(end, seed, len)| (ENDS[end], (0..len).map(|at| (at * at / 7) as u8 ^ seed).collect::<Vec<u8>>()))
+            .collect();
+        let read = read(&send_in_context(&messages), TAKEOVER);
+        prop_assert_eq!(read.error, None);
+        let expected: Vec<_> = messages.into_iter().map(|(_, message)| Seen::Binary(message)).collect();
+        prop_assert_eq!(read.seen, expected);
+    }
+}
+
 #[test]
 fn blocks_of_every_kind_are_read_at_every_level() {
     let text = "{\"kind\":\"stored, fixed or dynamic\"}".repeat(40).into_bytes();

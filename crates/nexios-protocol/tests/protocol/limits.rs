@@ -127,6 +127,22 @@ fn the_limit_is_of_inflated_bytes_and_exact() {
 }
 
 #[test]
+fn which_fault_of_a_compressed_text_counts_does_not_depend_on_how_it_was_split() {
+    for (bad, expected) in [(10, ProtocolError::Utf8), (999, ProtocolError::Utf8), (1000, ProtocolError::MessageTooBig)]
+    {
+        let mut text = vec![b'a'; 3000];
+        text[bad] = 0xff;
+        let bytes = frame(FIN | RSV1 | TEXT, None, &compressed(&text));
+        for agreed in [NO_TAKEOVER, TAKEOVER] {
+            for size in [1, 2, 5, bytes.len()] {
+                let read = outcome(Role::Client, at_most(1000), Some(agreed), bytes.chunks(size).collect::<Vec<_>>());
+                assert_eq!(read.error, Some(expected), "bad at {bad}, pieces of {size}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_bomb_in_fragments_stops_too() {
     let zeros = compressed(&vec![0; 100_000]);
     let mut bytes = frame(RSV1 | BINARY, None, &zeros[..10]);
