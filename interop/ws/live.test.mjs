@@ -51,9 +51,10 @@ test("one key is stored once", async () => {
   const ann = start("ann");
   await told(ann.room("news"), "joined")();
   const next = told(ann.room("news"), "message");
-  const positions = [];
-  for (let time = 0; time < 2; time++) positions.push(await ann.room("news").publish("once", { key: "k1" }));
-  assert.deepEqual(positions[0], positions[1]);
+  const published = [];
+  for (let time = 0; time < 2; time++) published.push(await ann.room("news").publish("once", { key: "k1" }));
+  assert.deepEqual(published[0].position, published[1].position);
+  assert.deepEqual(published.map(({ duplicate = false }) => duplicate), [false, true]);
   await ann.room("news").publish("after");
   assert.deepEqual([(await next())[1], (await next())[1]], ["once", "after"]);
 });

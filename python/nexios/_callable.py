@@ -86,6 +86,6 @@ def _require_plain_default(parameter: inspect.Parameter, what: str) -> None:
         return
     raise TypeError(
         f"{what}: the default of the parameter {parameter.name!r} is {default!r}, and would be passed as it is. "
-        "There is no dependency injection such as FastAPI's Depends: call the function in the handler, or in middleware "
-        "that puts what it returns into ws.state"
+        "There is no dependency injection such as FastAPI's Depends: call the function in the handler, or in "
+        "middleware that puts what it returns into ws.state"
     )

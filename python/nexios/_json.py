@@ -19,7 +19,7 @@ LEVELS_MAX = 127
 #: No shorter integer is too large for a double.
 LARGE_DIGITS = 309
 
-_LARGE = re.compile(r"\d{%d}" % LARGE_DIGITS)
+_LARGE = re.compile(rf"\d{{{LARGE_DIGITS}}}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 

@@ -1,4 +1,4 @@
-"""Context variables: nothing of one client's context is ever seen by another, and listeners see what middleware has set."""
+"""Context variables: no client's are ever seen by another, and listeners see what middleware has set."""
 
 import asyncio
 import contextlib
