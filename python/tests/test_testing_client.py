@@ -377,7 +377,7 @@ def test_a_request_is_answered_by_whoever_has_the_path(http, tmp_path, loop):
     assert response.json() == {"text": "hi, you", "client": "1.2.3.4", "cookies": {"a": "1"}}
     assert http.get("/hello/you", params={"greeting": "good day"}).json()["text"] == "good day, you"
     assert http.get("/nowhere").status == 404
-    assert http.get("/ws").status == 426
+    assert http.get("/ws").status == 404
     (tmp_path / "page.html").write_text("<p>hello</p>")
     app = NexiosApp()
     app.static("/files", directory=tmp_path)

@@ -141,8 +141,8 @@ impl Room {
 
 #[doc(hidden)]
 impl App {
-    /// Hands plain HTTP requests to the front end's own kind of app; a path with a WebSocket
-    /// route stays with it. [`HttpPeer`](nexios_engine::HttpPeer) is an extension of the request.
+    /// Hands plain HTTP requests to the front end's own kind of app, those for the path of a WebSocket
+    /// route among them. [`HttpPeer`](nexios_engine::HttpPeer) is an extension of the request.
     pub fn front_http(
         mut self,
         answer: impl Fn(Request<RequestBody>) -> ResponseFuture + Send + Sync + 'static,

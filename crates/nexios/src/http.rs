@@ -22,8 +22,6 @@ pub(crate) struct HttpRoutes {
     health: Vec<String>,
     files: Vec<(String, ServeDir)>,
     pub(crate) fallback: Option<Fallback>,
-    /// The fallback is asked for the paths of WebSocket routes, too.
-    pub(crate) fallback_takes_websocket_paths: bool,
 }
 
 impl App {
@@ -63,7 +61,6 @@ impl App {
         S::Future: 'static,
         B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.http.fallback_takes_websocket_paths = true;
         self.http.fallback = Some(Arc::new(move |request| {
             let service = service.clone();
             Box::pin(async move { boxed(call(service, request).await) })
@@ -95,9 +92,9 @@ impl HttpRoutes {
             }
         }
         match self.fallback {
-            Some(fallback) if !websocket || self.fallback_takes_websocket_paths => fallback(request).await,
-            _ if websocket => upgrade_required(),
-            _ => not_found(),
+            Some(fallback) => fallback(request).await,
+            None if websocket => upgrade_required(),
+            None => not_found(),
         }
     }
 }

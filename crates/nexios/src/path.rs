@@ -250,7 +250,8 @@ impl<T> Node<T> {
     /// Every node has one way to it, so a lookup visits none twice.
     fn find(&self, segments: &[String]) -> Option<&T> {
         let Some((first, others)) = segments.split_first() else { return self.here.as_ref() };
-        let is_int = first.bytes().all(|byte| byte.is_ascii_digit());
+        // One that no integer type holds leads nowhere.
+        let is_int = first.bytes().all(|byte| byte.is_ascii_digit()) && first.parse::<u64>().is_ok();
         let by_static = self.statics.get(first.as_str()).and_then(|node| node.find(others));
         by_static
             .or_else(|| self.int.as_ref().filter(|_| is_int)?.find(others))
@@ -278,6 +279,8 @@ mod tests {
             ("/a/me", Some("/a/me")),
             ("/a/42", Some("/a/{id:int}")),
             ("/a/x42", Some("/a/{name}")),
+            ("/a/18446744073709551615", Some("/a/{id:int}")),
+            ("/a/18446744073709551616", Some("/a/{name}")),
             ("/a/me/too", Some("/a/{rest:path}")),
             ("/a", None),
             ("", Some("/")),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nexios_engine::Refusal;
 use nexios_protocol::CloseCode;
 use parking_lot::Mutex;
 
@@ -227,10 +228,15 @@ impl RateLimit {
         let key = self.key_or_named(ws, name).unwrap_or_else(|| Key::Named(ws.id().to_string()));
         loop {
             let shard = ws.connection().shard();
-            match self.judge(self.take(&key, shard.now())) {
+            let taken = self.take(&key, shard.now());
+            match self.judge(taken) {
                 Verdict::Pass => return Ok(true),
                 Verdict::Close => ws.close(CloseCode::POLICY_VIOLATION, REASON).await?,
-                Verdict::Drop => ws.reject(429).await?,
+                Verdict::Drop => {
+                    let wait = taken.err().map_or(Duration::ZERO, |at| at.saturating_duration_since(shard.now()));
+                    let seconds = wait.as_secs_f64().ceil().max(1.0);
+                    ws.reject_with(Refusal::new(429, REASON).header("Retry-After", seconds.to_string())).await?;
+                }
                 Verdict::Wait(at) => {
                     shard.sleep_until(at).await;
                     continue;

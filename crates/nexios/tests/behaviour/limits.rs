@@ -110,7 +110,10 @@ fn handshakes_are_limited_by_host() {
     assert!(bench.connect("/close").seen().is_empty());
     assert_eq!(bench.connect("/close").closed(), (1008, "Rate limit exceeded".into()));
     // A clone counts together with its original.
-    assert_eq!(bench.refused("/drop").status, 429);
+    let refused = bench.refused("/drop");
+    assert_eq!(refused.status, 429);
+    let retry_after = refused.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+    assert_eq!(retry_after.map(|(_, seconds)| seconds.as_str()), Some("10"));
     bench.advance(Duration::from_secs(10));
     assert!(bench.connect("/drop").seen().is_empty());
 }
