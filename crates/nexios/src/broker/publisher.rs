@@ -168,7 +168,7 @@ impl Audience {
     /// let order = lobby.clone().idempotency_key("order 17");
     /// let first = order.broadcast("Order 17 has arrived").await?;
     /// let retried = order.broadcast("Order 17 has arrived").await?;
-    /// assert!(first.stored.is_some() && first == retried);
+    /// assert!(first.stored.is_some() && first.stored == retried.stored && retried.duplicate);
     /// # Ok(())
     /// # }
     /// ```
