@@ -68,11 +68,10 @@ class Server:
         for router, handle in handles:
             router._place.serve(self.engine, handle)
         self._handles = handles
-        turn = self.engine.turn
         self.engine.begin()
         self._fds = self.engine.fds()
-        for fd in self._fds:
-            self.loop.add_reader(fd, turn)
+        for fd, called in zip(self._fds, (self.engine.turn, self.engine.alarm), strict=True):
+            self.loop.add_reader(fd, called)
 
     async def connect(self) -> None:
         """Waits until the broker is reached, if there is one."""

@@ -107,6 +107,38 @@ fn a_wake_during_the_start_of_a_poll_is_seen_by_the_poll_or_pushes_the_task_agai
     });
 }
 
+/// The bell of a host that watches a pipe, as the one for asyncio: a mark, so that one byte is in the pipe at most.
+#[test]
+fn a_bell_that_is_heard_by_its_own_callback_is_never_left_with_a_mark_and_no_byte() {
+    loom::model(|| {
+        let (mark, bytes) = (Arc::new(loom::sync::atomic::AtomicBool::new(false)), Arc::new(Mutex::new(0)));
+        let work = Arc::new(AtomicUsize::new(0));
+        let ring = {
+            let (mark, bytes, work) = (mark.clone(), bytes.clone(), work.clone());
+            move || {
+                work.fetch_add(1, Ordering::AcqRel);
+                if !mark.swap(true, Ordering::AcqRel) {
+                    *bytes.lock() += 1;
+                }
+            }
+        };
+        let others = [thread::spawn(ring.clone()), thread::spawn(ring)];
+        let mut done = 0;
+        // The loop calls while there is a byte; the callback reads, takes the mark away, and turns.
+        let hear = |done: &mut usize| {
+            if *bytes.lock() > 0 {
+                *bytes.lock() = 0;
+                mark.swap(false, Ordering::AcqRel);
+                *done = work.load(Ordering::Acquire);
+            }
+        };
+        hear(&mut done);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        (0..2).for_each(|_| hear(&mut done));
+        assert_eq!(done, 2, "somebody's work is left and nothing wakes the loop");
+    });
+}
+
 #[test]
 fn two_threads_that_wake_one_task_put_it_into_the_queue_once_for_each_poll() {
     loom::model(|| {

@@ -108,6 +108,12 @@ impl Engine {
         host.ring(py)
     }
 
+    /// A turn that another thread calls for.
+    fn alarm(&self, py: Python<'_>) -> PyResult<()> {
+        let host = self.host()?.clone();
+        host.alarm(py)
+    }
+
     /// Polls, resumes handlers, writes.
     fn turn(&self, py: Python<'_>) -> PyResult<()> {
         let host = self.host()?.clone();

@@ -350,7 +350,6 @@ impl Host {
         let before = CURRENT.replace(Some(self.clone()));
         // By a swap, so that what another thread did before it raised the signal is seen by this turn.
         self.signal.due.swap(false, Ordering::AcqRel);
-        self.hear_alarm();
         self.signal.home.drop_returned();
         let entered = self.runtime.as_ref().map(tokio::runtime::Runtime::enter);
         let now = self.now();
@@ -388,12 +387,17 @@ impl Host {
         result
     }
 
-    fn hear_alarm(&self) {
-        if self.signal.rung.swap(false, Ordering::AcqRel) {
-            let mut buffer = [0; 64];
-            // Nothing to read: it was heard already.
-            let _ = (&self.alarm).read(&mut buffer);
-        }
+    /// Another thread has rung: a turn is due.
+    ///
+    /// The byte is read before the next one is asked for, and only here. Where any turn did both, in any order, a
+    /// thread between its mark and its byte could leave the mark without a byte, and no thread would ring again; or a
+    /// byte without a mark, and the loop would turn without end.
+    pub(crate) fn alarm(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
+        let mut buffer = [0; 64];
+        // Nothing to read: the loop has called once more than there was to hear.
+        let _ = (&self.alarm).read(&mut buffer);
+        self.signal.rung.swap(false, Ordering::AcqRel);
+        self.turn(py)
     }
 
     fn has_work(&self) -> bool {
