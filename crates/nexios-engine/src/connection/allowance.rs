@@ -10,10 +10,11 @@ use crate::shard::coarse_now;
 const MESSAGES_MAX: u32 = 512;
 /// Bytes of its messages; the one that goes beyond is still taken.
 const BYTES_MAX: usize = 256 << 10;
-/// Time that its handler may take for them.
+/// Time that its handler may take for them, as far as the looks at the clock show.
 const TIME_MAX: Duration = Duration::from_millis(8);
-/// Messages between two looks at the clock.
-const LOOK_EVERY: u32 = 16;
+/// Messages between two looks at the clock. One message alone needs no look.
+const LOOK_EVERY: u32 = 8;
+const FIRST_LOOK: u32 = (MESSAGES_MAX - 2) % LOOK_EVERY;
 
 /// What is left for the connection whose input is being taken.
 #[derive(Clone, Copy)]
@@ -39,7 +40,7 @@ impl Allowance {
     pub(crate) fn after(mut self, message_bytes: usize) -> Self {
         self.messages = self.messages.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(message_bytes);
-        if self.messages.is_multiple_of(LOOK_EVERY) { self.after_a_look() } else { self }
+        if self.messages % LOOK_EVERY == FIRST_LOOK { self.after_a_look() } else { self }
     }
 
     /// Accounts for the time that has passed.

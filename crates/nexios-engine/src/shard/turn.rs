@@ -54,11 +54,13 @@ impl Shard {
 impl ShardInner {
     fn collect(self: &Rc<Self>, now: Instant) {
         self.begin_turn(now);
+        // Of the turns before: what is left over in this one waits for the next, behind the sockets.
+        let ready = self.ready.take();
         self.take_mail();
         self.poll_sockets();
         self.accept_delayed();
         self.take_injected();
-        self.read_ready();
+        self.read_ready(ready);
         self.fire_timers();
     }
 
@@ -128,8 +130,8 @@ impl ShardInner {
         }
     }
 
-    fn read_ready(self: &Rc<Self>) {
-        for inner in self.ready.take() {
+    fn read_ready(self: &Rc<Self>, ready: Vec<Rc<Inner>>) {
+        for inner in ready {
             inner.read_again();
             self.open_requests();
             self.run_between();
