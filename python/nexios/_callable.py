@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import inspect
+import re
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +41,10 @@ RequestHandlerT = TypeVar("RequestHandlerT", bound="RequestHandler")
 ExceptionHandlerT = TypeVar("ExceptionHandlerT", bound="ExceptionHandler")
 
 
+# In an annotation that is still text.
+_MARKER = re.compile(r"\b(Depends|Security)\(")
+
+
 def require_async(function: Any, what: str, takes: tuple[str, ...] = ("ws",)) -> None:
     """Refuses, at registration, what could not be called later.
 
@@ -54,10 +60,8 @@ def require_async(function: Any, what: str, takes: tuple[str, ...] = ("ws",)) ->
 
 
 def _require_parameters(function: Any, what: str, takes: tuple[str, ...]) -> None:
-    try:
-        parameters = list(inspect.signature(function, follow_wrapped=False).parameters.values())
-    except (TypeError, ValueError):
-        # Made in C, it does not say what it takes.
+    parameters = _parameters_of(function)
+    if parameters is None:
         return
     positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     takes_any = any(one.kind is one.VAR_POSITIONAL for one in parameters)
@@ -66,21 +70,55 @@ def _require_parameters(function: Any, what: str, takes: tuple[str, ...]) -> Non
         raise TypeError(f"{what} is called with {len(takes)} ({expected}) and takes {len(positional)}")
     keyword_only = [one for one in parameters if one.kind is one.KEYWORD_ONLY]
     for parameter in positional[: len(takes)]:
-        _require_plain_default(parameter, what)
+        _require_plain(parameter, what)
     for parameter in positional[len(takes) :] + keyword_only:
         if parameter.default is parameter.empty:
             raise TypeError(
                 f"{what}: nothing fills the parameter {parameter.name!r}; it is called with {', '.join(takes)}. "
                 "There is no dependency injection such as FastAPI's Depends: take it from ws, or set it in middleware"
             )
-        _require_plain_default(parameter, what)
-    # A decorator that hands everything on: the function behind it is what is called.
+        _require_plain(parameter, what)
     wrapped = getattr(function, "__wrapped__", None)
-    if takes_any and wrapped is not None:
+    if wrapped is not None and takes_any:
+        # A decorator that hands everything on: the function behind it is what is called.
         _require_parameters(wrapped, what, takes)
+        return
+    while wrapped is not None:
+        # A decorator may fill what it likes, but calls the function without a dependency.
+        for parameter in _parameters_of(wrapped) or ():
+            _require_plain(parameter, what)
+        wrapped = getattr(wrapped, "__wrapped__", None)
 
 
-def _require_plain_default(parameter: inspect.Parameter, what: str) -> None:
+def _parameters_of(function: Any) -> list[inspect.Parameter] | None:
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        # Made in C, it does not say what it takes.
+        return None
+    # Annotations may be text that names what only type checkers import.
+    with contextlib.suppress(Exception):
+        signature = inspect.signature(function, follow_wrapped=False, eval_str=True)
+    return list(signature.parameters.values())
+
+
+def _require_plain_annotation(parameter: inspect.Parameter, what: str) -> None:
+    """Refuses ``Annotated[User, Depends(current_user)]``, whatever the default."""
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        marked = _MARKER.search(annotation) is not None
+    else:
+        marked = any(hasattr(mark, "dependency") for mark in getattr(annotation, "__metadata__", ()))
+    if marked:
+        raise TypeError(
+            f"{what}: the parameter {parameter.name!r} is annotated with a dependency, which nothing would call. "
+            "There is no dependency injection such as FastAPI's Depends: call the function in the handler, or in "
+            "middleware that puts what it returns into ws.state"
+        )
+
+
+def _require_plain(parameter: inspect.Parameter, what: str) -> None:
+    _require_plain_annotation(parameter, what)
     default = parameter.default
     if default is parameter.empty or default is None or isinstance(default, (bool, int, float, str, bytes, enum.Enum)):
         return

@@ -58,9 +58,13 @@ def encode(value: Any) -> str:
     Raises ``TypeError`` or ``ValueError`` for what JSON does not know.
     """
     try:
-        return _encode(value)
+        text = _encode(value)
     except RecursionError:
         raise ValueError("the value is nested too deeply for JSON") from None
+    if text.count("[") + text.count("{") > LEVELS_MAX:
+        # Only what others receive is sent.
+        _require_levels(json.loads(text))
+    return text
 
 
 def _not_json(constant: str) -> Any:

@@ -113,6 +113,12 @@ def test_a_value_that_holds_itself_is_an_error_at_the_call():
         deep = [deep]
     with pytest.raises(ValueError, match="too deeply"):
         encode(deep)
+    levels = []
+    for _ in range(126):
+        levels = [levels]
+    assert decode(encode(levels)) == levels
+    with pytest.raises(ValueError, match="127 levels"):
+        encode([levels])
 
 
 def test_everything_that_sends_a_value_takes_them(loop):

@@ -1,6 +1,6 @@
 """Parameters that nothing fills are an error at registration: nobody is let in because a check was never called."""
 
-# ruff: noqa: B008 - this is what is refused
+# ruff: noqa: B008, RUF013 - this is what is refused
 import enum
 import functools
 from typing import Annotated
@@ -42,7 +42,36 @@ def passing_on(function):
     return wrapper
 
 
+async def annotated_with_default(ws, user: Annotated[str, Depends(current_user)] = None): ...
+async def annotated_as_text(ws, user: "Annotated[str, Depends(current_user)]" = "x"): ...
+async def annotated_connection(ws: Annotated[object, Depends(current_user)]): ...
+
+
+CurrentUser = Annotated[str, Depends(current_user)]
+
+
+async def annotated_by_an_alias(ws, user: "CurrentUser" = ""): ...
+
+
+def hiding(function):
+    @functools.wraps(function)
+    async def wrapper(ws):
+        return await function(ws)
+
+    return wrapper
+
+
+def hiding_some(function):
+    @functools.wraps(function)
+    async def wrapper(ws, **kwargs):
+        return await function(ws, **kwargs)
+
+    return wrapper
+
+
 BAD = [
+    annotated_with_default, annotated_as_text, annotated_connection, hiding(depends), hiding_some(depends),
+    hiding(annotated_with_default), hiding(hiding(keyword)), annotated_by_an_alias,
     depends, keyword, annotated, required, required_keyword, marker, called, nothing, Callable(), Callable().method,
     functools.partial(depends), passing_on(depends), passing_on(required),
 ]  # fmt: skip
@@ -75,7 +104,7 @@ async def bound(user, ws): ...
 
 GOOD = [
     plain, with_defaults, variable, variable_keywords, GoodCallable(), GoodCallable().method,
-    functools.partial(bound, "ann"), passing_on(plain), passing_on(with_defaults),
+    functools.partial(bound, "ann"), hiding(required), passing_on(plain), passing_on(with_defaults),
 ]  # fmt: skip
 
 
