@@ -66,7 +66,8 @@ impl TrustedProxies {
         let (listed, forwarded) = fields();
         let listed = (!listed.is_empty()).then(|| self.last_untrusted(peer, elements(&listed).map(address_of)));
         let forwarded = (!forwarded.is_empty()).then(|| {
-            let addresses = elements(&forwarded).map(|element| address_of(parameter(element, b"for").as_deref()?));
+            let addresses =
+                forwarded_elements(&forwarded).map(|element| address_of(parameter(element, b"for").as_deref()?));
             self.last_untrusted(peer, addresses)
         });
         match (listed, forwarded) {
@@ -111,7 +112,7 @@ impl TrustedProxies {
             return Some(text_of_last(value));
         }
         let value = headers.values(FORWARDED).next_back()?;
-        let said = parameter(elements(&[value]).next_back()?, standard)?;
+        let said = parameter(forwarded_elements(&[value]).next_back()?, standard)?;
         Some(String::from_utf8(said).unwrap_or_default())
     }
 }
@@ -135,7 +136,7 @@ impl TrustedProxies {
         let own = values("x-forwarded-proto").last().map(|value| text_of_last(value));
         let standard = || {
             let values = values(FORWARDED);
-            let said = parameter(elements(&values).next_back()?, b"proto")?;
+            let said = parameter(forwarded_elements(&values).next_back()?, b"proto")?;
             Some(String::from_utf8(said).unwrap_or_default())
         };
         if let Some(scheme) = own.or_else(standard) {
@@ -145,41 +146,66 @@ impl TrustedProxies {
     }
 }
 
-/// The elements of a list that several fields make up, in order; empty ones do not count (RFC 9110 §5.6.1).
+/// The elements of `X-Forwarded-For`, in order; empty ones do not count (RFC 9110 §5.6.1). The field has no quotes.
 fn elements<'a>(values: &[&'a [u8]]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
-    let mut elements = Vec::new();
-    for value in values {
-        let (mut rest, mut quoted, mut escaped) = (0, false, false);
-        for (at, byte) in value.iter().enumerate() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                b',' if !quoted => {
-                    elements.push(trim_whitespace(&value[rest..at]));
-                    rest = at + 1;
-                }
-                _ => {}
-            }
-        }
-        elements.push(trim_whitespace(&value[rest..]));
-    }
-    elements.retain(|element| !element.is_empty());
-    elements.into_iter()
+    let elements = values.iter().flat_map(|value| value.split(|byte| *byte == b','));
+    elements.map(trim_whitespace).filter(|element| !element.is_empty())
 }
 
-/// A parameter of an element of `Forwarded`, without its quotes (RFC 7239 §4).
+/// As [`elements`], of `Forwarded`, whose values may be quoted (RFC 7239 §4).
+fn forwarded_elements<'a>(values: &[&'a [u8]]) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+    values.iter().flat_map(|value| split_outside_quotes(value, b',')).filter(|element| !element.is_empty())
+}
+
+/// Splits from the right: what a proxy has added is last, so a quote that its client left open hides none of it.
+fn split_outside_quotes(text: &[u8], separator: u8) -> Vec<&[u8]> {
+    let (mut parts, mut end, mut quoted) = (Vec::new(), text.len(), false);
+    for (at, byte) in text.iter().enumerate().rev() {
+        if is_quote(text, at) {
+            quoted = !quoted;
+        } else if *byte == separator && !quoted {
+            parts.push(trim_whitespace(&text[at + 1..end]));
+            end = at;
+        }
+    }
+    parts.push(trim_whitespace(&text[..end]));
+    parts.reverse();
+    parts
+}
+
+/// Returns true if a quote is here that no odd number of backslashes escapes.
+fn is_quote(text: &[u8], at: usize) -> bool {
+    text[at] == b'"' && text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0
+}
+
+/// Returns a parameter of an element of `Forwarded`, without its quotes (RFC 7239 §4). One that is there twice, or
+/// any in an element whose quotes do not match, is empty: it is neither an address nor a host nor a scheme.
 fn parameter(element: &[u8], name: &[u8]) -> Option<Vec<u8>> {
-    let pairs = element.split(|byte| *byte == b';').map(trim_whitespace);
-    let mut values = pairs.filter_map(|pair| {
+    if (0..element.len()).filter(|at| is_quote(element, *at)).count() % 2 == 1 {
+        return Some(Vec::new());
+    }
+    let pairs = split_outside_quotes(element, b';');
+    let mut values = pairs.into_iter().filter_map(|pair| {
         let equals = pair.iter().position(|byte| *byte == b'=')?;
         pair[..equals].eq_ignore_ascii_case(name).then(|| &pair[equals + 1..])
     });
-    let value = values.next()?;
-    Some(match value {
-        [b'"', inner @ .., b'"'] => inner.iter().copied().filter(|byte| *byte != b'\\').collect(),
-        bare => bare.to_vec(),
-    })
+    match (values.next()?, values.next()) {
+        (value, None) => Some(unquote(value).unwrap_or_default()),
+        (_, Some(_)) => Some(Vec::new()),
+    }
+}
+
+fn unquote(value: &[u8]) -> Option<Vec<u8>> {
+    let [b'"', inner @ .., b'"'] = value else { return (!value.contains(&b'"')).then(|| value.to_vec()) };
+    let (mut out, mut bytes) = (Vec::with_capacity(inner.len()), inner.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => out.push(*bytes.next()?),
+            b'"' => return None,
+            byte => out.push(*byte),
+        }
+    }
+    Some(out)
 }
 
 /// What the nearest proxy has written into a field that others may have begun.
@@ -304,6 +330,29 @@ mod tests {
         assert_eq!(trusted.client(ip("10.0.0.1"), &both), None, "one of them is the client's own");
         let both = headers("/", &["Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4"]);
         assert_eq!(trusted.client(ip("10.0.0.1"), &both), ip("1.2.3.4"));
+    }
+
+    #[test]
+    fn a_quote_that_a_client_leaves_open_hides_nothing_that_the_proxy_adds() {
+        let trusted = proxies(&["10.0.0.0/8"]);
+        for (line, client) in [
+            ("X-Forwarded-For: \", 1.2.3.4", ip("1.2.3.4")),
+            ("X-Forwarded-For: \"6.6.6.6, 1.2.3.4", ip("1.2.3.4")),
+            ("Forwarded: for=6.6.6.6;x=\", for=1.2.3.4", ip("1.2.3.4")),
+            ("Forwarded: for=6.6.6.6;x=\"\\, for=1.2.3.4", ip("1.2.3.4")),
+            ("Forwarded: for=\", for=\"[2001:db8::7]:80\"", ip("2001:db8::7")),
+            ("Forwarded: for=6.6.6.6;x=\", for=1.2.3.4, for=10.0.0.2", ip("1.2.3.4")),
+            ("Forwarded: host=\"x;for=6.6.6.6;y\";for=1.2.3.4", ip("1.2.3.4")),
+            ("Forwarded: host=\"x\\\";for=6.6.6.6\";for=1.2.3.4", ip("1.2.3.4")),
+            ("Forwarded: for=6.6.6.6;for=1.2.3.4", None),
+            ("Forwarded: for=\"1.2.3.4", None),
+        ] {
+            let headers = headers("/", &[line]);
+            assert_eq!(trusted.client(ip("10.0.0.1"), &headers), client, "{line}");
+        }
+        let headers = headers("/", &["Forwarded: host=evil;host=shop.example;proto=\"http"]);
+        assert_eq!(trusted.host(ip("10.0.0.1"), &headers).as_deref(), Some(""), "what contradicts itself is nobody's");
+        assert_eq!(trusted.scheme(ip("10.0.0.1"), &headers).as_deref(), Some(""));
     }
 
     #[test]

@@ -255,7 +255,9 @@ fn an_address_that_a_proxy_passes_on_and_that_cannot_be_read_is_nobodys() {
         (b"X-Forwarded-For: 1.2.3.4, \xff\r\n", "unknown"),
         (b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: \xe9\r\n", "unknown"),
         (b"X-Forwarded-For: \xff, 1.2.3.4\r\n", "1.2.3.4"),
+        (b"X-Forwarded-For: \", 1.2.3.4\r\n", "1.2.3.4"),
         (b"Forwarded: for=\xff\r\n", "unknown"),
+        (b"Forwarded: for=6.6.6.6;x=\", for=1.2.3.4\r\n", "1.2.3.4"),
         (b"Forwarded: for=\"[::ffff:1.2.3.4]:80\"\r\n", "1.2.3.4"),
         (b"", "127.0.0.1"),
     ] {
