@@ -166,9 +166,10 @@ impl Inner {
     fn on_ping_due(self: &Rc<Self>, state: &mut State, now: Tick) {
         let timeout = self.settings().ping_timeout;
         if state.flags.has(Flag::WaitsForPong) {
-            // A paused connection cannot deliver its pong; bytes of a frame that is still
-            // on its way prove life as well.
-            let alive = state.flags.has(Flag::Paused) || (state.is_mid_message() && state.heard().after(timeout) > now);
+            // A paused connection cannot deliver its pong, and one with input that waits for its turn may
+            // have; bytes of a frame that is still on its way prove life as well.
+            let has_unread = state.flags.has(Flag::Paused) || state.flags.has(Flag::Ready);
+            let alive = has_unread || (state.is_mid_message() && state.heard().after(timeout) > now);
             if alive {
                 state.clock.due = now.after(timeout);
             } else {
