@@ -135,7 +135,7 @@ fn a_client_whose_inbox_is_full_is_held_back_but_lives() {
     let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let route = Route::new("/", permitted(permits.clone())).settings(|settings| {
         settings.ping_interval = Some(Duration::from_millis(100));
-        settings.ping_timeout = Duration::from_millis(100);
+        settings.ping_timeout = Duration::from_millis(500);
     });
     let site = Site::start(App::new().route(route));
     let mut wire = site.connect("/");
@@ -151,7 +151,7 @@ fn a_client_whose_inbox_is_full_is_held_back_but_lives() {
         }
     };
     assert!(matches!(blocked, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(1000));
     site.assert_causes(&[]);
     site.assert_others_served();
     permits.add_permits(10_000);
