@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: test-all test-python-all demo-cluster brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
-	test-bench conformance soak bench bench-all bench-cluster bench-report bench-instructions bench-instructions-renew deny docs clean checked checked-python
+	test-bench conformance soak bench bench-all bench-cluster bench-report bench-instructions bench-instructions-renew deny docs clean examples package checked
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -59,11 +59,16 @@ test-rust: brokers | has-cargo ## Unit, integration, example and documentation t
 	@$(MAKE) --no-print-directory test-brokers
 	$(CARGO) test --workspace --doc
 
-checked: | has-cargo
-	$(CARGO) build --profile checked -p nexios --features redis --example echo --example chat --example live
+# With all of the workspace's features: it is what `make test-rust` has built.
+examples: | has-cargo
+	$(CARGO) build --workspace --examples
 
-checked-python: | has-cargo has-python
+package: | has-cargo has-python
 	@PYTHON=$(PYTHON) python/build --quiet
+
+checked: | has-cargo has-python
+	$(CARGO) build --profile checked -p nexios --features redis --example echo --example chat --example live
+	@PYTHON=$(PYTHON) PROFILE=checked python/build --quiet
 
 test-chaos: brokers | has-cargo ## Three nodes and Redis, each fault once under traffic: nothing is lost unsaid; seventy-five seconds
 	$(CARGO) run -p chaos -- run --quick --broker redis
@@ -72,10 +77,10 @@ chaos: brokers | has-cargo ## Three nodes and each broker in turn, ROUNDS=20 of 
 	$(CARGO) run -p chaos -- run --rounds $(ROUNDS)
 	NEXIOS_SEEDS=$(SEEDS) $(CARGO) test -p nexios --profile checked --lib broker::simulation
 
-test-conformance: checked checked-python ## Autobahn on Rust and Python, fewer sizes, over TLS a sample: about two minutes
+test-conformance: examples package ## Autobahn on Rust and Python, fewer sizes, over TLS a sample: about two minutes
 	$(PYTHON) conformance/run.py --quick
 
-test-interop: brokers checked checked-python ## websockets, aiohttp, picows, npm ws, our own client, and Chromium on both chats
+test-interop: brokers examples package ## websockets, aiohttp, picows, npm ws, our own client, and Chromium on both chats
 	PYTHON=$(PYTHON) interop/run
 
 test-python: brokers | has-cargo has-python ## The Python package, on asyncio and uvloop; on every other CPython that is installed a smoke run
@@ -90,7 +95,7 @@ test-types: | has-cargo has-python ## Python: ruff, mypy on the package and on a
 test-clients: ## The client for browsers and Node.js: behaviours, types, size; seconds
 	@clients/js/run-tests
 
-conformance: checked checked-python ## All 535 Autobahn cases on both, plain and TLS; writes docs/conformance.md
+conformance: checked ## All 535 Autobahn cases on both, plain and TLS; writes docs/conformance.md
 	$(PYTHON) conformance/run.py --full
 
 test-bench: | has-cargo ## The bench itself: reading names, statistics, the report; nothing is timed
@@ -114,7 +119,7 @@ bench-instructions: | has-cargo has-valgrind ## Count the instructions of the ho
 bench-instructions-renew: | has-cargo has-valgrind ## Take the counts of now as the baseline
 	cd bench && $(CARGO) run --release -p instructions -- renew
 
-soak: checked-python ## The Python package under all kinds of clients, two minutes on each loop: nothing is left
+soak: checked ## The Python package under all kinds of clients, two minutes on each loop: nothing is left
 	python/.venv/bin/python python/soak --seconds $(SOAK_SECONDS)
 
 deny: | has-cargo ## Licences and sources of all dependencies

@@ -4,7 +4,7 @@
     python3 conformance/run.py --full               # `make conformance`: every case, into docs/conformance.md
     python3 conformance/run.py --quick --only python
 
-Build the servers first: `cargo build --profile checked -p nexios --example echo`, and `python/build`.
+Build the servers first: `make examples package` for a quick run, `make checked` for all cases.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from pathlib import Path
 import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-RUST = ROOT / "target/checked/examples/echo"
 # Autobahn sends messages and fragments beyond the defaults.
 LIMITS = ["--max-message", str(64 << 20), "--max-fragments", "1000000"]
 REPORT = """# Conformance
@@ -60,7 +59,8 @@ class Server:
 
 def servers(args: argparse.Namespace) -> list[Server]:
     """Rust over TCP and TLS, and Python, on one kind of event loop each."""
-    rust: list[str | Path] = [RUST, "--shards", "1"]
+    profile = "debug" if args.quick else "checked"
+    rust: list[str | Path] = [ROOT / "target" / profile / "examples/echo", "--shards", "1"]
     python: list[str | Path] = [args.python, ROOT / "examples/python/echo.py", "--loop"]
     every = [
         Server("Rust", "ws", rust),

@@ -29,7 +29,7 @@ def fresh(tmp_path):
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"
     # The same build as the tests', which cargo has done already.
-    environment = os.environ | {"MATURIN_PEP517_ARGS": "--profile checked"}
+    environment = os.environ | {"MATURIN_PEP517_ARGS": "--profile dev"}
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", REPOSITORY]
     installed = subprocess.run(pip, env=environment, capture_output=True, text=True, check=False)
     assert installed.returncode == 0, installed.stderr
