@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -42,7 +42,8 @@ class NexiosApp(WSRouter):
     ``health``
         A path that answers plain requests with 200.
     ``trusted_proxies``
-        Addresses, networks such as ``"10.0.0.0/8"``, or ``"unix"``: their forwarded headers are believed.
+        Addresses, networks such as ``"10.0.0.0/8"``, or ``"unix"``: their forwarded headers are believed, and
+        ``connections_per_host_max`` counts the clients that they name. One text is a list of one.
     ``middleware``, ``name``, ``prefix``
         As of a router.
 
@@ -64,7 +65,7 @@ class NexiosApp(WSRouter):
         prefix: str = "",
         name: str | None = None,
         middleware: Sequence[Middleware] = (),
-        trusted_proxies: Sequence[str] = (),
+        trusted_proxies: str | Iterable[str] = (),
         lifespan: Lifespan | None = None,
         health: str | None = None,
         http: ASGIApp | None = None,
@@ -74,7 +75,7 @@ class NexiosApp(WSRouter):
         self.lifespan = lifespan
         server, routes = _split(settings)
         self._server_settings = server
-        self._trusted_proxies = list(trusted_proxies)
+        self._trusted_proxies = [trusted_proxies] if isinstance(trusted_proxies, str) else list(trusted_proxies)
         self._health = health
         self._broker = as_broker(broker)
         self._http = None if http is None else Http(http)

@@ -9,6 +9,7 @@ mod connections;
 mod fanout;
 mod framing;
 mod group;
+mod hosts;
 mod http;
 mod id;
 mod inbox;

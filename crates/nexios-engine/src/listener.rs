@@ -13,6 +13,7 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockRef, Type};
 
+use crate::hosts::Host;
 use crate::metrics::Cause;
 use crate::shard::{FIRST_LISTENER, Readiness, ShardInner};
 use crate::socket_file::SocketFile;
@@ -110,6 +111,10 @@ impl Listener {
     /// The address it listens on; `None` for a Unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
         SockRef::from(&self.socket).local_addr().ok()?.as_socket()
+    }
+
+    pub(crate) fn is_unix(&self) -> bool {
+        SockRef::from(&self.socket).local_addr().is_ok_and(|address| address.domain() == Domain::UNIX)
     }
 
     /// Another handle to the same socket, for another shard.
@@ -269,7 +274,10 @@ impl ShardInner {
 
     fn take_in(self: &Rc<Self>, socket: Socket, peer: Option<SocketAddr>, tls: Option<Arc<rustls::ServerConfig>>) {
         let ip: Option<IpAddr> = peer.map(|peer| peer.ip());
-        if let Err(cause) = self.shared.enter(ip, self.now()) {
+        // Connections that a proxy passes on count for its clients, which only their requests name.
+        let is_proxy = self.service().is_some_and(|service| service.is_proxy(ip));
+        let host = ip.filter(|_| !is_proxy).map(|ip| Host::of(Some(ip)));
+        if let Err(cause) = self.shared.enter(host, self.now()) {
             self.shared.metrics.refused(cause);
             tracing::warn!(cause = cause.name(), ?ip, "connection refused");
             return refuse(socket, tls.is_some());
@@ -280,11 +288,14 @@ impl ShardInner {
                 Ok(stream) => Stream::Tls(Box::new(stream)),
                 Err(error) => {
                     tracing::error!(%error, "TLS settings cannot serve");
-                    return self.shared.leave(ip);
+                    return self.shared.leave(host);
                 }
             },
         };
         let token = self.adopt(stream, peer, true);
+        if let (Some(host), Some(inner)) = (host, self.connections.borrow().get(token)) {
+            inner.is_counted_for(host);
+        }
         if let Err(error) = self.register(token) {
             tracing::error!(%error, "cannot watch a new connection");
             self.inject(token, Readiness { error: true, readable: true, ..Readiness::default() });

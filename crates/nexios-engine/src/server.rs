@@ -1,14 +1,13 @@
 //! What the shards of one server share: settings, counters, and the places that are left.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::hosts::{Host, Hosts};
 use crate::mailbox::ShardHandle;
 use crate::metrics::{Cause, Metrics, MetricsSnapshot};
 use crate::settings::ServerSettings;
@@ -33,7 +32,7 @@ pub(crate) struct Shared {
     next_shard: AtomicUsize,
     connections: AtomicUsize,
     connections_max: usize,
-    hosts: Mutex<HashMap<IpAddr, usize>>,
+    hosts: Hosts,
     accept_rate: Mutex<Bucket>,
 }
 
@@ -55,7 +54,7 @@ impl Server {
             next_shard: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             connections_max,
-            hosts: Mutex::default(),
+            hosts: Hosts::default(),
         }))
     }
 
@@ -93,8 +92,8 @@ impl Shared {
         self.shards.read().clone()
     }
 
-    /// Takes a place for a new connection, or says which limit is reached.
-    pub(crate) fn enter(&self, peer: Option<IpAddr>, now: Instant) -> Result<(), Cause> {
+    /// Takes a place for a new connection, or says which limit is reached. Without a host it counts for none yet.
+    pub(crate) fn enter(&self, host: Option<Host>, now: Instant) -> Result<(), Cause> {
         if let Some(rate) = self.settings.accept_rate_max
             && !self.accept_rate.lock().take(f64::from(rate), now)
         {
@@ -104,30 +103,23 @@ impl Shared {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Cause::ConnectionLimit);
         }
-        if let (Some(max), Some(peer)) = (self.settings.connections_per_host_max, peer) {
-            let mut hosts = self.hosts.lock();
-            let count = hosts.entry(host(peer)).or_default();
-            if *count >= max {
-                drop(hosts);
-                self.connections.fetch_sub(1, Ordering::Relaxed);
-                return Err(Cause::HostLimit);
-            }
-            *count += 1;
+        if host.is_some_and(|host| !self.enter_host(host)) {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(Cause::HostLimit);
         }
         Ok(())
     }
 
-    /// Gives the place back.
-    pub(crate) fn leave(&self, peer: Option<IpAddr>) {
+    /// Counts a connection for a host; returns false if the host has as many as it may.
+    pub(crate) fn enter_host(&self, host: Host) -> bool {
+        self.settings.connections_per_host_max.is_none_or(|max| self.hosts.enter(host, max))
+    }
+
+    /// Gives the place back, and the host's.
+    pub(crate) fn leave(&self, host: Option<Host>) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
-        if let (Some(_), Some(peer)) = (self.settings.connections_per_host_max, peer) {
-            let mut hosts = self.hosts.lock();
-            if let Some(count) = hosts.get_mut(&host(peer)) {
-                *count -= 1;
-                if *count == 0 {
-                    hosts.remove(&host(peer));
-                }
-            }
+        if let (Some(_), Some(host)) = (self.settings.connections_per_host_max, host) {
+            self.hosts.leave(host);
         }
     }
 }
@@ -145,18 +137,6 @@ impl Bucket {
     }
 }
 
-/// What counts as one host: an IPv6 /64 is given to one subscriber as a rule.
-fn host(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => {
-            let mut segments = v6.segments();
-            segments[4..].fill(0);
-            IpAddr::from(segments)
-        }
-    }
-}
-
 /// 80 % of the process's file descriptors.
 fn default_connections_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -168,21 +148,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_addresses_of_one_ipv6_network_are_one_host() {
-        let a: IpAddr = "2001:db8:1:2:3::1".parse().unwrap();
-        let b: IpAddr = "2001:db8:1:2:ffff::2".parse().unwrap();
-        let c: IpAddr = "2001:db8:1:3::1".parse().unwrap();
-        assert_eq!(host(a), host(b));
-        assert_ne!(host(a), host(c));
-        assert_eq!(host("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1".parse::<IpAddr>().unwrap());
-    }
-
-    #[test]
     fn a_place_that_is_left_is_free_again() {
         let settings =
             ServerSettings { connections_max: Some(2), connections_per_host_max: Some(1), ..Default::default() };
         let Server(shared) = Server::new(settings);
-        let (a, b) = ("10.0.0.1".parse().ok(), "10.0.0.2".parse().ok());
+        let (a, b) = (Some(Host::of("10.0.0.1".parse().ok())), Some(Host::of("10.0.0.2".parse().ok())));
         let now = Instant::now();
         assert_eq!(shared.enter(a, now), Ok(()));
         assert_eq!(shared.enter(a, now), Err(Cause::HostLimit));

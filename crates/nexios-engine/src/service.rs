@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -58,6 +58,18 @@ pub trait Service: Any {
     /// WebSocket route. What is returned is the connection's task: it accepts or refuses; when it
     /// ends, an open connection is closed with 1000, an unanswered one gets HTTP 500.
     fn websocket(self: Rc<Self>, connection: &Connection) -> Option<BoxedTask>;
+
+    /// Returns true if connections from this peer are those of its clients: a trusted proxy. Each is counted for the
+    /// [`client`](Self::client) that its upgrade names, and not for the peer. `None` is a peer on a Unix socket.
+    fn is_proxy(&self, peer: Option<IpAddr>) -> bool {
+        let _ = peer;
+        false
+    }
+
+    /// Returns the address of the client behind a proxy; `None` if it is unknown.
+    fn client(&self, connection: &Connection) -> Option<IpAddr> {
+        connection.peer().map(|peer| peer.ip())
+    }
 
     /// The connection's task is over, or was dropped with the shard: nobody acts for it any more.
     fn ended(self: Rc<Self>, connection: &Connection) {

@@ -86,7 +86,9 @@ pub struct ServerSettings {
     pub headers_max: usize,
     /// Most connections of the process. `None`: 80 % of its file descriptors.
     pub connections_max: Option<usize>,
-    /// Most connections of one host (an IPv6 /64 is one host). `None`: no limit.
+    /// Most connections of one host (an IPv6 /64 is one host); more get 503 with Retry-After. Connections through a
+    /// trusted proxy count for the clients that it names, from their upgrade on; those whose client is unknown count
+    /// together. `None`: no limit.
     pub connections_per_host_max: Option<usize>,
     /// New connections taken in a second; more get 503 with Retry-After. `None`: no limit.
     pub accept_rate_max: Option<u32>,

@@ -24,9 +24,9 @@ struct Network {
     bits: u32,
 }
 
-/// The text names no address, network or `unix`.
+/// A trusted proxy that is neither an address nor a network nor `unix`.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0:?} is no proxy: an address, a network like 10.0.0.0/8, or \"unix\"")]
+#[error("invalid trusted proxy {0:?}: must be an address, a network such as 10.0.0.0/8, or \"unix\"")]
 pub struct InvalidProxy(pub String);
 
 impl TrustedProxies {

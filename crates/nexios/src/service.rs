@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,6 +76,15 @@ impl Service for ShardService {
             return Some(refuse(connection, Refusal::new(403, "this origin may not connect\n")));
         }
         Some(start(connection))
+    }
+
+    fn is_proxy(&self, peer: Option<IpAddr>) -> bool {
+        self.app.hub.proxies.trusts(peer)
+    }
+
+    fn client(&self, connection: &Connection) -> Option<IpAddr> {
+        let peer = connection.peer().map(|address| address.ip());
+        self.app.hub.proxies.client(peer, &Headers::new(connection.head()))
     }
 
     fn ended(self: Rc<Self>, connection: &Connection) {

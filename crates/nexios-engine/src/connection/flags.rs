@@ -5,6 +5,8 @@
 pub(crate) enum Flag {
     /// It holds a place in the server's limits.
     Counted,
+    /// It is counted for a host.
+    CountedForHost,
     /// On the shard's list of connections with output.
     Dirty,
     /// On the shard's list of connections with unread input.

@@ -228,6 +228,9 @@ impl Inner {
             state.head = Some(head.clone());
             state.phase = Phase::Connecting(Box::new(upgrade));
         }
+        if service.has_websocket(head.path()) && !self.enter_host(&service) {
+            return;
+        }
         match service.websocket(&Connection(self.clone())) {
             Some(task) => {
                 self.arm_deadline(&mut self.state.borrow_mut(), self.settings().accept_timeout);

@@ -1,8 +1,12 @@
 //! The address of a connection's peer, in seven bytes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 
-use super::Inner;
+use super::{CloseInfo, Connection, Flag, Inner, Refusal};
+use crate::hosts::Host;
+use crate::metrics::Cause;
+use crate::service::Service;
 
 #[derive(Clone, Copy)]
 pub(super) enum Peer {
@@ -45,8 +49,49 @@ impl Inner {
         }
     }
 
-    pub(crate) fn peer_ip(&self) -> Option<IpAddr> {
+    fn peer_ip(&self) -> Option<IpAddr> {
         self.peer().map(|address| address.ip())
+    }
+
+    /// Notes the host for which this connection is counted until its end.
+    pub(crate) fn is_counted_for(&self, host: Host) {
+        if host != Host::of(self.peer_ip()) {
+            self.shard.hosts_behind.borrow_mut().insert(self.key(), host);
+        }
+        self.state.borrow_mut().flags.set(Flag::CountedForHost, true);
+    }
+
+    /// Returns the host for which this connection was counted, now that it has ended.
+    pub(crate) fn take_host(&self) -> Option<Host> {
+        let is_counted = self.state.borrow_mut().flags.take(Flag::CountedForHost);
+        let behind = self.shard.hosts_behind.borrow_mut().remove(&self.key());
+        is_counted.then(|| behind.unwrap_or_else(|| Host::of(self.peer_ip())))
+    }
+
+    /// Counts an upgrade that came through a proxy for the client that it names. Returns false if that has as many
+    /// connections as it may: then the client has its answer.
+    pub(super) fn enter_host(self: &Rc<Self>, service: &Rc<dyn Service>) -> bool {
+        let flags = self.state.borrow().flags;
+        let is_limited = self.shard.shared.settings.connections_per_host_max.is_some() && flags.has(Flag::Counted);
+        if !is_limited || flags.has(Flag::CountedForHost) || !service.is_proxy(self.peer_ip()) {
+            return true;
+        }
+        let client = service.client(&Connection(self.clone()));
+        let host = Host::of(client);
+        if self.shard.shared.enter_host(host) {
+            self.is_counted_for(host);
+            return true;
+        }
+        self.shard.shared.metrics.refused(Cause::HostLimit);
+        let client = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
+        tracing::warn!(
+            cause = Cause::HostLimit.name(),
+            client,
+            "connection refused: its host has as many as connections_per_host_max allows"
+        );
+        let refusal = Refusal::new(503, "too many connections of this host\n").header("Retry-After", "1");
+        self.answer_and_hang_up(&mut self.state.borrow_mut(), &refusal, CloseInfo::cut());
+        false
     }
 
     /// What no other connection of the shard has, as long as there is a handle to this one.

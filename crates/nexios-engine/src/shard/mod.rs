@@ -27,6 +27,7 @@ use nexios_protocol::Codec;
 use crate::connection::{Allowance, Clock, Connection, Flag, Inner, Opened, Pool, State};
 use crate::connections::Connections;
 use crate::fanout::{Dropped, Fanout};
+use crate::hosts::Host;
 use crate::id::ConnectionId;
 use crate::input::Input;
 use crate::listener::{Listener, Listeners};
@@ -100,6 +101,8 @@ pub(crate) struct ShardInner {
     pub(crate) pool: RefCell<Pool>,
     /// Addresses that are too long for their connections.
     pub(crate) peers_v6: RefCell<HashMap<(u32, u32), SocketAddrV6>>,
+    /// Hosts that some connections are counted for, where they are not their peers.
+    pub(crate) hosts_behind: RefCell<HashMap<(u32, u32), Host>>,
     /// What this turn still takes of the connection whose input is being read.
     pub(crate) allowance: Cell<Allowance>,
     /// Connections with input that no event will tell of.
@@ -183,6 +186,7 @@ impl Shard {
             packed: RefCell::default(),
             pool: RefCell::default(),
             peers_v6: RefCell::default(),
+            hosts_behind: RefCell::default(),
             allowance: Cell::new(Allowance::FULL),
             ready: RefCell::default(),
             dirty: RefCell::default(),
@@ -216,6 +220,12 @@ impl Shard {
     /// # Errors
     /// What registering the listener with the poller returns.
     pub fn listen(&self, listener: Listener) -> io::Result<()> {
+        if self.0.index == 0 && listener.is_unix() && self.0.limits_no_host_of_a_unix_socket() {
+            tracing::warn!(
+                "connections_per_host_max does not apply to clients on the Unix socket: name \"unix\" among the \
+                 trusted proxies"
+            );
+        }
         self.0.listeners.borrow_mut().add(&self.0.registry, listener)
     }
 
@@ -360,6 +370,11 @@ impl ShardInner {
         let Some(inner) = inner else { return Ok(()) };
         let mut state = inner.state.borrow_mut();
         state.stream.register(&self.registry, Token(token as usize))
+    }
+
+    fn limits_no_host_of_a_unix_socket(&self) -> bool {
+        let is_proxy = self.service().is_some_and(|service| service.is_proxy(None));
+        self.shared.settings.connections_per_host_max.is_some() && !is_proxy
     }
 
     pub(crate) fn notify_again(&self) {

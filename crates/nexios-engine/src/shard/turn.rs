@@ -300,7 +300,7 @@ impl ShardInner {
             drop(state);
             self.open_sockets.update(|open| open - 1);
             if counted {
-                self.shared.leave(inner.peer_ip());
+                self.shared.leave(inner.take_host());
             }
             self.free_if_over(&inner);
         }

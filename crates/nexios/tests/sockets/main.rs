@@ -8,6 +8,7 @@ mod site;
 mod wire;
 
 mod hostile;
+mod hosts;
 mod limits;
 mod live;
 mod pings;
