@@ -222,6 +222,7 @@ impl Connection {
         if self.close == CloseState::Open {
             write_close(out, self.rules.role, frame);
             self.close = CloseState::Sent;
+            self.rules.discard_messages(&mut self.kept);
         }
     }
 
@@ -238,6 +239,11 @@ impl Connection {
     /// Whether a message has begun and is not complete.
     pub fn is_mid_message(&self) -> bool {
         progress::is_mid_message(&self.kept)
+    }
+
+    /// Returns how many bytes of an unfinished message are kept.
+    pub fn held_bytes(&self) -> usize {
+        progress::held_bytes(&self.kept)
     }
 
     /// Whether a frame has begun and is not complete.

@@ -9,7 +9,7 @@ use crate::frame::{CONTROL_BYTES_MAX, FrameHeader};
 use crate::limits::Limits;
 use crate::mask::{apply_mask, unmask_into};
 use crate::opcode::OpCode;
-use crate::progress::{Frame, Kept, Message, Progress, frame_is_complete, is_mid_frame, is_mid_message};
+use crate::progress::{Frame, Inflating, Kept, Message, Progress, frame_is_complete, is_mid_frame, is_mid_message};
 use crate::role::Role;
 use crate::utf8::Utf8Stream;
 
@@ -74,6 +74,8 @@ pub(crate) struct Rules {
     deflate: bool,
     pub(crate) role: Role,
     failed: Option<ProtocolError>,
+    /// Messages are thrown away as they come: they are still judged by their frames, and nothing of them is kept.
+    discards: bool,
 }
 
 pub(crate) type Decoded<'a> = Result<(usize, Option<Event<'a>>), ProtocolError>;
@@ -182,7 +184,15 @@ impl Rules {
             Role::Client => !agreed.server_no_context_takeover,
         });
         let kept = in_context.then(|| Box::new(Progress::in_context()));
-        (kept, Rules { deflate: deflate.is_some(), role, failed: None })
+        (kept, Rules { deflate: deflate.is_some(), role, failed: None, discards: false })
+    }
+
+    /// From now on messages are thrown away, and with them what is kept of one.
+    pub(crate) fn discard_messages(&mut self, kept: &mut Kept) {
+        self.discards = true;
+        if let Some(message) = kept.as_mut().and_then(|progress| progress.message.as_mut()) {
+            message.payload = Vec::new();
+        }
     }
 
     /// See [`Decoder::decode`].
@@ -321,14 +331,14 @@ impl Rules {
         let result = match &mut progress.frame {
             None => progress.take_header(input).and_then(|(taken, header)| {
                 if let Some(header) = header {
-                    self.begin_frame(&mut progress, header, limits, codec)?;
+                    self.begin_frame(&mut progress, header, limits)?;
                 }
                 Ok((taken, None))
             }),
             Some(frame) if frame.taken < frame.header.payload_len => {
-                self.take_payload(&mut progress, input, limits).map(|taken| (taken, None))
+                self.take_payload(&mut progress, input, limits, codec)
             }
-            Some(_) => self.end_frame(&mut progress, limits, codec).map(|finished| (0, finished)),
+            Some(_) => self.end_frame(&mut progress, &[], limits, codec).map(|finished| (0, finished)),
         };
         *kept = Some(progress);
         result
@@ -340,7 +350,6 @@ impl Rules {
         progress: &mut Progress,
         header: FrameHeader,
         limits: &Limits,
-        codec: &mut Codec,
     ) -> Result<(), ProtocolError> {
         if header.mask.is_some() != (self.role == Role::Server) {
             return Err(ProtocolError::Masking);
@@ -351,7 +360,7 @@ impl Rules {
             }
             progress.control.clear();
         } else {
-            self.begin_fragment(progress, &header, limits, codec)?;
+            self.begin_fragment(progress, &header, limits)?;
         }
         progress.frame = Some(Frame { header, taken: 0 });
         Ok(())
@@ -362,7 +371,6 @@ impl Rules {
         progress: &mut Progress,
         header: &FrameHeader,
         limits: &Limits,
-        codec: &mut Codec,
     ) -> Result<(), ProtocolError> {
         match (&mut progress.message, header.opcode) {
             (None, OpCode::Continuation) => return Err(ProtocolError::UnexpectedContinuation),
@@ -378,38 +386,32 @@ impl Rules {
                 if header.rsv1 && !self.deflate {
                     return Err(ProtocolError::ReservedBits);
                 }
-                let own_stream = header.rsv1 && progress.context.is_none();
                 progress.message = Some(Message {
                     text: opcode == OpCode::Text,
                     compressed: header.rsv1,
                     fragments: 1,
                     payload: Vec::new(),
                     utf8: Utf8Stream::default(),
-                    inflater: own_stream.then(|| codec.take_inflater()),
                 });
             }
         }
-        // By the header alone, before anything is allocated. Compressed bytes may be more than
-        // what they inflate to: zlib's own bound for small memory levels is 1/8 + 1/64 more.
-        // Inflating is bounded in any case.
-        let so_far = progress.message.as_ref().map_or(0, |message| message.payload.len());
-        let compressed = progress.message.as_ref().is_some_and(|message| message.compressed);
-        let max = limits.message_bytes();
-        let slack = if compressed { 64 + (max >> 2) } else { 0 };
-        let allowed = max.saturating_add(slack).saturating_sub(if compressed { 0 } else { so_far });
-        if header.payload_len > allowed as u64 {
+        let Some(message) = &progress.message else { return Ok(()) };
+        // By the header alone, before anything is allocated.
+        if header.payload_len > message.bytes_left(limits) as u64 && !self.discards {
             return Err(ProtocolError::MessageTooBig);
         }
         Ok(())
     }
 
+    /// Takes payload of the frame under way, and with the last of it the end of the frame.
     fn take_payload(
         &mut self,
         progress: &mut Progress,
         input: &mut [u8],
         limits: &Limits,
-    ) -> Result<usize, ProtocolError> {
-        let Some(frame) = &mut progress.frame else { return Ok(0) };
+        codec: &mut Codec,
+    ) -> Result<(usize, Option<Finished>), ProtocolError> {
+        let Some(frame) = &mut progress.frame else { return Ok((0, None)) };
         let left = frame.header.payload_len - frame.taken;
         let taken = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
         let piece = &mut input[..taken];
@@ -419,15 +421,19 @@ impl Rules {
         frame.taken += taken as u64;
         if frame.header.opcode.is_control() {
             progress.control.extend_from_slice(piece);
-        } else if let Some(message) = &mut progress.message {
-            message.add(piece, progress.context.as_deref_mut(), limits.message_bytes())?;
+        } else if frame.taken == frame.header.payload_len && frame.header.fin {
+            return self.end_frame(progress, piece, limits, codec).map(|finished| (taken, finished));
+        } else if let Some(message) = progress.message.as_mut().filter(|_| !self.discards) {
+            message.add(piece)?;
         }
-        Ok(taken)
+        Ok((taken, None))
     }
 
+    /// Ends the frame under way, whose payload ends with `last`.
     fn end_frame(
         &mut self,
         progress: &mut Progress,
+        last: &[u8],
         limits: &Limits,
         codec: &mut Codec,
     ) -> Result<Option<Finished>, ProtocolError> {
@@ -438,8 +444,9 @@ impl Rules {
         if !frame.header.fin {
             return Ok(None);
         }
-        let Some(mut message) = progress.message.take() else { return Ok(None) };
-        message.finish(progress.context.as_deref_mut(), limits.message_bytes(), codec)?;
+        let Some(mut message) = progress.message.take().filter(|_| !self.discards) else { return Ok(None) };
+        let context = progress.context.as_deref_mut();
+        message.finish(last, Inflating { context, codec, bytes_max: limits.message_bytes() })?;
         if message.text {
             let text = String::from_utf8(message.payload).map_err(|_| ProtocolError::Utf8)?;
             return Ok(Some(Finished::Text(text)));

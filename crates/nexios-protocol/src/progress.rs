@@ -3,6 +3,7 @@
 use crate::deflate::{Codec, Inflater};
 use crate::error::ProtocolError;
 use crate::frame::{FrameHeader, HEADER_BYTES_MAX};
+use crate::limits::Limits;
 use crate::utf8::Utf8Stream;
 
 /// What a decoder keeps between two inputs, where it keeps anything.
@@ -31,11 +32,17 @@ pub(crate) struct Message {
     pub(crate) text: bool,
     pub(crate) compressed: bool,
     pub(crate) fragments: u32,
-    /// The payload so far, inflated where it was compressed.
+    /// The payload so far. A compressed one stays as it came until its last piece is there, so that a
+    /// message that is never finished holds what its sender has paid for, and no more.
     pub(crate) payload: Vec<u8>,
     pub(crate) utf8: Utf8Stream,
-    /// The stream of a compressed message under way, without takeover.
-    pub(crate) inflater: Option<Box<Inflater>>,
+}
+
+/// What inflates a message: the peer's window where it lasts, else a stream that all messages share.
+pub(crate) struct Inflating<'a> {
+    pub(crate) context: Option<&'a mut Inflater>,
+    pub(crate) codec: &'a mut Codec,
+    pub(crate) bytes_max: usize,
 }
 
 pub(crate) fn is_mid_message(kept: &Kept) -> bool {
@@ -44,6 +51,12 @@ pub(crate) fn is_mid_message(kept: &Kept) -> bool {
 
 pub(crate) fn is_mid_frame(kept: &Kept) -> bool {
     kept.as_ref().is_some_and(|progress| progress.frame.is_some() || progress.header_len > 0)
+}
+
+/// Bytes of an unfinished message that are kept.
+pub(crate) fn held_bytes(kept: &Kept) -> usize {
+    let message = kept.as_ref().and_then(|progress| progress.message.as_ref());
+    message.map_or(0, |message| message.payload.capacity())
 }
 
 pub(crate) fn frame_is_complete(kept: &Kept) -> bool {
@@ -84,55 +97,52 @@ impl Progress {
 }
 
 impl Message {
-    pub(crate) fn add(
-        &mut self,
-        piece: &[u8],
-        context: Option<&mut Inflater>,
-        max: usize,
-    ) -> Result<(), ProtocolError> {
-        let before = self.payload.len();
-        if self.compressed {
-            let inflater = self.inflater.as_deref_mut().or(context).ok_or(ProtocolError::Deflate)?;
-            let pushed = inflater.push(piece, &mut self.payload, max);
-            return self.check_inflated(before, max, pushed);
-        }
-        self.payload.extend_from_slice(piece);
-        self.check_text(before)
+    /// How many more bytes its frames may carry. Compressed bytes may be more than what they inflate to: zlib's own
+    /// bound for small memory levels is 1/8 + 1/64 more, and a flush for each fragment. Inflating has its own bound.
+    pub(crate) fn bytes_left(&self, limits: &Limits) -> usize {
+        let max = limits.message_bytes();
+        let slack = if self.compressed { (max >> 2).saturating_add(64 + 16 * self.fragments as usize) } else { 0 };
+        max.saturating_add(slack).saturating_sub(self.payload.len())
     }
 
-    pub(crate) fn finish(
-        &mut self,
-        context: Option<&mut Inflater>,
-        max: usize,
-        codec: &mut Codec,
-    ) -> Result<(), ProtocolError> {
+    /// Takes a piece that others follow.
+    pub(crate) fn add(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
         let before = self.payload.len();
+        self.payload.extend_from_slice(piece);
+        if self.compressed { Ok(()) } else { self.check_text(before) }
+    }
+
+    /// Takes the last piece; then the payload is whole and inflated.
+    pub(crate) fn finish(&mut self, piece: &[u8], inflating: Inflating<'_>) -> Result<(), ProtocolError> {
         if self.compressed {
-            let finished = match (self.inflater.take(), context) {
-                (Some(mut own), _) => {
-                    let finished = own.finish(&mut self.payload, max);
-                    codec.give_back(own);
-                    finished
-                }
-                (None, Some(context)) => context.finish(&mut self.payload, max),
-                (None, None) => Err(ProtocolError::Deflate),
-            };
-            self.check_inflated(before, max, finished)?;
+            let packed = std::mem::take(&mut self.payload);
+            self.inflate(&[&packed, piece], inflating)?;
+        } else {
+            self.add(piece)?;
         }
         if self.text { self.utf8.finish() } else { Ok(()) }
     }
 
+    fn inflate(&mut self, pieces: &[&[u8]], inflating: Inflating<'_>) -> Result<(), ProtocolError> {
+        let Inflating { context, codec, bytes_max } = inflating;
+        let mut own = context.is_none().then(|| codec.take_inflater());
+        let Some(inflater) = own.as_deref_mut().or(context) else { return Err(ProtocolError::Deflate) };
+        let mut pieces = pieces.iter().filter(|piece| !piece.is_empty());
+        let inflated = pieces
+            .try_for_each(|piece| inflater.push(piece, &mut self.payload, bytes_max))
+            .and_then(|()| inflater.finish(&mut self.payload, bytes_max));
+        if let Some(own) = own {
+            codec.give_back(own);
+        }
+        self.check_inflated(bytes_max, inflated)
+    }
+
     /// The fault that comes first in the message counts, however its bytes were split: text that is not UTF-8
     /// within the limit, then what inflating met.
-    fn check_inflated(
-        &mut self,
-        from: usize,
-        max: usize,
-        inflated: Result<(), ProtocolError>,
-    ) -> Result<(), ProtocolError> {
+    fn check_inflated(&mut self, max: usize, inflated: Result<(), ProtocolError>) -> Result<(), ProtocolError> {
         let too_big = self.payload.len() > max;
         self.payload.truncate(max);
-        self.check_text(from)?;
+        self.check_text(0)?;
         if too_big { Err(ProtocolError::MessageTooBig) } else { inflated }
     }
 
