@@ -42,6 +42,7 @@ class RouterSettings(TypedDict, total=False):
     message_bytes_max: int | None
     fragments_max: int | None
     fragment_timeout: float
+    message_timeout: float | None
     accept_timeout: float
     ping_interval: float | None
     ping_timeout: float
@@ -91,6 +92,7 @@ class ServerSettings(TypedDict, total=False):
     headers_max: int
     read_buffer_bytes: int
     shutdown_grace: float
+    waiting_bytes_max: int | None
 
 
 class AppSettings(RouterSettings, ServerSettings, total=False):

@@ -88,6 +88,31 @@ async def test_a_fragmented_message_may_not_stall(serve):
         assert (await closed_by(server, frame(TEXT, b"x", first=0)))[0] == 1008
 
 
+async def test_a_message_may_not_take_too_long_though_its_bytes_keep_coming(serve):
+    async with serve(app_with(echo, message_timeout=0.3)) as server:
+        client = await server.raw()
+        client.send(frame(TEXT, b"x", first=0))
+        closed = asyncio.ensure_future(client.read_close())
+        while not closed.done():
+            client.send(frame(0, b"x", first=0))
+            await asyncio.sleep(0.02)
+        assert await closed == (1008, "message not finished in time")
+        client.cut()
+
+
+async def test_of_messages_that_nobody_finishes_the_largest_are_1013(serve):
+    async with serve(app_with(echo, settings={"waiting_bytes_max": MIB})) as server:
+        large, small = await server.raw(), await server.raw()
+        large.send(frame(TEXT, b"x" * (800 << 10), first=0))
+        small.send(frame(TEXT, b"x" * (100 << 10), first=0))
+        assert await large.read_close() == (1013, "too many bytes wait for their handlers")
+        small.send(frame(0, b"x"))
+        opcode, payload = await small.read_frame()
+        assert (opcode, len(payload)) == (0x81, (100 << 10) + 1)
+        large.cut()
+        small.cut()
+
+
 # --- the head of a request
 
 

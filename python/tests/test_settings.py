@@ -25,6 +25,7 @@ VALUES = {
     "keep_head": False,
     "live": True,
     "message_bytes_max": None,
+    "message_timeout": None,
     "outbox_bytes_max": 1 << 21,
     "outbox_mark_bytes": 1 << 10,
     "ping_interval": None,
@@ -35,6 +36,7 @@ VALUES = {
     "shutdown_grace": 0.1,
     "slow_client": "conflate",
     "subprotocols": ["v1"],
+    "waiting_bytes_max": 1 << 20,
     "watched_rooms_max": None,
 }
 

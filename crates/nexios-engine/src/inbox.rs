@@ -61,6 +61,11 @@ impl Inbox {
         self.heard = 0;
     }
 
+    /// The payloads of the messages that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }

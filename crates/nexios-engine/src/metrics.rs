@@ -28,6 +28,8 @@ pub enum Cause {
     ControlFlood,
     /// A message was begun and not finished.
     StalledMessage,
+    /// Messages that were incomplete or waited held too much memory together.
+    WaitingBytes,
     /// No pong came.
     Silence,
     /// The client did not read.
@@ -36,7 +38,7 @@ pub enum Cause {
     Panic,
 }
 
-const CAUSES: [Cause; 14] = [
+const CAUSES: [Cause; 15] = [
     Cause::Handshake,
     Cause::Handler,
     Cause::SlowHead,
@@ -48,6 +50,7 @@ const CAUSES: [Cause; 14] = [
     Cause::Protocol,
     Cause::ControlFlood,
     Cause::StalledMessage,
+    Cause::WaitingBytes,
     Cause::Silence,
     Cause::SlowClient,
     Cause::Panic,
@@ -89,6 +92,7 @@ impl Cause {
             Cause::Protocol => "protocol",
             Cause::ControlFlood => "control_flood",
             Cause::StalledMessage => "stalled_message",
+            Cause::WaitingBytes => "waiting_bytes",
             Cause::Silence => "silence",
             Cause::SlowClient => "slow_client",
             Cause::Panic => "panic",

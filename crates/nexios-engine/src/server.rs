@@ -34,7 +34,11 @@ pub(crate) struct Shared {
     connections_max: usize,
     hosts: Hosts,
     accept_rate: Mutex<Bucket>,
+    waiting_bytes_max: usize,
 }
+
+/// Less than this is no default for a machine that serves anything.
+const WAITING_BYTES_MIN: usize = 16 << 20;
 
 /// Tokens for new connections: one second's worth at most.
 struct Bucket {
@@ -48,6 +52,7 @@ impl Server {
         let connections_max = settings.connections_max.unwrap_or_else(default_connections_max);
         Server(Arc::new(Shared {
             accept_rate: Mutex::new(Bucket { tokens: f64::from(settings.accept_rate_max.unwrap_or(0)), filled: None }),
+            waiting_bytes_max: settings.waiting_bytes_max.unwrap_or_else(default_waiting_bytes_max),
             settings,
             metrics: Metrics::default(),
             shards: RwLock::default(),
@@ -90,6 +95,12 @@ impl Server {
 impl Shared {
     pub(crate) fn shards(&self) -> Vec<ShardHandle> {
         self.shards.read().clone()
+    }
+
+    /// Returns how many bytes incomplete and waiting messages of one shard may hold.
+    #[inline]
+    pub(crate) fn waiting_bytes_share(&self) -> usize {
+        self.waiting_bytes_max / self.next_shard.load(Ordering::Relaxed).max(1)
     }
 
     /// Takes a place for a new connection, or says which limit is reached. Without a host it counts for none yet.
@@ -135,6 +146,27 @@ impl Bucket {
         }
         some
     }
+}
+
+/// An eighth of the memory.
+fn default_waiting_bytes_max() -> usize {
+    (memory_bytes() / 8).max(WAITING_BYTES_MIN)
+}
+
+/// The memory of this process: of its control group where that is limited, else of the machine.
+#[cfg(target_os = "linux")]
+fn memory_bytes() -> usize {
+    let info = rustix::system::sysinfo();
+    let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+    let limit = |file: &str| std::fs::read_to_string(file).ok()?.trim().parse::<u64>().ok();
+    let group = limit("/sys/fs/cgroup/memory.max").or_else(|| limit("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+    usize::try_from(group.map_or(machine, |group| group.min(machine))).unwrap_or(usize::MAX)
+}
+
+/// The memory of this process, taken for 4 GiB where the operating system is not asked.
+#[cfg(not(target_os = "linux"))]
+fn memory_bytes() -> usize {
+    4 << 30
 }
 
 /// 80 % of the process's file descriptors.

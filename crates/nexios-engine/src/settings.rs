@@ -20,6 +20,8 @@ pub struct Settings {
     pub fragments_max: Option<u32>,
     /// Longest silence in the middle of a message; closes 1008.
     pub fragment_timeout: Duration,
+    /// Time for a whole message, from its first frame to its last, while reading is not paused; then 1008. `None`: no limit.
+    pub message_timeout: Option<Duration>,
     /// Time for the handler to accept; then HTTP 504.
     pub accept_timeout: Duration,
     /// Mean time between pings, spread by ± 20 %. `None`: no pings.
@@ -92,6 +94,10 @@ pub struct ServerSettings {
     pub connections_per_host_max: Option<usize>,
     /// New connections taken in a second; more get 503 with Retry-After. `None`: no limit.
     pub accept_rate_max: Option<u32>,
+    /// Most bytes of messages that are incomplete or wait for their handlers, of all connections together; each
+    /// shard has its share of them. Beyond, the connections that hold most are ended with 1013. `None`: an
+    /// eighth of the memory, of the control group's where it is limited.
+    pub waiting_bytes_max: Option<usize>,
     /// Time for handlers to end at shutdown; then they are cancelled.
     pub shutdown_grace: Duration,
     /// Bytes that one read takes at most.
@@ -113,6 +119,7 @@ impl Default for Settings {
             message_bytes_max: Some(1 << 20),
             fragments_max: Some(1024),
             fragment_timeout: Duration::from_secs(30),
+            message_timeout: Some(Duration::from_secs(120)),
             accept_timeout: Duration::from_secs(30),
             ping_interval: Some(Duration::from_secs(20)),
             ping_timeout: Duration::from_secs(20),
@@ -145,6 +152,7 @@ impl Default for ServerSettings {
             connections_max: None,
             connections_per_host_max: None,
             accept_rate_max: None,
+            waiting_bytes_max: None,
             shutdown_grace: Duration::from_secs(30),
             read_buffer_bytes: 256 << 10,
             connection: Settings::default(),

@@ -58,6 +58,7 @@ impl Level {
             "message_bytes_max" => change!(value.extract::<Option<usize>>()?, message_bytes_max),
             "fragments_max" => change!(value.extract::<Option<u32>>()?, fragments_max),
             "fragment_timeout" => change!(seconds(value)?, fragment_timeout),
+            "message_timeout" => change!(optional(value)?, message_timeout),
             "accept_timeout" => change!(seconds(value)?, accept_timeout),
             "ping_interval" => change!(optional(value)?, ping_interval),
             "ping_timeout" => change!(seconds(value)?, ping_timeout),
@@ -125,6 +126,7 @@ fn set_server(server: &mut ServerSettings, name: &str, value: &Bound<'_, PyAny>)
         "connections_per_host_max" => server.connections_per_host_max = value.extract()?,
         "accept_rate_max" => server.accept_rate_max = value.extract()?,
         "shutdown_grace" => server.shutdown_grace = seconds(value)?,
+        "waiting_bytes_max" => server.waiting_bytes_max = value.extract()?,
         "read_buffer_bytes" => server.read_buffer_bytes = value.extract()?,
         _ => return Err(PyTypeError::new_err("there is no such setting")),
     }

@@ -57,12 +57,33 @@ impl Inner {
     /// Some input was parsed: sees to it that a stalled message is noticed.
     pub(super) fn watch_fragments(self: &Rc<Self>, state: &mut State) {
         if state.is_mid_message() {
-            state.extra().heard = self.shard.tick();
+            let (now, has_begun) = (self.shard.tick(), state.has_begun_message());
+            let extra = state.extra();
+            extra.heard = now;
+            extra.began = if !has_begun || extra.began.is_set() { extra.began } else { now };
+            self.note_held(state);
             self.arm(state);
-        } else if let Some(extra) = &mut state.extra
+        } else {
+            self.note_held(state);
+            self.forget_fragments(state);
+        }
+    }
+
+    /// Reading was paused: that time is not the peer's.
+    pub(super) fn begin_message_again(&self, state: &mut State) {
+        if let Some(extra) = &mut state.extra
+            && extra.began.is_set()
+        {
+            extra.began = self.shard.tick();
+        }
+    }
+
+    fn forget_fragments(&self, state: &mut State) {
+        if let Some(extra) = &mut state.extra
             && extra.heard.is_set()
         {
             extra.heard = Tick::NEVER;
+            extra.began = Tick::NEVER;
             self.shard.give_back_extra(state);
         }
     }
@@ -96,7 +117,8 @@ impl Inner {
 
     fn fragment_deadline(&self, state: &State) -> Tick {
         if state.is_mid_message() && state.heard().is_set() && !state.flags.has(Flag::Paused) {
-            state.heard().after(self.settings().fragment_timeout)
+            let total = self.settings().message_timeout.map_or(Tick::NEVER, |timeout| state.began().after(timeout));
+            state.heard().after(self.settings().fragment_timeout).earlier(total)
         } else {
             Tick::NEVER
         }
@@ -205,6 +227,15 @@ impl State {
 
     fn heard(&self) -> Tick {
         self.extra.as_ref().map_or(Tick::NEVER, |extra| extra.heard)
+    }
+
+    fn began(&self) -> Tick {
+        self.extra.as_ref().map_or(Tick::NEVER, |extra| extra.began)
+    }
+
+    /// Returns true if the head of a data frame is there, and not all of its message.
+    fn has_begun_message(&self) -> bool {
+        matches!(&self.phase, Phase::Open(protocol) if protocol.is_mid_message())
     }
 
     fn is_mid_message(&self) -> bool {

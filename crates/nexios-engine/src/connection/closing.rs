@@ -23,6 +23,7 @@ impl Inner {
         if let Some(inbox) = state.inbox_mut() {
             inbox.clear();
         }
+        self.note_held(state);
         self.shard.outbox_of(&mut state.extra).tail().extend_from_slice(&frame);
         self.output_grew(state);
         let timeout = self.settings().close_timeout;
@@ -106,6 +107,7 @@ impl Inner {
         self.drop_output(state);
         state.stream.close(&self.shard.registry, reset);
         state.end_frames(Phase::Gone);
+        self.note_held(state);
         state.flags.set(Flag::HangUpAfterFlush, false);
         self.shard.gone.borrow_mut().push(self.token());
     }

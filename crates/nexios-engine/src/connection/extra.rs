@@ -26,6 +26,10 @@ pub(crate) struct Extra {
     pub(super) blocked: Tick,
     /// The last byte in, of a message that is not complete.
     pub(super) heard: Tick,
+    /// When the message began that is not complete.
+    pub(super) began: Tick,
+    /// Its part of the shard's sum of bytes held.
+    pub(super) held: usize,
     /// How it ended, or is ending; the flag `Closing` says that it is there.
     pub(super) close: Option<Box<CloseInfo>>,
     /// The own task's, as long as there are clones of it.
@@ -65,6 +69,8 @@ impl Extra {
     fn is_empty_but_for_outbox(&self) -> bool {
         self.inbox.is_none()
             && !self.heard.is_set()
+            && !self.began.is_set()
+            && self.held == 0
             && self.close.is_none()
             && self.waker.is_none()
             && self.extension.is_none()

@@ -2,7 +2,7 @@
 //!
 //! `allowance` says how much of its input a turn takes, `opening` takes it from the request head to accept or refusal, `reading` turns bytes
 //! into messages, `receiving` hands them to the application, `sending` and `flushing`
-//! go the other way, `pings` matches pongs, `closing` ends it, `clock` watches its deadlines,
+//! go the other way, `pings` matches pongs, `holding` counts what messages hold, `closing` ends it, `clock` watches its deadlines,
 //! `task` runs its handler.
 
 mod allowance;
@@ -11,6 +11,7 @@ mod closing;
 mod extra;
 mod flags;
 mod flushing;
+mod holding;
 mod opening;
 mod peer;
 mod pings;

@@ -226,7 +226,11 @@ impl Inner {
                 return;
             }
             state.head = Some(head.clone());
+            if !upgrade.early.is_empty() {
+                state.extra();
+            }
             state.phase = Phase::Connecting(Box::new(upgrade));
+            self.note_held(&mut state);
         }
         if service.has_websocket(head.path()) && !self.enter_host(&service) {
             return;

@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use nexios_protocol::{self as protocol, CloseCode, Codec, Limits, Received};
 
-use super::{Allowance, CloseInfo, Flag, Inner, Phase, State};
+use super::{Allowance, CloseInfo, Extra, Flag, Inner, Phase, State};
 use crate::input::Input;
 use crate::message::Message;
 use crate::metrics::Cause;
 use crate::settings::Settings;
 use crate::shard::Readiness;
+use crate::timer::Tick;
 
 /// Full reads of one connection before the others get their turn.
 const READS_PER_TURN: usize = 4;
@@ -81,7 +82,10 @@ impl Inner {
             drop(state);
             return self.on_readiness(Readiness { readable: true, ..Readiness::default() });
         }
-        state.flags.set(Flag::Paused, false);
+        if state.flags.has(Flag::Paused) {
+            state.flags.set(Flag::Paused, false);
+            self.begin_message_again(&mut state);
+        }
         drop(state);
         // To the end: an edge that told of the FIN may have been taken while it was paused.
         self.read_on(true);
@@ -216,6 +220,7 @@ impl Inner {
     fn leave_to_next_turn(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
         state.rare().unread = self.shard.input.borrow_mut().left().to_vec();
+        self.note_held(&mut state);
         self.mark_ready(&mut state);
     }
 
@@ -224,6 +229,7 @@ impl Inner {
         let mut state = self.state.borrow_mut();
         state.flags.set(Flag::Paused, true);
         state.rare().unread = self.shard.input.borrow_mut().left().to_vec();
+        self.note_held(&mut state);
     }
 
     fn parse(self: &Rc<Self>) -> Parsed {
@@ -289,11 +295,13 @@ impl Inner {
             Ok((used, None)) => Some(used),
             Ok((used, Some(Received::Text(text)))) => {
                 self.shard.allowance.update(|allowance| allowance.after(text.len()));
+                end_message(extra);
                 self.shard.inbox_of(extra).push(Message::Text(text.into()));
                 Some(used)
             }
             Ok((used, Some(Received::Binary(bytes)))) => {
                 self.shard.allowance.update(|allowance| allowance.after(bytes.len()));
+                end_message(extra);
                 self.shard.inbox_of(extra).push(Message::Binary(bytes.into()));
                 Some(used)
             }
@@ -371,6 +379,13 @@ impl Inner {
             }
         }
         self.mark_ready(state);
+    }
+}
+
+/// The message under way is complete: the time of the next one is its own.
+fn end_message(extra: &mut Option<Box<Extra>>) {
+    if let Some(extra) = extra {
+        extra.began = Tick::NEVER;
     }
 }
 

@@ -222,9 +222,11 @@ impl Connection {
 
     /// Puts another message in the place of the one that [`poll_unheard`](Self::poll_unheard) showed.
     pub fn replace_unheard(&self, message: Message) {
-        if let Some(inbox) = self.0.state.borrow_mut().inbox_mut() {
+        let mut state = self.0.state.borrow_mut();
+        if let Some(inbox) = state.inbox_mut() {
             inbox.replace_unheard(message);
         }
+        self.0.note_held(&mut state);
     }
 
     /// Throws away the message that [`poll_unheard`](Self::poll_unheard) showed: it is neither
@@ -234,6 +236,7 @@ impl Connection {
         let state = &mut *state;
         if let Some(inbox) = state.inbox_mut() {
             inbox.remove_unheard();
+            self.0.note_held(state);
             self.0.go_on_reading(state);
         }
         self.0.shard.give_back_inbox(state);
@@ -343,6 +346,7 @@ impl Inner {
     fn take_message(self: &std::rc::Rc<Self>, state: &mut State) -> Option<Message> {
         let observed = state.flags.has(Flag::Observed);
         let message = state.inbox_mut()?.pop(observed)?;
+        self.note_held(state);
         self.go_on_reading(state);
         self.shard.give_back_inbox(state);
         Some(message)

@@ -105,6 +105,8 @@ pub(crate) struct ShardInner {
     pub(crate) hosts_behind: RefCell<HashMap<(u32, u32), Host>>,
     /// What this turn still takes of the connection whose input is being read.
     pub(crate) allowance: Cell<Allowance>,
+    /// Bytes that incomplete and waiting messages hold, of all connections.
+    pub(crate) held: Cell<usize>,
     /// Connections with input that no event will tell of.
     ready: RefCell<Vec<Rc<Inner>>>,
     /// Connections with output.
@@ -188,6 +190,7 @@ impl Shard {
             peers_v6: RefCell::default(),
             hosts_behind: RefCell::default(),
             allowance: Cell::new(Allowance::FULL),
+            held: Cell::new(0),
             ready: RefCell::default(),
             dirty: RefCell::default(),
             spare_dirty: RefCell::default(),
@@ -399,6 +402,7 @@ impl ShardInner {
     /// in an earlier turn at the latest, so no event of this one can meet the slot's next owner.
     pub(crate) fn free_if_over(&self, inner: &Inner) {
         if inner.is_over() {
+            inner.forget_held();
             self.connections.borrow_mut().remove(inner);
         }
     }

@@ -122,6 +122,7 @@ impl ShardInner {
         drop(inner);
         self.open_requests();
         self.run_between();
+        self.keep_to_share();
     }
 
     fn take_injected(self: &Rc<Self>) {
@@ -135,6 +136,7 @@ impl ShardInner {
             inner.read_again();
             self.open_requests();
             self.run_between();
+            self.keep_to_share();
         }
     }
 

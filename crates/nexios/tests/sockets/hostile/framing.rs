@@ -29,7 +29,7 @@ fn check_with(lines: &str, attacks: &[(&str, Vec<u8>)], code: u16, cause: Cause)
     site.await_connections(1);
 }
 
-fn deflated(payload: &[u8]) -> Vec<u8> {
+pub(super) fn deflated(payload: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
     Codec::new().compress(15, 9, payload, &mut packed);
     packed

@@ -4,5 +4,6 @@
 mod crowding;
 mod faults;
 mod framing;
+mod memory;
 mod opening;
 mod slowness;
