@@ -103,12 +103,12 @@ async def test_a_message_may_not_take_too_long_though_its_bytes_keep_coming(serv
 async def test_of_messages_that_nobody_finishes_the_largest_are_1013(serve):
     async with serve(app_with(echo, settings={"waiting_bytes_max": MIB})) as server:
         large, small = await server.raw(), await server.raw()
-        large.send(frame(TEXT, b"x" * (800 << 10), first=0))
-        small.send(frame(TEXT, b"x" * (100 << 10), first=0))
+        large.send(frame(TEXT, b"x" * (900 << 10), first=0))
+        small.send(frame(TEXT, b"x" * (200 << 10), first=0))
         assert await large.read_close() == (1013, "too many bytes wait for their handlers")
         small.send(frame(0, b"x"))
         opcode, payload = await small.read_frame()
-        assert (opcode, len(payload)) == (0x81, (100 << 10) + 1)
+        assert (opcode, len(payload)) == (0x81, (200 << 10) + 1)
         large.cut()
         small.cut()
 

@@ -56,7 +56,7 @@ pub(crate) fn is_mid_frame(kept: &Kept) -> bool {
 /// Bytes of an unfinished message that are kept.
 pub(crate) fn held_bytes(kept: &Kept) -> usize {
     let message = kept.as_ref().and_then(|progress| progress.message.as_ref());
-    message.map_or(0, |message| message.payload.capacity())
+    message.map_or(0, |message| message.payload.len())
 }
 
 pub(crate) fn frame_is_complete(kept: &Kept) -> bool {
@@ -108,8 +108,16 @@ impl Message {
     /// Takes a piece that others follow.
     pub(crate) fn add(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
         let before = self.payload.len();
+        self.make_room(piece.len());
         self.payload.extend_from_slice(piece);
         if self.compressed { Ok(()) } else { self.check_text(before) }
+    }
+
+    /// By a quarter at a time: what is kept of a message is little more than what has come of it.
+    fn make_room(&mut self, bytes: usize) {
+        if self.payload.capacity() - self.payload.len() < bytes {
+            self.payload.reserve_exact(bytes.max(self.payload.len() / 4));
+        }
     }
 
     /// Takes the last piece; then the payload is whole and inflated.
