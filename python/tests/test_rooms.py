@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 from apps import app_with
-from nexios import History, NexiosApp
+from nexios import History, MemoryBroker, NexiosApp
 from nexios.testing import TestClient
 
 
@@ -31,6 +31,25 @@ def test_a_room_or_its_name_is_joined_and_left(loop, remembers):
     with TestClient(app, loop=loop) as test, test.websocket_connect("/ws") as client:
         assert client.receive_json() == [True, ["x"]]
         assert client.receive_text() == "refused"
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+@pytest.mark.parametrize("broker", [None, MemoryBroker])
+def test_what_a_client_is_sent_comes_behind_its_own_broadcast(loop, remembers, broker):
+    app = NexiosApp(broker=broker and broker())
+    room = app.room("x", history=History(size=500, ttl=60) if remembers else None)
+
+    @app.ws("/ws")
+    async def handler(ws):
+        await ws.accept()
+        await ws.join("x")
+        for n in range(200):
+            assert await room.broadcast(f"said {n}") == 1
+            await ws.send_text(f"sent {n}")
+
+    with TestClient(app, loop=loop) as test, test.websocket_connect("/ws") as client:
+        for n in range(200):
+            assert [client.receive_text(), client.receive_text()] == [f"said {n}", f"sent {n}"]
 
 
 def test_a_room_is_entered_and_left_from_accept_on(loop):

@@ -168,7 +168,10 @@ impl Broadcasting {
         let excluded =
             find_all(hub, &target.audience(), self.exclude).await.iter().filter(|found| found.member).count();
         let count = hub.count(target).0.saturating_sub(excluded);
-        match stored.done().await {
+        let stored = stored.done().await;
+        // It has been sent to the shards: what this client is sent next comes behind it.
+        hub.take_mail();
+        match stored {
             Some(Ok(appended)) => Outcome {
                 count,
                 accepted: true,

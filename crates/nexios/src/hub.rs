@@ -417,6 +417,11 @@ impl Hub {
         self.shards().iter().filter_map(ShardHandle::local).flat_map(|shard| look(&shard)).collect()
     }
 
+    /// Has the shards of this thread carry out what other threads have asked of them so far.
+    pub(crate) fn take_mail(&self) {
+        self.shards().iter().filter_map(ShardHandle::local).for_each(|shard| shard.take_mail());
+    }
+
     /// About how many of all connections are on so many shards.
     pub(crate) fn share_of(&self, connections: usize, shards: usize) -> usize {
         connections * shards / self.shards().len().max(1)

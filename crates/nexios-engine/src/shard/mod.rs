@@ -12,7 +12,7 @@ mod turn;
 pub(crate) use turn::coarse_now;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
@@ -31,7 +31,7 @@ use crate::hosts::Host;
 use crate::id::ConnectionId;
 use crate::input::Input;
 use crate::listener::{Listener, Listeners};
-use crate::mailbox::{Mailbox, ShardHandle};
+use crate::mailbox::{Command, Mailbox, ShardHandle};
 use crate::memory::{self, MemoryClient};
 use crate::metrics::Cause;
 use crate::notifier::Notifier;
@@ -73,6 +73,8 @@ pub(crate) struct ShardInner {
     pub(crate) registry: Registry,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) mailbox: Arc<Mailbox>,
+    /// Taken from it, and not carried out yet.
+    mail: RefCell<VecDeque<Command>>,
     run_queue: Arc<RunQueue>,
     pub(crate) runner: Runner,
     tasks: Tasks,
@@ -166,6 +168,7 @@ impl Shard {
             events: RefCell::new(Events::with_capacity(EVENTS_PER_POLL)),
             registry,
             mailbox: Mailbox::new(index, notifier.clone()),
+            mail: RefCell::default(),
             runner: Runner::new(run_queue.clone()),
             run_queue,
             tasks: Tasks::default(),

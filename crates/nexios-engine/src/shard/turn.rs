@@ -35,6 +35,12 @@ impl Shard {
         self.0.collect(now);
     }
 
+    /// Carries out what other threads have asked for so far, which a turn does when it begins: a task that was woken by
+    /// another thread after that finds done what was asked before its wake.
+    pub fn take_mail(&self) {
+        self.0.take_mail();
+    }
+
     /// Phase 2: runs the handlers that were woken.
     pub fn deliver(&self) {
         for _ in 0..ROUNDS_PER_TURN {
@@ -171,7 +177,11 @@ impl ShardInner {
     }
 
     fn take_mail(self: &Rc<Self>) {
-        for command in self.mailbox.take() {
+        // In order, also where a command takes mail itself.
+        self.mail.borrow_mut().extend(self.mailbox.take());
+        loop {
+            let command = self.mail.borrow_mut().pop_front();
+            let Some(command) = command else { return };
             self.obey(command);
         }
     }

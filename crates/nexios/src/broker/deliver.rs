@@ -79,6 +79,7 @@ impl Receiver {
             }
             Event::Attach(attach) => self.following.attach(hub, attach),
             Event::Read(done) => self.following.read_done(hub, done).await,
+            Event::Stored(stored) => self.following.stored(hub, stored),
             Event::Tick => self.following.tick(Instant::now()),
         }
     }

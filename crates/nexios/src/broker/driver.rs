@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::envelope::Kind;
-use super::history::Question;
+use super::history::{Confirmation, Question};
 use super::incoming::{Event, Sink};
 use super::link::{Engine, Frame, LinkError, Session};
 use super::log::Page;
@@ -258,11 +258,18 @@ impl Driver {
             if let (Err(error), 1) = (&result, batch.len()) {
                 tracing::error!(%error, "the broker refuses to store a message");
             }
-            let (stored, refused) = appends.conclude(batch.len(), result);
+            let (stored, refused) = appends.conclude(batch.len(), result, |stored| self.confirm(stored));
             self.node.counters.stored(stored);
             self.node.counters.refused(refused);
         }
         Ok(())
+    }
+
+    /// Has a publisher wait until the members here are sent what it has stored. Nothing arrives at one without members.
+    fn confirm(&self, stored: Confirmation) {
+        if self.hub.is_some() {
+            self.node.incoming.tell(Event::Stored(stored));
+        }
     }
 
     /// Answers what is asked of logs.

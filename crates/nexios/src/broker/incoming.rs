@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::envelope::{Envelope, NodeId, Unreadable};
-use super::history::{Attach, ReadDone};
+use super::history::{Attach, Confirmation, ReadDone};
 use super::log::Entry;
 use super::metrics::Counters;
 use super::topic::Topic;
@@ -57,7 +57,9 @@ pub(crate) enum Event {
     Attach(Attach),
     /// What the broker had of a room that remembers.
     Read(ReadDone),
-    /// Time has passed while a client waited to join.
+    /// The broker has stored a message of this node.
+    Stored(Confirmation),
+    /// Time has passed while a client waited to join, or a publisher for its message.
     Tick,
 }
 

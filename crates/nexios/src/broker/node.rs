@@ -96,7 +96,7 @@ impl Node {
     ) -> Result<Stored, LinkError> {
         let draft = Draft::new(Kind::Broadcast, self.id, &Topic::Room(room.clone()), message, options);
         let (log, nonce, envelope) = (self.log(room, history), Nonce::random(), draft.finish(0, None));
-        let stored = self.appends.push(Append { log, nonce, key, again: false, envelope });
+        let stored = self.appends.push(room.clone(), Append { log, nonce, key, again: false, envelope });
         if stored.is_err() {
             self.counters.refused(1);
         }

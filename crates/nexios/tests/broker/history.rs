@@ -467,3 +467,70 @@ pub(crate) fn a_publisher_waits_until_the_broker_is_back(server: &mut dyn Server
     server.restart();
     assert!(sent.wait().unwrap().stored.is_some());
 }
+
+/// Rounds of what is a matter of chance.
+const ROUNDS: usize = 200;
+
+/// A handler broadcasts to its own client's room and then sends to the client, again and again; another node and
+/// another client of this one are at it as well.
+fn talk(nodes: &[Node; 2], room: &str) {
+    let over = AtomicBool::new(false);
+    let (mut one, _) = nodes[0].talker(room);
+    let (mut other, _) = nodes[0].talker(room);
+    std::thread::scope(|scope| {
+        let others = nodes[1].room(room);
+        let over = &over;
+        scope.spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                send(others.broadcast("of another node"));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let talkers = [("one", &mut one), ("other", &mut other)].map(|(name, socket)| {
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let text = format!("{name} {round}");
+                    socket.send(tungstenite::Message::text(&*text)).unwrap();
+                    let mut said = false;
+                    loop {
+                        let got = socket.read().unwrap().into_text().unwrap();
+                        said |= *got == *format!("said {text}");
+                        if *got == *format!("sent {text} true") {
+                            break;
+                        }
+                    }
+                    assert!(said, "{name}'s own send overtook its broadcast in round {round}");
+                }
+            })
+        });
+        let ended: Vec<_> = talkers.into_iter().map(|talker| talker.join()).collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+}
+
+pub(crate) fn what_a_client_is_sent_comes_behind_its_own_broadcast(server: &mut dyn Server) {
+    let nodes = nodes::<2>(server);
+    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    talk(&nodes, "x");
+    talk(&nodes, "plain");
+    drop(rooms);
+}
+
+pub(crate) fn a_publisher_does_not_wait_for_members_that_are_not_sent_anything(server: &mut dyn Server) {
+    let [node, other] = nodes(server);
+    let (room, elsewhere) = (remembering(&node, "x"), remembering(&other, "x"));
+    let begun = Instant::now();
+    // Nobody is in the room here; then somebody who is left out; then the broadcast is one that was stored before.
+    store_all(&room, 0..20);
+    let ann = node.resume("x", "ann", None);
+    joined(&ann);
+    for _ in 0..20 {
+        assert!(send(room.broadcast("not for ann").exclude(["ann"])).stored.is_some());
+        assert!(send(elsewhere.broadcast("once").idempotency_key("key")).stored.is_some());
+        assert!(send(room.broadcast("once").idempotency_key("key")).stored.is_some());
+    }
+    // Each that waits in vain takes a second.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    ann.expect(["once"]);
+}

@@ -67,6 +67,8 @@ macro_rules! history_contract {
             those_who_come_back_at_once_are_served_by_the_node
             a_history_is_read_page_by_page
             a_publisher_stores_without_serving
+            what_a_client_is_sent_comes_behind_its_own_broadcast
+            a_publisher_does_not_wait_for_members_that_are_not_sent_anything
         }
     };
 }
@@ -84,6 +86,7 @@ contract! {
     a_broker_that_is_killed_loses_and_doubles_nothing_that_it_stored
     a_key_is_stored_once
     a_history_is_read_page_by_page
+    what_a_client_is_sent_comes_behind_its_own_broadcast
 }
 
 contract! {

@@ -46,6 +46,19 @@ async fn chat(ws: WebSocket) -> nexios::Result {
     Ok(())
 }
 
+/// Joins the room of the query; then for each message broadcasts it to the room and says itself that it has.
+async fn line(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    let room = ws.query("room").unwrap_or_default();
+    ws.join(&room).await;
+    ws.send_text("joined").await?;
+    loop {
+        let text = ws.receive_text().await?;
+        let outcome = ws.app().room(&room).broadcast(format!("said {text}")).await;
+        ws.send_text(format!("sent {text} {}", outcome.accepted)).await?;
+    }
+}
+
 /// Joins a room that remembers from a position on, says whether what was missed came, and where it is.
 async fn resume(ws: WebSocket) -> nexios::Result {
     ws.set_client_id(ws.path_param::<String>("name")?);
@@ -89,6 +102,7 @@ impl Node {
             .named("chat")
             .ws("/{name}", chat)
             .ws("/{name}/resume", resume)
+            .ws("/{name}/line", line)
             .ws("/present/{name}", present);
         let chat = router.handle();
         let app = app.mount(router).on_gap(move |gap: Gap| {
@@ -127,6 +141,13 @@ impl Node {
     pub(crate) fn open_resuming(&self, room: &str, name: &str, since: Option<Position>) -> (Socket, TcpStream) {
         let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
         open(&format!("ws://{}/chat/{name}/resume?room={room}{since}", self.running.addresses()[0]))
+    }
+
+    /// A client whose handler broadcasts to its room what it sends.
+    pub(crate) fn talker(&self, room: &str) -> (Socket, TcpStream) {
+        let (mut websocket, socket) = open(&format!("ws://{}/chat/ann/line?room={room}", self.running.addresses()[0]));
+        assert_eq!(websocket.read().unwrap().into_text().unwrap(), "joined");
+        (websocket, socket)
     }
 
     /// A client that the room's presence shows.

@@ -1,6 +1,7 @@
 //! What waits to be stored: a bounded queue that is kept until the broker has said yes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -8,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::broker::link::{Capabilities, LinkError};
-use crate::broker::log::{Append, Appended};
+use crate::broker::log::{Append, Appended, Position};
 use crate::broker::outgoing::Limits;
 
 /// How long somebody waits to hear that a message is stored; it is stored later all the same.
@@ -37,11 +38,20 @@ struct State {
 }
 
 struct Waiting {
+    room: Arc<str>,
     append: Append,
     /// A session was lost while it was under way: it may be stored, whatever the broker says now.
     uncertain: bool,
     receipt: Option<oneshot::Sender<Result<Appended, LinkError>>>,
     since: Instant,
+}
+
+/// A message that is stored, on its way to the members of this node. Its publisher learns that it is stored when
+/// this is dropped: once the members here are sent it, or have waited for it for too long.
+pub(crate) struct Confirmation {
+    pub(crate) room: Arc<str>,
+    appended: Appended,
+    receipt: Option<oneshot::Sender<Result<Appended, LinkError>>>,
 }
 
 /// Resolves when the message is stored, refused, or not stored for too long.
@@ -56,7 +66,7 @@ impl Appends {
     ///
     /// # Errors
     /// There is no room, or it is too long for this broker.
-    pub(crate) fn push(&self, append: Append) -> Result<Stored, LinkError> {
+    pub(crate) fn push(&self, room: Arc<str>, append: Append) -> Result<Stored, LinkError> {
         let mut state = self.state.lock();
         let len = append.envelope.len();
         let full = state.queue.len() >= self.limits.messages || state.bytes + len > self.limits.bytes;
@@ -70,7 +80,8 @@ impl Appends {
         }
         let (receipt, stored) = oneshot::channel();
         state.bytes += len;
-        state.queue.push_back(Waiting { append, uncertain: false, receipt: Some(receipt), since: Instant::now() });
+        let since = Instant::now();
+        state.queue.push_back(Waiting { room, append, uncertain: false, receipt: Some(receipt), since });
         drop(state);
         self.filled.notify_one();
         Ok(Stored(stored))
@@ -98,8 +109,14 @@ impl Appends {
         self.state.lock().queue.iter_mut().take(batch).for_each(|waiting| waiting.append.again = true);
     }
 
-    /// What the broker has said to a batch; how many it has stored and refused.
-    pub(crate) fn conclude(&self, batch: usize, result: Result<Vec<Appended>, LinkError>) -> (usize, usize) {
+    /// Takes the broker's answer to a batch; returns how many messages it has stored and refused. Publishers that wait
+    /// for one that is stored learn so from its confirmation.
+    pub(crate) fn conclude(
+        &self,
+        batch: usize,
+        result: Result<Vec<Appended>, LinkError>,
+        mut confirm: impl FnMut(Confirmation),
+    ) -> (usize, usize) {
         let mut state = self.state.lock();
         let state = &mut *state;
         if result.is_err() && batch > 1 {
@@ -120,14 +137,19 @@ impl Appends {
                 (Err(error), _) => Err(error.clone()),
                 (Ok(_), None) => Err(LinkError::Refused("the broker has not said what became of it".to_owned())),
             };
-            if outcome.is_ok() {
-                counts.0 += 1
-            } else {
-                counts.1 += 1
+            let receipt = waiting.receipt.filter(|receipt| !receipt.is_closed());
+            match outcome {
+                Ok(appended) => {
+                    counts.0 += 1;
+                    let confirmation = |receipt| Confirmation { room: waiting.room, appended, receipt: Some(receipt) };
+                    receipt.map(confirmation).into_iter().for_each(&mut confirm);
+                }
+                Err(error) => {
+                    counts.1 += 1;
+                    // Nobody waits any more.
+                    let _ = receipt.filter(|_| !waiting.uncertain).map(|receipt| receipt.send(Err(error)));
+                }
             }
-            let is_known = outcome.is_ok() || !waiting.uncertain;
-            // Nobody waits any more.
-            let _ = waiting.receipt.filter(|_| is_known).map(|receipt| receipt.send(outcome));
         }
         counts
     }
@@ -180,6 +202,35 @@ impl State {
     }
 }
 
+impl Confirmation {
+    #[cfg(test)]
+    pub(super) fn new(
+        room: Arc<str>,
+        appended: Appended,
+        receipt: oneshot::Sender<Result<Appended, LinkError>>,
+    ) -> Self {
+        Confirmation { room, appended, receipt: Some(receipt) }
+    }
+
+    /// Returns where the message is stored.
+    pub(crate) fn position(&self) -> Position {
+        self.appended.position
+    }
+}
+
+impl Drop for Confirmation {
+    fn drop(&mut self) {
+        // Nobody waits any more.
+        let _ = self.receipt.take().map(|receipt| receipt.send(Ok(self.appended)));
+    }
+}
+
+impl std::fmt::Debug for Confirmation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Confirmation").field("room", &self.room).field("appended", &self.appended).finish()
+    }
+}
+
 impl Stored {
     /// What became of it; `None` where that is not known in time.
     pub(crate) async fn done(self) -> Option<Result<Appended, LinkError>> {
@@ -192,7 +243,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::broker::log::{History, Log, Nonce, Position};
+    use crate::broker::log::{History, Log, Nonce};
 
     fn append(envelope: &'static str) -> Append {
         let log = Log { channel: "x".into(), history: History::default() };
@@ -222,12 +273,12 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_said_again_until_it_is_confirmed() {
         let appends = appends(10);
-        let (a, b) = (appends.push(append("a")).unwrap(), appends.push(append("b")).unwrap());
+        let (a, b) = (appends.push("x".into(), append("a")).unwrap(), appends.push("x".into(), append("b")).unwrap());
         assert_eq!(said(&appends), [("a".into(), false), ("b".into(), false)]);
         appends.begun(2);
-        let c = appends.push(append("c")).unwrap();
+        let c = appends.push("x".into(), append("c")).unwrap();
         assert_eq!(said(&appends), [("a".into(), true), ("b".into(), true), ("c".into(), false)]);
-        assert_eq!(appends.conclude(3, Ok((1..4).map(appended).collect())), (3, 0));
+        assert_eq!(appends.conclude(3, Ok((1..4).map(appended).collect()), drop), (3, 0));
         for (offset, stored) in [(1, a), (2, b), (3, c)] {
             assert_eq!(stored.done().await, Some(Ok(appended(offset))));
         }
@@ -237,18 +288,18 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_at_once() {
         let appends = appends(1);
-        assert!(appends.push(append("a")).is_ok());
-        assert!(appends.push(append("b")).is_err());
+        assert!(appends.push("x".into(), append("a")).is_ok());
+        assert!(appends.push("x".into(), append("b")).is_err());
         let appends = Appends::new(Limits { messages: 10, bytes: 3 });
-        assert!(appends.push(append("four")).is_err());
+        assert!(appends.push("x".into(), append("four")).is_err());
         appends.close();
-        assert!(appends.push(append("a")).is_err());
+        assert!(appends.push("x".into(), append("a")).is_err());
     }
 
     #[tokio::test]
     async fn nobody_waits_for_more_than_five_seconds() {
         let appends = appends(10);
-        let stored = appends.push(append("a")).unwrap();
+        let stored = appends.push("x".into(), append("a")).unwrap();
         appends.release(Instant::now() + WAIT_MAX);
         assert_eq!(stored.done().await, None);
         assert_eq!(said(&appends).len(), 1, "it is stored later");
@@ -257,25 +308,25 @@ mod tests {
     #[tokio::test]
     async fn what_may_be_stored_is_not_said_to_be_refused() {
         let appends = appends(10);
-        let stored = appends.push(append("a")).unwrap();
+        let stored = appends.push("x".into(), append("a")).unwrap();
         appends.begun(1);
         appends.begin(Capabilities::default());
         let refused = LinkError::Refused("no".into());
-        assert_eq!(appends.conclude(1, Err(refused)), (0, 1));
+        assert_eq!(appends.conclude(1, Err(refused), drop), (0, 1));
         assert_eq!(stored.done().await, None);
     }
 
     #[tokio::test]
     async fn one_that_is_refused_takes_no_other_along() {
         let appends = appends(10);
-        let (a, b) = (appends.push(append("a")).unwrap(), appends.push(append("b")).unwrap());
+        let (a, b) = (appends.push("x".into(), append("a")).unwrap(), appends.push("x".into(), append("b")).unwrap());
         let refused = LinkError::Refused("no".into());
         appends.begun(2);
-        assert_eq!(appends.conclude(2, Err(refused.clone())), (0, 0));
+        assert_eq!(appends.conclude(2, Err(refused.clone()), drop), (0, 0));
         assert_eq!(said(&appends), [("a".into(), true)]);
-        assert_eq!(appends.conclude(1, Err(refused.clone())), (0, 1));
+        assert_eq!(appends.conclude(1, Err(refused.clone()), drop), (0, 1));
         assert_eq!(said(&appends), [("b".into(), true)]);
-        assert_eq!(appends.conclude(1, Ok(vec![appended(1)])), (1, 0));
+        assert_eq!(appends.conclude(1, Ok(vec![appended(1)]), drop), (1, 0));
         assert_eq!((a.done().await, b.done().await), (Some(Err(refused)), Some(Ok(appended(1)))));
         let state = appends.state.lock();
         assert_eq!(state.single, 0);

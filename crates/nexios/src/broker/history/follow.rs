@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::appends::Confirmation;
 use super::attach::{Attach, Since};
 use crate::broker::log::{Entry, History, Position};
 
@@ -14,6 +16,9 @@ const RECENT_BYTES_MAX: usize = 1 << 20;
 pub(super) const ALL_RECENT_BYTES_MAX: usize = 64 << 20;
 /// Entries that wait for those before them; beyond, they are read once more.
 const AHEAD_BYTES_MAX: usize = 1 << 20;
+/// How long a publisher waits until the members here are sent what it has stored, and how many wait at most.
+const CONFIRM_MAX: Duration = Duration::from_secs(1);
+const CONFIRMATIONS_MAX: usize = 16 << 10;
 /// Besides its envelope an entry costs about this much.
 const ENTRY_COST: usize = 128;
 
@@ -36,6 +41,8 @@ pub(super) struct Follow {
     pub(super) stale: bool,
     /// Clients that join when the node has caught up.
     pub(super) waiting: Vec<Attach>,
+    /// Messages of this node that are stored and not delivered here yet, in the order in which they were stored.
+    stored: VecDeque<(Instant, Confirmation)>,
 }
 
 /// What is to be done with an entry that has come.
@@ -77,6 +84,45 @@ impl Follow {
             reading: false,
             stale: false,
             waiting: Vec::new(),
+            stored: VecDeque::new(),
+        }
+    }
+
+    /// Has a publisher wait until the cursor has passed its message; returns false if it need not.
+    pub(super) fn confirm(&mut self, stored: Confirmation) -> bool {
+        let waits = !self.has_passed(stored.position()) && self.stored.len() < CONFIRMATIONS_MAX;
+        if waits {
+            self.stored.push_back((Instant::now(), stored));
+        }
+        waits
+    }
+
+    fn has_passed(&self, position: Position) -> bool {
+        self.cursor.is_some_and(|cursor| cursor.epoch == position.epoch && cursor.offset >= position.offset)
+    }
+
+    /// Lets publishers go on that have waited long enough.
+    pub(super) fn release_publishers(&mut self, now: Instant) {
+        let late = |since: Instant| now.saturating_duration_since(since) >= CONFIRM_MAX;
+        while self.stored.front().is_some_and(|(since, _)| late(*since)) {
+            self.stored.pop_front();
+        }
+    }
+
+    /// Returns true if somebody waits for time to pass.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty() || !self.stored.is_empty()
+    }
+
+    /// The node is behind this entry: publishers of what came up to it go on.
+    fn advance(&mut self, cursor: Position) {
+        let before = self.cursor.replace(cursor);
+        if before.is_none_or(|before| before.epoch != cursor.epoch) {
+            // What was stored in another count does not come any more.
+            self.stored.retain(|(_, stored)| stored.position().epoch == cursor.epoch);
+        }
+        while self.stored.front().is_some_and(|(_, stored)| self.has_passed(stored.position())) {
+            self.stored.pop_front();
         }
     }
 
@@ -145,7 +191,7 @@ impl Follow {
 
     /// An entry is on its way to the members; `others` is what all other rooms keep.
     pub(super) fn delivered(&mut self, entry: Entry, others: usize) {
-        self.cursor = Some(entry.position());
+        self.advance(entry.position());
         self.recent_bytes += cost(&entry);
         self.recent.push_back((Instant::now(), entry));
         self.prune(RECENT_BYTES_MAX.min(ALL_RECENT_BYTES_MAX.saturating_sub(others)));
@@ -153,7 +199,7 @@ impl Follow {
 
     /// The node goes on from here; what it had is of no use any more.
     pub(super) fn jump(&mut self, position: Position) {
-        self.cursor = Some(position);
+        self.advance(position);
         self.recent.clear();
         self.recent_bytes = 0;
     }
@@ -161,7 +207,9 @@ impl Follow {
     /// The broker has nothing behind the cursor, up to this position.
     pub(super) fn settle(&mut self, top: Position) {
         let is_further = |cursor: Position| cursor.epoch == top.epoch && top.offset > cursor.offset;
-        self.cursor = self.cursor.map(|cursor| if is_further(cursor) { top } else { cursor });
+        if self.cursor.is_some_and(is_further) {
+            self.advance(top);
+        }
     }
 
     pub(super) fn recent_bytes(&self) -> usize {
@@ -223,7 +271,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::broker::log::Nonce;
+    use crate::broker::link::LinkError;
+    use crate::broker::log::{Appended, Nonce};
 
     fn entry(epoch: u64, offset: u64) -> Entry {
         let nonce = Nonce([offset as u8; 16]);
@@ -363,5 +412,42 @@ mod tests {
         follow.settle(entry(7, 29).position());
         follow.settle(entry(8, 31).position());
         assert_eq!(follow.cursor, Some(entry(7, 30).position()));
+    }
+
+    /// A message that is stored, and what its publisher learns.
+    fn stored(epoch: u64, offset: u64) -> (Confirmation, tokio::sync::oneshot::Receiver<Result<Appended, LinkError>>) {
+        let (receipt, learns) = tokio::sync::oneshot::channel();
+        let appended = Appended { position: entry(epoch, offset).position(), duplicate: false, replicas: 0 };
+        (Confirmation::new("x".into(), appended, receipt), learns)
+    }
+
+    #[test]
+    fn a_publisher_goes_on_once_its_message_is_passed() {
+        let mut follow = follow(100);
+        deliver(&mut follow, 1..=2);
+        let (before, mut learns) = stored(7, 2);
+        assert!(!follow.confirm(before));
+        assert_eq!(learns.try_recv().unwrap().unwrap().position, entry(7, 2).position());
+        let [mut third, mut fourth, mut other] = [(7, 3), (7, 4), (8, 1)].map(|(epoch, offset)| {
+            let (confirmation, learns) = stored(epoch, offset);
+            assert!(follow.confirm(confirmation));
+            learns
+        });
+        deliver(&mut follow, 3..=3);
+        assert!(third.try_recv().is_ok() && fourth.try_recv().is_err() && other.try_recv().is_err());
+        // Another count: what was stored in the last one does not come any more.
+        follow.jump(Position { offset: 0, ..entry(8, 1).position() });
+        assert!(fourth.try_recv().is_ok() && other.try_recv().is_err() && follow.is_awaited());
+        follow.release_publishers(Instant::now() + CONFIRM_MAX);
+        assert!(other.try_recv().is_ok() && !follow.is_awaited());
+    }
+
+    #[test]
+    fn a_publisher_of_a_room_that_is_forgotten_learns_what_is_stored() {
+        let (confirmation, mut learns) = stored(7, 1);
+        let mut follow = follow(100);
+        assert!(follow.confirm(confirmation));
+        drop(follow);
+        assert!(learns.try_recv().unwrap().is_ok());
     }
 }

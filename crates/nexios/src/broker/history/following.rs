@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::PAGE_LEN;
+use super::appends::Confirmation;
 use super::attach::{Attach, Attached};
 use super::follow::{Arrived, Cover, Follow, RoomName};
 use crate::broadcast;
@@ -89,6 +90,14 @@ impl Following {
                 self.node.incoming.set_awaited(true);
                 self.resync(hub, &room);
             }
+        }
+    }
+
+    /// A message of this node is stored: its publisher waits until the members here are sent it.
+    pub(crate) fn stored(&mut self, hub: &Arc<Hub>, stored: Confirmation) {
+        let room = stored.room.clone();
+        if hub.has_clients(&Topic::Room(room.clone())) && self.follow(hub, &room).confirm(stored) {
+            self.node.incoming.set_awaited(true);
         }
     }
 
@@ -266,7 +275,7 @@ impl Following {
         }
     }
 
-    /// Lets those in who have waited for the broker long enough.
+    /// Lets those go on who have waited long enough: clients that join, and publishers.
     pub(crate) fn tick(&mut self, now: Instant) {
         for follow in self.rooms.values_mut() {
             let is_late = |attach: &mut Attach| {
@@ -274,13 +283,14 @@ impl Following {
                 now.saturating_duration_since(attach.asked) >= max
             };
             follow.waiting.extract_if(.., is_late).for_each(|attach| attach.admit(Vec::new(), None));
+            follow.release_publishers(now);
         }
-        self.node.incoming.set_awaited(self.rooms.values().any(|follow| !follow.waiting.is_empty()));
+        self.node.incoming.set_awaited(self.rooms.values().any(Follow::is_awaited));
     }
 
     /// Forgets rooms that are not subscribed to any more.
     pub(crate) fn sweep(&mut self, is_subscribed: impl Fn(&Topic) -> bool) {
-        self.rooms.retain(|room, follow| !follow.waiting.is_empty() || is_subscribed(&Topic::Room(room.clone())));
+        self.rooms.retain(|room, follow| follow.is_awaited() || is_subscribed(&Topic::Room(room.clone())));
         self.rooms.shrink_to(self.rooms.len() * 2);
         self.recent_bytes = self.rooms.values().map(Follow::recent_bytes).sum();
         let rooms: HashSet<&RoomName> = self.rooms.keys().collect();

@@ -14,7 +14,7 @@ mod framing;
 mod page;
 mod reads;
 
-pub(crate) use appends::{Appends, Stored};
+pub(crate) use appends::{Appends, Confirmation, Stored};
 pub(crate) use attach::{Attach, Attached, Member, Since};
 pub(crate) use declared::{Declarations, Declared};
 pub(crate) use following::{Following, ReadDone};

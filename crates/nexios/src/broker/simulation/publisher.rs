@@ -4,10 +4,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use checker::{Fate, Published};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::world::{LOG, PLAIN, Running, World};
 use crate::Outcome;
+
+/// Five seconds until a message is stored, one until it is delivered, and time for looking at that.
+const WAIT_MAX: Duration = Duration::from_secs(7);
 
 /// One publisher of one room, on one node.
 pub(super) struct Publisher {
@@ -55,7 +58,9 @@ impl Publisher {
             record.published.push(published);
             record.published.len() - 1
         };
+        let begun = Instant::now();
         let outcome = self.node.app.room(room).broadcast(format!("{publisher} {number}")).await;
+        assert!(begun.elapsed() < WAIT_MAX, "a publisher has waited for {:?}", begun.elapsed());
         self.world.record.borrow_mut().published[index].fate = match outcome {
             Outcome { stored: Some(position), .. } => Fate::Stored { epoch: position.epoch, offset: position.offset },
             Outcome { accepted: true, .. } => Fate::Accepted,
