@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from nexios._escaped import escaped
 from nexios._log import logger
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ async def respond(app: ASGIApp, request: AsgiRequest, scope: Scope) -> None:
 
 def failed(what: str, scope: Scope, error: BaseException | None = None) -> None:
     exc_info = None if error is None else (type(error), error, error.__traceback__)
-    logger.error("%s (%s %s)", what, scope["method"], scope["path"], exc_info=exc_info)
+    logger.error("%s (%s %s)", what, escaped(scope["method"]), escaped(scope["path"]), exc_info=exc_info)
 
 
 class Lifespan:

@@ -8,11 +8,14 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from nexios._escaped import Escaping, escaped
+
 if TYPE_CHECKING:
     from nexios._nexios import WebSocket
     from nexios.router import WSRouter
 
 logger = logging.getLogger("nexios")
+logger.addFilter(Escaping())
 
 LEVELS = ("critical", "error", "warning", "info", "debug")
 
@@ -29,10 +32,11 @@ def access_logged(root: WSRouter) -> Iterator[None]:
     """Logs each connection and its end, while an app is served."""
 
     async def connected(ws: WebSocket) -> None:
-        logger.info("%s %s connected (%s)", _client(ws), ws.path, ws.id)
+        logger.info("%s %s connected (%s)", _client(ws), escaped(ws.path), ws.id)
 
     async def disconnected(ws: WebSocket) -> None:
-        logger.info("%s %s closed %s %s (%s)", _client(ws), ws.path, ws.close_code, ws.close_reason or "-", ws.id)
+        reason = escaped(ws.close_reason or "-")
+        logger.info("%s %s closed %s %s (%s)", _client(ws), escaped(ws.path), ws.close_code, reason, ws.id)
 
     listeners = (root._listeners["connect"], connected), (root._listeners["disconnect"], disconnected)
     for functions, function in listeners:

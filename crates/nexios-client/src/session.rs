@@ -146,7 +146,7 @@ impl Session {
     }
 
     fn lost(&mut self, reason: CloseReason) {
-        tracing::debug!(code = reason.code, reason = &*reason.reason, "the connection is lost");
+        tracing::debug!(code = reason.code, reason = %nexios_protocol::escaped(&reason.reason), "the connection is lost");
         self.attempts = self.attempts.wrapping_add(1);
         self.fail(|asked| !asked.again, &RequestError::Disconnected);
         self.shared.tell(Event::Disconnected(reason));

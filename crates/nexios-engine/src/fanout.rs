@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use nexios_protocol::escaped;
 
 use crate::connection::{Connection, Flag, Inner, State, deflate_settings, keeps_context};
 use crate::connections::Connections;
@@ -435,7 +436,7 @@ impl Inner {
             Ok(n) => n,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
             Err(error) => {
-                tracing::debug!(id = %self.id(), %error, "broadcast failed");
+                tracing::debug!(connection = %self.id(), error = %escaped(&error), "broadcast failed");
                 return self.cut(state);
             }
         };

@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::rt::ReadBufCursor;
 use hyper::server::conn::http1;
-use nexios_protocol::{HeadLimits, RequestHead};
+use nexios_protocol::{HeadLimits, RequestHead, escaped};
 
 use crate::connection::{HttpPhase, Inner, Phase, Refusal};
 use crate::service::{HttpPeer, RequestBody, ResponseBody, ResponseFuture, Service};
@@ -88,7 +88,7 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
             Poll::Pending => takeover.borrow_mut().take().map_or(Poll::Pending, |head| Poll::Ready(Some(head))),
             Poll::Ready(result) => {
                 if let Err(error) = result {
-                    tracing::debug!(id = %inner.id(), %error, "HTTP connection ended");
+                    tracing::debug!(connection = %inner.id(), error = %escaped(&error), "HTTP connection ended");
                 }
                 Poll::Ready(None)
             }
@@ -162,7 +162,7 @@ async fn caught(
     });
     Ok(result.await.unwrap_or_else(|| {
         inner.shard.shared.metrics.closed(crate::metrics::Cause::Panic);
-        tracing::error!(id = %inner.id(), "an HTTP handler panicked");
+        tracing::error!(connection = %inner.id(), "an HTTP handler panicked");
         plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
     }))
 }

@@ -180,7 +180,7 @@ impl RemoteConnection {
         }
         let command = Command::Close { to: self.0.id, code, reason: reason.into() };
         if self.0.check().is_ok() && self.0.shard.0.push(command).is_err() {
-            tracing::warn!(id = %self.0.id, "close() lost: the shard's mailbox is full");
+            tracing::warn!(connection = %self.0.id, "close() lost: the shard's mailbox is full");
         }
     }
 

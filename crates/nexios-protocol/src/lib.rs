@@ -12,6 +12,7 @@ mod close;
 mod connection;
 mod deflate;
 mod error;
+mod escaped;
 mod frame;
 mod handshake;
 mod limits;
@@ -27,6 +28,7 @@ pub use close::{ABNORMAL, CloseCode, CloseFrame, InvalidCloseCode, NO_STATUS, tr
 pub use connection::{CloseState, Connection, ControlTooLong, Received};
 pub use deflate::{Agreed, Codec, ContextDeflater, DeflateConfig, DeflateOffer, negotiate, offer_header, parse_offers};
 pub use error::ProtocolError;
+pub use escaped::{Escaped, escaped};
 pub use frame::{FrameHeader, write_frame};
 pub use handshake::{
     ClientHandshake, HandshakeError, HandshakeResponse, HeadLimits, RequestHead, UpgradeRequest, accept_key,

@@ -161,10 +161,10 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
         Some(subprotocol) => ws.set_subprotocol(subprotocol),
         None if offered.iter().any(|name| name == live::SUBPROTOCOL) => {
             let route = &*route.path;
-            tracing::warn!(id = %ws.id(), route, "the client offered nexios.v1, and neither route nor app is live");
+            tracing::warn!(connection = %ws.id(), route, "the client offered nexios.v1, and neither route nor app is live");
         }
         None if !offered.is_empty() => {
-            tracing::warn!(id = %ws.id(), route = route.path, "the client offered subprotocols and got none");
+            tracing::warn!(connection = %ws.id(), route = route.path, "the client offered subprotocols and got none");
         }
         None => {}
     }

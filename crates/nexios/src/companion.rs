@@ -74,7 +74,7 @@ async fn pass(ws: &WebSocket, shard: &Shard, limiter: &Rc<Limiter>) -> bool {
             Verdict::Drop => return false,
             Verdict::Wait(at) => shard.sleep_until(at).await,
             Verdict::Close => {
-                tracing::info!(id = %ws.id(), route = ws.route_path(), "closed: rate limit exceeded");
+                tracing::info!(connection = %ws.id(), route = ws.route_path(), "closed: rate limit exceeded");
                 ws.close_now(CloseCode::POLICY_VIOLATION, Limiter::REASON);
                 return false;
             }

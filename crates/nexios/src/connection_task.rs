@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use nexios_engine::{BoxedTask, Cause, Connection, ConnectionState, Refusal, Task};
-use nexios_protocol::CloseCode;
+use nexios_protocol::{CloseCode, escaped};
 use pin_project_lite::pin_project;
 
 use crate::companion;
@@ -19,6 +19,9 @@ use crate::exception::Unhandled;
 use crate::handler::LocalFuture;
 use crate::middleware::Next;
 use crate::websocket::{Mark, WebSocket};
+
+/// Characters of a panic, of an error, and of each of its sources, that are logged.
+const FAULT_CHARS_MAX: usize = 2048;
 
 /// The task for a handshake: the handler's own future where nothing is around it.
 pub(crate) fn start(ws: WebSocket) -> BoxedTask {
@@ -144,7 +147,7 @@ fn guarded(ws: &WebSocket, poll: impl FnOnce() -> Poll<Result>) -> Poll<Result> 
 
 pub(crate) fn on_panic(ws: &WebSocket, what: &str, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(id = %ws.id(), route = ws.route_path(), panic = text.unwrap_or("no text"), "{what}");
+    tracing::error!(connection = %ws.id(), route = ws.route_path(), panic = %escaped(text.unwrap_or("no text")).up_to(FAULT_CHARS_MAX), "{what}");
     ws.connection().shard().count(Cause::Panic);
 }
 
@@ -195,8 +198,9 @@ fn fail(ws: &WebSocket) {
 
 pub(crate) fn log_fault(ws: &WebSocket, error: &Error, what: &str) {
     let sources = std::iter::successors(error.as_dyn().source(), |source| (*source).source());
-    let sources: Vec<String> = sources.map(ToString::to_string).collect();
-    tracing::error!(id = %ws.id(), route = ws.route_path(), %error, ?sources, "{what}");
+    let sources: Vec<_> = sources.map(|source| escaped(source).up_to(FAULT_CHARS_MAX)).collect();
+    let error = escaped(error).up_to(FAULT_CHARS_MAX);
+    tracing::error!(connection = %ws.id(), route = ws.route_path(), %error, ?sources, "{what}");
 }
 
 /// The last word, where nobody has said it.
@@ -204,11 +208,11 @@ fn settle(ws: &WebSocket) {
     let reached_handler = ws.has(Mark::HandlerStarted);
     match ws.connection_state() {
         ConnectionState::Connecting if reached_handler => {
-            tracing::error!(id = %ws.id(), route = ws.route_path(), "the handler returned without accept() or close()");
+            tracing::error!(connection = %ws.id(), route = ws.route_path(), "the handler returned without accept() or close()");
             refuse(ws, 500);
         }
         ConnectionState::Connecting => {
-            tracing::warn!(id = %ws.id(), route = ws.route_path(), "a middleware neither called next nor closed");
+            tracing::warn!(connection = %ws.id(), route = ws.route_path(), "a middleware neither called next nor closed");
             refuse(ws, 403);
         }
         ConnectionState::Connected if reached_handler => ws.connection().close(CloseCode::NORMAL, ""),
@@ -221,7 +225,7 @@ fn settle(ws: &WebSocket) {
 
 fn refuse(ws: &WebSocket, status: u16) {
     if let Err(error) = ws.connection().refuse(Refusal::new(status, "")) {
-        tracing::debug!(id = %ws.id(), %error, "the refusal was not sent");
+        tracing::debug!(connection = %ws.id(), error = %escaped(&error), "the refusal was not sent");
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use nexios_engine::Shard;
+use nexios_protocol::escaped;
 use parking_lot::Mutex;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep};
@@ -95,7 +96,7 @@ impl Host {
                 true
             }
             Poll::Ready(Err(error)) => {
-                tracing::error!(%error, "the runtime cannot watch the poller");
+                tracing::error!(error = %escaped(&error), "the runtime cannot watch the poller");
                 false
             }
             Poll::Pending => false,

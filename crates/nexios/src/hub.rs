@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use nexios_engine::{Audience, Broadcast, Group, Shard, ShardHandle, SlowClient};
+use nexios_protocol::escaped;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
@@ -198,7 +199,7 @@ impl Hub {
         if matches!(*own, OwnNode::Idle) {
             match NodeThread::start(&Broker::from(&Memory::new()), Some(Arc::downgrade(self)), None) {
                 Ok(thread) => *own = OwnNode::Running(thread),
-                Err(error) => tracing::error!(%error, "rooms cannot remember anything"),
+                Err(error) => tracing::error!(error = %escaped(&error), "rooms cannot remember anything"),
             }
         }
         match &*own {
@@ -455,7 +456,7 @@ impl Hub {
 async fn tell_all(listeners: Vec<GapListener>, gap: Gap) {
     for listener in listeners {
         if let Err(error) = listener(gap.clone()).await {
-            tracing::error!(%error, "a gap listener failed");
+            tracing::error!(error = %escaped(&error), "a gap listener failed");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nexios_engine::{ConnectionState, Message, MessageRef, SendError};
+use nexios_protocol::escaped;
 
 use crate::broker::{Attached, Entry, Envelope, Framing, Held, Member, Node, Nonce, PAGE_LEN, Position, Since, Span};
 use crate::handler::LocalFuture;
@@ -203,7 +204,7 @@ impl Way {
                 self.send(&page.entries).await
             }
             Err(error) => {
-                tracing::warn!(%error, room = &*self.room, "a client begins at a room's start, which cannot be read");
+                tracing::warn!(error = %escaped(&error), room = %escaped(&self.room), "a client begins at a room's start, which cannot be read");
                 Some(())
             }
         }
@@ -225,7 +226,7 @@ impl Way {
                 Some(())
             }
             Err(error) => {
-                tracing::warn!(%error, room = &*self.room, "a client comes back, and what it missed cannot be read");
+                tracing::warn!(error = %escaped(&error), room = %escaped(&self.room), "a client comes back, and what it missed cannot be read");
                 self.since = None;
                 Some(())
             }

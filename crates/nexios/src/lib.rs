@@ -88,7 +88,7 @@ pub use nexios_engine::{
     AcceptError, Binary, Cause, Compression, ConnectionId, ConnectionState, Message, MessageRef, MetricsSnapshot,
     Refusal, RequestBody, ServerSettings, Settings, SlowClient, Text,
 };
-pub use nexios_protocol::{CloseCode, InvalidCloseCode};
+pub use nexios_protocol::{CloseCode, Escaped, InvalidCloseCode, escaped};
 pub use path::PathError;
 pub use proxy::InvalidProxy;
 pub use rate_limit::{OnExcess, RateLimit};

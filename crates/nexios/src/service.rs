@@ -11,7 +11,7 @@ use nexios_engine::{
     BoxedTask, Cause, Connection, ConnectionId, Dropped, HttpPeer, Profile, Refusal, RequestBody, ResponseFuture,
     Service,
 };
-use nexios_protocol::CloseCode;
+use nexios_protocol::{CloseCode, escaped};
 
 use crate::app::BuiltApp;
 use crate::connection_task;
@@ -57,7 +57,7 @@ fn start(connection: &Connection) -> BoxedTask {
     // A handler may be a plain function that returns a future, and may panic before it does.
     let started = catch_unwind(AssertUnwindSafe(|| connection_task::start(ws.clone())));
     started.unwrap_or_else(|_| {
-        tracing::error!(id = %ws.id(), route = ws.route_path(), "the handler panicked before it began");
+        tracing::error!(connection = %ws.id(), route = ws.route_path(), "the handler panicked before it began");
         connection.shard().count(Cause::Panic);
         refuse(connection, Refusal::new(500, ""))
     })
@@ -70,7 +70,7 @@ impl Service for ShardService {
         connection.set_profile(profile.clone());
         if let Err(origin) = check_origin(connection, route, &Headers::new(Some(head.clone()))) {
             tracing::warn!(
-                id = %connection.id(), route = route.path, origin,
+                connection = %connection.id(), route = route.path, origin = %escaped(&origin),
                 "a page of another origin was refused; to let it connect, add it to allowed_origins"
             );
             return Some(refuse(connection, Refusal::new(403, "this origin may not connect\n")));
@@ -118,7 +118,7 @@ impl Service for ShardService {
         shard.spawn(async move {
             for listener in &ws.route().listeners.dropped {
                 if let Err(error) = listener(ws.clone(), messages.clone()).await {
-                    tracing::error!(id = %ws.id(), %error, "a drop listener failed");
+                    tracing::error!(connection = %ws.id(), route = ws.route_path(), error = %escaped(&error), "a drop listener failed");
                 }
             }
         });
@@ -128,13 +128,12 @@ impl Service for ShardService {
 /// Answers by HTTP; there is nothing left to do for the task.
 fn refuse(connection: &Connection, refusal: Refusal) -> BoxedTask {
     if let Err(error) = connection.refuse(refusal) {
-        tracing::debug!(id = %connection.id(), %error, "the refusal was not sent");
+        tracing::debug!(connection = %connection.id(), error = %escaped(&error), "the refusal was not sent");
     }
     Box::pin(std::future::ready(()))
 }
 
-/// Same origin, or one that the route allows; the origin where it is neither, cut and
-/// escaped for the log.
+/// Same origin, or one that the route allows; the origin where it is neither.
 fn check_origin(connection: &Connection, route: &BuiltRoute, headers: &Headers) -> Result<(), String> {
     let peer = connection.peer().map(|address| address.ip());
     let proxies = &route.hub.proxies;
@@ -147,6 +146,6 @@ fn check_origin(connection: &Connection, route: &BuiltRoute, headers: &Headers) 
     match fields.as_slice() {
         [] => Ok(()),
         [Cow::Borrowed(origin)] if route.origins.allow(origin, &target) => Ok(()),
-        [origin, ..] => Err(origin.chars().flat_map(char::escape_default).take(256).collect()),
+        [origin, ..] => Err(origin.clone().into_owned()),
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use nexios_engine::{CloseInfo, Connection, ConnectionId, ConnectionState, Refusal};
-use nexios_protocol::{CloseCode, InvalidCloseCode};
+use nexios_protocol::{CloseCode, InvalidCloseCode, escaped};
 
 use crate::accept::{Accept, Accepting};
 use crate::auth;
@@ -408,7 +408,7 @@ impl WebSocket {
             }
         };
         if let Err(error) = closed {
-            tracing::debug!(id = %self.id(), %error, "closed before accept");
+            tracing::debug!(connection = %self.id(), error = %escaped(&error), "closed before accept");
         }
     }
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
+from nexios._escaped import escaped
 from nexios.client.calls import Answer, Calls
 from nexios.client.dialogue import SUBPROTOCOL, Dialogue, Ending, check_url
 from nexios.client.errors import NexiosError
 from nexios.client.events import Closed, Gap, Joined, Opened, PresenceChange, Reconnecting, kind_of
 from nexios.client.frames import ROOMS_MAX, Payload, encode_json, frame, header_text, is_marked
-from nexios.client.inbox import Handlers, Inbox, Item, on
+from nexios.client.inbox import Handlers, Inbox, Item, logger, on
 from nexios.client.positions import Positions
 from nexios.client.retry import Backoff, is_retried, window_of
 from nexios.client.room import Room
@@ -481,7 +481,7 @@ class Client:
         if self._handlers.has("error"):
             self._tell("error", error)
         else:
-            logging.getLogger("nexios.client").error("%s", error, exc_info=error)
+            logger.error("%s", escaped(str(error)), exc_info=error)
 
     def _tell(self, event: str, *values: object) -> None:
         # A handler that stands still does not let them grow without end.

@@ -10,7 +10,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nexios._escaped import Escaping
+
 __all__ = ["Handlers", "Inbox"]
+
+logger = logging.getLogger("nexios.client")
+logger.addFilter(Escaping())
 
 _ITEMS_MAX = 1000
 _BYTES_MAX = 16 << 20
@@ -51,7 +56,7 @@ class Handlers:
 
 
 def _logged(error: Exception) -> None:
-    logging.getLogger("nexios.client").error("a handler of errors failed", exc_info=error)
+    logger.error("a handler of errors failed", exc_info=error)
 
 
 @dataclass

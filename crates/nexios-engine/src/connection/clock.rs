@@ -168,7 +168,7 @@ impl Inner {
             }
             Phase::Connecting(_) => {
                 self.shard.shared.metrics.refused(Cause::SlowAccept);
-                tracing::warn!(id = %self.id(), "the handler did not accept in time: answered 504");
+                tracing::warn!(connection = %self.id(), "the handler did not accept in time: answered 504");
                 self.answer_and_hang_up(
                     state,
                     &Refusal::new(504, "the handler did not accept in time\n"),

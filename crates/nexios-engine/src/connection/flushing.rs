@@ -64,7 +64,7 @@ impl Inner {
             }
             Ok(Flushed::Blocked { progress }) => self.block(state, progress),
             Err(error) => {
-                tracing::debug!(id = %self.id(), %error, "write failed");
+                tracing::debug!(connection = %self.id(), %error, "write failed");
                 return self.cut(state);
             }
         }
@@ -170,7 +170,7 @@ impl Inner {
     /// The client has not taken a byte for the drain timeout, or its outbox is at the limit.
     pub(crate) fn close_slow_client(self: &Rc<Self>, state: &mut State) {
         self.shard.shared.metrics.closed(Cause::SlowClient);
-        tracing::debug!(id = %self.id(), unsent = state.outbox_len(), "closing a slow client");
+        tracing::debug!(connection = %self.id(), unsent = state.outbox_len(), "closing a slow client");
         if let Some(outbox) = state.outbox_mut() {
             outbox.drop_unwritten();
         }

@@ -4,8 +4,8 @@ use std::io;
 use std::rc::Rc;
 
 use nexios_protocol::{
-    CloseCode, CloseFrame, HandshakeError, HeadLimits, RequestHead, Role, check_upgrade, is_header_value, is_token,
-    negotiate, write_accept,
+    CloseCode, CloseFrame, HandshakeError, HeadLimits, RequestHead, Role, check_upgrade, escaped, is_header_value,
+    is_token, negotiate, write_accept,
 };
 
 use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Flag, Inner, Phase};
@@ -174,7 +174,7 @@ impl Inner {
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    tracing::debug!(id = %self.id(), %error, "connection failed before its request");
+                    tracing::debug!(connection = %self.id(), error = %escaped(&error), "connection failed before its request");
                     return self.cut(state);
                 }
             };
@@ -296,7 +296,7 @@ impl Inner {
         let mut refusal = Refusal::new(error.status(), format!("{error}\n"));
         refusal.headers = error.response_headers().iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
         self.shard.shared.metrics.refused(Cause::Handshake);
-        tracing::debug!(id = %self.id(), status = refusal.status, %error, "handshake refused");
+        tracing::debug!(connection = %self.id(), status = refusal.status, error = %escaped(&error), "handshake refused");
         self.answer_and_hang_up(state, &refusal, CloseInfo::cut());
     }
 

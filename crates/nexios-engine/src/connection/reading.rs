@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use nexios_protocol::{self as protocol, CloseCode, Codec, Limits, Received};
+use nexios_protocol::{self as protocol, CloseCode, Codec, Limits, Received, escaped};
 
 use super::{Allowance, CloseInfo, Extra, Flag, Inner, Phase, State};
 use crate::input::Input;
@@ -322,7 +322,7 @@ impl Inner {
                 None
             }
             Err(error) => {
-                tracing::debug!(id = %self.id(), %error, "protocol error");
+                tracing::debug!(connection = %self.id(), error = %escaped(&error), "protocol error");
                 self.shard.shared.metrics.closed(Cause::Protocol);
                 let info = CloseInfo::new(error.close_code().get(), "");
                 self.end_behind_messages(state, info, control);

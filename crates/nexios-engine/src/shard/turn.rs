@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Token};
+use tracing::field::display;
 
 use super::{EVENTS_PER_POLL, FIRST_LISTENER, Readiness, Shard, ShardInner, WAKER};
 use crate::connection::{Flag, Inner, Opened};
@@ -198,7 +199,7 @@ impl ShardInner {
                 // Only now, so that what it is on its way to is never left out of the sum.
                 to.taken(message.len());
                 if !matches!(sent, Some(Ok(()))) {
-                    tracing::debug!(id = %to.id, "a message from another thread came too late");
+                    tracing::debug!(connection = %to.id, "a message from another thread came too late");
                 }
             }
             Command::Ping { to, payload } => {
@@ -236,13 +237,16 @@ impl ShardInner {
         let ended = coarse_now();
         self.last_poll_ended.set(Some(ended));
         if ended.saturating_sub(started) > BLOCKING {
-            let id = owner.map(Inner::id);
-            tracing::warn!(?id, blocked = ?(ended - started), "a handler blocked its thread: move the work to spawn_blocking");
+            let connection = owner.map(Inner::id).map(display);
+            tracing::warn!(connection, blocked = ?(ended - started), "a handler blocked its thread: move the work to spawn_blocking");
         }
         polled.map_or_else(
             |_| {
                 self.shared.metrics.closed(Cause::Panic);
-                tracing::error!(id = ?owner.map(Inner::id), "a handler panicked; only its connection ends");
+                tracing::error!(
+                    connection = owner.map(Inner::id).map(display),
+                    "a handler panicked; only its connection ends"
+                );
                 Poll::Ready(true)
             },
             |polled| polled.map(|()| false),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use nexios_protocol::escaped;
 use tokio::time::Instant;
 
 use super::envelope::{Envelope, Kind, NodeId};
@@ -125,7 +126,7 @@ impl Receiver {
 
     fn gap(&self, hub: &Hub, topic: Option<&Topic>, missed: Option<u64>, cause: GapCause) {
         let gap = Gap { topic: topic.cloned(), missed, cause };
-        tracing::warn!(%gap, "messages of other nodes are missing");
+        tracing::warn!(gap = %escaped(&gap), "messages of other nodes are missing");
         self.node.counters.gap(&gap);
         hub.tell_gap(&gap);
     }

@@ -4,6 +4,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use nexios_protocol::escaped;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
@@ -137,7 +138,7 @@ impl Driver {
             self.tell_presence(|presence, hub| presence.disconnected(hub));
             self.node.reads.set_away(true);
             let Err(reason) = ended else { return };
-            tracing::warn!(%reason, "the broker is lost; clients here get what is sent here");
+            tracing::warn!(reason = %escaped(&reason), "the broker is lost; clients here get what is sent here");
             drop(session);
             (session, sink) = self.reconnect().await;
         }
@@ -165,7 +166,7 @@ impl Driver {
             let sink = self.node.incoming.sink();
             match timeout(ANSWER_MAX, self.engine.connect(sink.clone())).await {
                 Ok(Ok(session)) => return (session, sink),
-                Ok(Err(error)) => tracing::debug!(%error, "the broker is not there"),
+                Ok(Err(error)) => tracing::debug!(error = %escaped(&error), "the broker is not there"),
                 Err(_) => tracing::debug!("the broker does not answer"),
             }
             delay = (delay * 2).min(BACKOFF_MAX);
@@ -256,7 +257,7 @@ impl Driver {
             };
             patience = Patience::default();
             if let (Err(error), 1) = (&result, batch.len()) {
-                tracing::error!(%error, "the broker refuses to store a message");
+                tracing::error!(error = %escaped(&error), "the broker refuses to store a message");
             }
             let (stored, refused) = appends.conclude(batch.len(), result, |stored| self.confirm(stored));
             self.node.counters.stored(stored);
@@ -305,7 +306,7 @@ impl Driver {
             if !question.may_wait(delay) {
                 return Err(LinkError::Later(later));
             }
-            tracing::debug!(reason = later, "a history cannot be read now; it is asked for again");
+            tracing::debug!(reason = %escaped(&later), "a history cannot be read now; it is asked for again");
             sleep(delay).await;
             delay = (delay * 2).min(BACKOFF_MAX / 2);
         }
@@ -321,7 +322,7 @@ impl Driver {
                 self.node.counters.published(messages);
             }
             Err(error) => {
-                tracing::error!(%error, messages, "the broker refuses messages");
+                tracing::error!(error = %escaped(&error), messages, "the broker refuses messages");
                 self.node.counters.refused(messages);
             }
         }
@@ -410,7 +411,7 @@ impl Patience {
         if since.elapsed() >= LATER_MAX {
             return Err(LinkError::Lost(reason));
         }
-        tracing::debug!(reason, "the broker cannot do it now; it is asked again");
+        tracing::debug!(reason = %escaped(&reason), "the broker cannot do it now; it is asked again");
         self.delay = (self.delay * 2).clamp(BACKOFF_MIN, BACKOFF_MAX / 2);
         sleep(self.delay).await;
         Ok(())

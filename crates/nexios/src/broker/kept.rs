@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use nexios_protocol::escaped;
 use tokio::time::Instant;
 
 use super::log::{
@@ -165,7 +166,7 @@ impl Logs {
     fn make_room(&mut self) {
         while self.bytes > self.bytes_max && self.by_channel.len() > 1 {
             let Some((_, channel)) = self.by_use.pop_first() else { return };
-            tracing::debug!(%channel, bytes_max = self.bytes_max, "a history is forgotten: there is no room for more");
+            tracing::debug!(channel = %escaped(&channel), bytes_max = self.bytes_max, "a history is forgotten: there is no room for more");
             self.forget(&channel);
         }
     }

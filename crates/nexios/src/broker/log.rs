@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use nexios_protocol::escaped;
 
 /// How long a broker remembers a key, and an append that is repeated is looked for.
 pub(crate) const KEY_KEPT: Duration = Duration::from_secs(300);
@@ -147,7 +148,7 @@ impl History {
     /// counts as that, and an error is logged: [`try_new`](Self::try_new) returns it.
     pub fn new(size: usize, ttl: Duration) -> Self {
         History::try_new(size.max(1), ttl.max(Duration::from_secs(1))).unwrap_or_else(|error| {
-            tracing::error!(%error, "a room remembers fewer messages than the application wants");
+            tracing::error!(error = %escaped(&error), "a room remembers fewer messages than the application wants");
             History { size: SIZE_MAX, ttl: ttl.max(Duration::from_secs(1)) }
         })
     }

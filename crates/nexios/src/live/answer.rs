@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use nexios_engine::{Message, SendError};
-use nexios_protocol::CloseCode;
+use nexios_protocol::{CloseCode, escaped};
 
 use super::frame::{self, ClientFrame, HEADER_BYTES_MAX, Incoming, Malformed, ServerFrame};
 use super::line;
@@ -169,6 +169,6 @@ fn send(ws: &WebSocket, frame: &Message) {
 
 /// The client does not keep to the subprotocol.
 pub(crate) fn fail(ws: &WebSocket, malformed: Malformed) {
-    tracing::debug!(id = %ws.id(), route = ws.route_path(), %malformed, "closed: this is not nexios.v1");
+    tracing::debug!(connection = %ws.id(), route = ws.route_path(), malformed = %escaped(&malformed), "closed: this is not nexios.v1");
     ws.close_now(CloseCode::PROTOCOL_ERROR, &malformed.to_string());
 }

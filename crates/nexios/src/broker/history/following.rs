@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nexios_protocol::escaped;
 use tokio::time::Instant;
 
 use super::PAGE_LEN;
@@ -209,7 +210,7 @@ impl Following {
 
     fn gap(&self, hub: &Hub, room: &RoomName, missed: Option<u64>, cause: GapCause) {
         let gap = Gap { topic: Some(Topic::Room(room.clone())), missed, cause };
-        tracing::warn!(%gap, "messages of a room that remembers are missing");
+        tracing::warn!(gap = %escaped(&gap), "messages of a room that remembers are missing");
         self.node.counters.gap(&gap);
         hub.tell_gap(&gap);
     }
@@ -319,7 +320,7 @@ async fn read_until_answered(node: Arc<Node>, log: Log, span: Span, room: RoomNa
                 tokio::time::sleep(READ_AGAIN_AFTER).await
             }
             Err(error) => {
-                tracing::warn!(%error, %room, "a room's history cannot be read");
+                tracing::warn!(error = %escaped(&error), room = %escaped(&room), "a room's history cannot be read");
                 break None;
             }
         }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use nexios_protocol::escaped;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
 
@@ -103,7 +104,7 @@ impl Hub {
         let stopped = stop.clone();
         let thread = std::thread::Builder::new().name("nexios-hub".into()).spawn(move || {
             if let Err(error) = self.run_until(&stopped) {
-                tracing::error!(%error, "the hub cannot run");
+                tracing::error!(error = %escaped(&error), "the hub cannot run");
             }
         })?;
         Ok(RunningHub { stop, thread: Some(thread) })

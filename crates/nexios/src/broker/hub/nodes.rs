@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use nexios_protocol::escaped;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::OwnedReadHalf;
@@ -44,7 +45,7 @@ impl Nodes {
             match listener.accept().await {
                 Ok((stream, _)) => _ = tokio::spawn(self.clone().greet(stream)),
                 Err(error) => {
-                    tracing::warn!(%error, "the hub cannot accept a node");
+                    tracing::warn!(error = %escaped(&error), "the hub cannot accept a node");
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 }
             }
@@ -62,7 +63,7 @@ impl Nodes {
                 // It may be no node at all, and gone.
                 let _ = stream.write_all(&wire::refused(&reason)).await;
             }
-            Err(error) => tracing::debug!(%error, "a node is gone before it has said anything"),
+            Err(error) => tracing::debug!(error = %escaped(&error), "a node is gone before it has said anything"),
         }
     }
 
@@ -73,7 +74,7 @@ impl Nodes {
         tokio::select! {
             result = self.read(id, &outbox, reader) => {
                 if let Err(error) = result {
-                    tracing::debug!(%error, "a node is gone");
+                    tracing::debug!(error = %escaped(&error), "a node is gone");
                 }
             }
             cut = outbox::write(&outbox, writer) => {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use nexios_protocol::escaped;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
@@ -116,7 +117,7 @@ fn tell(sink: &Sink, event: &Event) {
         Event::Disconnected | Event::Closed => sink.lost("NATS has closed the connection"),
         Event::SlowConsumer(_) => sink.lost("messages came faster than they were read"),
         Event::LameDuckMode => sink.lost("the server is about to end"),
-        Event::ServerError(error) => tracing::warn!(%error, "NATS"),
+        Event::ServerError(error) => tracing::warn!(error = %escaped(&error), "NATS"),
         _ => {}
     }
 }

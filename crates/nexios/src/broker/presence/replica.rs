@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexios_engine::ConnectionId;
+use nexios_protocol::escaped;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -358,7 +359,7 @@ impl Replica {
             let is_too_much = self.bytes + cost(&told.user, &told.data) > self.settings.bytes_max;
             if told.connections > 0 && (is_too_long || is_too_much) {
                 if !std::mem::replace(&mut self.is_full, true) {
-                    tracing::warn!(room = %name, "presence has no room for all users of other nodes: some are left out");
+                    tracing::warn!(room = %escaped(name), "presence has no room for all users of other nodes: some are left out");
                 }
                 continue;
             }

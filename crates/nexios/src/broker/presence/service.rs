@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nexios_engine::{ConnectionId, Message, Shard};
+use nexios_protocol::escaped;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -225,7 +226,7 @@ impl Telling {
             let listeners = &self.presence.listeners;
             for listener in if change == Change::Join { &listeners.join } else { &listeners.leave } {
                 if let Err(error) = listener(event.clone()).await {
-                    tracing::error!(%error, "a presence listener failed");
+                    tracing::error!(error = %escaped(&error), "a presence listener failed");
                 }
             }
         }

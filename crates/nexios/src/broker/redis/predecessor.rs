@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 
+use nexios_protocol::escaped;
 use redis::{Value, cmd, from_redis_value};
 
 use super::Connection;
@@ -55,7 +56,7 @@ fn granted(answer: Result<Value, LinkError>) -> Result<Option<Value>, LinkError>
     match answer {
         Ok(value) => Ok(Some(value)),
         Err(LinkError::Refused(reason)) => {
-            tracing::debug!(reason, "Redis does not let its connections be told apart");
+            tracing::debug!(reason = %escaped(&reason), "Redis does not let its connections be told apart");
             Ok(None)
         }
         Err(lost) => Err(lost),

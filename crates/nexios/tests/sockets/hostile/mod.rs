@@ -4,6 +4,7 @@
 mod crowding;
 mod faults;
 mod framing;
+mod log;
 mod memory;
 mod opening;
 mod slowness;
