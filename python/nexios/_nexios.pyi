@@ -39,7 +39,9 @@ _T = TypeVar("_T")
 # What is awaited is a coroutine to asyncio: `create_task(ws.receive_text())` works.
 _Async: TypeAlias = Coroutine[Any, Any, _T]
 _Binary: TypeAlias = bytes | bytearray | memoryview
-_Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+_Fields: TypeAlias = (
+    Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str]] | Iterable[tuple[bytes, bytes]]
+)
 _Client: TypeAlias = str | WebSocket | Handle
 _Tls: TypeAlias = tuple[str | os.PathLike[str], str | os.PathLike[str]]
 
@@ -88,9 +90,12 @@ class WebSocket:
     @property
     def bearer_token(self) -> str | None: ...
     def accept(self, subprotocol: str | None = None, headers: _Fields | None = None) -> _Async[None]: ...
+    @overload
     def reject(
         self, status: int = 403, headers: _Fields | None = None, body: str | _Binary | None = None
     ) -> _Async[None]: ...
+    @overload
+    def reject(self, status: _Response) -> _Async[None]: ...
     def close(self, code: int = 1000, reason: str | None = None) -> _Async[None]: ...
     def wait_closed(self) -> _Async[None]: ...
     def enable_compression(self) -> bool: ...
@@ -364,6 +369,15 @@ class TestConnection:
     def is_served(self) -> bool: ...
 
 # --- what stands behind the coroutines
+
+@type_check_only
+class _Response(Protocol):
+    """As much of a response of Starlette as a refusal needs."""
+
+    status_code: int
+    body: bytes | memoryview
+    @property
+    def raw_headers(self) -> Iterable[tuple[bytes, bytes]]: ...
 
 @type_check_only
 class _Waiter(Protocol):

@@ -1,6 +1,6 @@
 //! Plain HTTP on the same port, by hyper on the connection's own stream.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::rt::ReadBufCursor;
 use hyper::server::conn::http1;
-use nexios_protocol::{HeadLimits, RequestHead, escaped};
+use nexios_protocol::{HandshakeError, HeadLimits, RequestHead, escaped, is_host, split_target};
 
 use crate::connection::{HttpPhase, Inner, Phase, Refusal};
 use crate::service::{HttpPeer, RequestBody, ResponseBody, ResponseFuture, Service};
@@ -39,14 +39,19 @@ pub(crate) fn serve_upgrade_request(inner: &Rc<Inner>, head: RequestHead, early:
     inner.shard.spawn(Box::pin(drive(inner.clone(), service, false)));
 }
 
-/// An HTTP/1.1 answer after which the connection closes.
-pub(crate) fn write_refusal(refusal: &Refusal) -> Vec<u8> {
+/// An HTTP/1.1 answer after which the connection closes. One without a body has none and says nothing of its length: to
+/// `HEAD`, and by its status (RFC 9110 §6.4.1).
+pub(crate) fn write_refusal(refusal: &Refusal, to_head: bool) -> Vec<u8> {
     let reason = StatusCode::from_u16(refusal.status).ok().and_then(|status| status.canonical_reason());
     let mut out = format!("HTTP/1.1 {} {}\r\n", refusal.status, reason.unwrap_or("Refused")).into_bytes();
     for (name, value) in &refusal.headers {
         out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
     let has_type = refusal.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    if to_head || [204, 304].contains(&refusal.status) {
+        out.extend_from_slice(b"Connection: close\r\n\r\n");
+        return out;
+    }
     if !has_type && !refusal.body.is_empty() {
         out.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
     }
@@ -62,16 +67,21 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
     let takeover = Takeover::default();
     let limits = &inner.shard.shared.settings;
     let peer = http_peer(&inner);
-    let head_limits = HeadLimits { head_bytes_max: limits.head_bytes_max, headers_max: limits.headers_max };
+    // The first head was measured as it came.
+    let bytes_max = Cell::new(usize::MAX);
+    let bytes_max_of_next = limits.head_bytes_max;
     let answer = {
         let (inner, takeover) = (inner.clone(), takeover.clone());
-        hyper::service::service_fn(move |request: Request<RequestBody>| match upgrade_head(&request, &head_limits) {
-            Some(head) if may_upgrade && service.has_websocket(head.path()) => {
-                *takeover.borrow_mut() = Some(head);
-                Box::pin(std::future::pending()) as Answer
+        hyper::service::service_fn(move |mut request: Request<RequestBody>| {
+            match admit(&mut request, bytes_max.replace(bytes_max_of_next)) {
+                Err(error) => refuse(&inner, &error),
+                Ok(Some(head)) if may_upgrade && service.has_websocket(head.path()) => {
+                    *takeover.borrow_mut() = Some(head);
+                    Box::pin(std::future::pending()) as Answer
+                }
+                Ok(Some(_)) => last(answer(&inner, &service, peer, request)),
+                Ok(None) => answer(&inner, &service, peer, request),
             }
-            Some(_) => last(answer(&inner, &service, peer, request)),
-            None => answer(&inner, &service, peer, request),
         })
     };
     let mut connection = http1::Builder::new()
@@ -87,8 +97,13 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
         match connection.poll_without_shutdown(cx) {
             Poll::Pending => takeover.borrow_mut().take().map_or(Poll::Pending, |head| Poll::Ready(Some(head))),
             Poll::Ready(result) => {
-                if let Err(error) = result {
-                    tracing::debug!(connection = %inner.id(), error = %escaped(&error), "HTTP connection ended");
+                match result {
+                    // hyper has answered 431.
+                    Err(error) if error.is_parse_too_large() => inner.note_refusal(&HandshakeError::HeadTooLarge),
+                    Err(error) => {
+                        tracing::debug!(connection = %inner.id(), error = %escaped(&error), "HTTP connection ended")
+                    }
+                    Ok(()) => {}
                 }
                 Poll::Ready(None)
             }
@@ -109,12 +124,6 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, std::co
 
 /// The service's answer, or 426 for a path that speaks WebSocket only, or 404.
 fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, peer: HttpPeer, request: Request<RequestBody>) -> Answer {
-    if !names_its_host(&request) {
-        return last(Box::pin(std::future::ready(Ok(plain(
-            StatusCode::BAD_REQUEST,
-            "exactly one valid Host is needed\n",
-        )))));
-    }
     let websocket = service.has_websocket(request.uri().path());
     match service.clone().http(request, peer) {
         Some(response) => Box::pin(caught(inner.clone(), response)),
@@ -123,14 +132,55 @@ fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, peer: HttpPeer, request:
     }
 }
 
-/// RFC 9112 §3.2: an HTTP/1.1 request has one `Host`, without white space; one of HTTP/1.0 may have none.
+/// Checks what hyper leaves to its users: the size of the head, the host, the form of the target. Returns the head as
+/// ours where it asks for a WebSocket. A request with an absolute target becomes one with its path and that host.
+fn admit(request: &mut Request<RequestBody>, bytes_max: usize) -> Result<Option<RequestHead>, HandshakeError> {
+    if head_bytes(request) > bytes_max {
+        return Err(HandshakeError::HeadTooLarge);
+    }
+    if !names_its_host(request) {
+        return Err(HandshakeError::Host);
+    }
+    if request.uri().authority().is_some() || !request.uri().path().starts_with('/') {
+        bring_into_origin_form(request).ok_or(HandshakeError::Target)?;
+    }
+    upgrade_head(request)
+}
+
+/// RFC 9112 §3.2: an HTTP/1.1 request has one `Host`; one of HTTP/1.0 may have none.
 fn names_its_host<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.as_bytes().iter().all(|byte| byte.is_ascii_graphic()),
+        (Some(host), None) => is_host(host.as_bytes()),
         (None, _) => request.version() < http::Version::HTTP_11,
         (Some(_), Some(_)) => false,
     }
+}
+
+/// RFC 9112 §3.2.2: the host of an absolute target counts, and not the field. `None`: the target has no form of ours.
+fn bring_into_origin_form<B>(request: &mut Request<B>) -> Option<()> {
+    let target = request.uri().to_string();
+    if let (Some(authority), rest) = split_target(request.method().as_str(), &target)? {
+        let host = HeaderValue::from_str(authority).ok()?;
+        request.headers_mut().insert(header::HOST, host);
+        let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+        *request.uri_mut() = rest.parse().ok()?;
+    }
+    Some(())
+}
+
+/// The bytes of a head, if its client writes it as most do.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    request.method().as_str().len() + target + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
+}
+
+/// The answer to a request that is not valid, after which the connection ends.
+fn refuse(inner: &Rc<Inner>, error: &HandshakeError) -> Answer {
+    inner.note_refusal(error);
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    last(Box::pin(std::future::ready(Ok(plain(status, format!("{error}\n"))))))
 }
 
 fn http_peer(inner: &Inner) -> HttpPeer {
@@ -180,8 +230,8 @@ pub fn not_found() -> Response<ResponseBody> {
     plain(StatusCode::NOT_FOUND, "nothing is at this path\n")
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
-    let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync();
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {
+    let body = Full::new(text.into()).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -189,10 +239,9 @@ fn plain(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
 }
 
 /// The head of an upgrade request, from hyper's form back into ours.
-fn upgrade_head(request: &Request<RequestBody>, limits: &HeadLimits) -> Option<RequestHead> {
-    let upgrade = request.headers().get(header::UPGRADE)?.to_str().ok()?;
-    if !upgrade.to_ascii_lowercase().contains("websocket") {
-        return None;
+fn upgrade_head<B>(request: &Request<B>) -> Result<Option<RequestHead>, HandshakeError> {
+    if !request.headers().contains_key(header::UPGRADE) {
+        return Ok(None);
     }
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let mut bytes = format!("{} {} {:?}\r\n", request.method(), target, request.version()).into_bytes();
@@ -200,12 +249,14 @@ fn upgrade_head(request: &Request<RequestBody>, limits: &HeadLimits) -> Option<R
         push_header(&mut bytes, name.as_str(), value.as_bytes());
     }
     bytes.extend_from_slice(b"\r\n");
-    RequestHead::parse(&bytes, limits).ok().flatten().map(|(head, _)| head).filter(RequestHead::is_upgrade)
+    // The limits have been kept to.
+    let limits = HeadLimits { head_bytes_max: usize::MAX, headers_max: request.headers().len() };
+    Ok(RequestHead::parse(&bytes, &limits)?.map(|(head, _)| head).filter(RequestHead::is_upgrade))
 }
 
 /// Our form of a head, back into bytes.
 fn write_head(head: &RequestHead) -> Vec<u8> {
-    let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method(), head.target()).into_bytes();
+    let mut bytes = format!("{} {} HTTP/1.{}\r\n", head.method(), head.target(), head.minor_version()).into_bytes();
     for (name, value) in head.headers() {
         push_header(&mut bytes, name, value);
     }

@@ -54,6 +54,6 @@ pub use nexios_protocol as protocol;
 pub use profile::Profile;
 pub use server::Server;
 pub use service::{BoxedTask, HttpPeer, RequestBody, ResponseBody, ResponseFuture, Service, Task};
-pub use settings::{Compression, ServerSettings, Settings, SlowClient};
+pub use settings::{Compression, InvalidSetting, ServerSettings, Settings, SlowClient};
 pub use shard::Shard;
 pub use timer::Sleep;

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use nexios_protocol::Limits;
 
+/// A head's parts are found by offsets of 16 bits.
+const HEAD_BYTES_MAX: usize = 65_535;
+/// A field has four bytes at least.
+const HEADERS_MAX: usize = 16_384;
+
 /// What holds for the connections of one route; shared by all of them.
 ///
 /// ```
@@ -82,9 +87,9 @@ pub enum SlowClient {
 pub struct ServerSettings {
     /// Time for the TLS handshake and the request head together; then 408.
     pub head_timeout: Duration,
-    /// Largest request head in bytes; then 431.
+    /// Largest request head in bytes, at most 65,535; then 431.
     pub head_bytes_max: usize,
-    /// Most header fields; then 431.
+    /// Most header fields, at most 16,384; then 431.
     pub headers_max: usize,
     /// Most connections of the process. `None`: 80 % of its file descriptors.
     pub connections_max: Option<usize>,
@@ -104,6 +109,30 @@ pub struct ServerSettings {
     pub read_buffer_bytes: usize,
     /// What holds for a connection before its route is known.
     pub connection: Settings,
+}
+
+/// A setting that cannot be kept to.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{name} {value} is out of range (1-{max})")]
+pub struct InvalidSetting {
+    name: &'static str,
+    value: usize,
+    max: usize,
+}
+
+impl ServerSettings {
+    /// Checks what has a range.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] names the setting, its value and the range.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        let ranges =
+            [("head_bytes_max", self.head_bytes_max, HEAD_BYTES_MAX), ("headers_max", self.headers_max, HEADERS_MAX)];
+        match ranges.into_iter().find(|(_, value, max)| !(1..=*max).contains(value)) {
+            None => Ok(()),
+            Some((name, value, max)) => Err(InvalidSetting { name, value, max }),
+        }
+    }
 }
 
 impl Settings {

@@ -125,7 +125,11 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         return PyValueError::new_err(error.to_string());
     }
     match error.downcast_ref::<nexios::AcceptError>() {
-        Some(nexios::AcceptError::InvalidHeader(_)) => PyValueError::new_err(error.to_string()),
+        Some(
+            nexios::AcceptError::InvalidHeader(_)
+            | nexios::AcceptError::OwnHeader { .. }
+            | nexios::AcceptError::InvalidStatus(_),
+        ) => PyValueError::new_err(error.to_string()),
         _ => PyRuntimeError::new_err(error.to_string()),
     }
 }

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use nexios::{Accept, Refusal};
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyInt};
 
 use crate::connection::Core;
 use crate::convert::{is_binary, with_bytes, with_text};
@@ -67,25 +69,61 @@ pub(crate) fn opened(core: &Core) {
     core.wake_task();
 }
 
-pub(crate) fn refuse(
-    core: &Core,
-    py: Python<'_>,
-    status: u16,
+/// A refusal by a status, header fields and a body.
+fn refusal(
+    status: Option<&Bound<'_, PyAny>>,
     headers: Option<&Bound<'_, PyAny>>,
     body: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    if !(300..=599).contains(&status) {
-        return Err(PyValueError::new_err("a handshake is refused with a status from 300 to 599"));
-    }
+) -> PyResult<Refusal> {
     let body = match body {
         None => Vec::new(),
         Some(body) if is_binary(body) => with_bytes(body, <[u8]>::to_vec)?,
         Some(body) => with_text(body, |text| text.as_bytes().to_vec())?,
     };
-    let mut refusal = Refusal::new(status, body);
+    let mut refusal = Refusal::new(status.map_or(Ok(403), status_of)?, body);
     for (name, value) in fields(headers)? {
         refusal = refusal.header(name, value);
     }
+    Ok(refusal)
+}
+
+/// A refusal by a response such as Starlette's: it has a `status_code`, `raw_headers` and a `body`.
+fn refusal_of(response: &Bound<'_, PyAny>) -> PyResult<Refusal> {
+    let py = response.py();
+    let whole = (response.getattr_opt(intern!(py, "raw_headers"))?, response.getattr_opt(intern!(py, "body"))?);
+    let (Some(headers), Some(body)) = whole else {
+        let kind = response.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "expected a status or a response with status_code, raw_headers and body, not {kind}"
+        )));
+    };
+    refusal(Some(&response.getattr(intern!(py, "status_code"))?), Some(&headers), Some(&body))
+}
+
+fn status_of(status: &Bound<'_, PyAny>) -> PyResult<u16> {
+    if !status.is_instance_of::<PyInt>() || status.is_instance_of::<PyBool>() {
+        return Err(PyTypeError::new_err(format!("a status is an int, not {}", status.get_type().name()?)));
+    }
+    // Whether it is one of a refusal is seen where it is answered.
+    status.extract::<u16>().map_err(|_| {
+        PyValueError::new_err(format!("invalid status {status}: a handshake is refused with a status from 300 to 599"))
+    })
+}
+
+/// Refuses by a status and what belongs to it, or by a response.
+pub(crate) fn refuse(
+    core: &Core,
+    py: Python<'_>,
+    status: Option<&Bound<'_, PyAny>>,
+    headers: Option<&Bound<'_, PyAny>>,
+    body: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let is_response = status.map_or(Ok(false), |status| status.hasattr(intern!(py, "status_code")))?;
+    let refusal = match status.filter(|_| is_response) {
+        Some(response) if headers.is_none() && body.is_none() => refusal_of(response)?,
+        Some(_) => return Err(PyTypeError::new_err("a response has its own headers and body")),
+        None => refusal(status, headers, body)?,
+    };
     let refused = core.ws.engine().refuse(refusal);
     core.host.settle(py);
     refused.map_err(|error| errors::to_python(py, &error.into()))
@@ -101,7 +139,20 @@ fn fields(headers: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<(String, String)>>
     let list: Vec<Bound<'_, PyAny>> = pairs.try_iter()?.collect::<PyResult<_>>()?;
     let mut fields = Vec::with_capacity(list.len());
     for pair in list {
-        fields.push(pair.extract().map_err(|_| PyTypeError::new_err("headers are pairs of str"))?);
+        let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
+            pair.extract().map_err(|_| PyTypeError::new_err("headers are pairs of str or bytes"))?;
+        fields.push((text_of(&name)?, text_of(&value)?));
     }
     Ok(fields)
+}
+
+/// Bytes that are not UTF-8 are latin-1, as in ASGI.
+fn text_of(part: &Bound<'_, PyAny>) -> PyResult<String> {
+    if is_binary(part) {
+        return with_bytes(part, |bytes| match std::str::from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+        });
+    }
+    part.extract().map_err(|_| PyTypeError::new_err("headers are pairs of str or bytes"))
 }

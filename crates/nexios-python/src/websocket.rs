@@ -294,7 +294,9 @@ impl WebSocket {
     ///
     /// Without `subprotocol` it is the client's first that the route has. `headers` go into the answer.
     /// What a listener raises is raised here. Raises `ValueError` for a subprotocol that the client has
-    /// not offered, or a header that is none; `RuntimeError` where the handshake is over already.
+    /// not offered, for a header that HTTP cannot carry, and for one that the handshake writes itself
+    /// (`Connection`, `Upgrade`, `Content-Length`, `Transfer-Encoding`, `Sec-WebSocket-*`); `RuntimeError`
+    /// where the handshake is over already.
     ///
     /// >>> @app.ws("/accepting")
     /// ... async def accepting(ws):
@@ -338,7 +340,11 @@ impl WebSocket {
         Ok(())
     }
 
-    /// Answers with an HTTP status, from 300 to 599, instead of a handshake.
+    /// Answers with an HTTP status, from 300 to 599, instead of a handshake. In place of the status it takes
+    /// a response such as Starlette's, which has a `status_code`, `raw_headers` and a `body`.
+    ///
+    /// Raises `ValueError` for another status, and for a header that contradicts what the server writes
+    /// itself: `Content-Length`, `Transfer-Encoding`, `Connection`, `Upgrade`, `Sec-WebSocket-*`.
     ///
     /// `close()` before `accept()` shows browsers a code and a reason; this shows them nothing but a
     /// failure.
@@ -350,11 +356,11 @@ impl WebSocket {
     /// ...     refused = test.handshake("/rejecting")
     /// ...     refused.status, refused.text
     /// (401, 'sign in first')
-    #[pyo3(signature = (status = 403, headers = None, body = None))]
+    #[pyo3(signature = (status = None, headers = None, body = None), text_signature = "($self, status=403, headers=None, body=None)")]
     fn reject(
         &self,
         py: Python<'_>,
-        status: u16,
+        status: Option<&Bound<'_, PyAny>>,
         headers: Option<&Bound<'_, PyAny>>,
         body: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {

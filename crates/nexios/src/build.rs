@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use nexios_engine::Group;
+use nexios_engine::{Group, InvalidSetting};
 
 use crate::app::{App, BuiltApp};
 use crate::broker::{PresenceListeners, Topic};
@@ -39,9 +39,12 @@ pub enum ConfigError {
     /// Two routers have one name.
     #[error("two routers are called {0:?}")]
     DuplicateName(String),
-    /// A trusted proxy that is none.
+    /// A trusted proxy that is neither an address nor a network nor `unix`.
     #[error(transparent)]
     Proxy(#[from] InvalidProxy),
+    /// A setting of the server that cannot be kept to.
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
 }
 
 /// A router with all that it inherits.
@@ -66,6 +69,7 @@ struct Levels {
 }
 
 pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
+    app.server.check()?;
     let handle = app.root.handle();
     let mut levels = Levels::default();
     levels.add(app.root, None)?;
@@ -266,6 +270,11 @@ mod tests {
         assert!(matches!(error(App::new().ws("/{a", handler)), ConfigError::Path { .. }));
         assert!(matches!(error(App::new().mount(WsRouter::with_prefix("/{}"))), ConfigError::Path { .. }));
         assert!(matches!(error(App::new().trusted_proxies(["x"])), ConfigError::Proxy(_)));
+        for limit in [0, 65_536, 200_000] {
+            let text = error(App::new().server(|server| server.head_bytes_max = limit)).to_string();
+            assert_eq!(text, format!("head_bytes_max {limit} is out of range (1-65535)"));
+        }
+        assert!(App::new().server(|server| server.head_bytes_max = 65_535).build().is_ok());
     }
 
     #[test]

@@ -85,8 +85,8 @@ pub use joining::Joined;
 pub use live::{Argument, IntoPermission, IntoReply, Json, RequestError};
 pub use middleware::{Identity, Middleware, Next};
 pub use nexios_engine::{
-    AcceptError, Binary, Cause, Compression, ConnectionId, ConnectionState, Message, MessageRef, MetricsSnapshot,
-    Refusal, RequestBody, ServerSettings, Settings, SlowClient, Text,
+    AcceptError, Binary, Cause, Compression, ConnectionId, ConnectionState, InvalidSetting, Message, MessageRef,
+    MetricsSnapshot, Refusal, RequestBody, ServerSettings, Settings, SlowClient, Text,
 };
 pub use nexios_protocol::{CloseCode, Escaped, InvalidCloseCode, escaped};
 pub use path::PathError;

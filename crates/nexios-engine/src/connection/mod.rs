@@ -1,6 +1,7 @@
 //! A connection: one enum of phases on one shard, from the first byte to the last.
 //!
-//! `allowance` says how much of its input a turn takes, `opening` takes it from the request head to accept or refusal, `reading` turns bytes
+//! `allowance` says how much of its input a turn takes, `opening` takes it from the request head to accept or refusal, `own_fields` keeps the
+//! application from framing the answer, `reading` turns bytes
 //! into messages, `receiving` hands them to the application, `sending` and `flushing`
 //! go the other way, `pings` matches pongs, `holding` counts what messages hold, `closing` ends it, `clock` watches its deadlines,
 //! `task` runs its handler.
@@ -13,6 +14,7 @@ mod flags;
 mod flushing;
 mod holding;
 mod opening;
+mod own_fields;
 mod peer;
 mod pings;
 mod reading;

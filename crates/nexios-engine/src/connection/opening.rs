@@ -8,10 +8,10 @@ use nexios_protocol::{
     is_token, negotiate, write_accept,
 };
 
-use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Flag, Inner, Phase};
+use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Flag, Inner, Phase, own_fields};
 use crate::http;
 use crate::metrics::Cause;
-use crate::settings::Settings;
+use crate::settings::{ServerSettings, Settings};
 
 /// The answer 101 to an upgrade request.
 #[derive(Clone, Debug, Default)]
@@ -29,9 +29,9 @@ pub struct Accept {
 /// An HTTP answer instead of 101.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// The status, 400 to 599 as a rule.
+    /// The status, from 300 to 599; 400 and more as a rule.
     pub status: u16,
-    /// Header fields besides `Content-Length` and `Connection`.
+    /// Header fields besides `Content-Length` and `Connection`, which the server writes.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -47,6 +47,19 @@ pub enum AcceptError {
     /// A header or subprotocol that HTTP cannot carry (CR, LF, or no token).
     #[error("{0:?} cannot stand in an HTTP header")]
     InvalidHeader(String),
+    /// A header that is the server's own, with another value than the server's.
+    #[error("invalid header \"{name}: {value}\": {expected}")]
+    OwnHeader {
+        /// The field.
+        name: String,
+        /// What the application says.
+        value: String,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// A status that is no refusal's.
+    #[error("invalid status {0}: a handshake is refused with a status from 300 to 599")]
+    InvalidStatus(u16),
     /// The client has left.
     #[error("the client left before the handshake was answered")]
     Gone(CloseInfo),
@@ -130,7 +143,8 @@ impl Connection {
     /// Answers by HTTP instead of 101, then hangs up.
     ///
     /// # Errors
-    /// [`AcceptError`], as for [`accept`](Self::accept).
+    /// [`AcceptError`], as for [`accept`](Self::accept); a status that is no refusal's, or a header that contradicts
+    /// what the server writes.
     pub fn refuse(&self, refusal: Refusal) -> Result<(), AcceptError> {
         let mut state = self.0.state.borrow_mut();
         match state.phase {
@@ -138,9 +152,8 @@ impl Connection {
             Phase::Connecting(_) if !state.flags.has(Flag::Closing) => {}
             _ => return Err(AcceptError::not_connecting(state.close_info())),
         }
-        for (name, value) in &refusal.headers {
-            check_header(name, value)?;
-        }
+        refusal.headers.iter().try_for_each(|(name, value)| check_header(name, value))?;
+        let refusal = own_fields::check_refusal(refusal)?;
         self.0.shard.shared.metrics.refused(Cause::Handler);
         self.0.answer_and_hang_up(&mut state, &refusal, CloseInfo::cut());
         Ok(())
@@ -215,7 +228,9 @@ impl Inner {
                 early,
             },
             Err(error) if service.has_websocket(head.path()) => {
-                return self.refuse_handshake(&mut self.state.borrow_mut(), &error);
+                let mut state = self.state.borrow_mut();
+                state.head = Some(Rc::new(head.clone()));
+                return self.refuse_handshake(&mut state, &error);
             }
             Err(_) => return http::serve_upgrade_request(self, head, early),
         };
@@ -262,9 +277,8 @@ impl Inner {
         subprotocol: Option<&str>,
         headers: &[(String, String)],
     ) -> Result<(), AcceptError> {
-        for (name, value) in headers {
-            check_header(name, value)?;
-        }
+        headers.iter().try_for_each(|(name, value)| check_header(name, value))?;
+        own_fields::check_accept(headers)?;
         if let Some(name) = subprotocol.filter(|name| !is_token(name)) {
             return Err(AcceptError::InvalidHeader(name.into()));
         }
@@ -295,15 +309,28 @@ impl Inner {
     pub(crate) fn refuse_handshake(self: &Rc<Self>, state: &mut super::State, error: &HandshakeError) {
         let mut refusal = Refusal::new(error.status(), format!("{error}\n"));
         refusal.headers = error.response_headers().iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
-        self.shard.shared.metrics.refused(Cause::Handshake);
-        tracing::debug!(connection = %self.id(), status = refusal.status, error = %escaped(&error), "handshake refused");
+        self.note_refusal(error);
         self.answer_and_hang_up(state, &refusal, CloseInfo::cut());
+    }
+
+    /// Counts and logs a request that is refused before anybody has seen it.
+    pub(crate) fn note_refusal(&self, error: &HandshakeError) {
+        self.shard.shared.metrics.refused(Cause::Handshake);
+        if *error == HandshakeError::HeadTooLarge {
+            let ServerSettings { head_bytes_max, headers_max, .. } = &self.shard.shared.settings;
+            tracing::warn!(
+                connection = %self.id(), head_bytes_max, headers_max,
+                "request refused with 431: its head has more than head_bytes_max or headers_max allow"
+            );
+        } else {
+            tracing::debug!(connection = %self.id(), status = error.status(), error = %escaped(&error), "handshake refused");
+        }
     }
 
     /// Sends one HTTP answer and nothing after it: what follows on the connection is never
     /// parsed as a next request.
     pub(crate) fn answer_and_hang_up(self: &Rc<Self>, state: &mut super::State, refusal: &Refusal, info: CloseInfo) {
-        let answer = http::write_refusal(refusal);
+        let answer = http::write_refusal(refusal, state.is_asked_by_head());
         self.write_own(state, |tail| tail.extend_from_slice(&answer));
         self.finish(state, info);
         state.flags.set(Flag::HangUpAfterFlush, true);
@@ -351,6 +378,16 @@ fn agree_on_compression(
 pub(crate) enum Opened {
     Upgrade(RequestHead, Vec<u8>),
     Http,
+}
+
+impl super::State {
+    /// Returns true if the request is one whose answer has no body.
+    fn is_asked_by_head(&self) -> bool {
+        match &self.phase {
+            Phase::Head(collected) if !collected.is_empty() => collected.starts_with(b"HEAD "),
+            _ => self.head.as_ref().is_some_and(|head| head.method() == "HEAD"),
+        }
+    }
 }
 
 impl CloseInfo {

@@ -85,6 +85,7 @@ impl Inner {
         self.shard.shared.metrics.refused(Cause::HostLimit);
         let client = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
         tracing::warn!(
+            connection = %self.id(),
             cause = Cause::HostLimit.name(),
             client,
             "connection refused: its host has as many as connections_per_host_max allows"

@@ -10,14 +10,17 @@ pub enum HandshakeError {
     /// More bytes or header fields than allowed.
     #[error("the request head is too large")]
     HeadTooLarge,
+    /// The request target is none that an origin server takes (RFC 9112 §3.2).
+    #[error("invalid request target: must be a path, or http:// with a host")]
+    Target,
     /// The method of an upgrade is GET (RFC 6455 §4.1).
     #[error("a WebSocket handshake is a GET request")]
     Method,
     /// Upgrades need HTTP/1.1 or later.
     #[error("a WebSocket handshake needs HTTP/1.1")]
     HttpVersion,
-    /// Exactly one `Host`.
-    #[error("a request has exactly one Host header")]
+    /// Exactly one `Host`, which is a name or an address.
+    #[error("exactly one valid Host is needed")]
     Host,
     /// `Connection` lacks the token `Upgrade`.
     #[error("the Connection header lacks \"Upgrade\"")]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::HandshakeError;
+use super::{HandshakeError, is_host, split_target};
 
 /// How large a request head may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +19,8 @@ impl Default for HeadLimits {
     }
 }
 
-/// The head of an HTTP/1 request.
+/// The head of an HTTP/1 request. One with an absolute target (`GET http://host/path`) reads as one with its path and
+/// this `Host`, whatever its own `Host` says (RFC 9112 §3.2.2).
 ///
 /// ```
 /// use nexios_protocol::{HeadLimits, RequestHead};
@@ -31,7 +32,7 @@ impl Default for HeadLimits {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestHead {
-    /// The head, then four bytes of offsets for each part.
+    /// The head, what it lacks in this form, then four bytes of offsets for each part.
     bytes: Box<[u8]>,
     /// Where the offsets begin.
     table: u16,
@@ -58,14 +59,46 @@ impl Span {
     }
 }
 
+/// A head that is being read.
+struct Parts<'a> {
+    head: &'a [u8],
+    /// What the head itself does not have, and comes behind it.
+    added: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Parts<'_> {
+    /// Adds a part that is in the head.
+    fn push(&mut self, part: &[u8]) {
+        self.spans.push(Span::of(part, self.head));
+    }
+
+    /// Adds a part that is not.
+    fn push_new(&mut self, part: &[u8]) {
+        let start = self.head.len() + self.added.len();
+        self.added.extend_from_slice(part);
+        self.spans.push(Span(start as u16, (start + part.len()) as u16));
+    }
+
+    fn into_head(self, minor_version: u8) -> Result<RequestHead, HandshakeError> {
+        let table = u16::try_from(self.head.len() + self.added.len()).map_err(|_| HandshakeError::HeadTooLarge)?;
+        let mut bytes = Vec::with_capacity(usize::from(table) + 4 * self.spans.len());
+        bytes.extend_from_slice(self.head);
+        bytes.extend_from_slice(&self.added);
+        self.spans.iter().for_each(|span| bytes.extend_from_slice(&span.to_bytes()));
+        Ok(RequestHead { bytes: bytes.into(), table, minor_version })
+    }
+}
+
 impl RequestHead {
     /// Reads a head from the front; `None` where bytes are missing, else it and its length.
     ///
     /// # Errors
-    /// `MalformedHead` (400) or `HeadTooLarge` (431).
+    /// `MalformedHead`, `Target` or `Host` (400), or `HeadTooLarge` (431).
     pub fn parse(bytes: &[u8], limits: &HeadLimits) -> Result<Option<(RequestHead, usize)>, HandshakeError> {
         let max = limits.head_bytes_max.min(usize::from(u16::MAX));
-        let mut headers = vec![httparse::EMPTY_HEADER; limits.headers_max];
+        // A field has four bytes at least.
+        let mut headers = vec![httparse::EMPTY_HEADER; limits.headers_max.min(max / 4 + 1)];
         let mut request = httparse::Request::new(&mut headers);
         let consumed = match request.parse(&bytes[..bytes.len().min(max)]) {
             Ok(httparse::Status::Complete(consumed)) => consumed,
@@ -77,16 +110,29 @@ impl RequestHead {
         let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version) else {
             return Err(HandshakeError::MalformedHead);
         };
-        let mut parts = vec![Span::of(method.as_bytes(), bytes), Span::of(target.as_bytes(), bytes)];
-        for header in request.headers.iter() {
-            parts.push(Span::of(header.name.as_bytes(), bytes));
-            parts.push(Span::of(header.value, bytes));
+        let (authority, rest) = split_target(method, target).ok_or(HandshakeError::Target)?;
+        let mut parts = Parts { head: &bytes[..consumed], added: Vec::new(), spans: Vec::new() };
+        parts.push(method.as_bytes());
+        match authority.is_some() && !rest.starts_with('/') {
+            true => parts.push_new(format!("/{rest}").as_bytes()),
+            false => parts.push(rest.as_bytes()),
         }
-        let mut all = Vec::with_capacity(consumed + 4 * parts.len());
-        all.extend_from_slice(&bytes[..consumed]);
-        parts.iter().for_each(|part| all.extend_from_slice(&part.to_bytes()));
-        let head = RequestHead { bytes: all.into(), table: consumed as u16, minor_version };
-        Ok(Some((head, consumed)))
+        let mut has_host = false;
+        for header in request.headers.iter() {
+            let is_of_host = header.name.eq_ignore_ascii_case("host");
+            if is_of_host && !is_host(header.value) {
+                return Err(HandshakeError::Host);
+            }
+            has_host |= is_of_host;
+            parts.push(header.name.as_bytes());
+            parts.push(authority.filter(|_| is_of_host).map_or(header.value, str::as_bytes));
+        }
+        // HTTP/1.1 without a host is an error all the same, and HTTP/1.0 has one by its target.
+        if let Some(authority) = authority.filter(|_| !has_host && minor_version == 0) {
+            parts.push_new(b"Host");
+            parts.push(authority.as_bytes());
+        }
+        Ok(Some((parts.into_head(minor_version)?, consumed)))
     }
 
     /// The method, as sent.
@@ -94,20 +140,20 @@ impl RequestHead {
         self.text(0)
     }
 
-    /// The request target, as sent.
+    /// The request target: a path with its query, or `*`.
     pub fn target(&self) -> &str {
         self.text(1)
     }
 
     /// The target's path, still percent-encoded.
     pub fn path(&self) -> &str {
-        let target = self.origin_form();
+        let target = self.target();
         target.split_once('?').map_or(target, |(path, _)| path)
     }
 
     /// The target's query, without the question mark.
     pub fn query(&self) -> &str {
-        self.origin_form().split_once('?').map_or("", |(_, query)| query)
+        self.target().split_once('?').map_or("", |(_, query)| query)
     }
 
     /// 0 or 1, for HTTP/1.0 and HTTP/1.1.
@@ -142,15 +188,6 @@ impl RequestHead {
         let values = self.headers().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         let mut parts = values.flat_map(|(_, value)| value.split(|byte| *byte == b','));
         parts.any(|part| trim_whitespace(part).eq_ignore_ascii_case(token.as_bytes()))
-    }
-
-    /// `http://host/path` as `/path` (RFC 9112 §3.2.2).
-    fn origin_form(&self) -> &str {
-        let target = self.target();
-        match target.split_once("://") {
-            Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |at| &rest[at..]),
-            _ => target,
-        }
     }
 
     fn parts(&self) -> &[[u8; 4]] {
@@ -240,7 +277,39 @@ mod tests {
     fn an_absolute_target_has_a_path_too() {
         let (head, _) = parse("GET http://a/b?c=http://d HTTP/1.1\r\n\r\n").unwrap().unwrap();
         assert_eq!((head.path(), head.query()), ("/b", "c=http://d"));
+        let (head, _) = parse("GET http://a?x=/echo HTTP/1.1\r\n\r\n").unwrap().unwrap();
+        assert_eq!((head.target(), head.path(), head.query()), ("/?x=/echo", "/", "x=/echo"));
         let (head, _) = parse("GET /x?u=http://d HTTP/1.1\r\n\r\n").unwrap().unwrap();
         assert_eq!((head.path(), head.query()), ("/x", "u=http://d"));
+    }
+
+    #[test]
+    fn the_host_of_an_absolute_target_replaces_the_field() {
+        for (text, hosts) in [
+            ("GET http://a:8/b HTTP/1.1\r\nHost: evil\r\nX: 1\r\n\r\n", &["a:8"][..]),
+            ("GET http://a HTTP/1.1\r\nX: 1\r\nhost:\r\n\r\n", &["a"]),
+            ("GET http://a HTTP/1.1\r\nHost: b\r\nHost: c\r\n\r\n", &["a", "a"]),
+            ("GET http://a HTTP/1.1\r\n\r\n", &[]),
+            ("GET http://a?x HTTP/1.0\r\n\r\n", &["a"]),
+            ("GET /http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", &["b"]),
+        ] {
+            let (head, _) = parse(text).unwrap().unwrap();
+            assert_eq!(head.header_values("host").collect::<Vec<_>>(), hosts, "{text}");
+            let others = head.header_values("x").all(|value| value == "1");
+            assert!(others && head.method() == "GET" && head.target().starts_with('/'), "{text}");
+        }
+    }
+
+    #[test]
+    fn targets_and_hosts_that_are_not_valid_are_400() {
+        for target in ["ws", "?x=/ws", "*", "*://a/echo", "http:///a", "/a#b"] {
+            assert_eq!(parse(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")), Err(HandshakeError::Target));
+        }
+        for line in ["Host: a b", "Host: a/b", "Host: u@a", "Host: a\r\nHost: b c"] {
+            let request = |target: &str| format!("GET {target} HTTP/1.1\r\n{line}\r\n\r\n");
+            assert_eq!(parse(&request("/")), Err(HandshakeError::Host), "{line}");
+            assert_eq!(parse(&request("http://a/")), Err(HandshakeError::Host), "{line}");
+        }
+        assert!(parse("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().is_some());
     }
 }

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use nexios::CloseCode;
 use nexios_engine::protocol::{ClientHandshake, Connection, ControlTooLong, DeflateConfig, OpCode};
 use nexios_engine::{ConnectionId, Shard, Sleep};
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError, PyValueError};
@@ -15,9 +14,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::client::{Client, Message, Reader};
-use crate::convert::{with_bytes, with_text};
+use crate::convert::{CloseCodeArgument, with_bytes, with_text};
 use crate::engine::Engine;
-use crate::errors;
 use crate::future::Waiting;
 use crate::host::Host;
 use crate::local::Local;
@@ -137,10 +135,9 @@ impl TestConnection {
     }
 
     /// Sends a Close frame; `None` is one without a code.
-    fn close(&self, py: Python<'_>, code: Option<u16>, reason: &str) -> PyResult<()> {
+    fn close(&self, py: Python<'_>, code: Option<CloseCodeArgument>, reason: &str) -> PyResult<()> {
         let end = self.end()?;
-        let code = code.map(CloseCode::try_from).transpose().map_err(|error| errors::invalid_close_code(&error))?;
-        end.client.borrow_mut().send_close(code.map(|code| (code, reason)));
+        end.client.borrow_mut().send_close(code.map(|CloseCodeArgument(code)| (code, reason)));
         end.host.settle(py);
         Ok(())
     }

@@ -8,3 +8,4 @@ mod log;
 mod memory;
 mod opening;
 mod slowness;
+mod targets;

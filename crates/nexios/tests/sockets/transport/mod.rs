@@ -1,5 +1,6 @@
 //! The same connections over TLS, Unix sockets and listeners from elsewhere; HTTP beside them.
 
+mod answers;
 mod http;
 mod segments;
 mod shutdown;
