@@ -164,6 +164,7 @@ class App:
         health: str | None,
         http: Http | None = None,
         broker: Broker | None = None,
+        allowed_hosts: Sequence[str] | None = None,
     ) -> Self: ...
     def check(self) -> None: ...
 

@@ -124,9 +124,16 @@ class Server:
 
 def _app(root: WSRouter, built: _nexios.WsRouter) -> _nexios.App:
     if not isinstance(root, NexiosApp):
-        return _nexios.App(built, {}, [], [], None)
+        return _nexios.App(built, {}, [], [], None, allowed_hosts=root._allowed_hosts)
     return _nexios.App(
-        built, root._server_settings, root._trusted_proxies, root._files, root._health, root._http, root._broker
+        built,
+        root._server_settings,
+        root._trusted_proxies,
+        root._files,
+        root._health,
+        root._http,
+        root._broker,
+        allowed_hosts=root._allowed_hosts,
     )
 
 

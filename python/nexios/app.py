@@ -44,6 +44,9 @@ class NexiosApp(WSRouter):
     ``trusted_proxies``
         Addresses, networks such as ``"10.0.0.0/8"``, or ``"unix"``: their forwarded headers are believed, and
         ``connections_per_host_max`` counts the clients that they name. One text is a list of one.
+    ``allowed_hosts``
+        Requests to other hosts are answered with 400: names, ``"*.example.org"`` for all hosts below that one, or
+        addresses, each with a port where it counts. Any host where it is not given. One text is a list of one.
     ``middleware``, ``name``, ``prefix``
         As of a router.
 
@@ -66,6 +69,7 @@ class NexiosApp(WSRouter):
         name: str | None = None,
         middleware: Sequence[Middleware] = (),
         trusted_proxies: str | Iterable[str] = (),
+        allowed_hosts: str | Iterable[str] | None = None,
         lifespan: Lifespan | None = None,
         health: str | None = None,
         http: ASGIApp | None = None,
@@ -75,7 +79,7 @@ class NexiosApp(WSRouter):
         self.lifespan = lifespan
         server, routes = _split(settings)
         self._server_settings = server
-        self._trusted_proxies = [trusted_proxies] if isinstance(trusted_proxies, str) else list(trusted_proxies)
+        self._trusted_proxies = _texts(trusted_proxies)
         self._health = health
         self._broker = as_broker(broker)
         self._http = None if http is None else Http(http)
@@ -83,8 +87,16 @@ class NexiosApp(WSRouter):
         self._startup: list[Callable[[], Coroutine[Any, Any, Any]]] = []
         self._shutdown: list[Callable[[], Coroutine[Any, Any, Any]]] = []
         super().__init__(prefix, name=name, middleware=middleware, **routes)
+        self._allowed_hosts = None if allowed_hosts is None else _texts(allowed_hosts)
         # What makes no sense is said here, and not only once it is served.
-        _nexios.App(_nexios.WsRouter("", None, {}), self._server_settings, self._trusted_proxies, [], None).check()
+        _nexios.App(
+            _nexios.WsRouter("", None, {}),
+            self._server_settings,
+            self._trusted_proxies,
+            [],
+            None,
+            allowed_hosts=self._allowed_hosts,
+        ).check()
 
     def static(self, path: str, directory: str | os.PathLike[str]) -> None:
         """Serves the files of a directory below a path; ``/`` gives ``index.html``.
@@ -125,6 +137,11 @@ class NexiosApp(WSRouter):
         require_async(function, "a shutdown function", ())
         self._shutdown.append(function)
         return function
+
+
+def _texts(value: str | Iterable[str]) -> list[str]:
+    """A text is an iterable of its letters, which nobody means."""
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _split(settings: AppSettings) -> tuple[ServerSettings, RouterSettings]:

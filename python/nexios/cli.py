@@ -14,6 +14,7 @@ from typing import Any
 
 from nexios._log import LEVELS, logger, show_log
 from nexios._target import TargetError, load, source_directories, split
+from nexios.app import NexiosApp
 from nexios.broker import Broker
 from nexios.history import History
 from nexios.hub import Hub
@@ -64,6 +65,12 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--fd", type=int, metavar="N", help="descriptor that listens already, instead")
     run.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes that share the port (1)")
     run.add_argument("--hub", metavar="PATH", help="socket at which scripts reach all of them: --broker unix:PATH")
+    run.add_argument(
+        "--allowed-host",
+        metavar="HOST",
+        action="append",
+        help="answer requests to this host, and to no other; may be given several times",
+    )
     run.add_argument("--reload", action="store_true", help="start again when a Python file of the app changes")
     run.add_argument("--ssl-certfile", metavar="PATH", help="certificate chain, PEM")
     run.add_argument("--ssl-keyfile", metavar="PATH", help="its private key, PEM")
@@ -171,6 +178,7 @@ def run_app(options: argparse.Namespace) -> int:
     if options.reload:
         return _run_and_reload(options)
     root = load(options.target)
+    _allow_hosts(root, options)
     if options.workers > 1:
         with _hub(root, options) as environment:
             return _run_workers(options, environment)
@@ -183,6 +191,17 @@ def run_app(options: argparse.Namespace) -> int:
         os.environ.update(environment)
         root.run(options.host, options.port, **settings)
     return 0
+
+
+def _allow_hosts(root: WSRouter, options: argparse.Namespace) -> None:
+    """The hosts of the command line count instead of the app's."""
+    if options.allowed_host is None:
+        return
+    try:
+        NexiosApp(allowed_hosts=options.allowed_host)
+    except ValueError as error:
+        options.parser.error(str(error))
+    root._allowed_hosts = options.allowed_host
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
@@ -259,6 +278,8 @@ def _arguments(options: argparse.Namespace) -> list[str]:
     for name in ("ssl_certfile", "ssl_keyfile"):
         if getattr(options, name) is not None:
             arguments += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    for host in options.allowed_host or ():
+        arguments += ["--allowed-host", host]
     return [*arguments, "--access-log"] if options.access_log else arguments
 
 

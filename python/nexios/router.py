@@ -124,6 +124,8 @@ class WSRouter(Audience):
         self._exceptions: ExceptionHandlers = {}
         self._rules = _live.Rules()
         self._settings = settings
+        #: Those of an app, or of the command line.
+        self._allowed_hosts: list[str] | None = None
         _nexios.WsRouter(prefix, name, settings)
         for function in middleware:
             self.middleware(function)

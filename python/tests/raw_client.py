@@ -42,7 +42,11 @@ class RawClient:
         if receive_buffer:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connected.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(connected, ("127.0.0.1", port))
+        try:
+            await asyncio.get_running_loop().sock_connect(connected, ("127.0.0.1", port))
+        except OSError:
+            connected.close()
+            raise
         return cls(*await asyncio.open_connection(sock=connected, limit=receive_buffer or 1 << 16))
 
     def send(self, data):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import websockets.asyncio.client
 from nexios import History, Publisher
+from raw_client import RawClient, request
 from serving import close_of
 from websockets.exceptions import WebSocketException
 
@@ -97,6 +98,7 @@ def test_an_error_in_the_module_itself_keeps_its_traceback(here):
         (["--ssl-keyfile", "x"], "needs --ssl-certfile"),
         (["--loop", "tokio"], "invalid choice"),
         (["--log-level", "loud"], "invalid choice"),
+        (["--allowed-host", "https://x.org"], "invalid allowed host"),
     ],
 )
 def test_contradictions_are_refused(here, arguments, said):
@@ -184,6 +186,30 @@ async def test_run_serves_until_a_signal_and_ends_with_0(here, number):
             code, _ = await asyncio.gather(ended(process, number), close_of(ws))
             assert code[0] == 0
             assert ws.close_code == 1012
+
+
+@pytest.mark.parametrize("mode", [[], ["--workers", "2"], ["--reload"]])
+async def test_run_answers_requests_to_allowed_hosts_only(here, mode):
+    async with running(here, "--port", "0", "--allowed-host", "x.org", "--allowed-host", "*.y.org", *mode) as process:
+        port = (await said(process, r"(?:listening|workers) on .*:(\d+)"))[1]
+        statuses = []
+        for host in ("evil.example", "x.org", "a.y.org:80"):
+            client = await dial(int(port))
+            client.send(request().replace(b"Host: localhost", f"Host: {host}".encode()))
+            statuses.append(await client.read_head())
+            client.cut()
+        assert statuses == [400, 101, 101]
+
+
+async def dial(port):
+    """Waits until the workers have come up."""
+    end = asyncio.get_running_loop().time() + 10
+    while True:
+        try:
+            return await RawClient.open(port)
+        except ConnectionRefusedError:
+            assert asyncio.get_running_loop().time() < end
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])

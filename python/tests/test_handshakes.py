@@ -2,7 +2,7 @@
 
 import pytest
 from apps import Log, app_with, echo
-from nexios import NexiosApp
+from nexios import NexiosApp, WSRouter
 from nexios.testing import TestClient
 from raw_client import request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -208,3 +208,50 @@ def test_codes_that_must_not_be_sent_are_value_errors(loop, code):
 def test_limits_of_heads_that_cannot_be_kept_are_errors(setting, value):
     with pytest.raises(ValueError, match=setting):
         NexiosApp(**{setting: value})
+
+
+@pytest.mark.parametrize(
+    "origin, hint",
+    [
+        ("x.org", "https://x.org"),
+        ("localhost:3000", "https://localhost:3000"),
+        ("*.x.org", r"https://\*.x.org"),
+        ("https://x.org/path", "a host"),
+        ("https://*", "a host"),
+        ("wss://x.org", "http or https"),
+    ],
+)
+def test_origins_that_no_page_has_are_errors_at_the_call(origin, hint):
+    for make in (
+        lambda: NexiosApp(allowed_origins=[origin]),
+        lambda: WSRouter(allowed_origins=[origin]),
+        lambda: NexiosApp().ws("/ws", allowed_origins=[origin])(echo),
+    ):
+        with pytest.raises(ValueError, match=f"allowed_origins: invalid origin .*{hint}"):
+            make()
+
+
+async def test_pages_of_all_hosts_below_a_listed_one_pass(serve):
+    async with serve(app_with(echo, settings={"allowed_origins": ["https://*.x.org"]})) as server:
+        for origin, status in (("https://a.x.org", 101), ("https://x.org", 403), ("https://evilx.org", 403)):
+            assert (await asked(server, request(Origin=origin))).status == status
+
+
+async def test_requests_to_other_hosts_are_400_where_hosts_are_listed(serve, caplog):
+    settings = {"allowed_hosts": ["localhost", "*.x.org"], "health": "/health", "http": sees}
+    async with serve(app_with(echo, settings=settings)) as server:
+        for host, is_served in (("localhost:80", True), ("a.x.org", True), ("x.org", False), ("evil", False)):
+            upgrade = request(Origin=f"http://{host}").replace(b"Host: localhost", f"Host: {host}".encode())
+            for first in (b"", PLAIN):
+                assert (await asked(server, upgrade, first)).status == (101 if is_served else 400)
+            for path in ("/health", "/any", "/ws"):
+                plain = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+                assert (await asked(server, plain)).status == (200 if is_served else 400)
+        assert "allowed_hosts" in caplog.text
+
+
+@pytest.mark.parametrize("hosts", ["https://x.org", ["x.org/"], [""], [".x.org"]])
+def test_what_is_no_host_is_an_error(hosts):
+    with pytest.raises(ValueError, match="invalid allowed host"):
+        NexiosApp(allowed_hosts=hosts)
+    assert NexiosApp(allowed_hosts="x.org")._allowed_hosts == ["x.org"]

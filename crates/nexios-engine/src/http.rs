@@ -230,6 +230,11 @@ pub fn not_found() -> Response<ResponseBody> {
     plain(StatusCode::NOT_FOUND, "nothing is at this path\n")
 }
 
+/// The answer to a request that is not valid: 400.
+pub fn bad_request(text: &'static str) -> Response<ResponseBody> {
+    plain(StatusCode::BAD_REQUEST, text)
+}
+
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {
     let body = Full::new(text.into()).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);

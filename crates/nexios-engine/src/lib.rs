@@ -43,7 +43,7 @@ pub use connection::{
 pub use fanout::Dropped;
 pub use framing::FRAME_MARK;
 pub use group::{Audience, Broadcast, Group};
-pub use http::{not_found, upgrade_required};
+pub use http::{bad_request, not_found, upgrade_required};
 pub use id::{ConnectionId, InvalidConnectionId};
 pub use listener::Listener;
 pub use mailbox::{MailboxFull, RemoteConnection, ShardHandle};

@@ -29,7 +29,7 @@ impl App {
 #[pymethods]
 impl App {
     #[new]
-    #[pyo3(signature = (router, server, trusted_proxies, files, health, http = None, broker = None))]
+    #[pyo3(signature = (router, server, trusted_proxies, files, health, http = None, broker = None, allowed_hosts = None))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
         router: &WsRouter,
@@ -39,11 +39,15 @@ impl App {
         health: Option<String>,
         http: Option<&Bound<'_, PyAny>>,
         broker: Option<&Broker>,
+        allowed_hosts: Option<Vec<String>>,
     ) -> PyResult<Self> {
         let mut settings = nexios::ServerSettings::default();
         settings::server(server, &mut settings)?;
         let mut app = nexios::App::from(router.take()?).trusted_proxies(trusted_proxies);
         app = app.server(|server| *server = settings);
+        if let Some(hosts) = allowed_hosts {
+            app = app.allowed_hosts(hosts);
+        }
         let has_files = !files.is_empty();
         for (path, directory) in files {
             app = app.static_files(path, directory);

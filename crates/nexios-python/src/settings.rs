@@ -73,7 +73,9 @@ impl Level {
             "slow_client" => change!(slow_client(&value.extract::<String>()?)?, slow_client),
             "keep_head" => change!(value.extract::<bool>()?, keep_head),
             "allowed_origins" => {
-                self.allowed_origins = Some(texts(value)?);
+                let origins = texts(value)?;
+                nexios::check_origins(&origins).map_err(|error| PyValueError::new_err(error.to_string()))?;
+                self.allowed_origins = Some(origins);
                 return Ok(());
             }
             "refuse_before_accept" => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nexios_engine::{Message, Server, ServerSettings, Settings, Shard, SlowClient};
 
+use crate::allowed_hosts::AllowedHosts;
 use crate::broker::{Broker, BrokerError, Gap, NodeThread, PresenceEvent};
 use crate::build::{self, ConfigError};
 use crate::exception::{Exception, ExceptionHandler};
@@ -45,6 +46,7 @@ pub struct App {
     pub(crate) root: WsRouter,
     pub(crate) state: AppState,
     pub(crate) trusted_proxies: Vec<String>,
+    pub(crate) allowed_hosts: Option<Vec<String>>,
     pub(crate) server: ServerSettings,
     pub(crate) http: HttpRoutes,
     pub(crate) broker: Option<Broker>,
@@ -54,6 +56,7 @@ pub struct App {
 pub struct BuiltApp {
     pub(crate) routes: PathTree<ServedRoute>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) hosts: AllowedHosts,
     pub(crate) server: ServerSettings,
     pub(crate) http: HttpRoutes,
     pub(crate) handle: AppHandle,
@@ -84,6 +87,7 @@ impl App {
             root,
             state: AppState::default(),
             trusted_proxies: Vec::new(),
+            allowed_hosts: None,
             server: ServerSettings::default(),
             http: HttpRoutes::default(),
             broker: None,
@@ -97,6 +101,18 @@ impl App {
     /// ```
     pub fn broker(mut self, broker: impl Into<Broker>) -> Self {
         self.broker = Some(broker.into());
+        self
+    }
+
+    /// Answers requests to these hosts only, WebSockets and plain HTTP, and all others with HTTP 400: names,
+    /// `*.example.org` for all hosts below that one, or addresses, each with a port where it counts. Any host if it is
+    /// not called, or with `*`. Against DNS rebinding, where a page makes its own name lead to this server.
+    ///
+    /// ```
+    /// let app = nexios::App::new().allowed_hosts(["example.org", "*.example.org", "localhost"]);
+    /// ```
+    pub fn allowed_hosts<I: IntoIterator<Item: Into<String>>>(mut self, hosts: I) -> Self {
+        self.allowed_hosts.get_or_insert_default().extend(hosts.into_iter().map(Into::into));
         self
     }
 
@@ -301,7 +317,7 @@ impl App {
         self.on_root(|root| root.slow_client(policy))
     }
 
-    /// The origins whose pages may connect beside the same origin; `["*"]` for all.
+    /// The origins whose pages may connect besides the same origin: [`WsRouter::allowed_origins`].
     pub fn allowed_origins<I: IntoIterator<Item: Into<String>>>(self, origins: I) -> Self {
         self.on_root(|root| root.allowed_origins(origins))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nexios_engine::{Group, InvalidSetting};
 
+use crate::allowed_hosts::{AllowedHosts, InvalidHost};
 use crate::app::{App, BuiltApp};
 use crate::broker::{PresenceListeners, Topic};
 use crate::event::Listeners;
@@ -13,6 +14,7 @@ use crate::hub::{Hub, Place, RouterGroup};
 use crate::live::{self, Rules, WATCHED_ROOMS_MAX};
 use crate::middleware::{self, Middleware};
 use crate::options::Options;
+use crate::origin::{InvalidOrigin, Origins};
 use crate::path::{PathError, PathTree, Pattern};
 use crate::proxy::{InvalidProxy, TrustedProxies};
 use crate::route::{BuiltRoute, Route, ServedRoute};
@@ -42,6 +44,12 @@ pub enum ConfigError {
     /// A trusted proxy that is neither an address nor a network nor `unix`.
     #[error(transparent)]
     Proxy(#[from] InvalidProxy),
+    /// An allowed host that is no host.
+    #[error(transparent)]
+    Host(#[from] InvalidHost),
+    /// An allowed origin that no page has.
+    #[error(transparent)]
+    Origin(#[from] InvalidOrigin),
     /// A setting of the server that cannot be kept to.
     #[error(transparent)]
     Setting(#[from] InvalidSetting),
@@ -73,8 +81,13 @@ pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
     let handle = app.root.handle();
     let mut levels = Levels::default();
     levels.add(app.root, None)?;
+    // Also where no route inherits them.
+    for (level, _) in &levels.done {
+        level.options.origins.as_deref().map(Origins::of).transpose()?;
+    }
     let mut proxies = TrustedProxies::default();
     app.trusted_proxies.iter().try_for_each(|proxy| proxies.add(proxy))?;
+    let hosts = app.allowed_hosts.as_deref().map_or(Ok(AllowedHosts::Any), AllowedHosts::of)?;
     let groups = levels.done.iter().map(|(level, _)| level.router_group()).collect();
     let listeners = PresenceListeners {
         join: levels.listeners(|listeners| &listeners.join),
@@ -90,7 +103,7 @@ pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
             inserted.map_err(|other| ConfigError::DuplicateRoute(other.route.path.clone(), route.path.clone()))?;
         }
     }
-    Ok(Arc::new(BuiltApp { routes, hub, server: app.server, http: app.http, handle, broker: app.broker }))
+    Ok(Arc::new(BuiltApp { routes, hub, hosts, server: app.server, http: app.http, handle, broker: app.broker }))
 }
 
 impl Levels {
@@ -187,7 +200,7 @@ impl Level {
             listeners: self.listeners.clone(),
             exceptions: self.exceptions.clone(),
             settings: options.settings(),
-            origins: options.origins.unwrap_or_default(),
+            origins: options.origins.as_deref().map_or(Ok(Origins::Same), Origins::of)?,
             refuse_before_accept: options.refuse_before_accept.unwrap_or(false),
             subprotocols,
             live,

@@ -15,11 +15,21 @@ use crate::error::Result;
 use crate::handler::LocalFuture;
 use crate::hub::Target;
 use crate::live;
+use crate::origin::{InvalidOrigin, Origins};
 use crate::rate_limit::{Limiter, RateLimit};
 use crate::room::Room;
 use crate::router::RouterHandle;
 use crate::service::ShardService;
 use crate::websocket::WebSocket;
+
+/// Checks a list of allowed origins before there is an app.
+///
+/// # Errors
+/// The first that no page has.
+#[doc(hidden)]
+pub fn check_origins(list: &[String]) -> Result<(), InvalidOrigin> {
+    Origins::of(list).map(drop)
+}
 
 #[doc(hidden)]
 impl WebSocket {

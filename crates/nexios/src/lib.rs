@@ -30,6 +30,7 @@
 extern crate self as nexios;
 
 mod accept;
+mod allowed_hosts;
 mod app;
 mod auth;
 mod broadcast;
@@ -44,6 +45,7 @@ mod foreign;
 mod handle;
 mod handler;
 mod host;
+mod host_names;
 mod http;
 mod hub;
 mod joining;
@@ -71,6 +73,7 @@ mod tls;
 mod websocket;
 
 pub use accept::{Accept, Accepting, NotLive, SubprotocolNotOffered};
+pub use allowed_hosts::InvalidHost;
 pub use app::{App, AppHandle, BuiltApp, Connected};
 pub use broadcast::{Broadcasting, BroadcastingTo, ClientRef, Outcome};
 pub use broker::{PresenceData, PresenceError, PresenceEvent, PresenceKind, Present};
@@ -79,6 +82,8 @@ pub use error::{
     Error, IntoCloseCode, ReceiveError, Result, SendError, WebSocketDisconnect, WebSocketException, WebSocketTypeError,
 };
 pub use exception::{Exception, ExceptionHandler};
+#[doc(hidden)]
+pub use foreign::check_origins;
 pub use handle::Handle;
 pub use handler::{Handler, IntoResult, LocalFuture};
 pub use joining::Joined;
@@ -89,6 +94,7 @@ pub use nexios_engine::{
     MetricsSnapshot, Refusal, RequestBody, ServerSettings, Settings, SlowClient, Text,
 };
 pub use nexios_protocol::{CloseCode, Escaped, InvalidCloseCode, escaped};
+pub use origin::InvalidOrigin;
 pub use path::PathError;
 pub use proxy::InvalidProxy;
 pub use rate_limit::{OnExcess, RateLimit};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use nexios_engine::Settings;
 
 use crate::live::Retry;
-use crate::origin::Origins;
 
 type Change = Arc<dyn Fn(&mut Settings) + Send + Sync>;
 
@@ -14,7 +13,7 @@ type Change = Arc<dyn Fn(&mut Settings) + Send + Sync>;
 pub(crate) struct Options {
     /// Applied in order, outermost level first.
     changes: Vec<Change>,
-    pub(crate) origins: Option<Origins>,
+    pub(crate) origins: Option<Vec<String>>,
     pub(crate) refuse_before_accept: Option<bool>,
     pub(crate) subprotocols: Option<Vec<String>>,
     pub(crate) cancel_on_disconnect: Option<bool>,

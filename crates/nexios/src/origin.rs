@@ -4,16 +4,35 @@
 //! script came from. So a handshake with an `Origin` has to be of the same origin, unless
 //! the application names others. Clients that are no browsers send none and may pass.
 
+use crate::host_names::HostPattern;
+
 /// The origins whose pages may connect.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Origins {
     /// The page came from where the handshake goes.
     #[default]
     Same,
-    /// The same, and these exactly: `https://shop.example`.
-    Listed(Vec<String>),
+    /// The same, and these: `https://shop.example`, `https://*.shop.example`.
+    Listed(Vec<Listed>),
     /// Any page of the web.
     Any,
+}
+
+/// A listed origin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Listed {
+    /// `null`: pages without an origin, such as files and sandboxed frames.
+    Null,
+    /// Without the scheme's default port (RFC 6454 §4).
+    Pages { scheme: String, host: HostPattern },
+}
+
+/// A listed origin that is none, and so would never match.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("invalid origin {origin:?}: {expected}")]
+pub struct InvalidOrigin {
+    origin: String,
+    expected: String,
 }
 
 /// What the request says about where it goes.
@@ -25,13 +44,11 @@ pub(crate) struct Target<'a> {
 }
 
 impl Origins {
-    /// `["*"]` is any; otherwise exactly the listed ones, beside the same origin.
-    pub(crate) fn of<I: IntoIterator<Item: Into<String>>>(list: I) -> Self {
-        let list: Vec<String> = list.into_iter().map(Into::into).collect();
-        if list.iter().any(|origin| origin == "*") {
-            return Origins::Any;
-        }
-        Origins::Listed(list.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect())
+    /// `["*"]` is any; otherwise the listed ones, and the same origin.
+    pub(crate) fn of(list: &[String]) -> Result<Self, InvalidOrigin> {
+        let listed = list.iter().filter(|origin| *origin != "*").map(|origin| Listed::of(origin));
+        let listed = listed.collect::<Result<_, _>>()?;
+        Ok(if list.iter().any(|origin| origin == "*") { Origins::Any } else { Origins::Listed(listed) })
     }
 
     /// Whether a handshake with this `Origin` may go on.
@@ -39,18 +56,51 @@ impl Origins {
         match self {
             Origins::Any => true,
             Origins::Same => is_same(origin, target),
-            Origins::Listed(list) => list.iter().any(|listed| is_equal(listed, origin)) || is_same(origin, target),
+            Origins::Listed(list) => list.iter().any(|listed| listed.matches(origin)) || is_same(origin, target),
         }
     }
 }
 
-/// RFC 6454 §4: scheme, host and port; the default port may be left out.
-fn is_equal(listed: &str, origin: &str) -> bool {
-    match (split(listed), split(origin)) {
-        (Some(a), Some(b)) => a.0.eq_ignore_ascii_case(b.0) && host_of(a) == host_of(b),
-        // "null" listed explicitly
-        _ => listed == origin,
+impl Listed {
+    fn of(origin: &str) -> Result<Self, InvalidOrigin> {
+        if origin == "null" {
+            return Ok(Listed::Null);
+        }
+        let invalid = |expected: String| InvalidOrigin { origin: origin.to_owned(), expected };
+        let Some((scheme, host)) = origin.split_once("://") else {
+            let is_host = HostPattern::parse(origin).is_some();
+            let example = if is_host { origin } else { "example.org" };
+            return Err(invalid(format!("must have a scheme, as in \"https://{example}\"")));
+        };
+        let scheme = scheme.to_ascii_lowercase();
+        if ["ws", "wss"].contains(&scheme.as_str()) {
+            return Err(invalid("must have the scheme of the page, http or https".to_owned()));
+        }
+        let host = HostPattern::parse(host.strip_suffix('/').unwrap_or(host)).filter(|_| is_scheme(&scheme));
+        let Some(host) = host else {
+            return Err(invalid(
+                "must be a scheme and a host, as in \"https://example.org\" or \"https://*.example.org\"".to_owned(),
+            ));
+        };
+        let host = host.map(|host| host_of((&scheme, &host)));
+        Ok(Listed::Pages { scheme, host })
     }
+
+    fn matches(&self, origin: &str) -> bool {
+        match (self, split(origin)) {
+            (Listed::Null, _) => origin == "null",
+            (Listed::Pages { scheme, host }, Some((of, at))) => {
+                scheme.eq_ignore_ascii_case(of) && host.matches(&host_of((of, at)))
+            }
+            (Listed::Pages { .. }, None) => false,
+        }
+    }
+}
+
+/// RFC 3986 §3.1.
+fn is_scheme(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(is_part)
 }
 
 fn is_same(origin: &str, target: &Target<'_>) -> bool {
@@ -96,6 +146,59 @@ mod tests {
         Origins::Same.allow(origin, &Target { host: Some(host), scheme: tls.then_some("https") })
     }
 
+    fn of(list: &[&str]) -> Origins {
+        Origins::of(&list.iter().map(|origin| (*origin).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_labels_in_front_of_a_host() {
+        let listed = of(&["https://*.x.org", "http://*.dev.example:3000", "https://*.y.org:443"]);
+        let target = Target { host: Some("api.example"), scheme: None };
+        for (origin, allowed) in [
+            ("https://a.x.org", true),
+            ("https://A.b.X.org", true),
+            ("https://a.x.org:443", true),
+            ("https://x.org", false),
+            ("http://a.x.org", false),
+            ("https://a.x.org:8443", false),
+            ("https://evilx.org", false),
+            ("https://a.x.org.evil.example", false),
+            ("https://evil.example/.x.org", false),
+            ("https://.x.org", false),
+            ("http://a.dev.example:3000", true),
+            ("http://a.dev.example", false),
+            ("https://a.y.org", true),
+        ] {
+            assert_eq!(listed.allow(origin, &target), allowed, "{origin}");
+        }
+    }
+
+    #[test]
+    fn what_could_never_match_is_an_error() {
+        for (origin, hint) in [
+            ("x.org", "\"https://x.org\""),
+            ("x.org:8000", "\"https://x.org:8000\""),
+            ("*.x.org", "\"https://*.x.org\""),
+            ("x.org/", "\"https://example.org\""),
+            ("", "scheme"),
+            ("wss://x.org", "http or https"),
+            ("https://", "a host"),
+            ("https://*", "a host"),
+            ("https://x.*", "a host"),
+            ("https://a*.x.org", "a host"),
+            ("https://x.org/path", "a host"),
+            ("https://u@x.org", "a host"),
+            ("https://b\u{fc}cher.example", "a host"),
+            ("*://x.org", "a host"),
+            (" https://x.org", "a host"),
+            ("https://x.org,https://y.org", "a host"),
+        ] {
+            let error = Origins::of(&[origin.to_owned(), "*".to_owned()]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("invalid origin {origin:?}: ")) && error.contains(hint), "{error}");
+        }
+        assert_ne!(of(&["null", "chrome-extension://abcdef", "capacitor://localhost"]), Origins::Any);
+    }
+
     #[test]
     fn the_same_host_and_port_may_pass() {
         assert!(same("http://shop.example", "shop.example", false));
@@ -136,7 +239,7 @@ mod tests {
 
     #[test]
     fn listed_origins_match_exactly_and_beside_the_same() {
-        let listed = Origins::of(["https://app.example/", "http://dev:3000"]);
+        let listed = of(&["https://app.example/", "http://dev:3000"]);
         let target = Target { host: Some("api.example"), scheme: None };
         for (origin, allowed) in [
             ("https://app.example", true),
@@ -156,8 +259,8 @@ mod tests {
     #[test]
     fn a_star_allows_everybody_and_null_only_when_it_is_listed() {
         let target = Target { host: Some("a"), scheme: Some("https") };
-        assert!(Origins::of(["*"]).allow("null", &target));
-        assert!(Origins::of(["null"]).allow("null", &target));
-        assert!(!Origins::of(Vec::<String>::new()).allow("null", &target));
+        assert!(of(&["*"]).allow("null", &target));
+        assert!(of(&["null"]).allow("null", &target));
+        assert!(!of(&[]).allow("null", &target));
     }
 }

@@ -96,25 +96,41 @@ impl TrustedProxies {
     /// Returns the host that the client asked the nearest proxy for, if that is believed and says so. One that cannot
     /// be read is empty, which is nobody's.
     pub(crate) fn host(&self, peer: Option<IpAddr>, headers: &Headers) -> Option<String> {
-        self.said(peer, headers, "x-forwarded-host", b"host")
+        self.said(peer, |name| headers.values(name).collect(), "x-forwarded-host", b"host")
+    }
+
+    /// As [`host`](Self::host), of a plain HTTP request.
+    pub(crate) fn http_host(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<String> {
+        self.said(peer, |name| values_of(headers, name), "x-forwarded-host", b"host")
     }
 
     /// Returns the scheme by which the client has reached the nearest proxy, in lower case, as [`host`](Self::host).
     pub(crate) fn scheme(&self, peer: Option<IpAddr>, headers: &Headers) -> Option<String> {
-        self.said(peer, headers, "x-forwarded-proto", b"proto").map(|scheme| scheme.to_ascii_lowercase())
+        let said = self.said(peer, |name| headers.values(name).collect(), "x-forwarded-proto", b"proto");
+        said.map(|scheme| scheme.to_ascii_lowercase())
     }
 
-    fn said(&self, peer: Option<IpAddr>, headers: &Headers, own: &str, standard: &[u8]) -> Option<String> {
+    fn said<'a>(
+        &self,
+        peer: Option<IpAddr>,
+        values: impl Fn(&'static str) -> Vec<&'a [u8]>,
+        own: &'static str,
+        standard: &[u8],
+    ) -> Option<String> {
         if !self.trusts(peer) {
             return None;
         }
-        if let Some(value) = headers.values(own).next_back() {
+        if let Some(value) = values(own).last() {
             return Some(text_of_last(value));
         }
-        let value = headers.values(FORWARDED).next_back()?;
+        let value = *values(FORWARDED).last()?;
         let said = parameter(forwarded_elements(&[value]).next_back()?, standard)?;
         Some(String::from_utf8(said).unwrap_or_default())
     }
+}
+
+fn values_of<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a [u8]> {
+    headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes).collect()
 }
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -129,17 +145,11 @@ impl TrustedProxies {
         if !self.trusts(address) {
             return peer;
         }
-        let values = |name| headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes).collect::<Vec<_>>();
+        let values = |name| values_of(headers, name);
         let client = self.client_among(address, || (values(FORWARDED_FOR), values(FORWARDED)));
         let port = peer.address.map_or(0, |address| address.port());
         peer.address = client.map(|client| SocketAddr::new(client, port));
-        let own = values("x-forwarded-proto").last().map(|value| text_of_last(value));
-        let standard = || {
-            let values = values(FORWARDED);
-            let said = parameter(forwarded_elements(&values).next_back()?, b"proto")?;
-            Some(String::from_utf8(said).unwrap_or_default())
-        };
-        if let Some(scheme) = own.or_else(standard) {
+        if let Some(scheme) = self.said(address, values, "x-forwarded-proto", b"proto") {
             peer.tls = ["https", "wss"].iter().any(|secure| scheme.eq_ignore_ascii_case(secure));
         }
         peer

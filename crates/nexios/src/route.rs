@@ -12,7 +12,6 @@ use crate::hub::Hub;
 use crate::live::{Retry, Rules, WATCHED_ROOMS_MAX};
 use crate::middleware::Middleware;
 use crate::options::Options;
-use crate::origin::Origins;
 use crate::path::Pattern;
 use crate::router::RouterHandle;
 use crate::websocket::WebSocket;
@@ -51,7 +50,7 @@ pub(crate) struct BuiltRoute {
     pub(crate) listeners: Listeners,
     pub(crate) exceptions: ExceptionHandlers,
     pub(crate) settings: Settings,
-    pub(crate) origins: Origins,
+    pub(crate) origins: crate::origin::Origins,
     pub(crate) refuse_before_accept: bool,
     pub(crate) subprotocols: Vec<String>,
     /// Clients may speak `nexios.v1`.
@@ -113,9 +112,10 @@ impl Route {
         self
     }
 
-    /// The origins whose pages may connect beside the same origin; `["*"]` for all.
+    /// The origins whose pages may connect besides the same origin: `https://example.org`, `https://*.example.org` for
+    /// all hosts below that one, `*` for all. Any other text is an error when the app is built.
     pub fn allowed_origins<I: IntoIterator<Item: Into<String>>>(mut self, origins: I) -> Self {
-        self.options.origins = Some(Origins::of(origins));
+        self.options.origins = Some(origins.into_iter().map(Into::into).collect());
         self
     }
 
@@ -169,7 +169,7 @@ impl BuiltRoute {
                 listeners: Listeners::default(),
                 exceptions: ExceptionHandlers::default(),
                 settings: Settings::default(),
-                origins: Origins::default(),
+                origins: crate::origin::Origins::default(),
                 refuse_before_accept: false,
                 subprotocols: Vec::new(),
                 live: false,

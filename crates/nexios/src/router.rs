@@ -18,7 +18,6 @@ use crate::hub::{Hub, Place, Target};
 use crate::live::{Argument, IntoPermission, IntoReply, Retry, Rules, authorize, request_handler};
 use crate::middleware::Middleware;
 use crate::options::Options;
-use crate::origin::Origins;
 use crate::room::Room;
 use crate::route::Route;
 use crate::service::ShardService;
@@ -388,9 +387,10 @@ impl WsRouter {
         self.settings(move |settings| settings.slow_client = policy)
     }
 
-    /// The origins whose pages may connect beside the same origin; `["*"]` for all.
+    /// The origins whose pages may connect besides the same origin: `https://example.org`, `https://*.example.org` for
+    /// all hosts below that one, `*` for all. Any other text is an error when the app is built.
     pub fn allowed_origins<I: IntoIterator<Item: Into<String>>>(mut self, origins: I) -> Self {
-        self.options.origins = Some(Origins::of(origins));
+        self.options.origins = Some(origins.into_iter().map(Into::into).collect());
         self
     }
 

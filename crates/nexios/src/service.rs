@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nexios_engine::{
     BoxedTask, Cause, Connection, ConnectionId, Dropped, HttpPeer, Profile, Refusal, RequestBody, ResponseFuture,
-    Service,
+    Service, bad_request,
 };
 use nexios_protocol::{CloseCode, escaped};
 
@@ -52,6 +52,27 @@ impl ShardService {
     }
 }
 
+impl ShardService {
+    /// Returns true if requests to this host are answered; logs one to another.
+    fn serves(&self, host: impl FnOnce() -> Option<String>) -> bool {
+        let hosts = &self.app.hosts;
+        if hosts.is_any() {
+            return true;
+        }
+        let host = host();
+        let is_served = hosts.allow(host.as_deref());
+        if !is_served {
+            tracing::warn!(
+                host = %escaped(host.as_deref().unwrap_or("")),
+                "a request to another host was refused; to serve it, add it to allowed_hosts"
+            );
+        }
+        is_served
+    }
+}
+
+const OTHER_HOST: &str = "this host is not served here\n";
+
 fn start(connection: &Connection) -> BoxedTask {
     let ws = WebSocket::of(connection);
     // A handler may be a plain function that returns a future, and may panic before it does.
@@ -68,7 +89,13 @@ impl Service for ShardService {
         let head = connection.head()?;
         let ServedRoute { route, profile } = self.app.routes.find(head.path())?;
         connection.set_profile(profile.clone());
-        if let Err(origin) = check_origin(connection, route, &Headers::new(Some(head.clone()))) {
+        let headers = Headers::new(Some(head.clone()));
+        let peer = connection.peer().map(|address| address.ip());
+        let host = || self.app.hub.proxies.host(peer, &headers).or_else(|| headers.get("host").map(str::to_owned));
+        if !self.serves(host) {
+            return Some(refuse(connection, Refusal::new(400, OTHER_HOST)));
+        }
+        if let Err(origin) = check_origin(connection, route, &headers) {
             tracing::warn!(
                 connection = %connection.id(), route = route.path, origin = %escaped(&origin),
                 "a page of another origin was refused; to let it connect, add it to allowed_origins"
@@ -99,7 +126,13 @@ impl Service for ShardService {
     }
 
     fn http(self: Rc<Self>, mut request: http::Request<RequestBody>, peer: HttpPeer) -> Option<ResponseFuture> {
-        let peer = self.app.hub.proxies.http_peer(peer, request.headers());
+        let (proxies, headers) = (&self.app.hub.proxies, request.headers());
+        let own = || headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let from = peer.address.map(|address| address.ip());
+        if !self.serves(|| proxies.http_host(from, headers).or_else(own)) {
+            return Some(Box::pin(std::future::ready(bad_request(OTHER_HOST))));
+        }
+        let peer = proxies.http_peer(peer, headers);
         request.extensions_mut().insert(peer);
         let websocket = self.has_websocket(request.uri().path());
         self.app.http.answer(request, websocket)

@@ -7,5 +7,6 @@ mod framing;
 mod log;
 mod memory;
 mod opening;
+mod rebinding;
 mod slowness;
 mod targets;

@@ -72,6 +72,34 @@ fn listed_origins_pass_beside_the_same() {
 }
 
 #[test]
+fn pages_of_all_hosts_below_a_listed_one_pass() {
+    let site = Site::start(App::new().allowed_origins(["https://*.x.org"]).ws("/", echo));
+    for (origin, expected) in [
+        ("https://a.x.org", 101),
+        ("https://a.b.x.org", 101),
+        ("https://x.org", 403),
+        ("http://a.x.org", 403),
+        ("https://evilx.org", 403),
+        ("https://x.org.evil.example", 403),
+    ] {
+        assert_eq!(status(&site, upgrade("/", &format!("Origin: {origin}\r\n"))), expected, "{origin}");
+    }
+}
+
+#[test]
+fn origins_that_no_page_has_are_errors_when_the_app_is_built() {
+    for origin in ["x.org", "*.x.org", "https://x.org/path", "wss://x.org", "https://*"] {
+        let of_app = App::new().allowed_origins([origin]);
+        let of_router = App::new().mount(nexios::WsRouter::new().allowed_origins([origin]));
+        let of_route = App::new().route(nexios::Route::new("/", echo).allowed_origins([origin]));
+        for app in [of_app, of_router, of_route] {
+            let error = app.build().err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.starts_with(&format!("invalid origin {origin:?}: must ")), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_slow_head_is_408_however_it_dribbles() {
     let app = App::new().server(|server| server.head_timeout = Duration::from_millis(200)).ws("/", echo);
     let site = Site::start(app);
