@@ -6,6 +6,7 @@ __all__ = [
     "BrokerError",
     "OutboxFull",
     "PresenceError",
+    "PublishUnconfirmed",
     "RequestError",
     "WebSocketDisconnect",
     "WebSocketException",
@@ -102,6 +103,20 @@ class BrokerError(ConnectionError):
     ... except BrokerError as error:
     ...     print(error)
     cannot reach the broker unix:/nowhere/hub.sock: No such file or directory (os error 2)
+    """
+
+
+class PublishUnconfirmed(BrokerError):
+    """A message may have been sent: the broker has not confirmed it.
+
+    Sent again it may come twice, unless a room with a history stores it under an ``idempotency_key``. Any other
+    ``BrokerError`` of a publisher says that the message was not sent.
+
+    >>> try:
+    ...     raise PublishUnconfirmed("the message may have been sent")
+    ... except BrokerError as error:
+    ...     print(error)
+    the message may have been sent
     """
 
 

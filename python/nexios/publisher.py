@@ -129,7 +129,8 @@ class Publisher:
     'The doors are open'
 
     ``async with`` gives an :class:`AsyncPublisher`, whose ``broadcast`` is awaited. The constructor does not
-    connect; ``with`` does, or the first use. ``BrokerError`` says that the broker cannot be reached. Signals are
+    connect; ``with`` does, or the first use. ``BrokerError`` says that the broker cannot be reached, or has not taken
+    a message; ``PublishUnconfirmed``, which is one, that the message may have been sent all the same. Signals are
     handled while it waits, and a process that was forked makes a connection of its own.
     """
 

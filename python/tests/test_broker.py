@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,17 @@ import textwrap
 
 import nexios
 import pytest
-from nexios import Broker, BrokerError, Gap, History, MemoryBroker, NexiosApp, Publisher, WSRouter
+from nexios import (
+    Broker,
+    BrokerError,
+    Gap,
+    History,
+    MemoryBroker,
+    NexiosApp,
+    Publisher,
+    PublishUnconfirmed,
+    WSRouter,
+)
 from nexios._nexios import Hub
 from nexios.testing import TestClient
 
@@ -284,6 +295,37 @@ def test_a_publisher_waits_for_its_time_and_no_longer():
             room.broadcast("in time", timeout=60)
         with pytest.raises(ValueError, match="invalid timeout"):
             publisher.app.broadcast("x", timeout=-1)
+
+
+def test_what_is_not_confirmed_at_the_end_may_have_been_sent(tmp_path):
+    url = f"unix:{tmp_path / 'hub.sock'}"
+    with subprocess.Popen([sys.executable, "-m", "nexios", "hub", str(tmp_path / "hub.sock")]) as process:
+        try:
+            for history in (None, History(size=10, ttl=60)):
+                publisher = Publisher(Broker(url, connect_timeout=60))
+                room = publisher.room("x", history=history)
+                process.send_signal(signal.SIGSTOP)
+                sent = room._publish("one", None, None, None, None)
+                publisher.close()
+                with pytest.raises(PublishUnconfirmed, match=r"^the message may have been sent, the broker has not"):
+                    sent.wait()
+                process.send_signal(signal.SIGCONT)
+        finally:
+            process.kill()
+
+
+def test_what_is_never_sent_is_refused():
+    broker = MemoryBroker()
+    for history in (None, History(size=10, ttl=60)):
+        broker.start()
+        publisher = Publisher(broker)
+        room = publisher.room("x", history=history)
+        broker.stop()
+        sent = room._publish("one", None, None, None, None)
+        publisher.close()
+        with pytest.raises(BrokerError, match=r"^the broker has not taken the message: it ended before") as refused:
+            sent.wait()
+        assert not isinstance(refused.value, PublishUnconfirmed)
 
 
 def run_script(script, *arguments):

@@ -18,6 +18,7 @@ struct Classes {
     type_error: Py<PyType>,
     outbox_full: Py<PyType>,
     broker: Py<PyType>,
+    unconfirmed: Py<PyType>,
     presence: Py<PyType>,
     request: Py<PyType>,
     /// What a group of exceptions is about.
@@ -36,6 +37,7 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             type_error: class("WebSocketTypeError")?,
             outbox_full: class("OutboxFull")?,
             broker: class("BrokerError")?,
+            unconfirmed: class("PublishUnconfirmed")?,
             presence: class("PresenceError")?,
             request: class("RequestError")?,
             essence: py.import("nexios._groups")?.getattr("essence")?.unbind(),
@@ -52,7 +54,11 @@ fn raised<'py, A: pyo3::call::PyCallArgs<'py>>(py: Python<'py>, class: &Py<PyTyp
 
 pub(crate) fn broker(py: Python<'_>, error: &nexios::broker::BrokerError) -> PyErr {
     match classes(py) {
-        Ok(classes) => raised(py, &classes.broker, (error.to_string(),)),
+        Ok(classes) => {
+            let is_unconfirmed = matches!(error, nexios::broker::BrokerError::Unconfirmed(_));
+            let class = if is_unconfirmed { &classes.unconfirmed } else { &classes.broker };
+            raised(py, class, (error.to_string(),))
+        }
         Err(error) => error,
     }
 }

@@ -11,9 +11,10 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use super::envelope::Kind;
 use super::history::{Confirmation, Question};
 use super::incoming::{Event, Sink};
-use super::link::{Engine, Frame, LinkError, Session};
-use super::log::Page;
+use super::link::{Answers, Engine, Frame, LinkError, Session};
+use super::log::{Appended, Page};
 use super::node::Node;
+use super::patience::{Next, Patience};
 use super::presence;
 use super::subscriptions::SWEEP_EVERY;
 use super::topic::Topic;
@@ -26,8 +27,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const ASK_AFTER: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// How long a broker may be unable to do something on a connection that lives.
-const LATER_MAX: Duration = Duration::from_secs(10);
+/// A session that ends sooner is followed by another no sooner than the one before.
+const SESSION_MIN: Duration = Duration::from_secs(2);
 /// How long what waits at the end may take.
 const STOP_MAX: Duration = Duration::from_secs(1);
 /// Sweeps between two looks at what is kept for long.
@@ -129,10 +130,14 @@ impl Driver {
         if let Some(error) = self.broker.lacks(session.capabilities()) {
             return tell(ready, Err(error));
         }
-        let mut unconfirmed = None;
+        let (mut unfinished, mut delay) = (Unfinished::default(), BACKOFF_MIN);
         let mut told = Some(ready);
         loop {
-            let ended = self.serve(&*session, &sink, &mut unconfirmed, told.take()).await;
+            let begun = Instant::now();
+            let ended = self.serve(&*session, &sink, &mut unfinished, told.take()).await;
+            if begun.elapsed() >= SESSION_MIN {
+                delay = BACKOFF_MIN;
+            }
             self.node.counters.connected(false);
             self.node.subscriptions.down();
             self.tell_presence(|presence, hub| presence.disconnected(hub));
@@ -140,7 +145,7 @@ impl Driver {
             let Err(reason) = ended else { return };
             tracing::warn!(reason = %escaped(&reason), "the broker is lost; clients here get what is sent here");
             drop(session);
-            (session, sink) = self.reconnect().await;
+            (session, sink) = self.reconnect(&mut delay).await;
         }
     }
 
@@ -151,7 +156,7 @@ impl Driver {
             let sink = self.node.incoming.sink();
             match self.engine.connect(sink.clone()).await {
                 Ok(session) => return Ok((session, sink)),
-                Err(LinkError::Lost(_) | LinkError::Later(_)) if end > Instant::now() + BACKOFF_MIN * 3 => {
+                Err(error) if !matches!(error, LinkError::Refused(_)) && end > Instant::now() + BACKOFF_MIN * 3 => {
                     sleep(BACKOFF_MIN * 2).await
                 }
                 Err(error) => return Err(error),
@@ -159,17 +164,16 @@ impl Driver {
         }
     }
 
-    async fn reconnect(&self) -> (Box<dyn Session>, Sink) {
-        let mut delay = BACKOFF_MIN;
+    async fn reconnect(&self, delay: &mut Duration) -> (Box<dyn Session>, Sink) {
         loop {
             sleep(delay.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
+            *delay = (*delay * 2).min(BACKOFF_MAX);
             let sink = self.node.incoming.sink();
             match timeout(ANSWER_MAX, self.engine.connect(sink.clone())).await {
                 Ok(Ok(session)) => return (session, sink),
                 Ok(Err(error)) => tracing::debug!(error = %escaped(&error), "the broker is not there"),
                 Err(_) => tracing::debug!("the broker does not answer"),
             }
-            delay = (delay * 2).min(BACKOFF_MAX);
         }
     }
 
@@ -178,7 +182,7 @@ impl Driver {
         &self,
         session: &dyn Session,
         sink: &Sink,
-        unconfirmed: &mut Option<Vec<Frame>>,
+        unfinished: &mut Unfinished,
         first: Option<&Ready>,
     ) -> Result<(), LinkError> {
         let node = &*self.node;
@@ -201,69 +205,94 @@ impl Driver {
                 node.incoming.tell(Event::Restored);
             }
         }
+        let Unfinished { frames, publishing, appending } = unfinished;
         tokio::select! {
             biased;
             reason = sink.ended() => Err(LinkError::Lost(reason)),
-            sent = async { tokio::try_join!(self.publish(session, unconfirmed), self.append(session)) } => sent.map(drop),
+            sent = async { tokio::try_join!(self.publish(session, frames, publishing), self.append(session, appending)) } => {
+                sent.map(drop)
+            }
             error = self.read(session) => error.map(|never| match never {}),
             error = self.follow(session) => error.map(|never| match never {}),
             never = self.tend() => match never {},
         }
     }
 
-    /// Publishes batch after batch; one that is not confirmed is kept for the next session.
-    async fn publish(&self, session: &dyn Session, unconfirmed: &mut Option<Vec<Frame>>) -> Result<(), LinkError> {
-        let mut patience = Patience::default();
+    /// Publishes batch after batch; what is not confirmed is kept for the next session. Receivers drop what they
+    /// have seen, so it may be published again.
+    async fn publish(
+        &self,
+        session: &dyn Session,
+        unconfirmed: &mut Vec<Frame>,
+        patience: &mut Patience,
+    ) -> Result<(), LinkError> {
         loop {
-            let batch = match unconfirmed {
-                Some(batch) => batch,
-                None => match timeout(ASK_AFTER, self.node.outgoing.batch()).await {
-                    Ok(Some(batch)) => unconfirmed.insert(batch),
+            if unconfirmed.is_empty() {
+                match timeout(ASK_AFTER, self.node.outgoing.batch()).await {
+                    Ok(Some(batch)) => *unconfirmed = batch,
                     Ok(None) => return Ok(()),
                     Err(_) => {
                         answered(session.publish(&[])).await?;
                         continue;
                     }
-                },
-            };
-            let result = match answered(session.publish(batch)).await {
-                Err(lost @ LinkError::Lost(_)) => return Err(lost),
-                // Receivers drop what they have seen: the whole batch may be sent again.
-                Err(LinkError::Later(reason)) => {
-                    patience.wait(reason).await?;
-                    continue;
                 }
-                result => result,
+            }
+            unconfirmed.iter_mut().for_each(Frame::begin);
+            let answers = answered(session.publish(unconfirmed)).await;
+            let Some(error) = self.conclude(unconfirmed, answers) else {
+                *patience = Patience::default();
+                continue;
             };
-            patience = Patience::default();
-            self.conclude(unconfirmed.take().unwrap_or_default(), &result);
+            match patience.after(error).await {
+                Next::Again => {}
+                Next::Reconnect(reason) => return Err(LinkError::Lost(reason)),
+                Next::Refuse(reason) => self.refuse(unconfirmed, reason),
+                Next::RefuseAndReconnect(reason) => {
+                    self.refuse(unconfirmed, reason.clone());
+                    return Err(LinkError::Lost(reason));
+                }
+            }
         }
     }
 
     /// Appends batch after batch to the logs of rooms; one that is not confirmed is said again to
     /// the next session.
-    async fn append(&self, session: &dyn Session) -> Result<(), LinkError> {
+    async fn append(&self, session: &dyn Session, patience: &mut Patience) -> Result<(), LinkError> {
         let appends = &self.node.appends;
-        let mut patience = Patience::default();
         while let Some(batch) = appends.batch().await {
             appends.begun(batch.len());
             let result = match answered(session.append(&batch)).await {
-                Err(lost @ LinkError::Lost(_)) => return Err(lost),
-                Err(LinkError::Later(reason)) => {
-                    patience.wait(reason).await?;
-                    continue;
+                Ok(stored) => {
+                    *patience = Patience::default();
+                    Ok(stored)
                 }
-                result => result,
+                Err(error) => {
+                    if !matches!(error, LinkError::Lost(_)) {
+                        appends.undone(batch.len());
+                    }
+                    match patience.after(error).await {
+                        Next::Again => continue,
+                        Next::Reconnect(reason) => return Err(LinkError::Lost(reason)),
+                        Next::Refuse(reason) => Err(LinkError::Refused(reason)),
+                        Next::RefuseAndReconnect(reason) => {
+                            self.conclude_appends(batch.len(), Err(LinkError::Refused(reason.clone())));
+                            return Err(LinkError::Lost(reason));
+                        }
+                    }
+                }
             };
-            patience = Patience::default();
-            if let (Err(error), 1) = (&result, batch.len()) {
-                tracing::error!(error = %escaped(&error), "the broker refuses to store a message");
-            }
-            let (stored, refused) = appends.conclude(batch.len(), result, |stored| self.confirm(stored));
-            self.node.counters.stored(stored);
-            self.node.counters.refused(refused);
+            self.conclude_appends(batch.len(), result);
         }
         Ok(())
+    }
+
+    fn conclude_appends(&self, batch: usize, result: Result<Vec<Appended>, LinkError>) {
+        if let (Err(error), 1) = (&result, batch) {
+            tracing::error!(error = %escaped(error), "the broker refuses to store a message");
+        }
+        let (stored, refused) = self.node.appends.conclude(batch, result, |stored| self.confirm(stored));
+        self.node.counters.stored(stored);
+        self.node.counters.refused(refused);
     }
 
     /// Has a publisher wait until the members here are sent what it has stored. Nothing arrives at one without members.
@@ -295,7 +324,8 @@ impl Driver {
         let mut delay = BACKOFF_MIN;
         loop {
             let later = match timeout(ANSWER_MAX, session.read(&question.log, question.span)).await {
-                Ok(Err(LinkError::Later(reason))) => reason,
+                // Nothing is done by reading: whoever cannot answer now is asked again.
+                Ok(Err(LinkError::Later(reason) | LinkError::Unable(reason) | LinkError::Elsewhere(reason))) => reason,
                 Ok(answer) => return answer,
                 Err(_) => {
                     // It reads for too long, or is not there any more.
@@ -312,23 +342,52 @@ impl Driver {
         }
     }
 
-    fn conclude(&self, batch: Vec<Frame>, result: &Result<(), LinkError>) {
-        let not_messages = [Kind::Mark as u8, Kind::Presence as u8];
-        let is_message = |frame: &&Frame| frame.bytes.get(1).is_some_and(|kind| !not_messages.contains(kind));
-        let messages = batch.iter().filter(is_message).count();
-        match result {
-            Ok(()) => {
-                self.node.outgoing.confirmed(&batch);
-                self.node.counters.published(messages);
-            }
-            Err(error) => {
-                tracing::error!(error = %escaped(&error), messages, "the broker refuses messages");
-                self.node.counters.refused(messages);
+    /// Takes the broker's answers to a batch: leaves what has to be published again, and says why.
+    fn conclude(&self, batch: &mut Vec<Frame>, answers: Result<Answers, LinkError>) -> Option<LinkError> {
+        let mut answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => vec![Err(error); batch.len()],
+        };
+        answers.resize_with(batch.len(), || Err(LinkError::lost("the broker has not answered all messages")));
+        let (mut published, mut refused) = (Vec::new(), Vec::new());
+        let (mut left, mut why) = (Vec::new(), None);
+        for (mut frame, answer) in std::mem::take(batch).into_iter().zip(answers) {
+            match answer {
+                Ok(()) => published.push(frame),
+                Err(LinkError::Refused(reason)) => {
+                    frame.not_published();
+                    refused.push((frame, reason));
+                }
+                Err(error) => {
+                    let is_lost = matches!(error, LinkError::Lost(_));
+                    if !is_lost {
+                        frame.not_published();
+                    }
+                    if is_lost || why.is_none() {
+                        why = Some(error);
+                    }
+                    left.push(frame);
+                }
             }
         }
-        for receipt in batch.into_iter().filter_map(|frame| frame.receipt) {
-            // Nobody waits any more.
-            let _ = receipt.send(result.clone());
+        *batch = left;
+        self.node.outgoing.confirmed(&published);
+        self.node.counters.published(messages(&published));
+        published.into_iter().for_each(|frame| frame.conclude(Ok(())));
+        self.refuse_each(refused);
+        why
+    }
+
+    fn refuse(&self, batch: &mut Vec<Frame>, reason: String) {
+        self.refuse_each(std::mem::take(batch).into_iter().map(|frame| (frame, reason.clone())).collect());
+    }
+
+    fn refuse_each(&self, refused: Vec<(Frame, String)>) {
+        let Some((_, reason)) = refused.first() else { return };
+        tracing::error!(reason = %escaped(reason), messages = refused.len(), "the broker refuses messages");
+        for (frame, reason) in refused {
+            self.node.counters.refused(messages(std::slice::from_ref(&frame)));
+            frame.conclude(Err(LinkError::Refused(reason)));
         }
     }
 
@@ -394,28 +453,19 @@ impl Driver {
     }
 }
 
-/// How long a session may say "not now", one thing after another.
+/// What one session leaves to the next.
 #[derive(Default)]
-struct Patience {
-    since: Option<Instant>,
-    delay: Duration,
+struct Unfinished {
+    /// Published, and not confirmed.
+    frames: Vec<Frame>,
+    publishing: Patience,
+    appending: Patience,
 }
 
-impl Patience {
-    /// Waits before the broker is asked again; each time longer.
-    ///
-    /// # Errors
-    /// `Lost` after [`LATER_MAX`]: another connection may lead to a server that can.
-    async fn wait(&mut self, reason: String) -> Result<(), LinkError> {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= LATER_MAX {
-            return Err(LinkError::Lost(reason));
-        }
-        tracing::debug!(reason = %escaped(&reason), "the broker cannot do it now; it is asked again");
-        self.delay = (self.delay * 2).clamp(BACKOFF_MIN, BACKOFF_MAX / 2);
-        sleep(self.delay).await;
-        Ok(())
-    }
+/// How many of these are messages of the application.
+fn messages(frames: &[Frame]) -> usize {
+    let others = [Kind::Mark as u8, Kind::Presence as u8];
+    frames.iter().filter(|frame| frame.bytes.get(1).is_some_and(|kind| !others.contains(kind))).count()
 }
 
 async fn answered<T>(step: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {

@@ -20,6 +20,9 @@ const NO_HISTORY: &str = "this broker keeps no history";
 /// A step of an engine; all run on the node's own thread.
 pub(crate) type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, LinkError>> + 'a>>;
 
+/// The broker's answers to the frames of a batch, in their order.
+pub(crate) type Answers = Vec<Result<(), LinkError>>;
+
 /// A kind of broker, and where one is.
 pub(crate) trait Engine: Send {
     /// Connects. What arrives goes into the sink, and so does the news that the connection is lost.
@@ -28,9 +31,9 @@ pub(crate) trait Engine: Send {
 
 /// One connection to a broker.
 pub(crate) trait Session {
-    /// Publishes in order and in one round trip; returns once the broker has all of it. A batch
-    /// of nothing asks whether the broker is still there.
-    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()>;
+    /// Publishes in order and in one round trip; returns what the broker has answered to each, once it has
+    /// answered all. An error is the answer to all of them. An empty batch asks whether the broker is still there.
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers>;
 
     /// Subscribes to channels; returns once what is published from now on arrives.
     fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()>;
@@ -73,6 +76,7 @@ pub(crate) struct Capabilities {
 pub(crate) struct Frame {
     pub(crate) channel: Arc<str>,
     pub(crate) bytes: Bytes,
+    pub(crate) sent: Sent,
     /// Told how it went, where somebody waits for that.
     pub(crate) receipt: Option<Receipt>,
 }
@@ -80,17 +84,60 @@ pub(crate) struct Frame {
 /// Tells a publisher what the broker said.
 pub(crate) type Receipt = oneshot::Sender<Result<(), LinkError>>;
 
-/// Why a step failed.
+/// Why a step failed. Each engine has a file `answers` that classifies what its broker answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(
+    not(any(feature = "nats", feature = "redis")),
+    allow(dead_code, reason = "only those two can be there and unable")
+)]
 pub(crate) enum LinkError {
     /// The connection is lost; another may do better. What was under way may have been done.
     Lost(String),
     /// The broker cannot do it now: it elects a leader, loads its data, or moves slots. Nothing was
     /// done; asked again on the same connection, it soon may.
-    #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "only those two say so"))]
     Later(String),
+    /// The broker lacks what it needs: memory, a disk that works, replicas. Nothing was done; asked again it may
+    /// have it, and if not the answer is a refusal.
+    Unable(String),
+    /// This server does not do it, another of the broker may: it was the master and is a replica now. Nothing was
+    /// done; if no other is found the answer is a refusal.
+    Elsewhere(String),
     /// The broker answered no; asking again does not help.
     Refused(String),
+}
+
+/// How far an envelope has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sent {
+    No,
+    /// This session sends it.
+    UnderWay,
+    /// A session was lost while it was under way: it may have been published, whatever the broker answers now.
+    Perhaps,
+}
+
+impl Frame {
+    /// A session sends it: the first, or one after another that has not had an answer.
+    pub(crate) fn begin(&mut self) {
+        self.sent = if self.sent == Sent::No { Sent::UnderWay } else { Sent::Perhaps };
+    }
+
+    /// The broker has answered that it has not published it.
+    pub(crate) fn not_published(&mut self) {
+        if self.sent == Sent::UnderWay {
+            self.sent = Sent::No;
+        }
+    }
+
+    /// Says what became of it to the publisher that waits for that.
+    pub(crate) fn conclude(self, result: Result<(), LinkError>) {
+        let result = match result {
+            Err(LinkError::Refused(reason)) if self.sent == Sent::Perhaps => Err(LinkError::Lost(reason)),
+            result => result,
+        };
+        // Nobody waits any more.
+        let _ = self.receipt.map(|receipt| receipt.send(result));
+    }
 }
 
 impl Default for Capabilities {
@@ -117,7 +164,11 @@ impl LinkError {
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LinkError::Lost(reason) | LinkError::Later(reason) | LinkError::Refused(reason) => f.write_str(reason),
+            LinkError::Lost(reason)
+            | LinkError::Later(reason)
+            | LinkError::Unable(reason)
+            | LinkError::Elsewhere(reason)
+            | LinkError::Refused(reason) => f.write_str(reason),
         }
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::incoming::Sink;
 use super::kept::Logs;
-use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+use super::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
 use super::log::{Append, Appended, Log, Nonce, Page, Position, Span};
 
 /// A broker in memory: apps of one process that were given the same one act as nodes.
@@ -102,7 +102,7 @@ impl MemorySession {
 }
 
 impl Session for MemorySession {
-    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
         Box::pin(async move {
             self.with(|state| {
                 for frame in batch {
@@ -112,6 +112,7 @@ impl Session for MemorySession {
                         }
                     }
                 }
+                vec![Ok(()); batch.len()]
             })
         })
     }

@@ -35,6 +35,7 @@ mod nats;
 mod node;
 mod origins;
 mod outgoing;
+mod patience;
 mod presence;
 mod publisher;
 #[cfg(feature = "redis")]
@@ -166,9 +167,13 @@ pub enum BrokerError {
     /// The broker does not answer.
     #[error("the broker does not answer: {0}")]
     Unavailable(String),
-    /// The broker has not taken a message.
+    /// The broker has not taken a message: it may be sent again.
     #[error("the broker has not taken the message: {0}")]
     Refused(String),
+    /// The broker has not confirmed a message. Sent again it may come twice, unless a room with a history stores it
+    /// under an idempotency key.
+    #[error("the message may have been sent, the broker has not confirmed it: {0}")]
+    Unconfirmed(String),
 }
 
 const SCHEMES: &str = "unix:/path/to/socket, redis://host:6379/0 or nats://host:4222";

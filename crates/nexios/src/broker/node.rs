@@ -40,6 +40,8 @@ pub(crate) struct NodeThread {
     /// Whose presence other nodes see.
     presence: Option<Arc<Hub>>,
     thread: Option<JoinHandle<()>>,
+    /// The process that started it.
+    pub(crate) process: u32,
 }
 
 impl Node {
@@ -189,7 +191,7 @@ impl NodeThread {
         let log = tracing::dispatcher::get_default(Clone::clone);
         let run = move || tracing::dispatcher::with_default(&log, || driver.run(&ready));
         let thread = std::thread::Builder::new().name("nexios-broker".into()).spawn(run);
-        let mut started = NodeThread { node, presence, thread: None };
+        let mut started = NodeThread { node, presence, thread: None, process: std::process::id() };
         let unreachable = |reason: String| BrokerError::Unreachable { url: broker.display_url(), reason };
         started.thread = Some(thread.map_err(|error| unreachable(error.to_string()))?);
         match connected.recv() {
@@ -202,6 +204,11 @@ impl NodeThread {
 
 impl Drop for NodeThread {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // The thread is in the process that was forked: nobody can be waited for here, nor a lock that it held.
+            std::mem::forget(self.node.clone());
+            return std::mem::forget(self.thread.take());
+        }
         if let Some(hub) = &self.presence {
             hub.presence().leave(&self.node);
         }

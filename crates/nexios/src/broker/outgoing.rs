@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::envelope::{Draft, Envelope, NodeId};
-use super::link::{Capabilities, Frame, LinkError, Receipt};
+use super::link::{Capabilities, Frame, LinkError, Receipt, Sent};
 use super::topic::Topic;
 
 /// Silence on a topic after which a mark says where it ended.
@@ -19,6 +19,9 @@ const FORGET_AFTER: Duration = Duration::from_secs(300);
 /// Envelopes that go to the broker in one round trip at most.
 const BATCH_LEN_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Why nothing more is sent.
+pub(crate) const ENDED: &str = "it ended before the message was sent";
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
@@ -83,18 +86,19 @@ impl Outgoing {
         sequence.next += 1;
         sequence.used = now;
         if state.closed || full || too_long {
-            let why = match too_long {
-                true => {
+            let why = match (state.closed, too_long) {
+                (true, _) => ENDED.to_owned(),
+                (_, true) => {
                     format!("longer than the {} bytes that this broker takes", state.capabilities.envelope_bytes_max)
                 }
-                false => "too much is waiting for the broker".to_owned(),
+                _ => "too much is waiting for the broker".to_owned(),
             };
             // Nobody waits any more.
             let _ = receipt.map(|receipt| receipt.send(Err(LinkError::Refused(why))));
             return false;
         }
         let (channel, bytes) = (sequence.channel.clone(), draft.finish(number, sequence.began));
-        state.enqueue(Frame { channel, bytes, receipt });
+        state.enqueue(Frame { channel, bytes, sent: Sent::No, receipt });
         self.filled.notify_one();
         true
     }
@@ -147,7 +151,7 @@ impl Outgoing {
             sequence.unmarked = false;
             let bytes = Draft::mark(self.node, &topic).finish(sequence.next, sequence.began);
             let channel = sequence.channel.clone();
-            state.enqueue(Frame { channel, bytes, receipt: None });
+            state.enqueue(Frame { channel, bytes, sent: Sent::No, receipt: None });
         }
     }
 
@@ -182,12 +186,21 @@ impl Outgoing {
         self.filled.notify_one();
     }
 
-    /// Nobody sends any more: those who wait for a receipt are told so.
+    /// Sends nothing any more: what still waits was never sent.
     pub(crate) fn abandon(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        state.queue.clear();
-        state.bytes = 0;
+        let queue = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.bytes = 0;
+            std::mem::take(&mut state.queue)
+        };
+        queue.into_iter().for_each(|frame| frame.conclude(Err(LinkError::Refused(ENDED.to_owned()))));
+    }
+
+    /// Locks it, as a thread does that is not there after a fork.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Sized + '_ {
+        self.state.lock()
     }
 
     /// How many envelopes wait.

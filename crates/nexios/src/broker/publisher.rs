@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use nexios_engine::Message;
 use serde::Serialize;
@@ -39,13 +40,21 @@ use crate::broadcast::ClientRef;
 /// away that takes until it is back; the queue is bounded, and past its limit a message is
 /// refused at once. Any number of futures may be under way; they are sent in the order in which
 /// they were made. Dropping the publisher sends what is left, for a second at most.
+///
+/// [`BrokerError::Refused`] says that a message was not sent; [`BrokerError::Unconfirmed`] that nobody knows. A process
+/// that was forked has to connect by itself: messages of the publisher that it was left are refused.
 #[derive(Clone)]
 pub struct Publisher(Arc<NodeThread>);
+
+/// Why a process that was forked publishes nothing.
+const FORKED: &str = "this process was forked from the one that connected the publisher: connect another one here";
 
 /// Whom a [`Publisher`] sends to.
 #[derive(Clone)]
 pub struct Audience {
     node: Arc<Node>,
+    /// Whose thread sends.
+    process: u32,
     topic: Topic,
     clients: Option<Vec<String>>,
     exclude: Vec<String>,
@@ -121,7 +130,8 @@ impl Publisher {
 
     fn audience(&self, topic: Topic) -> Audience {
         let (clients, exclude, key, compress, history, idempotency_key) = Default::default();
-        Audience { node: self.0.node.clone(), topic, clients, exclude, key, compress, history, idempotency_key }
+        let (node, process) = (self.0.node.clone(), self.0.process);
+        Audience { node, process, topic, clients, exclude, key, compress, history, idempotency_key }
     }
 }
 
@@ -190,6 +200,11 @@ impl Audience {
     /// resolves. A program without a runtime calls [`wait`](Publishing::wait).
     pub fn broadcast(&self, message: impl Into<Message>) -> Publishing {
         let message = message.into();
+        if self.process != std::process::id() {
+            // Its thread is not here, and may have held a lock when this process was forked.
+            let refused = LinkError::Refused(FORKED.to_owned());
+            return Publishing(Box::pin(std::future::ready(Err(refused))));
+        }
         match (&self.topic, self.history, &self.clients) {
             (Topic::Room(room), Some(history), None) => self.store(room, history, &message),
             _ => self.send(&message),
@@ -233,14 +248,45 @@ impl Publishing {
     /// Blocks until the broker has the message.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`]
-    pub fn wait(mut self) -> Result<Published, BrokerError> {
+    /// [`BrokerError::Refused`], [`BrokerError::Unconfirmed`]
+    pub fn wait(self) -> Result<Published, BrokerError> {
+        self.block(None)
+    }
+
+    /// Blocks until the broker has the message, at most for this long. A program with a runtime takes the
+    /// runtime's own timeout.
+    ///
+    /// ```
+    /// # use nexios::broker::{Memory, Publisher};
+    /// # fn main() -> Result<(), nexios::broker::BrokerError> {
+    /// use std::time::Duration;
+    /// let publisher = Publisher::connect_blocking(&Memory::new())?;
+    /// publisher.room("lobby").broadcast("The doors are open").wait_for(Duration::from_secs(5))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`]; [`BrokerError::Unconfirmed`], also if the time is over: the message may still be sent.
+    pub fn wait_for(self, timeout: Duration) -> Result<Published, BrokerError> {
+        self.block(Some(timeout))
+    }
+
+    fn block(mut self, timeout: Option<Duration>) -> Result<Published, BrokerError> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut context = Context::from_waker(&waker);
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            match Pin::new(&mut self).poll(&mut context) {
-                Poll::Ready(result) => return result,
-                Poll::Pending => std::thread::park(),
+            if let Poll::Ready(result) = Pin::new(&mut self).poll(&mut context) {
+                return result;
+            }
+            match end.map(|end| end.saturating_duration_since(Instant::now())) {
+                None => std::thread::park(),
+                Some(Duration::ZERO) => {
+                    let seconds = timeout.unwrap_or_default().as_secs_f64();
+                    return Err(BrokerError::Unconfirmed(format!("no answer within {seconds} s")));
+                }
+                Some(left) => std::thread::park_timeout(left),
             }
         }
     }
@@ -251,7 +297,10 @@ impl Future for Publishing {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = ready!(self.0.as_mut().poll(cx));
-        Poll::Ready(result.map_err(|error| BrokerError::Refused(error.to_string())))
+        Poll::Ready(result.map_err(|error| match error {
+            LinkError::Refused(reason) => BrokerError::Refused(reason),
+            error => BrokerError::Unconfirmed(error.to_string()),
+        }))
     }
 }
 
@@ -287,5 +336,39 @@ impl std::fmt::Debug for Publishing {
 impl std::fmt::Debug for Audience {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Audience").field("topic", &self.topic).field("clients", &self.clients).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Memory;
+
+    #[test]
+    fn a_process_that_was_forked_is_refused_and_waits_for_nobody() {
+        let memory = Memory::new();
+        let mut publisher = Publisher::connect_blocking(&memory).unwrap();
+        let node = publisher.0.node.clone();
+        // What the process that was forked has: all but the thread.
+        Arc::get_mut(&mut publisher.0).unwrap().process ^= 1;
+        let _locked = node.outgoing.hold();
+        for audience in [publisher.room("x"), publisher.room("x").remembering(History::default())] {
+            let refused = audience.broadcast("x").wait().unwrap_err();
+            assert_eq!(refused, BrokerError::Refused(FORKED.to_owned()));
+        }
+        drop(publisher);
+    }
+
+    #[test]
+    fn a_wait_ends_in_time_and_says_that_the_message_may_be_sent() {
+        let memory = Memory::new();
+        let publisher = Publisher::connect_blocking(&memory).unwrap();
+        memory.stop();
+        for audience in [publisher.room("x"), publisher.room("x").remembering(History::default())] {
+            let unknown = audience.broadcast("x").wait_for(Duration::from_millis(20)).unwrap_err();
+            assert_eq!(unknown, BrokerError::Unconfirmed("no answer within 0.02 s".to_owned()));
+        }
+        memory.start();
+        publisher.room("x").broadcast("x").wait_for(Duration::from_secs(60)).unwrap();
     }
 }

@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod answers;
 mod contract;
+mod fake_redis;
 mod history;
 mod hub;
 mod nats;

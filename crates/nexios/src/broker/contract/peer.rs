@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::servers::Server;
 use crate::broker::envelope::NodeId;
 use crate::broker::incoming::{Event, Incoming};
-use crate::broker::link::{Frame, LinkError, Session};
+use crate::broker::link::{Frame, LinkError, Sent, Session};
 use crate::broker::log::{Append, Appended, Entry, History, Log, Nonce, Page, Position, Span};
 
 /// Something has come within this time, or nothing will.
@@ -55,8 +55,8 @@ impl Peer {
     }
 
     pub(super) async fn publish(&self, log: &Log, bytes: impl Into<Bytes>) {
-        let frame = Frame { channel: log.channel.clone(), bytes: bytes.into(), receipt: None };
-        self.session.publish(&[frame]).await.unwrap();
+        let frame = Frame { channel: log.channel.clone(), bytes: bytes.into(), sent: Sent::No, receipt: None };
+        assert_eq!(self.session.publish(&[frame]).await, Ok(vec![Ok(())]));
     }
 
     pub(super) async fn append(&self, append: Append) -> Appended {

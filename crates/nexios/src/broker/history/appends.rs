@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::broker::link::{Capabilities, LinkError};
 use crate::broker::log::{Append, Appended, Position};
-use crate::broker::outgoing::Limits;
+use crate::broker::outgoing::{ENDED, Limits};
 
 /// How long somebody waits to hear that a message is stored; it is stored later all the same.
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -76,7 +76,8 @@ impl Appends {
             return Err(LinkError::Refused(why));
         }
         if state.closed || full {
-            return Err(LinkError::Refused("too much is waiting for the broker".to_owned()));
+            let why = if state.closed { ENDED } else { "too much is waiting for the broker" };
+            return Err(LinkError::Refused(why.to_owned()));
         }
         let (receipt, stored) = oneshot::channel();
         state.bytes += len;
@@ -107,6 +108,16 @@ impl Appends {
     /// A batch is under way: whoever says it again says so.
     pub(crate) fn begun(&self, batch: usize) {
         self.state.lock().queue.iter_mut().take(batch).for_each(|waiting| waiting.append.again = true);
+    }
+
+    /// The broker has answered to a batch that it has not stored all of it now. What is asked for one by one and was
+    /// never under way when a session was lost is not stored.
+    pub(crate) fn undone(&self, batch: usize) {
+        let mut state = self.state.lock();
+        match state.queue.front_mut() {
+            Some(waiting) if batch == 1 => waiting.append.again = waiting.uncertain,
+            _ => state.single = batch,
+        }
     }
 
     /// Takes the broker's answer to a batch; returns how many messages it has stored and refused. Publishers that wait
@@ -176,12 +187,18 @@ impl Appends {
         self.filled.notify_one();
     }
 
-    /// Nothing is stored any more: nobody waits for it.
+    /// Stores nothing any more: what was never sent is refused, the fate of the rest is not known.
     pub(crate) fn abandon(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        state.queue.clear();
-        state.bytes = 0;
+        let queue = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.bytes = 0;
+            std::mem::take(&mut state.queue)
+        };
+        for waiting in queue.into_iter().filter(|waiting| !waiting.append.again) {
+            // Nobody waits any more.
+            let _ = waiting.receipt.map(|receipt| receipt.send(Err(LinkError::Refused(ENDED.to_owned()))));
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -314,6 +331,32 @@ mod tests {
         let refused = LinkError::Refused("no".into());
         assert_eq!(appends.conclude(1, Err(refused), drop), (0, 1));
         assert_eq!(stored.done().await, None);
+    }
+
+    #[test]
+    fn what_the_broker_cannot_store_now_is_not_taken_for_stored() {
+        let appends = appends(10);
+        let _stored = ["a", "b"].map(|text| appends.push("x".into(), append(text)).unwrap());
+        appends.begun(2);
+        appends.undone(2);
+        assert_eq!(said(&appends), [("a".into(), true)], "of several it may have stored some");
+        appends.begun(1);
+        appends.undone(1);
+        assert_eq!(said(&appends), [("a".into(), false)]);
+        appends.begun(1);
+        appends.begin(Capabilities::default());
+        appends.undone(1);
+        assert_eq!(said(&appends), [("a".into(), true)], "a session was lost meanwhile");
+    }
+
+    #[tokio::test]
+    async fn at_the_end_what_was_never_sent_is_refused_and_the_rest_is_not_known() {
+        let appends = appends(10);
+        let [sent, never] = ["a", "b"].map(|text| appends.push("x".into(), append(text)).unwrap());
+        appends.begun(1);
+        appends.abandon();
+        assert_eq!(sent.done().await, None);
+        assert_eq!(never.done().await, Some(Err(LinkError::Refused(ENDED.to_owned()))));
     }
 
     #[tokio::test]

@@ -316,7 +316,7 @@ async fn read_until_answered(node: Arc<Node>, log: Log, span: Span, room: RoomNa
     let page = loop {
         match node.reads.ask(&log, span).await {
             Ok(page) => break Some(Arc::unwrap_or_clone(page)),
-            Err(LinkError::Lost(_) | LinkError::Later(_)) if !node.incoming.is_closed() => {
+            Err(error) if !matches!(error, LinkError::Refused(_)) && !node.incoming.is_closed() => {
                 tokio::time::sleep(READ_AGAIN_AFTER).await
             }
             Err(error) => {

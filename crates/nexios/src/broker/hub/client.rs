@@ -12,9 +12,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::answers;
 use super::wire::{self, Answer, Reply};
 use crate::broker::incoming::Sink;
-use crate::broker::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+use crate::broker::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
 use crate::broker::log::{Append, Appended, Log, Page, Span};
 
 /// Room for reading.
@@ -42,7 +43,7 @@ struct Waiting {
 impl Engine for HubEngine {
     fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
         Box::pin(async move {
-            let stream = UnixStream::connect(&self.0).await.map_err(LinkError::lost)?;
+            let stream = UnixStream::connect(&self.0).await.map_err(answers::connecting)?;
             let (reader, mut writer) = stream.into_split();
             writer.write_all(&[wire::VERSION]).await.map_err(LinkError::lost)?;
             let waiting = Arc::<Mutex<Waiting>>::default();
@@ -121,8 +122,12 @@ impl HubSession {
 }
 
 impl Session for HubSession {
-    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
-        Box::pin(self.done(|ticket| wire::publish(ticket, batch)))
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
+        // A hub takes each message that it can read.
+        Box::pin(async move {
+            self.done(|ticket| wire::publish(ticket, batch)).await?;
+            Ok(vec![Ok(()); batch.len()])
+        })
     }
 
     fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {

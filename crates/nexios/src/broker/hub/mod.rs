@@ -1,5 +1,6 @@
 //! The hub: a broker for the processes of one machine, over a Unix socket.
 
+mod answers;
 mod client;
 mod nodes;
 mod outbox;

@@ -221,11 +221,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::broker::link::Sent;
 
     fn batch() -> Vec<Frame> {
         let frame = |channel: &str, bytes: &'static [u8]| Frame {
             channel: channel.into(),
             bytes: Bytes::from_static(bytes),
+            sent: Sent::No,
             receipt: None,
         };
         vec![frame("a", b"one"), frame("b", b"")]

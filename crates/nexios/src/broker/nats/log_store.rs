@@ -14,6 +14,7 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 
+use super::answers::publish_error;
 use super::log_stream::{self, Kept, LogStream, State};
 use crate::broker::link::LinkError;
 use crate::broker::log::{Append, Appended, Entry, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span};
@@ -331,20 +332,6 @@ fn message_id(append: &Append) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, id);
     headers
-}
-
-fn publish_error(error: jetstream::context::PublishError) -> LinkError {
-    match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => LinkError::Refused(error.to_string()),
-        PublishErrorKind::Other if refused_by_jetstream(&error) => LinkError::Refused(error.to_string()),
-        // Nobody listens to the subject: nothing is stored, and there is no leader just now.
-        PublishErrorKind::StreamNotFound => LinkError::Later(error.to_string()),
-        _ => LinkError::lost(error),
-    }
-}
-
-fn refused_by_jetstream(error: &jetstream::context::PublishError) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<jetstream::Error>())
 }
 
 fn now_ms() -> u64 {

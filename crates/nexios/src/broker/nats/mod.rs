@@ -1,5 +1,6 @@
 //! NATS: core subjects, at most once; rooms that remember by JetStream.
 
+mod answers;
 mod log_store;
 mod log_stream;
 mod order;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, RequestErrorKind, ServerAddr, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, ServerAddr, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use nexios_protocol::escaped;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use self::log_store::LogStore;
 use self::order::Order;
 use super::incoming::Sink;
-use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+use super::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
 use super::log::{Append, Appended, Log, Page, Span};
 
 /// A subject that nobody listens to: the server says so at once, and by that how far it is.
@@ -91,12 +92,7 @@ impl Engine for NatsEngine {
                 options = options.credentials_file(path).await.map_err(unreadable)?;
             }
             let options = self.with_user(options);
-            let client = options.connect(&self.servers[..]).await.map_err(|error| match error.kind() {
-                ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                    LinkError::Refused(error.to_string())
-                }
-                _ => LinkError::lost(error),
-            })?;
+            let client = options.connect(&self.servers[..]).await.map_err(answers::connecting)?;
             let logs = match self.has_jetstream.load(Ordering::Relaxed) {
                 true => LogStore::known(&client, self.replicas),
                 false => LogStore::open(&client, self.replicas).await?,
@@ -172,13 +168,15 @@ async fn receive(mut messages: Subscriber, sink: Sink) {
 }
 
 impl Session for NatsSession {
-    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
         Box::pin(async move {
+            let mut answers = Vec::with_capacity(batch.len());
             for frame in batch {
-                let sent = self.client.publish(frame.channel.to_string(), frame.bytes.clone());
-                sent.await.map_err(LinkError::lost)?;
+                let sent = self.client.publish(frame.channel.to_string(), frame.bytes.clone()).await;
+                answers.push(sent.map_err(answers::core_publish_error));
             }
-            self.arrived().await
+            self.arrived().await?;
+            Ok(answers)
         })
     }
 

@@ -1,5 +1,6 @@
 //! Redis 7 or Valkey: sharded pub/sub over RESP3, one connection for both ways.
 
+mod answers;
 mod keys;
 mod log_store;
 mod predecessor;
@@ -14,13 +15,13 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo};
-use redis::{Cmd, Pipeline, PushKind, RedisError, ServerErrorKind, Value, cmd};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo};
+use redis::{Cmd, Pipeline, PushKind, RedisError, Value, cmd};
 
 use self::log_store::LogStore;
 use self::predecessor::Predecessor;
 use super::incoming::Sink;
-use super::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+use super::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
 use super::log::{Append, Appended, Log, Page, Span};
 
 /// `proto-max-bulk-len` of Redis is 512 MiB; so much in one envelope would hold up all others.
@@ -241,13 +242,13 @@ fn spublish(frame: &Frame) -> (Arc<str>, Cmd) {
 }
 
 impl Session for RedisSession {
-    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
         Box::pin(async move {
             if batch.is_empty() {
-                return self.connection.ask(&cmd("PING")).await.map(drop);
+                return self.connection.ask(&cmd("PING")).await.map(|_| Vec::new());
             }
             let answers = self.connection.run(batch.iter().map(spublish).collect()).await?;
-            answers.into_iter().try_for_each(|answer| Ok(answer.map(drop)?))
+            Ok(answers.into_iter().map(|answer| Ok(answer.map(drop)?)).collect())
         })
     }
 
@@ -272,58 +273,9 @@ impl Session for RedisSession {
     }
 }
 
-/// What Redis refuses once it refuses again; everything else may be better with another connection.
-impl From<RedisError> for LinkError {
-    fn from(error: RedisError) -> Self {
-        let refused = matches!(
-            error.kind(),
-            ErrorKind::AuthenticationFailed
-                | ErrorKind::InvalidClientConfig
-                | ErrorKind::RESP3NotSupported
-                | ErrorKind::Extension
-                | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ResponseError)
-        );
-        // With one of these answers a command has done nothing.
-        let later = matches!(
-            error.kind(),
-            ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                    | ServerErrorKind::TryAgain
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::MasterDown
-            )
-        );
-        match (refused, later) {
-            (true, _) => LinkError::Refused(error.to_string()),
-            (_, true) => LinkError::Later(error.to_string()),
-            // READONLY, too: the master is a replica now, and another connection finds the new one.
-            _ => LinkError::lost(error),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_redis_cannot_do_now_is_asked_again_and_what_it_refuses_is_not() {
-        let kind = |kind: ServerErrorKind| match LinkError::from(RedisError::from((ErrorKind::Server(kind), "no"))) {
-            LinkError::Lost(_) => "lost",
-            LinkError::Later(_) => "later",
-            LinkError::Refused(_) => "refused",
-        };
-        for later in [
-            ServerErrorKind::BusyLoading,
-            ServerErrorKind::TryAgain,
-            ServerErrorKind::ClusterDown,
-            ServerErrorKind::MasterDown,
-        ] {
-            assert_eq!(kind(later), "later", "{later:?}");
-        }
-        assert_eq!((kind(ServerErrorKind::ReadOnly), kind(ServerErrorKind::Moved)), ("lost", "lost"));
-        assert_eq!((kind(ServerErrorKind::NoPerm), kind(ServerErrorKind::ResponseError)), ("refused", "refused"));
-    }
 
     #[test]
     fn urls_name_one_server_a_cluster_or_sentinels() {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::broker::envelope::Envelope;
 use crate::broker::incoming::Sink;
 use crate::broker::kept::Logs;
-use crate::broker::link::{Capabilities, Engine, Frame, LinkError, Session, Step};
+use crate::broker::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
 use crate::broker::log::{Append, Appended, Log, Page, Position, Span};
 
 /// Nothing is done in no time, or who asks again and again would stop the clock.
@@ -33,6 +33,8 @@ pub(super) struct Faults {
     /// How often a session ends in the middle of a batch, and how often a batch is refused.
     pub(super) torn: f64,
     pub(super) refused: f64,
+    /// How often it says that it cannot do it now, or that another server may, and does nothing.
+    pub(super) later: f64,
     /// Nodes that the broker does not hear, and that do not hear it.
     pub(super) parted: HashSet<usize>,
     /// Nobody gets a session, or keeps one.
@@ -183,6 +185,19 @@ impl State {
         appended
     }
 
+    /// Answers, sometimes, by what nothing is done.
+    fn say_no(&mut self) -> Result<(), LinkError> {
+        if self.random.f64() < self.faults.refused {
+            return Err(LinkError::Refused("no".to_owned()));
+        }
+        if self.random.f64() < self.faults.later {
+            let answers = [LinkError::Later, LinkError::Unable, LinkError::Elsewhere];
+            let answer = self.random.choice(answers).unwrap_or(LinkError::Later);
+            return Err(answer("not now".to_owned()));
+        }
+        Ok(())
+    }
+
     /// How much of a batch is carried out, and whether the session outlives it.
     fn tear(&mut self, session: u64, len: usize) -> usize {
         if len == 0 || self.random.f64() >= self.faults.torn {
@@ -263,8 +278,8 @@ impl At {
     /// Carries out a batch, or a part of it, or says no.
     async fn batch<T, R>(&self, batch: &[T], act: impl Fn(&mut State, &T) -> R) -> Result<Vec<R>, LinkError> {
         self.ask(|state| {
-            if !batch.is_empty() && state.random.f64() < state.faults.refused {
-                return Err(LinkError::Refused("no".to_owned()));
+            if !batch.is_empty() {
+                state.say_no()?;
             }
             let len = state.tear(self.id, batch.len());
             Ok(batch.iter().take(len).map(|item| act(state, item)).collect())
@@ -274,8 +289,13 @@ impl At {
 }
 
 impl Session for At {
-    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, ()> {
-        Box::pin(async move { self.batch(batch, State::publish).await.map(drop) })
+    /// Each frame has an answer of its own.
+    fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
+        Box::pin(self.ask(move |state| {
+            let len = state.tear(self.id, batch.len());
+            let publish = |frame| state.say_no().map(|()| state.publish(frame));
+            Ok(batch.iter().take(len).map(publish).collect())
+        }))
     }
 
     fn append<'a>(&'a self, batch: &'a [Append]) -> Step<'a, Vec<Appended>> {

@@ -11,6 +11,8 @@ pub(super) enum Event {
     Torn,
     /// Batches are refused.
     Refused,
+    /// The broker says that it cannot do something now, or that another server may.
+    Later,
     /// A node's session is lost.
     Cut,
     /// A node and the broker do not hear each other any more,
@@ -55,7 +57,7 @@ pub(super) struct Plan {
     kinds: Vec<Event>,
 }
 
-const ALL: [Event; 6] = [Event::Delay, Event::Loss, Event::Torn, Event::Refused, Event::Cut, Event::Part];
+const ALL: [Event; 7] = [Event::Delay, Event::Loss, Event::Torn, Event::Refused, Event::Later, Event::Cut, Event::Part];
 
 impl Plan {
     pub(super) fn new(random: &mut fastrand::Rng) -> Self {
@@ -74,8 +76,14 @@ impl Plan {
             kinds.extend([Event::Crash, Event::Stop]);
         }
         // What is said again is looked for among what the room still has.
-        let again =
-            [Event::Torn, Event::Cut, Event::Part, Event::Down { forgets: false }, Event::Down { forgets: true }];
+        let again = [
+            Event::Torn,
+            Event::Later,
+            Event::Cut,
+            Event::Part,
+            Event::Down { forgets: false },
+            Event::Down { forgets: true },
+        ];
         let (sizes, ends) = match kinds.iter().any(|kind| again.contains(kind)) {
             true => ([300, 3000], [End::Nothing, End::Cut, End::Lag]),
             false => ([5, 50], [End::Nothing, End::Nothing, End::Lag]),

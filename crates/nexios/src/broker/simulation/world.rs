@@ -101,6 +101,10 @@ impl World {
             }),
             Event::Torn => self.broker.faults(|faults| faults.torn = random.f64() / 4.0),
             Event::Refused => self.broker.faults(|faults| faults.refused = random.f64() / 4.0),
+            // Now and then for longer than a node asks again.
+            Event::Later => self.broker.faults(|faults| {
+                faults.later = random.choice([0.0, 0.1, 0.5, 1.0]).unwrap_or(1.0);
+            }),
             Event::Cut => self.broker.cut(Some(at)),
             Event::Part => _ = self.broker.faults(|faults| faults.parted.insert(at)),
             Event::Heal => self.broker.faults(|faults| faults.parted.clear()),
