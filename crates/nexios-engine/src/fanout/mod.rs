@@ -4,23 +4,23 @@
 //! A member's own send takes along what was broadcast to it before ([`Inner::settle`]),
 //! so that both form one FIFO.
 
+mod pending;
+mod queueing;
+mod round;
+
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::io::IoSlice;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use nexios_protocol::escaped;
+use pending::Pending;
 
-use crate::connection::{Connection, Flag, Inner, State, deflate_settings, keeps_context};
+use crate::connection::{Connection, Inner};
 use crate::connections::Connections;
 use crate::group::{Audience, Broadcast, Group};
 use crate::message::Message;
-use crate::outbox::Queued;
-use crate::settings::SlowClient;
 use crate::shard::{Shard, ShardInner};
 
 /// Broadcast bytes of one turn above which publishers wait for the flush.
@@ -35,13 +35,11 @@ pub(crate) struct Fanout {
     groups: HashMap<u32, Vec<u32>>,
     /// What connections are members of beside their routers, with their places there.
     rooms: HashMap<u32, Vec<(Group, u32)>>,
-    pending: Vec<Arc<Broadcast>>,
+    pending: Pending,
     /// Bytes published since all clients had room, or since publishers were held back for them.
     pending_bytes: usize,
     /// Publishers are being held back.
     holding: bool,
-    /// The number that the next broadcast gets.
-    next: u32,
     waiters: Vec<Waker>,
 }
 
@@ -54,9 +52,6 @@ pub(crate) struct Membership {
 }
 
 const NOWHERE: u32 = u32::MAX;
-/// From here on the numbers of broadcasts begin again.
-const NUMBERS_MAX: u32 = u32::MAX / 2;
-
 /// Told to the service: broadcasts that a slow client did not get.
 #[derive(Debug)]
 pub struct Dropped {
@@ -110,7 +105,7 @@ impl Fanout {
 
     fn add(&mut self, member: &Inner, group: &Group) -> u32 {
         // What is pending was published before it joined.
-        member.membership.seen.set(self.next);
+        member.membership.seen.set(self.pending.next());
         group.joined();
         let members = self.groups.entry(group.id()).or_default();
         members.push(member.token());
@@ -166,7 +161,7 @@ impl Fanout {
     }
 
     /// Its router and its rooms.
-    fn groups_of<'a>(&'a self, member: &'a Inner) -> impl Iterator<Item = &'a Group> {
+    fn groups_of<'a>(&'a self, member: &'a Inner) -> impl Iterator<Item = &'a Group> + Clone {
         let rooms = self.rooms.get(&member.token());
         let router = member.router_membership().map(|(group, _)| group);
         router.into_iter().chain(rooms.into_iter().flatten().map(|(group, _)| group))
@@ -174,6 +169,15 @@ impl Fanout {
 
     pub(crate) fn is_addressed(&self, member: &Inner, audience: &Audience) -> bool {
         self.groups_of(member).any(|group| audience.contains(group.id()))
+    }
+
+    /// What is pending for a member; from now on it counts as dealt with.
+    fn take_for(&self, member: &Inner) -> Vec<Arc<Broadcast>> {
+        let seen = member.membership.seen.replace(self.pending.next());
+        if seen >= self.pending.next() {
+            return Vec::new();
+        }
+        self.pending.addressed_to(self.groups_of(member).map(Group::id), seen)
     }
 
     pub(crate) fn tell_over_mark(&self, member: &Inner, over: bool) {
@@ -190,14 +194,9 @@ impl Fanout {
         range.filter_map(|id| self.groups.get(&id)).flatten().filter_map(|&token| connections.get(token))
     }
 
-    fn first(&self) -> u32 {
-        self.next - self.pending.len() as u32
-    }
-
     /// With nothing pending, all that was numbered is dealt with: the numbers may begin again.
     fn renumber(&mut self, connections: &Connections) {
-        if self.next >= NUMBERS_MAX && self.pending.is_empty() {
-            self.next = 0;
+        if self.pending.renumber() {
             connections.iter().for_each(|inner| inner.membership.seen.set(0));
         }
     }
@@ -221,10 +220,7 @@ impl ShardInner {
         let mut fanout = self.fanout.borrow_mut();
         fanout.pending_bytes += broadcast.bytes();
         let also = broadcast.also.clone();
-        for broadcast in std::iter::once(broadcast).chain(also) {
-            fanout.next += 1;
-            fanout.pending.push(broadcast);
-        }
+        std::iter::once(broadcast).chain(also).for_each(|broadcast| fanout.pending.push(broadcast));
         drop(fanout);
         self.broadcasts_pending.set(true);
         self.notifier.notify();
@@ -235,14 +231,10 @@ impl ShardInner {
         if !self.broadcasts_pending.replace(false) {
             return;
         }
-        let (pending, first) = {
-            let mut fanout = self.fanout.borrow_mut();
-            let first = fanout.first();
-            (std::mem::take(&mut fanout.pending), first)
-        };
+        let (first, pending) = self.fanout.borrow_mut().pending.take();
         let mut done = 0;
         while done < pending.len() {
-            let batch = &pending[done..][..batch_len(&pending[done..])];
+            let batch = &pending[done..][..round::batch_len(&pending[done..])];
             self.deliver_batch(batch, first + done as u32);
             done += batch.len();
         }
@@ -274,21 +266,6 @@ impl ShardInner {
         };
         waiters.into_iter().for_each(Waker::wake);
     }
-
-    fn deliver_batch(&self, batch: &[Arc<Broadcast>], first: u32) {
-        let (fanout, connections) = (self.fanout.borrow(), self.connections.borrow());
-        let mut round = Round::new(batch, first, &fanout);
-        let mut done: Vec<&Audience> = Vec::new();
-        for broadcast in batch {
-            if done.contains(&&broadcast.audience) {
-                continue;
-            }
-            for member in fanout.members(&broadcast.audience, &connections) {
-                round.deliver(member);
-            }
-            done.push(&broadcast.audience);
-        }
-    }
 }
 
 /// Where the clients get below their marks before, their last one lets the publishers go on.
@@ -298,204 +275,6 @@ async fn hold_publishers(shard: Weak<ShardInner>) {
     let Some(shard) = shard.upgrade() else { return };
     shard.fanout.borrow_mut().holding = false;
     shard.release_publishers();
-}
-
-/// How many go out in one write: what a blocked client has to hold of it is bounded by this.
-fn batch_len(pending: &[Arc<Broadcast>]) -> usize {
-    let mut bytes = 0;
-    let fits = |broadcast: &&Arc<Broadcast>| {
-        bytes += broadcast.message.len();
-        bytes <= PENDING_BYTES_MAX
-    };
-    pending.iter().take_while(fits).count().max(1)
-}
-
-/// The broadcasts of one turn on their way through the members.
-struct Round<'a> {
-    pending: &'a [Arc<Broadcast>],
-    first: u32,
-    fanout: &'a Fanout,
-    /// All broadcasts have the same audience: all are for whoever is met.
-    one_audience: bool,
-    /// They also leave nobody out and have one form: members get the same bytes.
-    uniform: bool,
-    /// All frames in a row, for each deflate setting in use.
-    batches: Vec<(BatchKey, Bytes)>,
-}
-
-/// Window bits, level and smallest message that is compressed; `None`: no compression.
-type BatchKey = Option<((u8, u8), usize)>;
-
-impl<'a> Round<'a> {
-    fn new(pending: &'a [Arc<Broadcast>], first: u32, fanout: &'a Fanout) -> Self {
-        let one_audience = pending.windows(2).all(|pair| pair[0].audience == pair[1].audience);
-        let is_for_all = |broadcast: &Arc<Broadcast>| broadcast.exclude.is_empty() && !broadcast.is_mistakable();
-        let uniform = one_audience && pending.iter().all(is_for_all);
-        Round { pending, first, fanout, one_audience, uniform, batches: Vec::new() }
-    }
-
-    fn deliver(&mut self, member: &Rc<Inner>) {
-        let end = self.first + self.pending.len() as u32;
-        let start = member.membership.seen.replace(end).max(self.first);
-        if start >= end {
-            return;
-        }
-        let mut state = member.state.borrow_mut();
-        if !state.is_connected() {
-            return;
-        }
-        if self.uniform && start == self.first && member.takes_direct_writes(&state) {
-            let bytes = self.batch(member, &state);
-            return member.write_shared(&mut state, &bytes);
-        }
-        for broadcast in &self.pending[(start - self.first) as usize..] {
-            // One of them may be what closes a client that is too slow.
-            if state.is_connected() && self.reaches(member, broadcast) {
-                member.queue_broadcast(&mut state, broadcast);
-            }
-        }
-    }
-
-    fn reaches(&self, member: &Inner, broadcast: &Broadcast) -> bool {
-        !broadcast.exclude.contains(&member.id())
-            && (self.one_audience || self.fanout.is_addressed(member, &broadcast.audience))
-    }
-
-    fn batch(&mut self, member: &Rc<Inner>, state: &State) -> Bytes {
-        let key = member.batch_key(state);
-        if let Some((_, bytes)) = self.batches.iter().find(|(other, _)| *other == key) {
-            return bytes.clone();
-        }
-        let frames = self.pending.iter().map(|broadcast| member.shared_frame(state, broadcast));
-        let bytes = match self.pending {
-            [one] => member.shared_frame(state, one),
-            _ => frames.collect::<Vec<Bytes>>().concat().into(),
-        };
-        self.batches.push((key, bytes.clone()));
-        bytes
-    }
-}
-
-impl Inner {
-    /// Queues the broadcasts that came before whatever this connection does next.
-    pub(crate) fn settle(self: &Rc<Self>, state: &mut State) {
-        if !self.shard.broadcasts_pending.get() {
-            return;
-        }
-        let mine: Vec<Arc<Broadcast>> = {
-            let fanout = self.shard.fanout.borrow();
-            let seen = self.membership.seen.replace(fanout.next);
-            let skip = seen.saturating_sub(fanout.first()) as usize;
-            let id = self.id();
-            let is_for_this = |broadcast: &&Arc<Broadcast>| {
-                !broadcast.exclude.contains(&id) && fanout.is_addressed(self, &broadcast.audience)
-            };
-            fanout.pending.iter().skip(skip).filter(is_for_this).cloned().collect()
-        };
-        for broadcast in mine {
-            if state.is_connected() {
-                self.queue_broadcast(state, &broadcast);
-            }
-        }
-    }
-
-    /// Nothing waits before the broadcast, and everybody with the same settings gets the same bytes.
-    fn takes_direct_writes(&self, state: &State) -> bool {
-        state.outbox().is_none()
-            && !state.flags.has(Flag::Blocked)
-            && !state.stream.is_tls()
-            && !self.compresses_in_context(state)
-    }
-
-    fn compresses_in_context(&self, state: &State) -> bool {
-        state.flags.has(Flag::Compressing) && state.compression().is_some_and(keeps_context)
-    }
-
-    fn batch_key(&self, state: &State) -> BatchKey {
-        let configured = self.settings().compression?;
-        let negotiated = state.compression().filter(|_| state.flags.has(Flag::Compressing))?;
-        Some((deflate_settings(negotiated, configured.level), configured.message_bytes_min))
-    }
-
-    /// The frame for this connection, shared with all that have the same settings.
-    fn shared_frame(&self, state: &State, broadcast: &Broadcast) -> Bytes {
-        let wanted = self.wants_compression(state, broadcast.message.len(), broadcast.compress);
-        let (Some(negotiated), true) = (state.compression(), wanted) else {
-            return broadcast.frame().clone();
-        };
-        let level = self.settings().compression.unwrap_or_default().level;
-        let (bits, level) = deflate_settings(negotiated, level);
-        broadcast.deflated((bits, level), |payload, out| {
-            self.shard.codec.borrow_mut().compress(bits, level, payload, out);
-        })
-    }
-
-    /// One direct write; what is left over waits in the outbox.
-    fn write_shared(self: &Rc<Self>, state: &mut State, bytes: &Bytes) {
-        let written = match state.stream.write_vectored(&[IoSlice::new(bytes)]) {
-            Ok(n) => n,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
-            Err(error) => {
-                tracing::debug!(connection = %self.id(), error = %escaped(&error), "broadcast failed");
-                return self.cut(state);
-            }
-        };
-        if written < bytes.len() {
-            self.shard.outbox_of(&mut state.extra).push_rest(&bytes[written..]);
-            self.block(state, true);
-            self.mark_changed(state);
-        }
-    }
-
-    /// Queues a broadcast behind what waits; under backpressure the slow-client policy decides.
-    fn queue_broadcast(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
-        match broadcast.is_mistakable() && state.flags.has(Flag::Framed) {
-            true => self.queue_form(state, broadcast.escaped()),
-            false => self.queue_form(state, broadcast),
-        }
-    }
-
-    fn queue_form(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
-        let wanted = self.wants_compression(state, broadcast.message.len(), broadcast.compress);
-        if wanted && self.compresses_in_context(state) {
-            return self.queue_in_context(state, broadcast);
-        }
-        let frame = self.shared_frame(state, broadcast);
-        let blocked = state.flags.has(Flag::Blocked);
-        let outbox = self.shard.outbox_of(&mut state.extra);
-        let queued = if blocked || outbox.has_backlog() {
-            outbox.push_broadcast(self.settings(), frame, &broadcast.message, broadcast.key.as_ref())
-        } else {
-            outbox.tail().extend_from_slice(&frame);
-            Queued::Kept
-        };
-        match queued {
-            Queued::Kept => self.output_grew(state),
-            Queued::Overflow => self.close_slow_client(state),
-            Queued::Dropped(messages) => {
-                self.tell_dropped(messages);
-                self.output_grew(state);
-            }
-        }
-    }
-
-    /// With context takeover each message builds on the one before: it can neither be shared
-    /// nor dropped once it is compressed, so the policy acts before that.
-    fn queue_in_context(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
-        let settings = self.settings();
-        let over_mark = state.outbox_len() > settings.outbox_mark_bytes;
-        match settings.slow_client {
-            SlowClient::Close if state.outbox_len() > settings.outbox_bytes_max => self.close_slow_client(state),
-            SlowClient::Close => self.queue_as_it_is(state, broadcast.message.as_ref(), None),
-            _ if over_mark => self.tell_dropped(vec![broadcast.message.clone()]),
-            _ => self.queue_as_it_is(state, broadcast.message.as_ref(), None),
-        }
-    }
-
-    fn tell_dropped(self: &Rc<Self>, messages: Vec<Message>) {
-        self.shard.shared.metrics.dropped(messages.len());
-        self.shard.drops.borrow_mut().push((Connection(self.clone()), Dropped { messages }));
-    }
 }
 
 #[cfg(test)]
@@ -567,10 +346,24 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_joins_behind_a_burst_gets_nothing_of_it() {
+        let (shard, _) = lobby();
+        let before = enter(&shard);
+        // More than one write takes.
+        for text in ["a", "b", "c"] {
+            publish(&shard, &text.repeat(PENDING_BYTES_MAX / 2));
+        }
+        let after = enter(&shard);
+        assert_eq!(read(&after), "");
+        assert!(read(&before).contains("aaa"));
+        shard.cancel_all();
+    }
+
+    #[test]
     fn broadcasts_go_on_when_their_numbers_begin_again() {
         let (shard, _) = lobby();
         let before = enter(&shard);
-        shard.0.fanout.borrow_mut().next = NUMBERS_MAX - 1;
+        shard.0.fanout.borrow_mut().pending.set_next(pending::NUMBERS_MAX - 1);
         let after = enter(&shard);
         for round in 0..3 {
             let (one, other) = (format!("one {round}"), format!("other {round}"));
@@ -582,7 +375,7 @@ mod tests {
                 assert!(text.contains(&one) && text.ends_with(&other), "{text:?}");
             }
         }
-        assert_eq!(shard.0.fanout.borrow().next, 4);
+        assert_eq!(shard.0.fanout.borrow().pending.next(), 4);
         shard.cancel_all();
     }
 }

@@ -1,0 +1,128 @@
+//! A broadcast into the outbox of one member, as its settings and its speed want it.
+
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use nexios_protocol::escaped;
+
+use super::Dropped;
+use super::round::BatchKey;
+use crate::connection::{Connection, Flag, Inner, State, deflate_settings, keeps_context};
+use crate::group::Broadcast;
+use crate::message::Message;
+use crate::outbox::Queued;
+use crate::settings::SlowClient;
+
+impl Inner {
+    /// Queues the broadcasts that came before whatever this connection does next.
+    pub(crate) fn settle(self: &Rc<Self>, state: &mut State) {
+        if !self.shard.broadcasts_pending.get() {
+            return;
+        }
+        let mine = self.shard.fanout.borrow().take_for(self);
+        for broadcast in mine {
+            if state.is_connected() && !broadcast.exclude.contains(&self.id()) {
+                self.queue_broadcast(state, &broadcast);
+            }
+        }
+    }
+
+    /// Nothing waits before the broadcast, and everybody with the same settings gets the same bytes.
+    pub(super) fn takes_direct_writes(&self, state: &State) -> bool {
+        state.outbox().is_none()
+            && !state.flags.has(Flag::Blocked)
+            && !state.stream.is_tls()
+            && !self.compresses_in_context(state)
+    }
+
+    fn compresses_in_context(&self, state: &State) -> bool {
+        state.flags.has(Flag::Compressing) && state.compression().is_some_and(keeps_context)
+    }
+
+    pub(super) fn batch_key(&self, state: &State) -> BatchKey {
+        let configured = self.settings().compression?;
+        let negotiated = state.compression().filter(|_| state.flags.has(Flag::Compressing))?;
+        Some((deflate_settings(negotiated, configured.level), configured.message_bytes_min))
+    }
+
+    /// The frame for this connection, shared with all that have the same settings.
+    pub(super) fn shared_frame(&self, state: &State, broadcast: &Broadcast) -> Bytes {
+        let wanted = self.wants_compression(state, broadcast.message.len(), broadcast.compress);
+        let (Some(negotiated), true) = (state.compression(), wanted) else {
+            return broadcast.frame().clone();
+        };
+        let level = self.settings().compression.unwrap_or_default().level;
+        let (bits, level) = deflate_settings(negotiated, level);
+        broadcast.deflated((bits, level), |payload, out| {
+            self.shard.codec.borrow_mut().compress(bits, level, payload, out);
+        })
+    }
+
+    /// One direct write; what is left over waits in the outbox.
+    pub(super) fn write_shared(self: &Rc<Self>, state: &mut State, bytes: &Bytes) {
+        let written = match state.stream.write_vectored(&[IoSlice::new(bytes)]) {
+            Ok(n) => n,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                tracing::debug!(connection = %self.id(), error = %escaped(&error), "broadcast failed");
+                return self.cut(state);
+            }
+        };
+        if written < bytes.len() {
+            self.shard.outbox_of(&mut state.extra).push_rest(&bytes[written..]);
+            self.block(state, true);
+            self.mark_changed(state);
+        }
+    }
+
+    /// Queues a broadcast behind what waits; under backpressure the slow-client policy decides.
+    pub(super) fn queue_broadcast(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
+        match broadcast.is_mistakable() && state.flags.has(Flag::Framed) {
+            true => self.queue_form(state, broadcast.escaped()),
+            false => self.queue_form(state, broadcast),
+        }
+    }
+
+    fn queue_form(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
+        let wanted = self.wants_compression(state, broadcast.message.len(), broadcast.compress);
+        if wanted && self.compresses_in_context(state) {
+            return self.queue_in_context(state, broadcast);
+        }
+        let frame = self.shared_frame(state, broadcast);
+        let blocked = state.flags.has(Flag::Blocked);
+        let outbox = self.shard.outbox_of(&mut state.extra);
+        let queued = if blocked || outbox.has_backlog() {
+            outbox.push_broadcast(self.settings(), frame, &broadcast.message, broadcast.key.as_ref())
+        } else {
+            outbox.tail().extend_from_slice(&frame);
+            Queued::Kept
+        };
+        match queued {
+            Queued::Kept => self.output_grew(state),
+            Queued::Overflow => self.close_slow_client(state),
+            Queued::Dropped(messages) => {
+                self.tell_dropped(messages);
+                self.output_grew(state);
+            }
+        }
+    }
+
+    /// With context takeover each message builds on the one before: it can neither be shared
+    /// nor dropped once it is compressed, so the policy acts before that.
+    fn queue_in_context(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
+        let settings = self.settings();
+        let over_mark = state.outbox_len() > settings.outbox_mark_bytes;
+        match settings.slow_client {
+            SlowClient::Close if state.outbox_len() > settings.outbox_bytes_max => self.close_slow_client(state),
+            SlowClient::Close => self.queue_as_it_is(state, broadcast.message.as_ref(), None),
+            _ if over_mark => self.tell_dropped(vec![broadcast.message.clone()]),
+            _ => self.queue_as_it_is(state, broadcast.message.as_ref(), None),
+        }
+    }
+
+    fn tell_dropped(self: &Rc<Self>, messages: Vec<Message>) {
+        self.shard.shared.metrics.dropped(messages.len());
+        self.shard.drops.borrow_mut().push((Connection(self.clone()), Dropped { messages }));
+    }
+}
