@@ -1,6 +1,7 @@
 //! nexios as its users would write it: the server that the peers are compared with.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Parser;
 use nexios::{App, RouterHandle, Serve, Settings, Tls, WebSocket, WsRouter};
@@ -42,6 +43,10 @@ impl Options {
 /// What `/pub` publishes to.
 struct Subscribers(RouterHandle);
 
+/// How many clients of `/rooms` there have been: each is alone in a room of its own.
+#[derive(Default)]
+struct Rooms(AtomicUsize);
+
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     raise_descriptor_limit()?;
@@ -53,8 +58,10 @@ fn main() -> anyhow::Result<()> {
     let app = App::new()
         .settings(move |settings| options.apply(settings))
         .state(Subscribers(subscribers.handle()))
+        .state(Rooms::default())
         .mount(WsRouter::new().ws("/echo", echo).ws("/deflate", echo_deflated).ws("/pub", publish))
         .mount(WsRouter::new().ws("/bcast", broadcast))
+        .mount(WsRouter::new().ws("/rooms", live_alone).ws("/rooms-pub", publish_to_rooms))
         .mount(WsRouter::new().ws("/bcast-deflate", broadcast_deflated))
         .mount(subscribers);
     app.run(serve)?;
@@ -114,6 +121,28 @@ async fn subscribe(ws: WebSocket) -> nexios::Result {
     ws.accept().await?;
     loop {
         ws.receive().await?;
+    }
+}
+
+/// `/rooms`: a room of its own for each client.
+async fn live_alone(ws: WebSocket) -> nexios::Result {
+    let number = ws.app_state::<Rooms>()?.0.fetch_add(1, Ordering::Relaxed);
+    ws.accept().await?;
+    ws.join(number.to_string()).await;
+    loop {
+        ws.receive().await?;
+    }
+}
+
+/// `/rooms-pub`: every message to each of these rooms, by a broadcast for each.
+async fn publish_to_rooms(ws: WebSocket) -> nexios::Result {
+    let rooms = ws.app_state::<Rooms>()?;
+    ws.accept().await?;
+    loop {
+        let message = ws.receive().await?;
+        for number in 0..rooms.0.load(Ordering::Relaxed) {
+            ws.router().room(number.to_string()).broadcast(message.clone()).await;
+        }
     }
 }
 

@@ -9,9 +9,11 @@ impl Workload {
     pub(crate) fn unit(&self) -> &'static str {
         match self {
             Self::Echo { .. } | Self::Pipeline { .. } | Self::Deflate { .. } => "ns of CPU/message",
-            Self::Broadcast { .. } | Self::Publish { .. } | Self::Burst { .. } | Self::BroadcastDeflate { .. } => {
-                "ns of CPU/delivery"
-            }
+            Self::Broadcast { .. }
+            | Self::Publish { .. }
+            | Self::Rooms { .. }
+            | Self::Burst { .. }
+            | Self::BroadcastDeflate { .. } => "ns of CPU/delivery",
             Self::Cluster { .. } => "ns of CPU/delivery",
             Self::Idle { .. } | Self::IdleBroadcast { .. } | Self::ClusterIdle { .. } => "bytes/connection",
             Self::ClusterRecovery { .. } => "ms until all have everything",

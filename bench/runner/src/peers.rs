@@ -37,7 +37,7 @@ pub(crate) struct Peer {
 }
 
 /// Families that a server has only where it says so.
-const RARE_FAMILIES: [&str; 4] = ["http", "tls", "cluster", "recovery"];
+const RARE_FAMILIES: [&str; 5] = ["http", "tls", "rooms", "cluster", "recovery"];
 
 fn plain() -> String {
     "plain".to_owned()

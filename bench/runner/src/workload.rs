@@ -16,6 +16,8 @@ pub(crate) enum Workload {
     Broadcast { receivers: usize },
     /// The same from a client of `/pub` to many of `/sub`.
     Publish { receivers: usize },
+    /// 256 bytes to many rooms of one client each, a broadcast for each room.
+    Rooms { rooms: usize },
     /// 512 bytes to 1,000, many messages at a time.
     Burst { messages: usize },
     /// JSON to 1,000, compressed.
@@ -54,6 +56,7 @@ impl Workload {
                 "broadcast"
             }
             Self::BroadcastDeflate { .. } => "broadcast-deflate",
+            Self::Rooms { .. } => "rooms",
             Self::Http => "http",
             Self::Cluster { .. } | Self::ClusterIdle { .. } => "cluster",
             Self::ClusterRecovery { .. } => "recovery",
@@ -75,6 +78,7 @@ impl Workload {
             }
             Self::Broadcast { receivers } => format!("256 B from one of {receivers} clients to all of them"),
             Self::Publish { receivers } => format!("256 B from a client of /pub to {receivers} of /sub"),
+            Self::Rooms { rooms } => format!("256 B to {rooms} rooms of one client each, a broadcast for each room"),
             Self::Burst { messages } => format!("512 B from one of 1000 clients to all, {messages} messages at once"),
             Self::BroadcastDeflate { size } => {
                 format!("{size} B of JSON from one of 1000 clients to all, compressed")
@@ -117,6 +121,9 @@ impl Workload {
             Self::Broadcast { receivers } => format!("broadcast --receivers {receivers} --burst 1 --size 256"),
             Self::Publish { receivers } => {
                 format!("broadcast --path /sub --publisher-path /pub --receivers {receivers} --burst 1 --size 256")
+            }
+            Self::Rooms { rooms } => {
+                format!("broadcast --path /rooms --publisher-path /rooms-pub --receivers {rooms} --burst 1 --size 256")
             }
             Self::Burst { messages } => format!("broadcast --receivers 1000 --burst {messages} --size 512"),
             Self::BroadcastDeflate { size } => {

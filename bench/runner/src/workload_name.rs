@@ -10,7 +10,7 @@ use crate::workload::{ECHO_CONNECTIONS, PIPELINE_CONNECTIONS, Workload};
 
 /// For `--help`.
 pub(crate) const NAMES: &str = "echo-SIZE[xCONNECTIONS], pipeline-COUNT[xCONNECTIONS], deflate-SIZE, \
-    latency-RATE, broadcast-CLIENTS, publish-CLIENTS, burst-COUNT, broadcast-deflate-SIZE, idle-CLIENTS, \
+    latency-RATE, broadcast-CLIENTS, publish-CLIENTS, rooms-COUNT, burst-COUNT, broadcast-deflate-SIZE, idle-CLIENTS, \
     idle-tls-CLIENTS, idle-broadcast-CLIENTS, handshakes, storm-CLIENTS, http, cluster-RATE, cluster-idle-CLIENTS, \
     cluster-recovery-CLIENTS; SIZE may end in k";
 
@@ -36,6 +36,7 @@ impl FromStr for Workload {
             "deflate" => Self::Deflate { size: number },
             "latency" => Self::Latency { per_second: number },
             "broadcast" => Self::Broadcast { receivers: number },
+            "rooms" => Self::Rooms { rooms: number },
             "publish" => Self::Publish { receivers: number },
             "burst" => Self::Burst { messages: number },
             "broadcast-deflate" => Self::BroadcastDeflate { size: number },
@@ -66,6 +67,7 @@ impl fmt::Display for Workload {
             Self::Deflate { size } => write!(f, "deflate-{}", bytes(*size)),
             Self::Latency { per_second } => write!(f, "latency-{per_second}"),
             Self::Broadcast { receivers } => write!(f, "broadcast-{receivers}"),
+            Self::Rooms { rooms } => write!(f, "rooms-{rooms}"),
             Self::Publish { receivers } => write!(f, "publish-{receivers}"),
             Self::Burst { messages } => write!(f, "burst-{messages}"),
             Self::BroadcastDeflate { size } => write!(f, "broadcast-deflate-{}", bytes(*size)),
@@ -128,6 +130,7 @@ mod tests {
             "deflate-2k",
             "latency-50000",
             "broadcast-1000",
+            "rooms-4000",
             "publish-1000",
             "burst-16",
             "broadcast-deflate-512",
