@@ -55,6 +55,7 @@ class RouterSettings(TypedDict, total=False):
     control_frames_per_second_max: int
     compression: CompressionSettings | bool | None
     slow_client: SlowClient
+    kernel_bytes_max: int | None
     keep_head: bool
     allowed_origins: Iterable[str]
     refuse_before_accept: bool

@@ -23,6 +23,7 @@ VALUES = {
     "inbox_bytes_max": 1 << 20,
     "inbox_messages_max": 1,
     "keep_head": False,
+    "kernel_bytes_max": 1 << 14,
     "live": True,
     "message_bytes_max": None,
     "message_timeout": None,

@@ -17,6 +17,8 @@ use crate::shard::Shard;
 
 /// Commands that wait at most.
 const COMMANDS_MAX: usize = 64 << 10;
+/// Room behind these that messages cannot take: for what the shard is to do.
+const JOBS_MAX: usize = 64 << 10;
 /// Bytes of messages that wait at most.
 const BYTES_MAX: usize = 64 << 20;
 
@@ -49,6 +51,8 @@ struct Commands {
     list: Vec<Command>,
     bytes: usize,
     closed: bool,
+    /// Something that the shard was to do did not fit in.
+    overflowed: bool,
     /// Bytes of broadcasts that are not written yet, whether taken or not.
     unflushed: usize,
     /// Of these, taken by the shard.
@@ -72,6 +76,8 @@ pub(crate) struct RemoteShared {
     shard: ShardHandle,
     limit: usize,
     connected: AtomicBool,
+    /// A Close is on its way: one is enough.
+    closes: AtomicBool,
     close: Mutex<Option<CloseInfo>>,
     /// Bytes in the connection's outbox.
     unsent: AtomicUsize,
@@ -110,7 +116,9 @@ impl ShardHandle {
         Poll::Pending
     }
 
-    /// Runs a function on the shard's thread.
+    /// Runs a function on the shard's thread. Messages that wait for the shard cannot take its room; where too many
+    /// functions wait already, the shard's service learns that one is missing
+    /// ([`Service::overflowed`](crate::Service::overflowed)).
     ///
     /// # Errors
     /// [`MailboxFull`]
@@ -173,15 +181,16 @@ impl RemoteConnection {
         self.control(payload, |to, payload| Command::Pong { to, payload })
     }
 
-    /// Queues the Close frame; nothing happens where it is closed already.
+    /// Queues the Close frame, however much waits for the shard; nothing happens where it is closed already.
     pub fn close(&self, code: CloseCode, reason: &str) {
         if let Some(connection) = self.here() {
             return connection.close(code, reason);
         }
-        let command = Command::Close { to: self.0.id, code, reason: reason.into() };
-        if self.0.check().is_ok() && self.0.shard.0.push(command).is_err() {
-            tracing::warn!(connection = %self.0.id, "close() lost: the shard's mailbox is full");
+        if self.0.check().is_err() || self.0.closes.swap(true, Ordering::AcqRel) {
+            return;
         }
+        // Refused by a shard that has ended, and the connection with it.
+        let _ = self.0.shard.0.push(Command::Close { to: self.0.id, code, reason: reason.into() });
     }
 
     /// The connection itself, where this is its thread: then what is sent stands in one line with
@@ -213,6 +222,7 @@ impl RemoteShared {
             shard,
             limit,
             connected: AtomicBool::new(connected),
+            closes: AtomicBool::new(false),
             close: Mutex::new(None),
             unsent: AtomicUsize::new(unsent),
             queued: AtomicUsize::new(0),
@@ -252,7 +262,11 @@ impl Mailbox {
     fn push(&self, command: Command) -> Result<(), MailboxFull> {
         let mut commands = self.commands.lock();
         let bytes = command.bytes();
-        if commands.closed || commands.list.len() >= COMMANDS_MAX || commands.bytes + bytes > BYTES_MAX {
+        if commands.closed {
+            return Err(MailboxFull);
+        }
+        if !commands.has_room(&command, bytes) {
+            commands.overflowed |= matches!(command, Command::Run(_));
             return Err(MailboxFull);
         }
         commands.bytes += bytes;
@@ -270,6 +284,11 @@ impl Mailbox {
         commands.bytes = 0;
         commands.taken = commands.unflushed;
         std::mem::take(&mut commands.list)
+    }
+
+    /// Returns true once after something that the shard was to do did not fit in.
+    pub(crate) fn take_overflow(&self) -> bool {
+        std::mem::take(&mut self.commands.lock().overflowed)
     }
 
     /// Bytes of broadcasts from other threads that are not told as written yet.
@@ -297,6 +316,15 @@ impl Mailbox {
 }
 
 impl Commands {
+    fn has_room(&self, command: &Command, bytes: usize) -> bool {
+        match command {
+            // One for each connection at most.
+            Command::Close { .. } => true,
+            Command::Run(_) => self.list.len() < COMMANDS_MAX + JOBS_MAX,
+            _ => self.list.len() < COMMANDS_MAX && self.bytes + bytes <= BYTES_MAX,
+        }
+    }
+
     fn wake_publishers(&mut self) {
         self.publishers.drain(..).for_each(Waker::wake);
     }
@@ -320,9 +348,48 @@ mod tests {
     use super::*;
     use crate::group::Audience;
 
+    fn mailbox() -> Arc<Mailbox> {
+        Mailbox::new(0, Arc::new(Notifier::new(Arc::new(|| {}))))
+    }
+
+    fn remote(mailbox: &Arc<Mailbox>) -> RemoteConnection {
+        let id = ConnectionId::new(crate::id::Secret::random(), 7, 0);
+        RemoteConnection(Arc::new(RemoteShared::new(id, mailbox.handle(), usize::MAX, true, 0)))
+    }
+
+    #[test]
+    fn messages_that_fill_the_mailbox_leave_room_for_closing_and_for_jobs() {
+        let mailbox = mailbox();
+        let (flooded, other) = (remote(&mailbox), remote(&mailbox));
+        while flooded.send("x".into(), None).is_ok() {}
+        mailbox.handle().run(Box::new(|_| {})).unwrap();
+        for _ in 0..3 {
+            other.close(CloseCode::NORMAL, "bye");
+            flooded.close(CloseCode::NORMAL, "bye");
+        }
+        let commands = mailbox.take();
+        assert_eq!(commands.len(), COMMANDS_MAX + 3);
+        let closes = commands.iter().filter(|command| matches!(command, Command::Close { .. })).count();
+        assert_eq!(closes, 2, "one for each connection");
+        assert!(!mailbox.take_overflow());
+    }
+
+    #[test]
+    fn a_job_that_does_not_fit_in_is_told_once() {
+        let mailbox = mailbox();
+        let handle = mailbox.handle();
+        while handle.run(Box::new(|_| {})).is_ok() {}
+        assert_eq!(mailbox.take().len(), COMMANDS_MAX + JOBS_MAX);
+        assert!(mailbox.take_overflow());
+        assert!(!mailbox.take_overflow());
+        mailbox.close();
+        assert!(handle.run(Box::new(|_| {})).is_err());
+        assert!(!mailbox.take_overflow(), "a shard that has ended misses nothing");
+    }
+
     #[test]
     fn publishers_of_other_threads_wait_until_the_shard_has_written() {
-        let mailbox = Mailbox::new(0, Arc::new(Notifier::new(Arc::new(|| {}))));
+        let mailbox = mailbox();
         let handle = mailbox.handle();
         let mut context = Context::from_waker(Waker::noop());
         let broadcast = || Arc::new(Broadcast::new(Audience::One(0), "x".repeat(PENDING_BYTES_MAX / 2).into()));

@@ -15,6 +15,10 @@ use crate::stream::Stream;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that one system call writes.
 const SLICES_PER_WRITE: usize = 16;
+/// What a waiting chunk costs besides its bytes.
+const CHUNK_COST: usize = size_of::<Chunk>();
+/// Broadcasts up to here wait as bytes among others, where they are never taken out again.
+const COPIED_BYTES_MAX: usize = 1 << 10;
 
 /// Exists only while a connection has output; idle connections hold none.
 #[derive(Default)]
@@ -71,13 +75,19 @@ impl Chunk {
 }
 
 impl Outbox {
-    /// Unsent bytes.
+    /// Unsent bytes, and what each waiting chunk costs besides: many small broadcasts are more than their bytes.
     pub(crate) fn len(&self) -> usize {
-        self.cork.len() + self.backlog_bytes - self.front_written + self.pong.as_ref().map_or(0, Vec::len)
+        let bytes = self.cork.len() + self.backlog_bytes - self.front_written;
+        bytes + self.backlog.len() * CHUNK_COST + self.pong.as_ref().map_or(0, Vec::len)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes that the next write takes in any case: they cannot be dropped any more.
+    pub(crate) fn corked_bytes(&self) -> usize {
+        self.cork.len()
     }
 
     /// Whether output waits for the socket, so that order asks the rest to queue up.
@@ -149,10 +159,12 @@ impl Outbox {
         self.front_is_rest || self.front_written > 0
     }
 
-    /// Queues a broadcast for a client under backpressure, as its policy says.
+    /// Queues a broadcast behind what waits, as the policy says. Where the socket is not `blocked`, the client has not
+    /// been asked to take what waits: nothing is dropped for want of room.
     pub(crate) fn push_broadcast(
         &mut self,
         settings: &Settings,
+        blocked: bool,
         frame: Bytes,
         message: &Message,
         key: Option<&Arc<str>>,
@@ -164,28 +176,58 @@ impl Outbox {
             SlowClient::Close if !self.is_empty() && self.len() + frame.len() > settings.outbox_bytes_max => {
                 return Queued::Overflow;
             }
+            SlowClient::Close if frame.len() <= COPIED_BYTES_MAX => {
+                self.tail().extend_from_slice(&frame);
+                return Queued::Kept;
+            }
             SlowClient::Close => {}
             SlowClient::DropNewest if over_mark => return Queued::Dropped(vec![message.clone()]),
             SlowClient::DropNewest => {}
             SlowClient::DropOldest => self.make_room(settings, frame.len(), &mut dropped),
             SlowClient::Conflate => {
-                self.drop_where(&mut dropped, |_, other| other == key);
-                self.make_room(settings, frame.len(), &mut dropped);
+                self.drop_older(key, &mut dropped);
+                if blocked {
+                    self.make_room(settings, frame.len(), &mut dropped);
+                }
             }
         }
         self.push_shared(frame, message.clone(), key.cloned());
         if dropped.is_empty() { Queued::Kept } else { Queued::Dropped(dropped) }
     }
 
+    /// Drops the oldest broadcasts until a frame of so many bytes fits under the mark.
     fn make_room(&mut self, settings: &Settings, len: usize, dropped: &mut Vec<Message>) {
-        while !self.is_empty() && self.len() + len > settings.outbox_mark_bytes {
-            let mut first = true;
-            let before = dropped.len();
-            self.drop_where(dropped, |_, _| std::mem::take(&mut first));
-            if dropped.len() == before {
-                return;
-            }
+        let mut from = usize::from(self.is_mid_frame());
+        while !self.is_empty() && self.len() + len + CHUNK_COST > settings.outbox_mark_bytes {
+            let is_broadcast = |chunk: &Chunk| matches!(chunk, Chunk::Broadcast { .. });
+            let Some(index) = self.backlog.iter().skip(from).position(is_broadcast) else { return };
+            from += index;
+            dropped.extend(self.drop_at(from));
         }
+    }
+
+    /// Drops the broadcast of this key that waits, which is one at most.
+    fn drop_older(&mut self, key: Option<&Arc<str>>, dropped: &mut Vec<Message>) {
+        let from = usize::from(self.is_mid_frame());
+        let has_key = |chunk: &Chunk| matches!(chunk, Chunk::Broadcast { key: other, .. } if other.as_ref() == key);
+        if let Some(index) = self.backlog.iter().skip(from).position(has_key) {
+            dropped.extend(self.drop_at(from + index));
+        }
+    }
+
+    /// Drops a broadcast; own frames before and behind it become one chunk, so that few chunks have to be passed over.
+    fn drop_at(&mut self, index: usize) -> Option<Message> {
+        let Some(Chunk::Broadcast { frame, message, .. }) = self.backlog.remove(index) else { return None };
+        self.backlog_bytes -= frame.len();
+        let neighbours = index.checked_sub(1).and_then(|before| Some((before, self.backlog.get(index)?)));
+        if let Some((before, Chunk::Own(behind))) = neighbours
+            && matches!(&self.backlog[before], Chunk::Own(bytes) if bytes.len() + behind.len() <= CHUNK_BYTES)
+            && let Some(Chunk::Own(behind)) = self.backlog.remove(index)
+            && let Some(Chunk::Own(bytes)) = self.backlog.get_mut(before)
+        {
+            bytes.extend_from_slice(&behind);
+        }
+        Some(message)
     }
 
     /// Drops queued broadcasts of which no byte is written yet.
@@ -220,20 +262,21 @@ impl Outbox {
         self.backlog.extend(partly_written);
     }
 
-    /// Writes as much as the stream takes.
-    pub(crate) fn flush(&mut self, stream: &mut Stream) -> io::Result<Flushed> {
+    /// Writes as much as the stream takes, so many bytes at most in one step.
+    pub(crate) fn flush(&mut self, stream: &mut Stream, step_bytes_max: usize) -> io::Result<Flushed> {
         let sent_before = stream.ciphertext_sent();
-        let (all, mut progress) = self.write_all(stream)?;
+        let (all, mut progress) = self.write_all(stream, step_bytes_max)?;
         let flushed = written(stream.flush().map(|()| 0))?.is_some();
         progress |= stream.ciphertext_sent() > sent_before;
         Ok(if all && flushed { Flushed::All } else { Flushed::Blocked { progress } })
     }
 
     /// Whether everything was taken, and whether anything was.
-    fn write_all(&mut self, stream: &mut Stream) -> io::Result<(bool, bool)> {
+    fn write_all(&mut self, stream: &mut Stream, step_bytes_max: usize) -> io::Result<(bool, bool)> {
         let mut progress = false;
         if self.backlog.is_empty() && !self.cork.is_empty() {
-            match written(stream.write_vectored(&[IoSlice::new(&self.cork)]))? {
+            let step = self.cork.len().min(step_bytes_max);
+            match written(stream.write_vectored(&[IoSlice::new(&self.cork[..step])]))? {
                 Some(n) if n == self.cork.len() => {
                     self.cork.clear();
                     self.front_is_rest = false;
@@ -257,10 +300,16 @@ impl Outbox {
                 return Ok((true, progress));
             }
             let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-            let mut count = 0;
+            let (mut count, mut left) = (0, step_bytes_max);
             for (slice, chunk) in slices.iter_mut().zip(&self.backlog) {
+                if left == 0 {
+                    break;
+                }
                 let skip = if count == 0 { self.front_written } else { 0 };
-                *slice = IoSlice::new(&chunk.as_slice()[skip..]);
+                let bytes = &chunk.as_slice()[skip..];
+                let bytes = &bytes[..bytes.len().min(left)];
+                left -= bytes.len();
+                *slice = IoSlice::new(bytes);
                 count += 1;
             }
             match written(stream.write_vectored(&slices[..count]))? {
@@ -366,12 +415,23 @@ mod tests {
     }
 
     fn settings(slow_client: SlowClient) -> Settings {
-        Settings { slow_client, outbox_mark_bytes: 40, outbox_bytes_max: 60, ..Settings::default() }
+        Settings {
+            slow_client,
+            outbox_mark_bytes: 40 + 3 * CHUNK_COST,
+            outbox_bytes_max: 60 + CHUNK_COST,
+            ..Settings::default()
+        }
     }
 
     fn push(outbox: &mut Outbox, settings: &Settings, text: &str, key: Option<&str>) -> Queued {
         let key = key.map(Arc::from);
-        outbox.push_broadcast(settings, Bytes::copy_from_slice(text.as_bytes()), &Message::from(text), key.as_ref())
+        outbox.push_broadcast(
+            settings,
+            true,
+            Bytes::copy_from_slice(text.as_bytes()),
+            &Message::from(text),
+            key.as_ref(),
+        )
     }
 
     fn dropped(queued: Queued) -> Vec<Message> {
@@ -404,12 +464,13 @@ mod tests {
         push(&mut outbox, &settings, "oldest----", None);
         push(&mut outbox, &settings, "older-----", None);
         assert_eq!(dropped(push(&mut outbox, &settings, "newest", None)), [Message::from("oldest----")]);
-        assert_eq!(outbox.len(), 15 + 10 + 6);
+        assert_eq!(outbox.len(), 15 + 10 + 6 + 3 * CHUNK_COST);
     }
 
     #[test]
     fn conflate_keeps_the_newest_of_each_key() {
-        let (mut outbox, settings) = (blocked(), settings(SlowClient::Conflate));
+        let settings = Settings { slow_client: SlowClient::Conflate, ..Settings::default() };
+        let mut outbox = blocked();
         push(&mut outbox, &settings, "a1", Some("a"));
         push(&mut outbox, &settings, "b1", Some("b"));
         assert_eq!(dropped(push(&mut outbox, &settings, "a2", Some("a"))), [Message::from("a1")]);
@@ -424,7 +485,7 @@ mod tests {
         outbox.front_written = 4;
         assert!(matches!(push(&mut outbox, &settings, "0123456789012345", None), Queued::Kept));
         outbox.drop_unwritten();
-        assert_eq!(outbox.len(), 26);
+        assert_eq!(outbox.len(), 26 + CHUNK_COST);
     }
 
     #[test]
@@ -432,7 +493,7 @@ mod tests {
         let mut outbox = blocked();
         outbox.push_pong(b"old");
         outbox.push_pong(b"newest");
-        assert_eq!(outbox.len(), 15 + 6);
+        assert_eq!(outbox.len(), 15 + 6 + CHUNK_COST);
     }
 
     #[test]
@@ -442,7 +503,7 @@ mod tests {
         outbox.insert_pong();
         assert_eq!(outbox.backlog[0].as_slice(), b"rest of a frame");
         outbox.drop_unwritten();
-        assert_eq!(outbox.len(), 15);
+        assert_eq!(outbox.len(), 15 + CHUNK_COST);
         outbox.advance(15);
         assert!(outbox.is_empty() && !outbox.is_mid_frame());
         outbox.tail().extend_from_slice(b"frame");
@@ -456,6 +517,63 @@ mod tests {
         let mut outbox = blocked();
         outbox.tail().extend_from_slice(b"12345");
         outbox.tail().extend_from_slice(b"678");
-        assert_eq!(outbox.len(), 15 + 8);
+        assert_eq!(outbox.len(), 15 + 8 + CHUNK_COST);
+    }
+
+    #[test]
+    fn many_small_broadcasts_wait_within_the_mark_with_all_that_they_cost() {
+        for policy in [SlowClient::DropOldest, SlowClient::DropNewest, SlowClient::Conflate] {
+            let mut outbox = blocked();
+            let settings = Settings { slow_client: policy, ..Settings::default() };
+            for number in 0..20_000 {
+                let key = number.to_string();
+                push(&mut outbox, &settings, "abc", Some(&key));
+            }
+            let held = outbox.backlog.len() * (CHUNK_COST + 3);
+            assert!((settings.outbox_mark_bytes / 2..settings.outbox_mark_bytes + 200).contains(&held), "{held}");
+        }
+    }
+
+    #[test]
+    fn under_close_small_broadcasts_wait_as_bytes_in_few_chunks() {
+        let mut outbox = blocked();
+        let settings = Settings::default();
+        for _ in 0..20_000 {
+            assert!(matches!(push(&mut outbox, &settings, "abc", None), Queued::Kept));
+        }
+        assert!(outbox.backlog.len() < 4, "{} chunks", outbox.backlog.len());
+        assert!(outbox.backlog.iter().map(|chunk| chunk.as_slice().len()).sum::<usize>() == 15 + 60_000);
+    }
+
+    #[test]
+    fn own_frames_between_dropped_broadcasts_stay_in_order_in_one_chunk() {
+        let mut outbox = blocked();
+        let settings = Settings { slow_client: SlowClient::DropOldest, ..Settings::default() };
+        for number in 0..2000 {
+            push(&mut outbox, &settings, "a broadcast", None);
+            outbox.tail().extend_from_slice(&u32::to_be_bytes(number));
+        }
+        assert!(outbox.backlog.len() < 2 * (settings.outbox_mark_bytes / CHUNK_COST), "{}", outbox.backlog.len());
+        let own = outbox.backlog.iter().filter(|chunk| matches!(chunk, Chunk::Own(_)));
+        let own: Vec<u8> = own.flat_map(Chunk::as_slice).copied().skip(b"rest of a frame".len()).collect();
+        assert_eq!(own, (0..2000).flat_map(u32::to_be_bytes).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn what_is_written_in_steps_is_whole_and_in_order() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut stream = Stream::Plain(crate::stream::Socket::Unix(mio::net::UnixStream::from_std(ours)));
+        for step in [1, 7, 100, usize::MAX] {
+            let mut outbox = Outbox::default();
+            outbox.tail().extend_from_slice(b"cork, ");
+            outbox.push_shared(Bytes::from_static(b"shared, "), "shared".into(), None);
+            outbox.tail().extend_from_slice(b"own");
+            assert_eq!(outbox.flush(&mut stream, step).unwrap(), Flushed::All);
+            let mut read = [0; 17];
+            std::io::Read::read_exact(&mut &theirs, &mut read).unwrap();
+            assert_eq!(&read, b"cork, shared, own");
+            assert!(outbox.is_empty());
+        }
     }
 }

@@ -76,6 +76,9 @@ pub trait Service: Any {
         let _ = connection;
     }
 
+    /// More waited for this shard than its mailbox holds: a function that it was to run never runs.
+    fn overflowed(self: Rc<Self>) {}
+
     /// Whether a WebSocket route has this path; a plain request to it gets 426.
     fn has_websocket(&self, path: &str) -> bool;
 

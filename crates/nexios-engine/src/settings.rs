@@ -51,6 +51,10 @@ pub struct Settings {
     pub compression: Option<Compression>,
     /// What a broadcast does to a client that does not keep up.
     pub slow_client: SlowClient,
+    /// Bytes that the kernel may hold unsent for one connection (`TCP_NOTSENT_LOWAT`, of a Unix socket its send
+    /// buffer): what lies there cannot be dropped or replaced any more. `None`: 128 KiB, under
+    /// [`SlowClient::Conflate`] 32 KiB.
+    pub kernel_bytes_max: Option<usize>,
     /// Whether the request head is kept after accept; without it an idle connection is smaller.
     pub keep_head: bool,
 }
@@ -135,7 +139,23 @@ impl ServerSettings {
     }
 }
 
+/// Under [`SlowClient::Conflate`], where newer values are to replace what has not gone out.
+const KERNEL_BYTES_OF_VALUES: usize = 32 << 10;
+
 impl Settings {
+    /// What the kernel may hold, where that is not what it may hold for any connection.
+    #[inline]
+    pub(crate) fn kernel_bytes(&self) -> Option<usize> {
+        let values = self.slow_client == SlowClient::Conflate;
+        self.kernel_bytes_max.or(values.then_some(KERNEL_BYTES_OF_VALUES))
+    }
+
+    /// Bytes that one write takes at most: the kernel takes a last one beyond its mark, which is the other half.
+    #[inline]
+    pub(crate) fn step_bytes_max(&self) -> usize {
+        self.kernel_bytes().map_or(usize::MAX, |bytes| (bytes / 2).max(1))
+    }
+
     /// What the protocol has to know.
     pub(crate) fn limits(&self) -> Limits {
         Limits { message_bytes_max: self.message_bytes_max, fragments_max: self.fragments_max }
@@ -161,6 +181,7 @@ impl Default for Settings {
             control_frames_per_second_max: 100,
             compression: Some(Compression::default()),
             slow_client: SlowClient::default(),
+            kernel_bytes_max: None,
             keep_head: true,
         }
     }

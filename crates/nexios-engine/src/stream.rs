@@ -49,6 +49,23 @@ impl Socket {
         };
     }
 
+    /// Lets the kernel hold so many bytes unsent; a memory connection has no kernel.
+    pub(crate) fn limit_unsent(&self, bytes: usize) {
+        let limited = match self {
+            #[cfg(target_os = "linux")]
+            Socket::Tcp(socket) => {
+                socket2::SockRef::from(socket).set_tcp_notsent_lowat(u32::try_from(bytes).unwrap_or(u32::MAX))
+            }
+            #[cfg(not(target_os = "linux"))]
+            Socket::Tcp(socket) => socket2::SockRef::from(socket).set_send_buffer_size(bytes),
+            Socket::Unix(socket) => socket2::SockRef::from(socket).set_send_buffer_size(bytes),
+            Socket::Memory(_) => Ok(()),
+        };
+        if let Err(error) = limited {
+            tracing::debug!(%error, "a socket option was not taken");
+        }
+    }
+
     /// Makes the coming close a reset, so that nothing lingers in the kernel.
     fn reset_on_close(&mut self) {
         match self {
@@ -152,6 +169,16 @@ impl Stream {
         match self {
             Stream::Tls(tls) => tls.flush(),
             Stream::Plain(_) | Stream::Closed => Ok(()),
+        }
+    }
+
+    /// Lets so many bytes lie unsent behind what was written: half of it may be one write beyond the mark, and of the
+    /// other half TLS holds a part.
+    pub(crate) fn limit_unsent(&mut self, bytes: usize) {
+        match self {
+            Stream::Plain(socket) => socket.limit_unsent((bytes / 2).max(1)),
+            Stream::Tls(tls) => tls.limit_unsent((bytes / 4).max(1)),
+            Stream::Closed => {}
         }
     }
 

@@ -25,6 +25,12 @@ impl TlsStream {
         Ok(TlsStream { socket, session, sent: 0 })
     }
 
+    /// As many bytes for the kernel, and as many of ciphertext for TLS.
+    pub(crate) fn limit_unsent(&mut self, bytes: usize) {
+        self.socket.limit_unsent(bytes);
+        self.session.set_buffer_limit(Some(bytes));
+    }
+
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.session.reader().read(buffer) {

@@ -216,3 +216,46 @@ fn a_deadline_set_outside_a_turn_tells_the_host_and_is_its_next_timeout() {
     assert_eq!(told.load(Ordering::Relaxed), 1);
     assert!(shard.next_timeout().is_some_and(|at| at <= soon + Duration::from_millis(100)));
 }
+
+/// Counts how often it is told of an overflow.
+#[derive(Default)]
+struct Overflows(std::cell::Cell<usize>);
+
+impl Service for Overflows {
+    fn websocket(self: Rc<Self>, _connection: &Connection) -> Option<BoxedTask> {
+        None
+    }
+
+    fn has_websocket(&self, _path: &str) -> bool {
+        false
+    }
+
+    fn overflowed(self: Rc<Self>) {
+        self.0.update(|count| count + 1);
+    }
+}
+
+#[test]
+fn a_shard_whose_jobs_did_not_fit_into_its_mailbox_tells_its_service_once() {
+    let server = Server::new(ServerSettings::default());
+    let shard = server.shard(Instant::now()).unwrap();
+    let service = Rc::new(Overflows::default());
+    shard.set_service(service.clone());
+    let run = Arc::new(AtomicUsize::new(0));
+    let mut accepted = 0;
+    let job = || {
+        let run = run.clone();
+        Box::new(move |_: &Shard| {
+            run.fetch_add(1, Ordering::Relaxed);
+        })
+    };
+    while server.shards()[0].run(job()).is_ok() {
+        accepted += 1;
+    }
+    shard.turn(Instant::now());
+    shard.turn(Instant::now());
+    assert_eq!((run.load(Ordering::Relaxed), service.0.get()), (accepted, 1));
+    server.shards()[0].run(job()).unwrap();
+    shard.turn(Instant::now());
+    assert_eq!((run.load(Ordering::Relaxed), service.0.get()), (accepted + 1, 1));
+}

@@ -71,6 +71,7 @@ impl Level {
             "control_frames_per_second_max" => change!(value.extract::<u32>()?, control_frames_per_second_max),
             "compression" => change!(compression(value)?, compression),
             "slow_client" => change!(slow_client(&value.extract::<String>()?)?, slow_client),
+            "kernel_bytes_max" => change!(value.extract::<Option<usize>>()?, kernel_bytes_max),
             "keep_head" => change!(value.extract::<bool>()?, keep_head),
             "allowed_origins" => {
                 let origins = texts(value)?;

@@ -14,6 +14,7 @@ use nexios_engine::{
 use nexios_protocol::{CloseCode, escaped};
 
 use crate::app::BuiltApp;
+use crate::broker::{Gap, GapCause};
 use crate::connection_task;
 use crate::live;
 use crate::origin::Target;
@@ -119,6 +120,11 @@ impl Service for ShardService {
         if let Some(on_ended) = self.on_ended.get() {
             on_ended(&connection.id());
         }
+    }
+
+    fn overflowed(self: Rc<Self>) {
+        tracing::error!("more waits for a shard than its mailbox holds: clients are told of a gap in everything");
+        self.app.hub.tell_gap(&Gap { topic: None, missed: None, cause: GapCause::Overflow });
     }
 
     fn has_websocket(&self, path: &str) -> bool {

@@ -57,7 +57,7 @@ impl Inner {
         let Some(outbox) = extra.as_mut().and_then(|extra| extra.outbox.as_mut()) else {
             return self.after_flush(state);
         };
-        match outbox.flush(stream) {
+        match outbox.flush(stream, self.settings().step_bytes_max()) {
             Ok(Flushed::All) => {
                 self.shard.give_back_outbox(state);
                 self.after_flush(state);

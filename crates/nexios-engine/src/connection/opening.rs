@@ -302,6 +302,9 @@ impl Inner {
             state.rare().unread = early;
         }
         state.clock.due = crate::timer::Tick::NEVER;
+        if let Some(bytes) = settings.kernel_bytes() {
+            state.stream.limit_unsent(bytes);
+        }
         self.write_own(state, |tail| tail.extend_from_slice(&answer));
         Ok(())
     }

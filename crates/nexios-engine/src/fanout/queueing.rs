@@ -29,8 +29,9 @@ impl Inner {
     }
 
     /// Nothing waits before the broadcast, and everybody with the same settings gets the same bytes.
-    pub(super) fn takes_direct_writes(&self, state: &State) -> bool {
+    pub(super) fn takes_direct_writes(&self, state: &State, bytes: usize) -> bool {
         state.outbox().is_none()
+            && bytes <= self.settings().step_bytes_max()
             && !state.flags.has(Flag::Blocked)
             && !state.stream.is_tls()
             && !self.compresses_in_context(state)
@@ -92,8 +93,10 @@ impl Inner {
         let frame = self.shared_frame(state, broadcast);
         let blocked = state.flags.has(Flag::Blocked);
         let outbox = self.shard.outbox_of(&mut state.extra);
-        let queued = if blocked || outbox.has_backlog() {
-            outbox.push_broadcast(self.settings(), frame, &broadcast.message, broadcast.key.as_ref())
+        // What is corked goes out whatever comes after it: only as much as one step takes may do so.
+        let corked = outbox.corked_bytes() + frame.len();
+        let queued = if blocked || outbox.has_backlog() || corked > self.settings().step_bytes_max() {
+            outbox.push_broadcast(self.settings(), blocked, frame, &broadcast.message, broadcast.key.as_ref())
         } else {
             outbox.tail().extend_from_slice(&frame);
             Queued::Kept

@@ -40,6 +40,7 @@ struct Round<'a> {
     first: u32,
     /// They leave nobody out and have one form, and nothing else goes out with them: members get the same bytes.
     uniform: bool,
+    bytes: usize,
     /// All frames in a row, for each deflate setting in use.
     batches: Vec<(BatchKey, Bytes)>,
 }
@@ -51,7 +52,8 @@ impl<'a> Round<'a> {
     fn new(broadcasts: &'a [Arc<Broadcast>], first: u32, alone: bool) -> Self {
         let is_for_all = |broadcast: &Arc<Broadcast>| broadcast.exclude.is_empty() && !broadcast.is_mistakable();
         let uniform = alone && broadcasts.iter().all(is_for_all);
-        Round { broadcasts, first, uniform, batches: Vec::new() }
+        let bytes = broadcasts.iter().map(|broadcast| broadcast.message.len()).sum();
+        Round { broadcasts, first, uniform, bytes, batches: Vec::new() }
     }
 
     /// Delivers what the member has not seen: it may be in several groups of the audience, and may have joined since.
@@ -66,7 +68,7 @@ impl<'a> Round<'a> {
         if !state.is_connected() {
             return;
         }
-        if self.uniform && start == self.first && member.takes_direct_writes(&state) {
+        if self.uniform && start == self.first && member.takes_direct_writes(&state, self.bytes) {
             let bytes = self.batch(member, &state);
             return member.write_shared(&mut state, &bytes);
         }

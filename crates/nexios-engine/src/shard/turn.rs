@@ -185,6 +185,11 @@ impl ShardInner {
             let Some(command) = command else { return };
             self.obey(command);
         }
+        if self.mailbox.take_overflow()
+            && let Some(service) = self.service()
+        {
+            service.overflowed();
+        }
     }
 
     fn obey(self: &Rc<Self>, command: Command) {

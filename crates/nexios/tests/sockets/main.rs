@@ -7,6 +7,7 @@ mod answer;
 mod site;
 mod wire;
 
+mod freshness;
 mod hostile;
 mod hosts;
 mod limits;
