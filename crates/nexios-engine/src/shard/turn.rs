@@ -180,9 +180,7 @@ impl ShardInner {
     fn take_mail(self: &Rc<Self>) {
         // In order, also where a command takes mail itself.
         self.mail.borrow_mut().extend(self.mailbox.take());
-        loop {
-            let command = self.mail.borrow_mut().pop_front();
-            let Some(command) = command else { return };
+        while let Some(command) = self.next_mail() {
             self.obey(command);
         }
         if self.mailbox.take_overflow()
@@ -190,6 +188,10 @@ impl ShardInner {
         {
             service.overflowed();
         }
+    }
+
+    fn next_mail(&self) -> Option<Command> {
+        self.mail.borrow_mut().pop_front()
     }
 
     fn obey(self: &Rc<Self>, command: Command) {
