@@ -189,7 +189,7 @@ impl Driver {
         node.outgoing.limit_to(session.capabilities());
         node.appends.begin(session.capabilities());
         if first.is_none() {
-            node.incoming.tell(Event::Resuming);
+            node.incoming.tell(Event::Resuming).await;
         }
         // Where somebody has waited in vain, the session is said to be restored anyway.
         self.subscribe(session, &node.subscriptions.begin()).await?;
@@ -202,7 +202,7 @@ impl Driver {
             None => {
                 tracing::info!("the broker is back");
                 node.counters.reconnected();
-                node.incoming.tell(Event::Restored);
+                node.incoming.tell(Event::Restored).await;
             }
         }
         let Unfinished { frames, publishing, appending } = unfinished;
@@ -298,7 +298,8 @@ impl Driver {
     /// Has a publisher wait until the members here are sent what it has stored. Nothing arrives at one without members.
     fn confirm(&self, stored: Confirmation) {
         if self.hub.is_some() {
-            self.node.incoming.tell(Event::Stored(stored));
+            // Where there is no room it is dropped, and by that the publisher goes on.
+            self.node.incoming.try_tell(Event::Stored(stored));
         }
     }
 
@@ -398,9 +399,9 @@ impl Driver {
             if !changes.unsubscribe.is_empty() {
                 answered(session.unsubscribe(&changes.unsubscribe)).await?;
             }
-            self.node.incoming.tell(Event::Subscribed(changes.subscribe.clone()));
+            self.node.incoming.tell(Event::Subscribed(changes.subscribe.clone())).await;
             let late = self.subscribe(session, &changes.subscribe).await?;
-            self.node.incoming.tell(Event::Live { topics: changes.subscribe, late });
+            self.node.incoming.tell(Event::Live { topics: changes.subscribe, late }).await;
         }
     }
 
@@ -431,7 +432,7 @@ impl Driver {
             }
             self.node.reads.release(now);
             if self.node.incoming.is_awaited() {
-                self.node.incoming.tell(Event::Tick);
+                self.node.incoming.try_tell(Event::Tick);
             }
         }
     }

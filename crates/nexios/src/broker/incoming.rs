@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::envelope::{Envelope, NodeId, Unreadable};
 use super::history::{Attach, Confirmation, ReadDone};
@@ -13,6 +13,9 @@ use super::log::Entry;
 use super::metrics::Counters;
 use super::topic::Topic;
 
+/// Events other than messages that wait at most. Whoever has more to tell waits: clients that join, a session that begins,
+/// a room that was read.
+const TOLD_MAX: usize = 16 << 10;
 /// Besides its bytes each envelope or entry costs about this much.
 const ENVELOPE_COST: usize = 64;
 
@@ -21,6 +24,8 @@ pub(crate) struct Incoming {
     bytes_max: usize,
     state: Mutex<State>,
     filled: Notify,
+    /// Room for events other than messages.
+    told: Semaphore,
     counters: Arc<Counters>,
 }
 
@@ -94,7 +99,8 @@ struct Lost {
 
 impl Incoming {
     pub(crate) fn new(node: NodeId, bytes_max: usize, counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Incoming { node, bytes_max, state: Mutex::default(), filled: Notify::new(), counters })
+        let (filled, told) = (Notify::new(), Semaphore::new(TOLD_MAX));
+        Arc::new(Incoming { node, bytes_max, state: Mutex::default(), filled, told, counters })
     }
 
     /// A sink for a session to come.
@@ -116,11 +122,30 @@ impl Incoming {
         let mut state = self.state.lock();
         let event = state.queue.pop_front()?;
         state.bytes -= event.cost();
+        drop(state);
+        if event.is_told() {
+            self.told.add_permits(1);
+        }
         Some(event)
     }
 
-    /// Something other than an envelope has happened.
-    pub(crate) fn tell(&self, event: Event) {
+    /// Queues something other than a message, as soon as there is room. Whoever is cancelled meanwhile has told nothing.
+    pub(crate) async fn tell(&self, event: Event) {
+        // Where nobody takes events any more there is no room, either.
+        let Ok(permit) = self.told.acquire().await else { return };
+        permit.forget();
+        self.queue(event);
+    }
+
+    /// Queues something other than a message, if there is room now; else it is dropped.
+    pub(crate) fn try_tell(&self, event: Event) {
+        if let Ok(permit) = self.told.try_acquire() {
+            permit.forget();
+            self.queue(event);
+        }
+    }
+
+    fn queue(&self, event: Event) {
         let mut state = self.state.lock();
         if !state.closed {
             state.queue.push_back(event);
@@ -131,6 +156,7 @@ impl Incoming {
 
     /// Nobody takes events any more: those who wait for an answer to one get none.
     pub(crate) fn close(&self) {
+        self.told.close();
         let mut state = self.state.lock();
         state.closed = true;
         state.bytes = 0;
@@ -181,6 +207,11 @@ impl Incoming {
 }
 
 impl Event {
+    /// Returns true if it is not a message, nor stands for some.
+    fn is_told(&self) -> bool {
+        !matches!(self, Event::Envelope(_) | Event::Entry(_) | Event::Overflow(_))
+    }
+
     fn cost(&self) -> usize {
         match self {
             Event::Envelope(bytes) => bytes.len() + ENVELOPE_COST,
@@ -311,8 +342,35 @@ mod tests {
         sink.entry(entry.clone());
         incoming.close();
         (0..2).for_each(|_| sink.entry(entry.clone()));
-        incoming.tell(Event::Tick);
+        incoming.try_tell(Event::Tick);
         assert!(incoming.is_closed() && incoming.take().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_is_bounded_and_waits_for_room() {
+        let incoming = Incoming::new(NodeId::random(), 1 << 20, Arc::default());
+        for _ in 0..TOLD_MAX + 100 {
+            incoming.try_tell(Event::Tick);
+        }
+        assert_eq!(incoming.state.lock().queue.len(), TOLD_MAX);
+        let telling = incoming.clone();
+        let waits = tokio::spawn(async move { telling.tell(Event::Restored).await });
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        assert!(!waits.is_finished());
+        // A message has its own limit, and frees no room for what is told.
+        incoming.sink().envelope(envelope(NodeId::random(), 0));
+        assert_eq!(incoming.state.lock().queue.len(), TOLD_MAX + 1);
+        assert!(matches!(incoming.take(), Some(Event::Tick)));
+        waits.await.unwrap();
+        let last = std::iter::from_fn(|| incoming.take()).last();
+        assert!(matches!(last, Some(Event::Restored)));
+        // Whoever waits at the end is not kept.
+        (0..TOLD_MAX).for_each(|_| incoming.try_tell(Event::Tick));
+        let telling = incoming.clone();
+        let waits = tokio::spawn(async move { telling.tell(Event::Restored).await });
+        incoming.close();
+        waits.await.unwrap();
+        assert!(incoming.take().is_none());
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod publisher;
 mod redis;
 #[cfg(test)]
 mod seeds;
+mod sequences;
 #[cfg(test)]
 mod simulation;
 mod subscriptions;

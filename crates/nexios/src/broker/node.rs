@@ -130,7 +130,7 @@ impl Node {
     pub(crate) async fn attach(&self, room: &Arc<str>, since: Option<Since>, member: Member) -> Option<Attached> {
         let (answer, attached) = oneshot::channel();
         let attach = Attach { room: room.clone(), since, member, answer, asked: Instant::now(), resynced: false };
-        self.incoming.tell(Event::Attach(attach));
+        self.incoming.tell(Event::Attach(attach)).await;
         attached.await.ok()
     }
 

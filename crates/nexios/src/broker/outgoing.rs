@@ -1,8 +1,7 @@
 //! What waits for the broker: a bounded queue, and the numbers of what went into it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -10,15 +9,14 @@ use tokio::time::Instant;
 
 use super::envelope::{Draft, Envelope, NodeId};
 use super::link::{Capabilities, Frame, LinkError, Receipt, Sent};
+use super::sequences::{Number, Sequences};
 use super::topic::Topic;
 
-/// Silence on a topic after which a mark says where it ended.
-const MARK_AFTER: Duration = Duration::from_millis(500);
-/// Silence on a topic after which its numbers are forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(300);
 /// Envelopes that go to the broker in one round trip at most.
 const BATCH_LEN_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Topics that are looked at before publishers get their turn.
+const LOOKS_PER_LOCK: usize = 256;
 
 /// Why nothing more is sent.
 pub(crate) const ENDED: &str = "it ended before the message was sent";
@@ -42,23 +40,9 @@ pub(crate) struct Outgoing {
 struct State {
     queue: VecDeque<Frame>,
     bytes: usize,
-    topics: HashMap<Topic, Sequence>,
-    /// Topics that need a mark once they are silent.
-    unmarked: VecDeque<Topic>,
-    /// A topic that is counted anew begins here: above all that it has ever counted.
-    floor: u64,
+    sequences: Sequences,
     capabilities: Capabilities,
     closed: bool,
-}
-
-struct Sequence {
-    channel: Arc<str>,
-    next: u64,
-    /// Where counting began; each envelope says so until the broker has taken one that does: what
-    /// is refused before that would not be missed by anybody.
-    began: Option<u64>,
-    used: Instant,
-    unmarked: bool,
 }
 
 impl Outgoing {
@@ -73,19 +57,12 @@ impl Outgoing {
         let state = &mut *state;
         let full = state.queue.len() >= self.limits.messages || state.bytes + draft.len() > self.limits.bytes;
         let too_long = draft.len() > state.capabilities.envelope_bytes_max;
-        if !state.topics.contains_key(topic) {
-            let (channel, next) = (topic.channel(&self.namespace), state.floor);
-            let sequence = Sequence { channel, next, began: Some(next), used: now, unmarked: false };
-            state.topics.insert(topic.clone(), sequence);
+        let is_counted = state.sequences.has_room_for(topic) || self.make_room(state, topic);
+        let number = is_counted.then(|| state.sequences.take(topic, &self.namespace, now));
+        if !is_counted {
+            state.sequences.refused_uncounted(now);
         }
-        let Some(sequence) = state.topics.get_mut(topic) else { return false };
-        if !topic.is_presence() && !std::mem::replace(&mut sequence.unmarked, true) {
-            state.unmarked.push_back(topic.clone());
-        }
-        let number = sequence.next;
-        sequence.next += 1;
-        sequence.used = now;
-        if state.closed || full || too_long {
+        let Some(Number { channel, number, began }) = number.filter(|_| !(state.closed || full || too_long)) else {
             let why = match (state.closed, too_long) {
                 (true, _) => ENDED.to_owned(),
                 (_, true) => {
@@ -96,9 +73,10 @@ impl Outgoing {
             // Nobody waits any more.
             let _ = receipt.map(|receipt| receipt.send(Err(LinkError::Refused(why))));
             return false;
-        }
-        let (channel, bytes) = (sequence.channel.clone(), draft.finish(number, sequence.began));
-        state.enqueue(Frame { channel, bytes, sent: Sent::No, receipt });
+        };
+        let bytes = draft.finish(number, began);
+        let frame = Frame { channel, bytes, sent: Sent::No, receipt };
+        enqueue(&mut state.queue, &mut state.bytes, frame);
         self.filled.notify_one();
         true
     }
@@ -123,51 +101,60 @@ impl Outgoing {
     pub(crate) fn confirmed(&self, frames: &[Frame]) {
         for frame in frames.iter().filter(|frame| Envelope::tells_beginning(&frame.bytes)) {
             let Ok(Envelope { topic, began, .. }) = Envelope::parse(&frame.bytes) else { continue };
-            if let Some(sequence) = self.state.lock().topics.get_mut(&topic).filter(|known| known.began == began) {
-                sequence.began = None;
-            }
+            self.state.lock().sequences.beginning_is_known(&topic, began);
         }
     }
 
-    /// Queues marks for topics that have become silent.
+    /// Queues marks for topics that have become silent, as far as there is room; publishers get their turn meanwhile.
     pub(crate) fn mark_silent(&self, now: Instant) {
-        let mut state = self.state.lock();
-        let waiting = state.queue.len();
-        self.mark(&mut state, |used| now.saturating_duration_since(used) >= MARK_AFTER);
-        if state.queue.len() > waiting {
-            self.filled.notify_one();
-        }
-    }
-
-    fn mark(&self, state: &mut State, is_due: impl Fn(Instant) -> bool) {
-        for _ in 0..state.unmarked.len() {
-            let Some(topic) = state.unmarked.pop_front() else { return };
-            let has_room = state.queue.len() < self.limits.messages;
-            let Some(sequence) = state.topics.get_mut(&topic) else { continue };
-            if !has_room || !is_due(sequence.used) {
-                state.unmarked.push_back(topic);
-                continue;
+        loop {
+            let mut state = self.state.lock();
+            let waiting = state.queue.len();
+            let state = &mut *state;
+            let has_more = (0..LOOKS_PER_LOCK).all(|_| self.has_room(state) && self.look(state, now));
+            if state.queue.len() > waiting {
+                self.filled.notify_one();
             }
-            sequence.unmarked = false;
-            let bytes = Draft::mark(self.node, &topic).finish(sequence.next, sequence.began);
-            let channel = sequence.channel.clone();
-            state.enqueue(Frame { channel, bytes, sent: Sent::No, receipt: None });
+            if !has_more {
+                return;
+            }
         }
     }
 
-    /// Forgets the numbers of topics that nobody has used for long.
+    fn look(&self, state: &mut State, now: Instant) -> bool {
+        let State { sequences, queue, bytes, .. } = state;
+        sequences.look(now, |topic, number| enqueue(queue, bytes, self.mark(topic, number)))
+    }
+
+    /// Makes room for another topic to be counted: marks the one that waits for its mark for longest, and forgets it.
+    fn make_room(&self, state: &mut State, topic: &Topic) -> bool {
+        if self.has_room(state) {
+            self.mark_first(state);
+        }
+        state.sequences.has_room_for(topic)
+    }
+
+    fn mark_first(&self, state: &mut State) {
+        let State { sequences, queue, bytes, .. } = state;
+        sequences.mark_first(|topic, number| enqueue(queue, bytes, self.mark(topic, number)));
+    }
+
+    fn has_room(&self, state: &State) -> bool {
+        state.queue.len() < self.limits.messages
+    }
+
+    fn mark(&self, topic: &Topic, number: Number) -> Frame {
+        let bytes = Draft::mark(self.node, topic).finish(number.number, number.began);
+        Frame { channel: number.channel, bytes, sent: Sent::No, receipt: None }
+    }
+
+    /// Forgets the numbers of topics that nobody has used for long; publishers get their turn meanwhile.
     pub(crate) fn forget_idle(&self, now: Instant) {
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        let floor = &mut state.floor;
-        state.topics.retain(|_, sequence| {
-            let keep = sequence.unmarked || now.saturating_duration_since(sequence.used) < FORGET_AFTER;
-            if !keep {
-                *floor = sequence.next.max(*floor);
-            }
-            keep
-        });
-        state.topics.shrink_to(state.topics.len() * 2);
+        let forget = || {
+            let mut state = self.state.lock();
+            (0..LOOKS_PER_LOCK).all(|_| state.sequences.forget_idle(now))
+        };
+        while forget() {}
     }
 
     /// What the broker that is connected now can do.
@@ -179,7 +166,11 @@ impl Outgoing {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         if !state.closed {
-            self.mark(&mut state, |_| true);
+            for _ in 0..state.sequences.unmarked() {
+                if self.has_room(&state) {
+                    self.mark_first(&mut state);
+                }
+            }
         }
         state.closed = true;
         drop(state);
@@ -209,12 +200,12 @@ impl Outgoing {
     }
 }
 
-impl State {
-    fn enqueue(&mut self, frame: Frame) {
-        self.bytes += frame.bytes.len();
-        self.queue.push_back(frame);
-    }
+fn enqueue(queue: &mut VecDeque<Frame>, bytes: &mut usize, frame: Frame) {
+    *bytes += frame.bytes.len();
+    queue.push_back(frame);
+}
 
+impl State {
     fn take_batch(&mut self) -> Vec<Frame> {
         let mut bytes = 0;
         let fits = |frame: &&Frame| {
@@ -230,10 +221,13 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use nexios_engine::Message;
 
     use super::*;
     use crate::broker::envelope::{Kind, Options};
+    use crate::broker::sequences::FORGET_AFTER;
 
     struct Fixture {
         outgoing: Outgoing,
@@ -348,9 +342,56 @@ mod tests {
         fixture.mark(600);
         fixture.take();
         fixture.outgoing.forget_idle(fixture.start + FORGET_AFTER);
-        assert!(fixture.outgoing.state.lock().topics.is_empty());
+        assert_eq!(fixture.outgoing.state.lock().sequences.len(), 0);
         fixture.push("a", "3", 400_000);
         assert_eq!(fixture.take(), [sent("a", 2, "3", Some(2))]);
+    }
+
+    #[test]
+    fn topics_that_are_counted_are_bounded_and_the_silent_ones_give_way() {
+        let fixture = Fixture::new(100, 100_000);
+        fixture.outgoing.state.lock().sequences = Sequences::new(2);
+        for (room, at) in [("a", 0), ("b", 10), ("a", 20)] {
+            fixture.push(room, "1", at);
+        }
+        fixture.mark(600);
+        assert_eq!(fixture.take().len(), 5);
+        // The one that is silent for longest is forgotten: its end was marked.
+        fixture.push("c", "1", 700);
+        assert_eq!(fixture.take(), [sent("c", 1, "1", Some(1))]);
+        fixture.push("a", "2", 700);
+        assert_eq!(fixture.take(), [sent("a", 2, "2", None)]);
+        // None is silent: the end of one is marked first.
+        fixture.push("b", "2", 710);
+        assert_eq!(fixture.take(), [("c".into(), 2, None, None), sent("b", 2, "2", Some(2))]);
+        assert_eq!(fixture.outgoing.state.lock().sequences.len(), 2);
+    }
+
+    #[test]
+    fn what_is_refused_on_a_topic_that_is_not_counted_is_missed_all_the_same() {
+        let fixture = Fixture::new(1, 100_000);
+        fixture.outgoing.state.lock().sequences = Sequences::new(1);
+        assert!(fixture.push("a", "1", 0) && !fixture.push("b", "1", 0));
+        assert_eq!(fixture.outgoing.state.lock().sequences.len(), 1);
+        assert_eq!(fixture.take(), [sent("a", 0, "1", Some(0))]);
+        fixture.mark(600);
+        assert_eq!(fixture.take().len(), 1);
+        assert!(fixture.push("b", "2", 700));
+        assert_eq!(fixture.take(), [sent("b", 2, "2", Some(1))], "it may be that one is missing");
+        fixture.mark(1300);
+        fixture.take();
+        fixture.push("c", "1", 400_000);
+        assert_eq!(fixture.take(), [sent("c", 3, "1", Some(3))], "and not for ever");
+    }
+
+    #[test]
+    fn marks_wait_for_room_and_are_not_looked_for_in_vain() {
+        let fixture = Fixture::new(3, 100_000);
+        ["a", "b", "c"].iter().for_each(|room| assert!(fixture.push(room, "1", 0)));
+        fixture.mark(600);
+        assert_eq!(fixture.take().len(), 3);
+        fixture.mark(600);
+        assert_eq!(fixture.take().iter().filter(|(_, _, message, _)| message.is_none()).count(), 3);
     }
 
     #[test]

@@ -325,7 +325,7 @@ async fn read_until_answered(node: Arc<Node>, log: Log, span: Span, room: RoomNa
             }
         }
     };
-    node.incoming.tell(Event::Read(ReadDone { room, generation, page }));
+    node.incoming.tell(Event::Read(ReadDone { room, generation, page })).await;
 }
 
 /// Whether the log has entries behind those of the page.
