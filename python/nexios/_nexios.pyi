@@ -160,7 +160,7 @@ class App:
         router: WsRouter,
         server: Mapping[str, Any],
         trusted_proxies: Sequence[str],
-        files: Sequence[tuple[str, str]],
+        files: Sequence[tuple[str, str, bool, bool]],
         health: str | None,
         http: Http | None = None,
         broker: Broker | None = None,

@@ -83,7 +83,7 @@ class NexiosApp(WSRouter):
         self._health = health
         self._broker = as_broker(broker)
         self._http = None if http is None else Http(http)
-        self._files: list[tuple[str, str]] = []
+        self._files: list[tuple[str, str, bool, bool]] = []
         self._startup: list[Callable[[], Coroutine[Any, Any, Any]]] = []
         self._shutdown: list[Callable[[], Coroutine[Any, Any, Any]]] = []
         super().__init__(prefix, name=name, middleware=middleware, **routes)
@@ -98,17 +98,26 @@ class NexiosApp(WSRouter):
             allowed_hosts=self._allowed_hosts,
         ).check()
 
-    def static(self, path: str, directory: str | os.PathLike[str]) -> None:
+    def static(
+        self,
+        path: str,
+        directory: str | os.PathLike[str],
+        *,
+        hidden_files: bool = False,
+        follow_links: bool = False,
+    ) -> None:
         """Serves the files of a directory below a path; ``/`` gives ``index.html``.
 
-        Raises ``ValueError`` where there is no such directory.
+        Those whose names or directories begin with a dot are served with ``hidden_files`` (``.well-known`` always is),
+        and symbolic links that lead out of the directory with ``follow_links``. Raises ``ValueError`` where there is no
+        such directory.
 
         >>> app.static("/files", directory=".")
         """
         self._require_unserved("static files")
         if not os.path.isdir(directory):
             raise ValueError(f"{os.fspath(directory)!r} is no directory")
-        self._files.append((path, os.fspath(directory)))
+        self._files.append((path, os.fspath(directory), hidden_files, follow_links))
 
     def on_startup(self, function: F) -> F:
         """Runs before the server listens; what it raises stops the start.

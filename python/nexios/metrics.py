@@ -26,5 +26,5 @@ class MetricsSnapshot:
     dropped_total: int = 0
     #: How often each cause ended or refused something, by its name: ``handshake``, ``handler``, ``slow_head``,
     #: ``slow_accept``, ``connection_limit``, ``host_limit``, ``accept_rate``, ``descriptors``, ``protocol``,
-    #: ``control_flood``, ``stalled_message``, ``silence``, ``slow_client``, ``panic``.
+    #: ``control_flood``, ``stalled_message``, ``silence``, ``slow_client``, ``slow_http``, ``panic``.
     causes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

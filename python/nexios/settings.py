@@ -91,6 +91,8 @@ class ServerSettings(TypedDict, total=False):
     head_bytes_max: int
     head_timeout: float
     headers_max: int
+    http_bytes_per_second_min: int
+    http_stall_timeout: float | None
     read_buffer_bytes: int
     shutdown_grace: float
     waiting_bytes_max: int | None

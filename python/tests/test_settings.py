@@ -20,6 +20,8 @@ VALUES = {
     "head_bytes_max": 1 << 14,
     "head_timeout": 3,
     "headers_max": 100,
+    "http_bytes_per_second_min": 0,
+    "http_stall_timeout": None,
     "inbox_bytes_max": 1 << 20,
     "inbox_messages_max": 1,
     "keep_head": False,

@@ -2,25 +2,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::rt::ReadBufCursor;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use nexios_protocol::{HandshakeError, HeadLimits, RequestHead, escaped, is_host, split_target};
 
-use crate::connection::{HttpPhase, Inner, Phase, Refusal};
-use crate::service::{HttpPeer, RequestBody, ResponseBody, ResponseFuture, Service};
-use crate::timer::{Sleep, Sleeps};
-
-/// Bytes that one read hands to hyper at most.
-const READ_BYTES: usize = 8 << 10;
+use crate::connection::{CloseInfo, HttpPhase, Inner, Phase, Refusal};
+use crate::http_io::{EngineTimer, HttpIo};
+use crate::metrics::Cause;
+use crate::pace::{Pace, Stalled};
+use crate::request_body::RequestBody;
+use crate::service::{HttpPeer, ResponseBody, ResponseFuture, Service};
 
 /// Serves the plain request that a connection began with, and those that follow it.
 pub(crate) fn serve(inner: &Rc<Inner>) {
@@ -67,12 +65,15 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
     let takeover = Takeover::default();
     let limits = &inner.shard.shared.settings;
     let peer = http_peer(&inner);
+    let pace = Rc::new(RefCell::new(Pace::new(limits)));
     // The first head was measured as it came.
     let bytes_max = Cell::new(usize::MAX);
     let bytes_max_of_next = limits.head_bytes_max;
     let answer = {
-        let (inner, takeover) = (inner.clone(), takeover.clone());
-        hyper::service::service_fn(move |mut request: Request<RequestBody>| {
+        let (inner, takeover, pace) = (inner.clone(), takeover.clone(), pace.clone());
+        hyper::service::service_fn(move |request: Request<Incoming>| {
+            let progress = pace.borrow_mut().begins();
+            let mut request = request.map(|body| RequestBody::new(body, progress));
             match admit(&mut request, bytes_max.replace(bytes_max_of_next)) {
                 Err(error) => refuse(&inner, &error),
                 Ok(Some(head)) if may_upgrade && service.has_websocket(head.path()) => {
@@ -89,13 +90,16 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes_max.max(8 << 10))
         .max_headers(limits.headers_max)
-        .serve_connection(HttpIo(inner.clone()), answer);
-    let upgrade = poll_fn(|cx| {
+        .serve_connection(HttpIo { inner: inner.clone(), pace: pace.clone() }, answer);
+    let end = poll_fn(|cx| {
         if inner.is_draining_http(cx.waker()) {
             Pin::new(&mut connection).graceful_shutdown();
         }
         match connection.poll_without_shutdown(cx) {
-            Poll::Pending => takeover.borrow_mut().take().map_or(Poll::Pending, |head| Poll::Ready(Some(head))),
+            Poll::Pending => match takeover.borrow_mut().take() {
+                Some(head) => Poll::Ready(End::Upgrade(head)),
+                None => pace.borrow_mut().poll_stalled(inner.shard.sleeps(), cx).map(End::Stalled),
+            },
             Poll::Ready(result) => {
                 match result {
                     // hyper has answered 431.
@@ -105,19 +109,33 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
                     }
                     Ok(()) => {}
                 }
-                Poll::Ready(None)
+                Poll::Ready(End::Done)
             }
         }
     })
     .await;
-    match upgrade {
-        Some(head) => {
+    match end {
+        End::Upgrade(head) => {
             let early = connection.into_parts().read_buf.to_vec();
             inner.state.borrow_mut().phase = Phase::Head(Box::default());
             inner.open_upgrade(head, early);
         }
-        None => inner.end_http(),
+        End::Stalled(stalled) => {
+            // What it holds, files and tasks of applications, ends first.
+            drop(connection);
+            inner.give_up_http(stalled);
+        }
+        End::Done => inner.end_http(),
     }
+}
+
+/// How hyper's part in a connection ends.
+enum End {
+    /// All is answered, or it is broken.
+    Done,
+    Upgrade(RequestHead),
+    /// The client does not go on.
+    Stalled(Stalled),
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, std::convert::Infallible>>>>;
@@ -295,6 +313,24 @@ impl Inner {
         }
     }
 
+    /// The client does not go on: 408 where nothing is answered yet, else the connection is reset.
+    fn give_up_http(self: &Rc<Self>, stalled: Stalled) {
+        self.shard.shared.metrics.closed(Cause::SlowHttp);
+        tracing::debug!(connection = %self.id(), ?stalled, "an HTTP client was too slow: see http_stall_timeout");
+        if stalled == Stalled::Answer {
+            let mut state = self.state.borrow_mut();
+            self.finish(&mut state, CloseInfo::cut());
+            return self.release(&mut state, true);
+        }
+        let answer = write_refusal(&Refusal::new(408, "the request took too long\n"), false);
+        // The client may have gone; whether it reads this is its affair.
+        {
+            let stream = &mut self.state.borrow_mut().stream;
+            let _ = stream.write_vectored(&[std::io::IoSlice::new(&answer)]).and_then(|_| stream.flush());
+        }
+        self.end_http();
+    }
+
     fn end_http(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
         if matches!(state.phase, Phase::Http(_)) {
@@ -306,99 +342,3 @@ impl Inner {
         }
     }
 }
-
-/// The connection's stream, as hyper wants it.
-struct HttpIo(Rc<Inner>);
-
-impl hyper::rt::Read for HttpIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.0.state.borrow_mut();
-        let state = &mut *state;
-        let Phase::Http(http) = &mut state.phase else { return Poll::Ready(Ok(())) };
-        if !http.prefix.is_empty() {
-            let n = http.prefix.len().min(cursor.remaining());
-            cursor.put_slice(&http.prefix[..n]);
-            http.prefix.drain(..n);
-            return Poll::Ready(Ok(()));
-        }
-        let mut buffer = [0; READ_BYTES];
-        let max = READ_BYTES.min(cursor.remaining());
-        match state.stream.read(&mut buffer[..max]) {
-            Ok(n) => cursor.put_slice(&buffer[..n]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                http.reader = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            Err(error) => return Poll::Ready(Err(error)),
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for HttpIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.0.with_stream(cx, |stream| stream.write_vectored(parts))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.with_stream(cx, crate::stream::Stream::flush)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.state.borrow_mut().stream.shutdown_write();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Inner {
-    fn with_stream<T>(
-        &self,
-        cx: &Context<'_>,
-        write: impl FnOnce(&mut crate::stream::Stream) -> io::Result<T>,
-    ) -> Poll<io::Result<T>> {
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        let Phase::Http(http) = &mut state.phase else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        match write(&mut state.stream) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                http.writer = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
-        }
-    }
-}
-
-/// The shard's clock, as hyper wants it.
-#[derive(Clone)]
-struct EngineTimer(Sleeps);
-
-impl hyper::rt::Timer for EngineTimer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        self.sleep_until(self.0.now() + duration)
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        Box::pin(self.0.until(deadline))
-    }
-
-    fn now(&self) -> Instant {
-        self.0.now()
-    }
-}
-
-impl hyper::rt::Sleep for Sleep {}

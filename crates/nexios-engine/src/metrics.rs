@@ -34,11 +34,13 @@ pub enum Cause {
     Silence,
     /// The client did not read.
     SlowClient,
+    /// A client of plain HTTP did not go on with a body, or did not take an answer.
+    SlowHttp,
     /// A task panicked.
     Panic,
 }
 
-const CAUSES: [Cause; 15] = [
+const CAUSES: [Cause; 16] = [
     Cause::Handshake,
     Cause::Handler,
     Cause::SlowHead,
@@ -53,6 +55,7 @@ const CAUSES: [Cause; 15] = [
     Cause::WaitingBytes,
     Cause::Silence,
     Cause::SlowClient,
+    Cause::SlowHttp,
     Cause::Panic,
 ];
 
@@ -95,6 +98,7 @@ impl Cause {
             Cause::WaitingBytes => "waiting_bytes",
             Cause::Silence => "silence",
             Cause::SlowClient => "slow_client",
+            Cause::SlowHttp => "slow_http",
             Cause::Panic => "panic",
         }
     }

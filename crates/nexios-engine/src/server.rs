@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::hosts::{Host, Hosts};
 use crate::mailbox::ShardHandle;
 use crate::metrics::{Cause, Metrics, MetricsSnapshot};
+use crate::places::Places;
 use crate::settings::ServerSettings;
 use crate::shard::Shard;
 
@@ -30,8 +31,10 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     shards: RwLock<Vec<ShardHandle>>,
     next_shard: AtomicUsize,
-    connections: AtomicUsize,
-    connections_max: usize,
+    pub(crate) connections: AtomicUsize,
+    /// Places that are taken by other things than connections.
+    pub(crate) others: AtomicUsize,
+    pub(crate) connections_max: usize,
     hosts: Hosts,
     accept_rate: Mutex<Bucket>,
     waiting_bytes_max: usize,
@@ -58,6 +61,7 @@ impl Server {
             shards: RwLock::default(),
             next_shard: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            others: AtomicUsize::new(0),
             connections_max,
             hosts: Hosts::default(),
         }))
@@ -86,6 +90,11 @@ impl Server {
         &self.0.settings
     }
 
+    /// Its places, for what holds a descriptor and is no connection: files that are being sent.
+    pub fn places(&self) -> Places {
+        Places(self.0.clone())
+    }
+
     /// The counters at this moment.
     pub fn metrics(&self) -> MetricsSnapshot {
         self.0.metrics.snapshot(self.0.connections.load(Ordering::Relaxed))
@@ -110,7 +119,8 @@ impl Shared {
         {
             return Err(Cause::AcceptRate);
         }
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+        let taken = self.connections.fetch_add(1, Ordering::Relaxed) + self.others.load(Ordering::Relaxed);
+        if taken >= self.connections_max {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Cause::ConnectionLimit);
         }

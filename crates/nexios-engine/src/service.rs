@@ -14,9 +14,8 @@ use nexios_protocol::CloseCode;
 use crate::connection::Connection;
 use crate::fanout::Dropped;
 use crate::profile::Profile;
+use crate::request_body::RequestBody;
 
-/// The body of a plain HTTP request, as hyper reads it.
-pub type RequestBody = hyper::body::Incoming;
 /// The body of a plain HTTP answer.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 /// An answer that is being worked on.

@@ -95,7 +95,13 @@ pub struct ServerSettings {
     pub head_bytes_max: usize,
     /// Most header fields, at most 16,384; then 431.
     pub headers_max: usize,
-    /// Most connections of the process. `None`: 80 % of its file descriptors.
+    /// Longest wait for a client of plain HTTP that does not go on with a body, or does not take an answer: then 408
+    /// where nothing is answered yet, else the connection is reset. Bytes that move give time back, a second for each
+    /// [`http_bytes_per_second_min`](Self::http_bytes_per_second_min). `None`: for ever.
+    pub http_stall_timeout: Option<Duration>,
+    /// The rate below which a client of plain HTTP is given up in the end. 0: any byte is enough.
+    pub http_bytes_per_second_min: usize,
+    /// Most connections of the process, and files that are being sent. `None`: 80 % of its file descriptors.
     pub connections_max: Option<usize>,
     /// Most connections of one host (an IPv6 /64 is one host); more get 503 with Retry-After. Connections through a
     /// trusted proxy count for the clients that it names, from their upgrade on; those whose client is unknown count
@@ -199,6 +205,8 @@ impl Default for ServerSettings {
             head_timeout: Duration::from_secs(10),
             head_bytes_max: 8 << 10,
             headers_max: 64,
+            http_stall_timeout: Some(Duration::from_secs(30)),
+            http_bytes_per_second_min: 256,
             connections_max: None,
             connections_per_host_max: None,
             accept_rate_max: None,

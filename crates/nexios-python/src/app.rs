@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nexios::StaticFiles;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -35,7 +36,7 @@ impl App {
         router: &WsRouter,
         server: &Bound<'_, PyDict>,
         trusted_proxies: Vec<String>,
-        files: Vec<(String, std::path::PathBuf)>,
+        files: Vec<(String, std::path::PathBuf, bool, bool)>,
         health: Option<String>,
         http: Option<&Bound<'_, PyAny>>,
         broker: Option<&Broker>,
@@ -49,8 +50,8 @@ impl App {
             app = app.allowed_hosts(hosts);
         }
         let has_files = !files.is_empty();
-        for (path, directory) in files {
-            app = app.static_files(path, directory);
+        for (path, directory, hidden, links) in files {
+            app = app.static_files(path, StaticFiles::of(directory).hidden_files(hidden).follow_links(links));
         }
         if let Some(path) = health {
             app = app.health(path);

@@ -125,6 +125,8 @@ fn set_server(server: &mut ServerSettings, name: &str, value: &Bound<'_, PyAny>)
         "head_timeout" => server.head_timeout = seconds(value)?,
         "head_bytes_max" => server.head_bytes_max = value.extract()?,
         "headers_max" => server.headers_max = value.extract()?,
+        "http_stall_timeout" => server.http_stall_timeout = optional(value)?,
+        "http_bytes_per_second_min" => server.http_bytes_per_second_min = value.extract()?,
         "connections_max" => server.connections_max = value.extract()?,
         "connections_per_host_max" => server.connections_per_host_max = value.extract()?,
         "accept_rate_max" => server.accept_rate_max = value.extract()?,

@@ -378,7 +378,7 @@ impl BuiltApp {
 
     /// Makes a shard run this app: call it for each shard, before its first connection.
     pub fn run_on(self: &Arc<Self>, server: &Server, shard: &Shard) {
-        shard.set_service(Rc::new(ShardService::new(self.clone())));
+        shard.set_service(Rc::new(ShardService::new(self.clone(), server.places())));
         self.hub.attach(server.shards());
     }
 

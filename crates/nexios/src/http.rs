@@ -1,17 +1,16 @@
 //! Plain HTTP on the same port: a health route, static files, and a tower service of your own.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use nexios_engine::{RequestBody, ResponseBody, ResponseFuture, not_found, upgrade_required};
-use tower_http::services::ServeDir;
+use nexios_engine::{Places, RequestBody, ResponseBody, ResponseFuture, not_found, upgrade_required};
 use tower_service::Service;
 
 use crate::app::App;
+use crate::static_files::StaticFiles;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Fallback = Arc<dyn Fn(Request<RequestBody>) -> ResponseFuture + Send + Sync>;
@@ -20,7 +19,7 @@ pub(crate) type Fallback = Arc<dyn Fn(Request<RequestBody>) -> ResponseFuture + 
 #[derive(Clone, Default)]
 pub(crate) struct HttpRoutes {
     health: Vec<String>,
-    files: Vec<(String, ServeDir)>,
+    files: Vec<(String, StaticFiles)>,
     pub(crate) fallback: Option<Fallback>,
 }
 
@@ -35,14 +34,15 @@ impl App {
         self
     }
 
-    /// Serves the files of a directory below a path; `/` gives `index.html`.
+    /// Serves the files of a directory below a path; `/` gives `index.html`. Not those whose names begin with a dot,
+    /// nor symbolic links that lead out, unless [`StaticFiles`] says so.
     ///
     /// ```
     /// let app = nexios::App::new().static_files("/", "examples/chat/page");
     /// ```
-    pub fn static_files(mut self, path: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
+    pub fn static_files(mut self, path: impl Into<String>, files: impl Into<StaticFiles>) -> Self {
         let prefix = path.into().trim_end_matches('/').to_owned();
-        self.http.files.push((prefix, ServeDir::new(directory.into())));
+        self.http.files.push((prefix, files.into()));
         self
     }
 
@@ -71,24 +71,29 @@ impl App {
 
 impl HttpRoutes {
     /// The answer to a request; `websocket`: a WebSocket route has this path, too.
-    pub(crate) fn answer(&self, request: Request<RequestBody>, websocket: bool) -> Option<ResponseFuture> {
+    pub(crate) fn answer(
+        &self,
+        request: Request<RequestBody>,
+        websocket: bool,
+        places: &Places,
+    ) -> Option<ResponseFuture> {
         if self.health.iter().any(|path| path == request.uri().path()) {
             return Some(Box::pin(std::future::ready(text(StatusCode::OK, "ok\n"))));
         }
         if self.files.is_empty() && self.fallback.is_none() {
             return None;
         }
-        let routes = self.clone();
-        Some(Box::pin(async move { routes.search(request, websocket).await }))
+        let (routes, places) = (self.clone(), places.clone());
+        Some(Box::pin(async move { routes.search(request, websocket, &places).await }))
     }
 
-    async fn search(self, request: Request<RequestBody>, websocket: bool) -> Response<ResponseBody> {
+    async fn search(self, request: Request<RequestBody>, websocket: bool, places: &Places) -> Response<ResponseBody> {
         for (prefix, files) in &self.files {
-            let Some(inner) = below(&request, prefix) else { continue };
-            let response = call(files.clone(), inner).await;
-            // A method that files do not take may be meant for the fallback.
-            if !matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
-                return boxed(response);
+            let rest = request.uri().path().strip_prefix(prefix.as_str()).filter(|rest| rest.starts_with('/'));
+            let Some(rest) = rest.map(str::to_owned) else { continue };
+            // A path or a method that files do not have may be meant for the fallback.
+            if let Some(response) = files.answer(&request, &rest, places).await {
+                return response;
             }
         }
         match self.fallback {
@@ -97,16 +102,6 @@ impl HttpRoutes {
             None => not_found(),
         }
     }
-}
-
-/// The request for a file, without its body and without the prefix of its path.
-fn below(request: &Request<RequestBody>, prefix: &str) -> Option<Request<http_body_util::Empty<Bytes>>> {
-    let rest = request.uri().path().strip_prefix(prefix).filter(|rest| rest.starts_with('/'))?;
-    let mut inner = Request::builder().method(request.method()).uri(rest);
-    if let Some(headers) = inner.headers_mut() {
-        *headers = request.headers().clone();
-    }
-    inner.body(http_body_util::Empty::new()).ok()
 }
 
 async fn call<S, R>(mut service: S, request: R) -> S::Response

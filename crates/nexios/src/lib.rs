@@ -68,6 +68,7 @@ mod send;
 mod serve;
 mod service;
 mod state;
+mod static_files;
 pub mod testing;
 mod tls;
 mod websocket;
@@ -111,6 +112,7 @@ pub use send::{AsBinary, AsJson, AsText, Compress, Payload, RoundTrip, Sending};
 pub use serve::{Running, Serve, StartError};
 pub use service::ShardService;
 pub use state::State;
+pub use static_files::StaticFiles;
 pub use tls::{Tls, TlsError};
 pub use websocket::WebSocket;
 

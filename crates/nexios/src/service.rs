@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use nexios_engine::{
-    BoxedTask, Cause, Connection, ConnectionId, Dropped, HttpPeer, Profile, Refusal, RequestBody, ResponseFuture,
-    Service, bad_request,
+    BoxedTask, Cause, Connection, ConnectionId, Dropped, HttpPeer, Places, Profile, Refusal, RequestBody,
+    ResponseFuture, Service, bad_request,
 };
 use nexios_protocol::{CloseCode, escaped};
 
@@ -26,6 +26,7 @@ use crate::websocket::WebSocket;
 /// The service of one shard: [`BuiltApp::run_on`].
 pub struct ShardService {
     app: Arc<BuiltApp>,
+    places: Places,
     registry: RefCell<Registry>,
     on_ended: OnceCell<OnEnded>,
 }
@@ -33,8 +34,8 @@ pub struct ShardService {
 type OnEnded = Box<dyn Fn(&ConnectionId)>;
 
 impl ShardService {
-    pub(crate) fn new(app: Arc<BuiltApp>) -> Self {
-        ShardService { app, registry: RefCell::default(), on_ended: OnceCell::new() }
+    pub(crate) fn new(app: Arc<BuiltApp>, places: Places) -> Self {
+        ShardService { app, places, registry: RefCell::default(), on_ended: OnceCell::new() }
     }
 
     pub(crate) fn registry(&self) -> &RefCell<Registry> {
@@ -141,7 +142,7 @@ impl Service for ShardService {
         let peer = proxies.http_peer(peer, headers);
         request.extensions_mut().insert(peer);
         let websocket = self.has_websocket(request.uri().path());
-        self.app.http.answer(request, websocket)
+        self.app.http.answer(request, websocket, &self.places)
     }
 
     fn farewell(&self, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {

@@ -82,7 +82,7 @@ impl Inner {
     }
 
     /// Both sides are done: `closed()` resolves.
-    pub(super) fn finish(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
+    pub(crate) fn finish(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
         state.flags.set(Flag::Finished, true);
         self.end_input(state, info);
     }

@@ -29,6 +29,8 @@ struct State {
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
     is_client_gone: bool,
+    /// The body of the request was not what its head announced.
+    is_malformed: bool,
     is_head_request: bool,
     /// The engine's side: the answer at first, then its body.
     engine: Option<Waker>,
@@ -95,6 +97,7 @@ impl Exchange {
             queue: VecDeque::new(),
             queued_bytes: 0,
             is_client_gone: false,
+            is_malformed: false,
             is_head_request: head.method == Method::HEAD,
             engine: None,
             waiting: Vec::new(),
@@ -149,6 +152,8 @@ impl Exchange {
                 Poll::Ready(Some(Err(_))) => {
                     *input = Input::Over;
                     state.is_client_gone = true;
+                    // Where it is only cut off, nobody is there to see the answer.
+                    state.is_malformed = true;
                     return Some(Event::Disconnect);
                 }
             }
@@ -235,7 +240,11 @@ impl Exchange {
         let undone = match stage {
             Stage::Complete => None,
             Stage::Awaited | Stage::Begun(_) => {
-                state.answer = Some(internal_error());
+                let is_malformed = state.is_malformed;
+                state.answer = Some(match is_malformed {
+                    true => nexios_engine::bad_request("malformed request body\n"),
+                    false => internal_error(),
+                });
                 Some(Undone::Nothing)
             }
             Stage::Streaming(_) | Stage::Broken => {

@@ -27,6 +27,7 @@ fn the_defaults_are_those_of_the_documentation() {
     let server = ServerSettings::default();
     assert_eq!(server.head_timeout, seconds(10));
     assert_eq!((server.head_bytes_max, server.headers_max), (8 << 10, 64));
+    assert_eq!((server.http_stall_timeout, server.http_bytes_per_second_min), (Some(seconds(30)), 256));
     assert_eq!((server.connections_max, server.connections_per_host_max), (None, None));
     assert_eq!((server.accept_rate_max, server.shutdown_grace), (None, seconds(30)));
 }

@@ -198,6 +198,11 @@ impl<S: Read + Write> Wire<S> {
         }
     }
 
+    /// What has come and was not taken begins with this.
+    pub(crate) fn is_begun_with(&self, text: &str) -> bool {
+        self.buffer.starts_with(text.as_bytes())
+    }
+
     /// All bytes to the end of the stream, also those of an incomplete frame.
     pub(crate) fn rest_bytes(&mut self) -> Vec<u8> {
         while self.end.is_none() {

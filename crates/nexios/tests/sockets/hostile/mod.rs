@@ -8,5 +8,6 @@ mod log;
 mod memory;
 mod opening;
 mod rebinding;
+mod slow_http;
 mod slowness;
 mod targets;

@@ -1,6 +1,7 @@
 //! The same connections over TLS, Unix sockets and listeners from elsewhere; HTTP beside them.
 
 mod answers;
+mod files;
 mod http;
 mod segments;
 mod shutdown;
