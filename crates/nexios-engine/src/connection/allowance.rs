@@ -43,6 +43,13 @@ impl Allowance {
         if self.messages % LOOK_EVERY == FIRST_LOOK { self.after_a_look() } else { self }
     }
 
+    /// Accounts for bytes that have ended no message.
+    #[must_use]
+    pub(crate) fn after_bytes(mut self, bytes: usize) -> Self {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self
+    }
+
     /// Accounts for the time that has passed.
     #[inline(never)]
     #[must_use]

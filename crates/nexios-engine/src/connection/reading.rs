@@ -59,8 +59,10 @@ impl Inner {
                 }
             }
             Phase::Open(_) => {
+                // One that waits for its turn is read then, to the end: news do not bring it before its turn.
+                let waits = state.flags.has(Flag::Ready);
                 drop(state);
-                if readiness.readable || hangs_up {
+                if !waits && (readiness.readable || hangs_up) {
                     self.read_on(hangs_up);
                 }
                 let mut state = self.state.borrow_mut();
@@ -112,6 +114,9 @@ impl Inner {
     /// after a short read no other would tell of the FIN.
     fn read_open(self: &Rc<Self>, to_the_end: bool) {
         for _ in 0..READS_PER_TURN {
+            if self.shard.allowance.get().is_spent() {
+                break;
+            }
             let Some(may_hold_more) = self.read_input() else { return };
             self.lend_input();
             if self.parse_and_run() != Parsed::All {
@@ -292,7 +297,10 @@ impl Inner {
         let Phase::Open(protocol) = phase else { return None };
         control.clear();
         match protocol.receive(input, control, limits, codec) {
-            Ok((used, None)) => Some(used),
+            Ok((used, None)) => {
+                self.shard.allowance.update(|allowance| allowance.after_bytes(used));
+                Some(used)
+            }
             Ok((used, Some(Received::Text(text)))) => {
                 self.shard.allowance.update(|allowance| allowance.after(text.len()));
                 end_message(extra);

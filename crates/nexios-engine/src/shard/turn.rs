@@ -17,6 +17,8 @@ use crate::run_queue::Table;
 
 /// Rounds of woken tasks before the sockets get their turn.
 const ROUNDS_PER_TURN: usize = 16;
+/// Time for the connections that had more input than their turn takes, in one turn.
+const READY_TIME_MAX: Duration = Duration::from_millis(8);
 /// A handler that holds its thread for longer is named in a warning.
 const BLOCKING: Duration = Duration::from_millis(100);
 
@@ -138,13 +140,22 @@ impl ShardInner {
         }
     }
 
+    /// Goes on with those that had more than their turn takes. All of them together may hold the others up for
+    /// [`READY_TIME_MAX`]; the rest comes first in the next turn.
     fn read_ready(self: &Rc<Self>, ready: Vec<Rc<Inner>>) {
-        for inner in ready {
+        let began = coarse_now();
+        let mut ready = ready.into_iter();
+        while let Some(inner) = ready.next() {
             inner.read_again();
             self.open_requests();
             self.run_between();
             self.keep_to_share();
+            if coarse_now().saturating_sub(began) > READY_TIME_MAX {
+                break;
+            }
         }
+        let newer = self.ready.take();
+        self.ready.replace(ready.chain(newer).collect());
     }
 
     /// Starts handlers of complete requests.

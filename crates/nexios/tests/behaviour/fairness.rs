@@ -87,3 +87,36 @@ fn a_close_behind_many_messages_ends_the_connection_behind_them() {
     assert_eq!(log.take().len(), MANY);
     assert_eq!(busy.seen(), [Seen::Close(1005, String::new()), Seen::End]);
 }
+
+#[test]
+fn many_clients_that_send_more_than_their_handlers_can_take_hold_a_turn_up_as_one_does() {
+    let log = Log::default();
+    let taken = log.clone();
+    let bench = Bench::new(App::new().route(Route::new("/", move |ws: WebSocket| {
+        let taken = taken.clone();
+        async move {
+            ws.accept().await?;
+            while let Ok(message) = ws.receive().await {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                taken.add(format!("{}", message.len()));
+            }
+            Ok(())
+        }
+    })));
+    let busy: Vec<_> = (0..20).map(|_| bench.connect("/")).collect();
+    for client in &busy {
+        client.write_ahead(|protocol, out| (0..30).for_each(|_| protocol.send_message(out, OpCode::Binary, b"work")));
+    }
+    // All are new to the first turn; what is left of them waits from then on.
+    bench.turn();
+    let first = log.take().len();
+    let mut most = 0;
+    let mut all = first;
+    while bench.turn() {
+        let taken = log.take().len();
+        most = most.max(taken);
+        all += taken;
+    }
+    assert!(most <= 40, "{most} messages of 2 ms each in one turn");
+    assert_eq!(all + log.take().len(), 20 * 30);
+}
