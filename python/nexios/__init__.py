@@ -23,6 +23,7 @@ from nexios._platform import require_support
 require_support()
 
 from nexios._chain import Next
+from nexios._json import json_encoder
 from nexios._nexios import Handle, WebSocket
 from nexios.app import NexiosApp
 from nexios.broadcast import Outcome, Room
@@ -84,4 +85,5 @@ __all__ = [
     "WebSocketException",
     "WebSocketState",
     "WebSocketTypeError",
+    "json_encoder",
 ]

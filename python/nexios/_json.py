@@ -6,11 +6,14 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import json
 import math
 import re
+import sys
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from nexios.exceptions import WebSocketException
 
@@ -19,15 +22,49 @@ LEVELS_MAX = 127
 #: No shorter integer is too large for a double.
 LARGE_DIGITS = 309
 
-_LARGE = re.compile(rf"\d{{{LARGE_DIGITS}}}")
+_DIGITS = "0123456789"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def _as_json(value: Any) -> Any:
-    """What a value that JSON does not know is sent as, where that is unambiguous.
+_Encoder = TypeVar("_Encoder", bound=Callable[[Any], Any])
 
-    The hook of an application's own classes is a method ``__json__()``.
+
+def _unknown(value: Any) -> Any:
+    raise TypeError(
+        f"{type(value).__qualname__} is not JSON: give it a method __json__(), register a json_encoder() for it, "
+        f"or convert {value!r:.80} first"
+    )
+
+
+_registered = functools.singledispatch(_unknown)
+
+
+def json_encoder(cls: type) -> Callable[[_Encoder], _Encoder]:
+    """Registers what the instances of a class, and of its subclasses, are sent as, in all apps of the process.
+
+    It is for classes of others; one's own may have a method ``__json__()``. What the function returns is encoded
+    in turn.
+
+    >>> from pathlib import PurePath
+    >>> from nexios import json_encoder
+    >>> @json_encoder(PurePath)
+    ... def path(value):
+    ...     return str(value)
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"invalid class {cls!r}: json_encoder() takes the class whose instances are sent")
+
+    def register(function: _Encoder) -> _Encoder:
+        _registered.register(cls, function)
+        return function
+
+    return register
+
+
+def _as_json(value: Any) -> Any:
+    """What a value that JSON does not know is sent as, where that is unambiguous."""
+    if (registered := _registered.dispatch(type(value))) is not _unknown:
+        return registered(value)
     if (own := getattr(type(value), "__json__", None)) is not None:
         return own(value)
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
@@ -42,11 +79,10 @@ def _as_json(value: Any) -> Any:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if callable(dump := getattr(value, "model_dump", None)):  # pydantic
         return dump(mode="json")
-    if (fields := getattr(type(value), "__struct_fields__", None)) is not None:  # msgspec
-        return {name: getattr(value, name) for name in fields}
-    raise TypeError(
-        f"{type(value).__qualname__} is not JSON: give it a method __json__(), or convert {value!r:.80} first"
-    )
+    if hasattr(type(value), "__struct_fields__") and (msgspec := sys.modules.get("msgspec")) is not None:
+        # By the names and the tag that its class has for JSON.
+        return msgspec.to_builtins(value, enc_hook=_as_json)
+    return _unknown(value)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_json).encode
@@ -64,6 +100,8 @@ def encode(value: Any) -> str:
     if text.count("[") + text.count("{") > LEVELS_MAX:
         # Only what others receive is sent.
         _require_levels(json.loads(text))
+    if _has_large_integer(text):
+        _decode_large(text)
     return text
 
 
@@ -76,6 +114,18 @@ def _number(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"the number {text:.40} is out of range")
     return number
+
+
+def _has_large_integer(text: str) -> bool:
+    """Returns whether :data:`LARGE_DIGITS` digits stand in a row; then one of every so many characters is a digit."""
+    for index, character in enumerate(text[LARGE_DIGITS - 1 :: LARGE_DIGITS]):
+        if character in _DIGITS:
+            place = (index + 1) * LARGE_DIGITS - 1
+            before, behind = text[place - LARGE_DIGITS + 1 : place], text[place : place + LARGE_DIGITS]
+            digits = len(before) - len(before.rstrip(_DIGITS)) + len(behind) - len(behind.lstrip(_DIGITS))
+            if digits >= LARGE_DIGITS:
+                return True
+    return False
 
 
 def _large_integer(text: str) -> int:
@@ -91,7 +141,7 @@ def decode(message: str | bytes) -> Any:
     """Returns the value of a message; what is not JSON closes 1007 where nobody catches it."""
     try:
         text = message if isinstance(message, str) else message.decode()
-        value = (_decode_large if len(text) >= LARGE_DIGITS and _LARGE.search(text) else _decode)(text)
+        value = (_decode_large if _has_large_integer(text) else _decode)(text)
         if text.count("[") + text.count("{") > LEVELS_MAX:
             _require_levels(value)
         if _SURROGATE.search(text):

@@ -8,8 +8,10 @@ import json
 import uuid
 from pathlib import Path
 
+import msgspec
+import pydantic
 import pytest
-from nexios import NexiosApp, WebSocketException
+from nexios import NexiosApp, WebSocketException, json_encoder
 from nexios._json import decode, encode
 from nexios.testing import TestClient
 
@@ -61,20 +63,15 @@ class Own:
         return {"own": Point(1, Color.RED)}
 
 
-class Model:
-    """As pydantic's models are."""
-
-    def model_dump(self, *, mode):
-        return {"mode": mode}
+class Model(pydantic.BaseModel):
+    at: datetime.date
+    point: Point
 
 
-class Struct:
-    """As msgspec's are."""
-
-    __struct_fields__ = ("a", "b")
-
-    def __init__(self):
-        self.a, self.b = 1, uuid.UUID(int=1)
+class Struct(msgspec.Struct, rename="camel", tag="struct"):
+    first_one: int
+    second_one: uuid.UUID
+    own: object = None
 
 
 @pytest.mark.parametrize(
@@ -88,8 +85,12 @@ class Struct:
         (Color.RED, '"red"'),
         ([Point(1, Color.RED)], '[{"x":1,"color":"red"}]'),
         (Own(), '{"own":{"x":1,"color":"red"}}'),
-        (Model(), '{"mode":"json"}'),
-        (Struct(), '{"a":1,"b":"00000000-0000-0000-0000-000000000001"}'),
+        (Model(at="2026-01-02", point=Point(1, Color.RED)), '{"at":"2026-01-02","point":{"x":1,"color":"red"}}'),
+        (
+            Struct(1, uuid.UUID(int=1), Own()),
+            '{"type":"struct","firstOne":1,"secondOne":"00000000-0000-0000-0000-000000000001",'
+            '"own":{"own":{"x":1,"color":"red"}}}',
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -97,7 +98,32 @@ def test_values_that_are_unambiguous_are_sent(value, text):
     assert encode(value) == text
 
 
-@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), Point, float("nan"), {(1, 2): 3}, 1j])
+class Others:
+    pass
+
+
+class OthersChild(Others):
+    pass
+
+
+def test_the_classes_of_others_are_sent_as_a_registered_encoder_says():
+    with pytest.raises(TypeError, match="json_encoder"):
+        encode(Others())
+    json_encoder(Others)(lambda value: {"of": Point(1, Color.RED)})
+    assert encode([Others(), OthersChild()]) == '[{"of":{"x":1,"color":"red"}},{"of":{"x":1,"color":"red"}}]'
+    with pytest.raises(TypeError, match="invalid class 'path'"):
+        json_encoder("path")
+
+
+def test_long_texts_of_digits_are_no_large_numbers():
+    for digits in ("1" * 400, "x" + "1" * 308 + "y"):
+        assert decode(encode(digits)) == digits
+    assert decode("[" + "1" * 308 + "]") == [int("1" * 308)]
+
+
+@pytest.mark.parametrize(
+    "value", [{1, 2}, b"bytes", object(), Point, float("nan"), {(1, 2): 3}, 1j, 10**400, [10**309]]
+)
 def test_what_is_no_json_is_an_error_at_the_call(value):
     with pytest.raises((TypeError, ValueError)):
         encode(value)
