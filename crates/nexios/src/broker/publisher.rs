@@ -129,13 +129,17 @@ impl Publisher {
     }
 
     fn audience(&self, topic: Topic) -> Audience {
-        let (clients, exclude, key, compress, history, idempotency_key) = Default::default();
-        let (node, process) = (self.0.node.clone(), self.0.process);
-        Audience { node, process, topic, clients, exclude, key, compress, history, idempotency_key }
+        Audience { process: self.0.process, ..Audience::of(&self.0.node, topic) }
     }
 }
 
 impl Audience {
+    fn of(node: &Arc<Node>, topic: Topic) -> Self {
+        let (clients, exclude, key, compress, history, idempotency_key) = Default::default();
+        let (node, process) = (node.clone(), std::process::id());
+        Audience { node, process, topic, clients, exclude, key, compress, history, idempotency_key }
+    }
+
     /// Only these of them.
     #[must_use]
     pub fn only<I: IntoIterator<Item: Into<ClientRef>>>(mut self, clients: I) -> Self {
@@ -343,6 +347,7 @@ impl std::fmt::Debug for Audience {
 mod tests {
     use super::*;
     use crate::broker::Memory;
+    use crate::broker::driver::Driver;
 
     #[test]
     fn a_process_that_was_forked_is_refused_and_waits_for_nobody() {
@@ -357,6 +362,31 @@ mod tests {
             assert_eq!(refused, BrokerError::Refused(FORKED.to_owned()));
         }
         drop(publisher);
+    }
+
+    /// A publisher has no members who wait, and so its messages are given up by nobody.
+    #[test]
+    fn a_message_is_stored_and_sent_once_the_broker_is_back_however_long_that_takes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let memory = Memory::new();
+            let driver = Driver::new(&Broker::from(&memory), Box::new(memory.clone()), None, None);
+            let node = driver.node.clone();
+            let (ready, connected) = std::sync::mpsc::channel();
+            tokio::task::spawn_local(async move { driver.work(&ready).await });
+            while connected.try_recv().is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            memory.stop();
+            let room = Audience::of(&node, Topic::Room("x".into()));
+            let (stored, sent) = (room.clone().remembering(History::default()).broadcast("x"), room.broadcast("x"));
+            let both = tokio::task::spawn_local(async move { (stored.await, sent.await) });
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            assert!(!both.is_finished());
+            memory.start();
+            let (stored, sent) = both.await.unwrap();
+            assert!(stored.unwrap().stored.is_some() && sent.is_ok());
+        });
     }
 
     #[test]

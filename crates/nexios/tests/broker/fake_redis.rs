@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use nexios::broker::Broker;
 use parking_lot::Mutex;
@@ -29,6 +30,7 @@ type Rule = Box<dyn Fn(&[Vec<u8>]) -> Act + Send>;
 struct Shared {
     rule: Mutex<Rule>,
     connections: AtomicUsize,
+    answered: AtomicUsize,
 }
 
 pub(crate) struct FakeRedis {
@@ -55,7 +57,11 @@ impl FakeRedis {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let rule: Rule = Box::new(|_| Act::Pass);
-        let shared = Arc::new(Shared { rule: Mutex::new(rule), connections: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared {
+            rule: Mutex::new(rule),
+            connections: AtomicUsize::new(0),
+            answered: AtomicUsize::new(0),
+        });
         let (at, serving) = (server.port, shared.clone());
         std::thread::spawn(move || {
             for client in listener.incoming() {
@@ -87,6 +93,16 @@ impl FakeRedis {
             true => Act::Answer(line),
             false => Act::Pass,
         });
+    }
+
+    /// Waits until so many commands more were answered in the place of Redis.
+    pub(crate) fn wait_until_answered(&self, more: usize) {
+        let enough = self.shared.answered.load(Ordering::Relaxed) + more;
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.shared.answered.load(Ordering::Relaxed) < enough {
+            assert!(Instant::now() < end, "nobody asks");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -149,6 +165,7 @@ fn forward(
                 to.write_all(&bytes)?;
             }
             Act::Answer(line) => {
+                shared.answered.fetch_add(1, Ordering::Relaxed);
                 back.slots.push_back(Slot::Ready(format!("{line}\r\n").into_bytes()));
                 back.flush()?;
             }
