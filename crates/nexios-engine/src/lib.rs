@@ -63,4 +63,5 @@ pub use server::Server;
 pub use service::{BoxedTask, HttpPeer, ResponseBody, ResponseFuture, Service, Task};
 pub use settings::{Compression, InvalidSetting, ServerSettings, Settings, SlowClient};
 pub use shard::Shard;
+pub use socket_file::bind_private;
 pub use timer::Sleep;

@@ -1,11 +1,15 @@
 //! The file of a Unix socket: which files are replaced at the start, and which are removed at the end.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Nodes that wait to be let in.
+const BACKLOG: i32 = 1024;
 
 /// The file of a socket that this process has bound. Dropping it removes the file if it is still that file.
 pub(crate) struct SocketFile {
@@ -24,6 +28,23 @@ impl SocketFile {
         let bound = path.symlink_metadata()?;
         Ok((socket.into(), SocketFile { device: bound.dev(), inode: bound.ino(), path }))
     }
+}
+
+/// Listens on a Unix socket to which other users of the machine cannot connect, at no moment: its file has the mode
+/// 0600 before anybody listens.
+///
+/// # Errors
+/// What the operating system says; `AddrInUse` where the file exists.
+pub fn bind_private(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    let private = std::fs::Permissions::from_mode(0o600);
+    let socket = File::from(OwnedFd::from(Socket::new(Domain::UNIX, Type::STREAM, None)?));
+    // Linux makes the file with the mode of the socket; other systems know no mode of sockets.
+    let _ = socket.set_permissions(private.clone());
+    let socket = Socket::from(OwnedFd::from(socket));
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, private)?;
+    socket.listen(BACKLOG)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 impl Drop for SocketFile {
@@ -117,5 +138,32 @@ mod tests {
         let _successor = UnixListener::bind(&path).unwrap();
         drop(file);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_private_socket_is_private_from_its_first_moment() {
+        let directory = Directory::new("private");
+        let path = directory.0.join("hub.sock");
+        let (watched, stop) = (path.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let stopped = stop.clone();
+        let watcher = std::thread::spawn(move || {
+            let mut modes = std::collections::BTreeSet::new();
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                modes.extend(watched.symlink_metadata().ok().map(|data| data.permissions().mode() & 0o777));
+            }
+            modes
+        });
+        for _ in 0..2000 {
+            drop(bind_private(&path).unwrap());
+            std::fs::remove_file(&path).unwrap();
+        }
+        let listener = bind_private(&path).unwrap();
+        assert_eq!(path.symlink_metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        assert!(listener.accept().is_ok() && bind_private(&path).is_err());
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let modes = watcher.join().unwrap();
+        #[cfg(target_os = "linux")]
+        assert!(modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
     }
 }

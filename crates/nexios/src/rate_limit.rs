@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,13 +81,16 @@ enum KeyBy {
 #[derive(Default)]
 struct Shared {
     buckets: Mutex<HashMap<Key, Bucket>>,
+    hashers: [RandomState; 2],
     dropped: AtomicU64,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// Who counts together. Of a name only a hash is kept, since clients may choose long ones; it is keyed, so that they
+/// cannot choose two with the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Key {
     Host(Option<u128>),
-    Named(String),
+    Named([u64; 2]),
 }
 
 /// The generic cell rate algorithm (ITU-T I.371): all that a limit knows of a key is when
@@ -183,8 +186,12 @@ impl RateLimit {
         match &self.key {
             KeyBy::Connection => None,
             KeyBy::Host => Some(Key::Host(ws.client().map(|client| host_key(client.host)))),
-            KeyBy::Function(function) => Some(Key::Named(function(ws))),
+            KeyBy::Function(function) => Some(self.named(&function(ws))),
         }
+    }
+
+    fn named(&self, name: &str) -> Key {
+        Key::Named(self.shared.hashers.each_ref().map(|hasher| hasher.hash_one(name)))
     }
 
     fn take(&self, key: &Key, now: Instant) -> Result<(), Instant> {
@@ -192,7 +199,7 @@ impl RateLimit {
         if !buckets.contains_key(key) && buckets.len() >= KEYS_MAX {
             forget(&mut buckets, now);
         }
-        buckets.entry(key.clone()).or_default().take(self.rate(), now)
+        buckets.entry(*key).or_default().take(self.rate(), now)
     }
 
     fn judge(&self, taken: Result<(), Instant>) -> Verdict {
@@ -213,7 +220,7 @@ impl RateLimit {
 
     /// A key of the caller's making, else its own.
     pub(crate) fn key_or_named(&self, ws: &WebSocket, name: Option<String>) -> Option<Key> {
-        name.map(Key::Named).or_else(|| self.key(ws))
+        name.map(|name| self.named(&name)).or_else(|| self.key(ws))
     }
 
     async fn admit(self, ws: WebSocket, next: Next) -> Result {
@@ -225,7 +232,7 @@ impl RateLimit {
 
     /// Whether the handshake may go on; where not, it has been answered.
     pub(crate) async fn admit_handshake(&self, ws: &WebSocket, name: Option<String>) -> Result<bool> {
-        let key = self.key_or_named(ws, name).unwrap_or_else(|| Key::Named(ws.id().to_string()));
+        let key = self.key_or_named(ws, name).unwrap_or_else(|| self.named(&ws.id().to_string()));
         loop {
             let shard = ws.connection().shard();
             let taken = self.take(&key, shard.now());
@@ -365,11 +372,21 @@ mod tests {
     fn each_key_has_its_own_share_and_a_clone_shares_it() {
         let now = Instant::now();
         let limit = RateLimit::handshakes(1);
-        let key = |name: &str| Key::Named(name.into());
+        let key = |name: &str| limit.named(name);
         assert!(limit.take(&key("a"), now).is_ok());
         assert!(limit.take(&key("b"), now).is_ok());
         assert!(limit.clone().take(&key("a"), now).is_err());
         assert!(RateLimit::handshakes(1).take(&key("a"), now).is_ok());
+    }
+
+    #[test]
+    fn a_key_of_any_length_is_kept_in_a_few_bytes_that_nobody_can_foresee() {
+        let (limit, other) = (RateLimit::handshakes(1), RateLimit::handshakes(1));
+        assert!(size_of::<Key>() + size_of::<Bucket>() <= 64);
+        let long = |last: &str| "x".repeat(1 << 20) + last;
+        assert_eq!(limit.named(&long("a")), limit.clone().named(&long("a")));
+        assert_ne!(limit.named(&long("a")), limit.named(&long("b")));
+        assert_ne!(limit.named("a"), other.named("a"), "each limit has secrets of its own");
     }
 
     #[test]

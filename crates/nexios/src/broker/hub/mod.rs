@@ -8,7 +8,7 @@ mod wire;
 mod wire_log;
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -69,8 +69,7 @@ impl Hub {
         if is_socket(&path) && std::os::unix::net::UnixStream::connect(&path).is_err() {
             std::fs::remove_file(&path)?;
         }
-        let listener = std::os::unix::net::UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let listener = nexios_engine::bind_private(&path)?;
         listener.set_nonblocking(true)?;
         Ok(Hub { listener, path, node_bytes_max: NODE_BYTES_MAX, history_bytes_max: kept::BYTES_MAX })
     }
