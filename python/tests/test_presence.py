@@ -240,3 +240,24 @@ def test_a_client_watches_so_many_rooms_at_a_time():
                 answers.append(client.receive_text())
         assert [number for number, answer in enumerate(answers) if '"reply"' in answer] == list(range(most))
         assert f"may watch the presence of {most} rooms" in answers[most]
+
+
+async def test_a_connection_tracks_itself_in_a_room_that_it_names_or_has(serve):
+    app = NexiosApp()
+
+    @app.ws("/")
+    async def member(ws):
+        await ws.accept()
+        room = app.room("x")
+        with pytest.raises(PresenceError, match='not in the room "x"'):
+            await ws.track("x", 1)
+        await ws.join(room)
+        told = []
+        for track in (lambda: ws.track("x", 1), lambda: ws.track(room, {"a": 2}), lambda: ws.track(room)):
+            assert await track() is None
+            told.append((await room.presence())[0].data)
+        told += [await ws.untrack("x"), await ws.untrack(room), await room.presence_count()]
+        await ws.send_json(told)
+
+    async with serve(app) as server, server.connect("/") as ws:
+        assert await ws.recv() == '[1,{"a":2},null,true,false,0]'

@@ -16,6 +16,17 @@ pub(crate) fn track(py: Python<'_>, room: &Room, ws: &nexios::WebSocket, data: &
     room.track_json(ws, data.to_str()?).map_err(|error| errors::presence(py, &error))
 }
 
+pub(crate) fn show(
+    py: Python<'_>,
+    ws: &nexios::WebSocket,
+    room: &str,
+    data: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let none = py.None().into_bound(py);
+    let data = to_json(data.unwrap_or(&none))?;
+    ws.track_json(room, data.to_str()?).map_err(|error| errors::presence(py, &error))
+}
+
 /// A list of what `present(user, data, connections)` makes of each, data as JSON.
 pub(crate) fn list(py: Python<'_>, host: &Rc<Host>, room: Room, present: Py<PyAny>) -> PyResult<Py<PyAny>> {
     Waiting::begin(py, host, async move {

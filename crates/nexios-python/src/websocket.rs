@@ -18,6 +18,7 @@ use crate::handle::Handle;
 use crate::handshake;
 use crate::host::Host;
 use crate::local::Local;
+use crate::presence;
 use crate::receive::{Kind, Receive};
 use crate::router::position;
 use crate::socket::Socket;
@@ -636,6 +637,27 @@ impl WebSocket {
     fn leave(&self, py: Python<'_>, room: RoomName) -> PyResult<Py<PyAny>> {
         let (ws, room) = (self.accepted()?.clone(), room.0);
         self.socket.here()?.at_once(py, async move { ws.leave(room).await })
+    }
+
+    /// Shows the connection's user in a room's ``presence()``, as ``Room.track(ws, data)`` does. The room is given as a
+    /// ``Room`` or by its name. Raises ``PresenceError`` where the connection is not in the room.
+    ///
+    /// >>> await ws.join("general")
+    /// True
+    /// >>> await ws.track("general", {"status": "busy"})
+    #[pyo3(signature = (room, data = None))]
+    fn track(&self, py: Python<'_>, room: RoomName, data: Option<Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        presence::show(py, self.accepted()?, &room.0, data.as_ref())?;
+        Completed::nothing(py)
+    }
+
+    /// Ends what ``track()`` began; says whether there was something to end.
+    ///
+    /// >>> await ws.untrack("general")
+    /// False
+    fn untrack(&self, py: Python<'_>, room: RoomName) -> PyResult<Py<PyAny>> {
+        let (ws, room) = (self.accepted()?.clone(), room.0);
+        self.socket.here()?.at_once(py, async move { ws.untrack_now(&room) })
     }
 
     /// A handle that other threads may use.

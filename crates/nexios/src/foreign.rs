@@ -129,18 +129,34 @@ impl RouterHandle {
 }
 
 #[doc(hidden)]
+impl WebSocket {
+    /// [`track`](Self::track) for data that are JSON already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn track_json(&self, room: &str, data: &str) -> Result<(), PresenceError> {
+        self.show(room, &data.into())
+    }
+
+    /// [`untrack`](Self::untrack), at once.
+    pub fn untrack_now(&self, room: &str) -> bool {
+        self.hide(room)
+    }
+}
+
+#[doc(hidden)]
 impl Room {
     /// [`track`](Self::track) for data that are JSON already.
     ///
     /// # Errors
     /// As there.
     pub fn track_json(&self, ws: &WebSocket, data: &str) -> Result<(), PresenceError> {
-        ws.track(self.name(), &data.into())
+        ws.show(self.name(), &data.into())
     }
 
     /// [`untrack`](Self::untrack), at once.
     pub fn untrack_now(&self, ws: &WebSocket) -> bool {
-        ws.untrack(self.name())
+        ws.hide(self.name())
     }
 
     /// Those who are in it and on this thread.

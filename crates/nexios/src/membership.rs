@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use nexios_engine::{ConnectionState, Group};
+use nexios_protocol::escaped;
+use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::broker::{Position, PresenceError};
@@ -52,11 +54,15 @@ impl Memberships {
 
 impl WebSocket {
     /// Enters a room, given as a [`Room`](crate::Room) or by its name; returns whether the connection is in it
-    /// now: only a connected one can be.
+    /// now: only a connected one can be. Before `accept()` it is not, and a warning says so.
     /// Of a room that remembers it gets what comes from now on; [`join_from`](Self::join_from)
     /// begins earlier.
     pub async fn join(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
+        if self.connection_state() == ConnectionState::Connecting {
+            tracing::warn!(connection = %self.id(), room = %escaped(room), "join() before accept(): the connection is in no room");
+            return false;
+        }
         let framed = self.connection().is_framed();
         if framed {
             live::ready(self).await;
@@ -147,8 +153,31 @@ impl WebSocket {
 
     // --- presence
 
+    /// Shows the connection's user in a room's presence, as [`Room::track`](crate::Room::track) does. The room is given
+    /// as a [`Room`](crate::Room) or by its name.
+    ///
+    /// ```
+    /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
+    /// ws.accept().await?;
+    /// ws.join("general").await;
+    /// ws.track("general", &serde_json::json!({"status": "busy"})).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PresenceError`]: the connection is not in the room, the data are too long or have no JSON
+    /// form, or there are too many users.
+    pub async fn track(&self, room: impl AsRef<str>, data: &impl Serialize) -> Result<(), PresenceError> {
+        self.show(room.as_ref(), &serde_json::to_string(data)?.into())
+    }
+
+    /// Ends what [`track`](Self::track) began; returns whether there was something to end.
+    pub async fn untrack(&self, room: impl AsRef<str>) -> bool {
+        self.hide(room.as_ref())
+    }
+
     /// Shows the connection in a room's presence until it leaves or is gone.
-    pub(crate) fn track(&self, room: &str, data: &Arc<str>) -> Result<(), PresenceError> {
+    pub(crate) fn show(&self, room: &str, data: &Arc<str>) -> Result<(), PresenceError> {
         if !self.is_in_room(room) || self.connection_state() != ConnectionState::Connected {
             return Err(PresenceError::NotInRoom(room.to_owned()));
         }
@@ -165,14 +194,14 @@ impl WebSocket {
             // The handler may go on when the client is gone.
             self.spawn(async move {
                 ws.closed().await;
-                ws.rooms().iter().for_each(|room| _ = ws.untrack(room));
+                ws.rooms().iter().for_each(|room| _ = ws.hide(room));
             });
         }
         Ok(())
     }
 
     /// Shows it no longer; whether it was shown.
-    pub(crate) fn untrack(&self, room: &str) -> bool {
+    pub(crate) fn hide(&self, room: &str) -> bool {
         let was_tracked = self
             .memberships_if_any(|memberships| Some(std::mem::take(&mut memberships.find(room)?.tracked)))
             .unwrap_or_default();

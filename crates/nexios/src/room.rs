@@ -157,12 +157,12 @@ impl Room {
     /// [`PresenceError`]: the connection is not in the room, the data are too long or have no JSON
     /// form, or there are too many users.
     pub async fn track(&self, ws: &WebSocket, data: &impl Serialize) -> Result<(), PresenceError> {
-        ws.track(&self.name, &serde_json::to_string(data)?.into())
+        ws.show(&self.name, &serde_json::to_string(data)?.into())
     }
 
     /// Ends what [`track`](Self::track) began; returns whether there was something to end.
     pub async fn untrack(&self, ws: &WebSocket) -> bool {
-        ws.untrack(&self.name)
+        ws.hide(&self.name)
     }
 
     /// The users who are in it on all nodes, by name, as far as [`track`](Self::track) was told of them.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nexios::{App, PresenceError, PresenceEvent, WebSocket, WsRouter};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Log};
+use crate::bench::{Bench, Log, Seen};
 
 /// Joins `x` as the user of the path, and does as it is told; at a hang-up it goes on.
 async fn obey(ws: WebSocket) -> nexios::Result {
@@ -154,4 +154,25 @@ async fn pause() {
         if std::mem::take(&mut is_first) { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
     })
     .await;
+}
+
+#[test]
+fn a_connection_tracks_itself_in_a_room_that_it_names_or_has_once_it_has_joined() {
+    let app = App::new().ws("/", async |ws: WebSocket| {
+        assert!(!ws.join("x").await, "nobody joins before accept()");
+        ws.accept().await?;
+        assert!(matches!(ws.track("x", &1).await, Err(PresenceError::NotInRoom(_))));
+        let room = ws.app().room("x");
+        assert!(ws.join(&room).await);
+        ws.track("x", &1).await?;
+        assert_eq!(room.presence().await[0].data.as_str(), "1");
+        ws.track(&room, &2).await?;
+        assert_eq!(room.presence().await[0].data.as_str(), "2");
+        assert!(ws.untrack("x").await && !ws.untrack(&room).await);
+        assert_eq!(room.presence_count().await, 0);
+        ws.send_text("done").await?;
+        Ok(())
+    });
+    let bench = Bench::new(app);
+    assert_eq!(bench.connect("/").seen()[0], Seen::Text("done".into()));
 }
