@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,9 @@ async def respond(app: ASGIApp, request: AsgiRequest, scope: Scope) -> None:
 
 
 def failed(what: str, scope: Scope, error: BaseException | None = None) -> None:
+    extra = {"method": escaped(scope["method"]), "path": escaped(scope["path"]), "pid": os.getpid()}
     exc_info = None if error is None else (type(error), error, error.__traceback__)
-    logger.error("%s (%s %s)", what, escaped(scope["method"]), escaped(scope["path"]), exc_info=exc_info)
+    logger.error("%s (%s %s)", what, extra["method"], extra["path"], exc_info=exc_info, extra=extra)
 
 
 class Lifespan:

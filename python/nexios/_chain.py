@@ -62,7 +62,12 @@ class Chain:
         return self.handler(ws)
 
     async def __call__(self, ws: WebSocket) -> None:
-        await self.run(ws, 0)
+        try:
+            await self.run(ws, 0)
+        except BaseException:
+            # The line of a fault before `accept()` has what middleware has set.
+            ws._keep_context()
+            raise
 
 
 def guarded(serve: Handler, levels: Sequence[ExceptionHandlers]) -> Handler:

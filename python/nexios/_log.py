@@ -1,64 +1,47 @@
-"""What the server tells people, through ``logging.getLogger("nexios")``."""
+"""What the server tells people, through ``logging.getLogger("nexios")`` and ``"nexios.access"``."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from nexios._escaped import Escaping, escaped
+from nexios._fallback import Fallback
 
 if TYPE_CHECKING:
     from nexios._nexios import WebSocket
-    from nexios.router import WSRouter
 
 logger = logging.getLogger("nexios")
-logger.addFilter(Escaping())
+#: A line for each HTTP answer, each handshake and each connection's end, where they are asked for.
+access = logging.getLogger("nexios.access")
+for _each in (logger, access):
+    _each.addFilter(Escaping())
 
-LEVELS = ("critical", "error", "warning", "info", "debug")
+_fallback = Fallback(logger, access)
+
+#: Names that records have themselves: a field of that name gets an underscore.
+_RESERVED = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 def show_log(level: str) -> None:
-    """Shows messages from a level on, on stderr, where the application has not set up ``logging``."""
-    if level not in LEVELS:
-        raise ValueError(f"log_level: expected one of {', '.join(LEVELS)}, not {level!r}")
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    """Shows messages from a level on, on stderr where the application has not set up ``logging``."""
+    _fallback.show(level)
 
 
-@contextlib.contextmanager
-def access_logged(root: WSRouter) -> Iterator[None]:
-    """Logs each connection and its end, while an app is served."""
-
-    async def connected(ws: WebSocket) -> None:
-        logger.info("%s %s connected (%s)", _client(ws), escaped(ws.path), ws.id)
-
-    async def disconnected(ws: WebSocket) -> None:
-        reason = escaped(ws.close_reason or "-")
-        logger.info("%s %s closed %s %s (%s)", _client(ws), escaped(ws.path), ws.close_code, reason, ws.id)
-
-    listeners = (root._listeners["connect"], connected), (root._listeners["disconnect"], disconnected)
-    for functions, function in listeners:
-        # Before those of the application: it logs also what these fail at.
-        functions.insert(0, function)
-    try:
-        yield
-    finally:
-        for functions, function in listeners:
-            functions.remove(function)
-
-
-def _client(ws: WebSocket) -> str:
-    return "unix" if ws.client is None else f"{ws.client.host}:{ws.client.port}"
+def settle_level() -> None:
+    """Looks again at what the application has set up meanwhile."""
+    _fallback.settle()
 
 
 def fault(ws: WebSocket | None, error: BaseException, what: str = "the handler failed") -> None:
     """Logs an exception that nobody took, with its traceback."""
     if isinstance(error, asyncio.CancelledError):
-        logger.info("%s: cancelled%s", what, place(ws))
+        logger.info("%s: cancelled%s", what, place(ws), extra=fields(ws))
         return
-    logger.error("%s%s", what, place(ws), exc_info=(type(error), error, error.__traceback__))
+    logger.error("%s%s", what, place(ws), exc_info=(type(error), error, error.__traceback__), extra=fields(ws))
     if ws is not None and (on_fault := ws.app._place.on_fault) is not None:
         on_fault(ws.id, error)
 
@@ -68,15 +51,43 @@ def place(ws: WebSocket | None) -> str:
     return "" if ws is None else f" (route {ws.route.path}, connection {ws.id})"
 
 
-def blocked(seconds: float, place: str | None) -> None:
+def fields(ws: WebSocket | None) -> dict[str, Any]:
+    """What a record tells of a connection besides its message."""
+    if ws is None:
+        return {"pid": os.getpid()}
+    client = None if ws.client is None else f"{ws.client.host}:{ws.client.port}"
+    path = escaped(ws.path)
+    return {"connection": ws.id, "route": ws.route.path, "path": path, "client": client, "pid": os.getpid()}
+
+
+def blocked(seconds: float, ws: WebSocket | None) -> None:
     """Names a handler that held its thread."""
     logger.warning(
         "a handler%s blocked the event loop for %.0f ms: move the work to loop.run_in_executor()",
-        f" ({place})" if place else "",
+        place(ws),
         seconds * 1000,
+        extra=fields(ws),
     )
 
 
-def tell(level: int, text: str) -> None:
+def tell(level: int, target: str, message: str, told: Mapping[str, Any]) -> None:
     """What the engine says."""
-    logger.log(level, "%s", text)
+    if target == "nexios::access":
+        _tell_access(told)
+        return
+    details = ", ".join(f"{name}={value}" for name, value in told.items())
+    extra = {f"{name}_" if name in _RESERVED else name: value for name, value in told.items()}
+    logger.log(level, "%s", f"{message} ({details})" if details else message, extra={"pid": os.getpid(), **extra})
+
+
+def _tell_access(told: Mapping[str, Any]) -> None:
+    if not access.isEnabledFor(logging.INFO):
+        return
+    request = (told.get("client", "-"), told["method"], told["path"])
+    where = f" (route {told['route']}, connection {told['connection']})" if "route" in told else ""
+    if "status" in told:
+        answered = (told["status"], told["duration"] * 1000)
+        access.info('%s "%s %s" %d in %.1f ms%s', *request, *answered, where, extra=dict(told))
+        return
+    ended = (told["code"], told["reason"], told["duration"])
+    access.info('%s "%s %s" closed %d "%s" after %.3f s%s', *request, *ended, where, extra=dict(told))

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from nexios import _nexios
-from nexios._log import access_logged, logger, show_log
+from nexios._log import logger, settle_level, show_log
 from nexios.app import NexiosApp
 from nexios.router import WSRouter
 
@@ -56,7 +56,7 @@ class Listen:
 class Server:
     """A served app on the running event loop."""
 
-    def __init__(self, root: WSRouter) -> None:
+    def __init__(self, root: WSRouter, *, access_log: bool = False) -> None:
         if root._place.engine is not None:
             raise RuntimeError(f"{root!r} is being served already")
         self.root = root
@@ -64,7 +64,7 @@ class Server:
         self.addresses: list[tuple[str, int]] = []
         handles: list[tuple[WSRouter, _nexios.RouterHandle]] = []
         built = root._build(root, handles)
-        self.engine = _nexios.Engine(_app(root, built), self.loop)
+        self.engine = _nexios.Engine(_app(root, built, access_log), self.loop)
         for router, handle in handles:
             router._place.serve(self.engine, handle)
         self._handles = handles
@@ -122,9 +122,9 @@ class Server:
             await asyncio.to_thread(self.engine.disconnect)
 
 
-def _app(root: WSRouter, built: _nexios.WsRouter) -> _nexios.App:
+def _app(root: WSRouter, built: _nexios.WsRouter, access_log: bool) -> _nexios.App:
     if not isinstance(root, NexiosApp):
-        return _nexios.App(built, {}, [], [], None, allowed_hosts=root._allowed_hosts)
+        return _nexios.App(built, {}, [], [], None, allowed_hosts=root._allowed_hosts, access_log=access_log)
     return _nexios.App(
         built,
         root._server_settings,
@@ -134,6 +134,7 @@ def _app(root: WSRouter, built: _nexios.WsRouter) -> _nexios.App:
         root._http,
         root._broker,
         allowed_hosts=root._allowed_hosts,
+        access_log=access_log,
     )
 
 
@@ -172,8 +173,7 @@ async def serve(
     cancelled: asyncio.CancelledError | None = None
     async with _lifespan(root):
         try:
-            with access_logged(root) if access_log else contextlib.nullcontext():
-                await _serve(root, where, stop, on_listen)
+            await _serve(root, where, stop, on_listen, access_log)
         except asyncio.CancelledError as error:
             # A lifespan that is written without `finally` gets its shutdown, too.
             cancelled = error
@@ -186,8 +186,11 @@ async def _serve(
     where: Listen,
     stop: asyncio.Event,
     on_listen: Callable[[list[tuple[str, int]]], Any] | None,
+    access_log: bool,
 ) -> None:
-    server = Server(root)
+    # The application may have set up logging at its startup.
+    settle_level()
+    server = Server(root, access_log=access_log)
     try:
         await server.connect()
         server.listen(where)
@@ -196,12 +199,15 @@ async def _serve(
         if on_listen is not None:
             on_listen(server.addresses)
         await stop.wait()
+        logger.info("shutting down: connections=%d", server.engine.connection_count)
         await server.drain()
     except asyncio.CancelledError:
+        logger.info("shutting down at once: connections=%d", server.engine.connection_count)
         await server.part()
         raise
     finally:
         await server.close()
+        logger.info("stopped")
 
 
 def run(
@@ -239,6 +245,7 @@ def _require_main_thread() -> None:
 ELSEWHERE = {
     "workers": "workers are started from the command line: nexios run module:name --workers N",
     "reload": "reloading is the command line's: nexios run module:name --reload",
+    "log_config": "a file for logging is the command line's: nexios run module:name --log-config FILE",
     "loop": "serve() runs on the event loop that is running",
 }
 

@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nexios._log import LEVELS, logger, show_log
+from nexios._fallback import LEVELS, configure
+from nexios._log import logger, settle_level, show_log
 from nexios._target import TargetError, load, source_directories, split
 from nexios.app import NexiosApp
 from nexios.broker import Broker
@@ -75,8 +76,9 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--ssl-certfile", metavar="PATH", help="certificate chain, PEM")
     run.add_argument("--ssl-keyfile", metavar="PATH", help="its private key, PEM")
     run.add_argument("--loop", choices=("auto", "asyncio", "uvloop"), default="auto", help="event loop (%(default)s)")
-    run.add_argument("--log-level", choices=LEVELS, default="info", help="least level that is shown (%(default)s)")
-    run.add_argument("--access-log", action="store_true", help="log each connection and its end")
+    run.add_argument("--log-level", choices=LEVELS, help="least level that is shown (info)")
+    run.add_argument("--log-config", metavar="FILE", help="set up logging by this file: .json, .yaml, else INI")
+    run.add_argument("--access-log", action="store_true", help="log each answer, handshake and end of a connection")
     # What workers are started with.
     run.add_argument("--reuse-port", action="store_true", help=argparse.SUPPRESS)
     run.set_defaults(command=run_app, parser=run)
@@ -174,16 +176,18 @@ def _where(handler: Any) -> str:
 def run_app(options: argparse.Namespace) -> int:
     """``nexios run``: in this process, in several, or in one that is started again and again."""
     _refuse_contradictions(options)
-    show_log(options.log_level)
+    _set_up_log(options)
     if options.reload:
         return _run_and_reload(options)
     root = load(options.target)
     _allow_hosts(root, options)
+    settle_level()
     if options.workers > 1:
         with _hub(root, options) as environment:
             return _run_workers(options, environment)
-    names = ("uds", "fd", "reuse_port", "ssl_certfile", "ssl_keyfile", "loop", "log_level", "access_log")
-    settings = {name: getattr(options, name) for name in names}
+    names = ("uds", "fd", "reuse_port", "ssl_certfile", "ssl_keyfile", "loop", "access_log")
+    # The log is set up already.
+    settings = {"log_level": None, **{name: getattr(options, name) for name in names}}
     if options.hub is None:
         root.run(options.host, options.port, **settings)
         return 0
@@ -202,6 +206,19 @@ def _allow_hosts(root: WSRouter, options: argparse.Namespace) -> None:
     except ValueError as error:
         options.parser.error(str(error))
     root._allowed_hosts = options.allowed_host
+
+
+def _set_up_log(options: argparse.Namespace) -> None:
+    """Before the app is imported, which may have a log set up of its own: that counts."""
+    if options.log_level is not None:
+        logger.setLevel(options.log_level.upper())
+    if options.log_config is None:
+        show_log(options.log_level or "info")
+    else:
+        try:
+            configure(options.log_config)
+        except ValueError as error:
+            options.parser.error(f"--log-config: {error}")
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
@@ -274,8 +291,8 @@ def _run_and_reload(options: argparse.Namespace) -> int:
 
 def _arguments(options: argparse.Namespace) -> list[str]:
     """What a process that serves for this one is started with, but for where it listens."""
-    arguments = ["run", options.target, "--loop", options.loop, "--log-level", options.log_level]
-    for name in ("ssl_certfile", "ssl_keyfile"):
+    arguments = ["run", options.target, "--loop", options.loop]
+    for name in ("log_level", "log_config", "ssl_certfile", "ssl_keyfile"):
         if getattr(options, name) is not None:
             arguments += [f"--{name.replace('_', '-')}", getattr(options, name)]
     for host in options.allowed_host or ():

@@ -451,7 +451,8 @@ class WSRouter(Audience):
         listens already. ``ssl_certfile`` and ``ssl_keyfile`` are PEM files: the certificate chain and its key.
         ``loop`` is ``"asyncio"``, ``"uvloop"`` or ``"auto"``: uvloop where it is installed. Where the application
         has not set up ``logging``, messages from ``log_level`` on go to stderr; ``None`` leaves it alone.
-        ``access_log`` logs each connection and its end. Several processes and reloading are ``nexios run``'s.
+        ``access_log`` logs each HTTP answer, each handshake and each end of a connection. Several processes and
+        reloading are ``nexios run``'s.
 
         >>> if __name__ == "__main__":
         ...     app.run(host="0.0.0.0", port=8000, access_log=True)

@@ -247,9 +247,9 @@ async def test_the_access_log_has_each_connection_and_its_end(here):
         port = (await said(process, r"listening on .*:(\d+)"))[1]
         async with connect(port) as ws:
             client = ws.local_address[1]
-            await said(process, rf"127.0.0.1:{client} /ws connected")
+            await said(process, rf'127.0.0.1:{client} "GET /ws" 101 in ')
             await ws.close(4001, "bye")
-        await said(process, rf"127.0.0.1:{client} /ws closed 4001 bye")
+        await said(process, rf'127.0.0.1:{client} "GET /ws" closed 4001 "bye" after ')
 
 
 async def test_the_log_level_hides_what_is_below(here, listening):

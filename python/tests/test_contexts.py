@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import json
 import logging
 import weakref
 
 import pytest
-from nexios import NexiosApp
+from nexios import History, MemoryBroker, NexiosApp, RequestError
 from nexios.testing import TestClient
+from raw_client import TEXT, frame
 from serving import until
 
 USER = contextvars.ContextVar("user", default=None)
@@ -223,6 +225,122 @@ async def test_the_variables_of_the_server_are_seen_by_all(serve):
     finally:
         USER.set(None)
     assert seen == ["the server's"] * 2
+
+
+async def test_what_a_client_asks_for_runs_in_copies_of_its_handlers_context(serve):
+    """Authorisers and the answers to requests, while another client has turns scheduled from its own context."""
+    seen = []
+    app = NexiosApp(live=True)
+    history = History(size=10, ttl=60)
+    for name in ("general", "other"):
+        app.room(name, history=history)
+
+    @app.middleware
+    async def login(ws, next):
+        USER.set(ws.path_params.get("user", "busy"))
+        await next(ws)
+
+    @app.ws("/busy")
+    async def busy(ws):
+        await ws.accept()
+        while True:
+            await ws.send_text("tick")
+            await asyncio.sleep(0.001)
+
+    @app.ws("/live/{user}")
+    async def live(ws):
+        await ws.accept()
+        await ws.join("application's")
+        await ws.wait_closed()
+
+    def noting(kind):
+        async def note(ws, what):
+            seen.append((kind, USER.get(), ws.path_params["user"]))
+            USER.set("of one call")
+            return True
+
+        return note
+
+    for kind in ("join", "publish", "history", "presence", "leave"):
+        getattr(app, f"authorize_{kind}")(noting(kind))
+
+    @app.on_request("whoami")
+    async def whoami(ws, data):
+        seen.append(("request", USER.get(), ws.path_params["user"]))
+        await asyncio.sleep(0)
+        raise RequestError("nobody", "x")
+
+    headers = [
+        {"type": "join", "id": 1, "room": "general"},
+        {"type": "publish", "id": 2, "room": "general"},
+        {"type": "join", "id": 3, "room": "other", "position": "start"},
+        {"type": "presence", "id": 4, "room": "general"},
+        {"type": "leave", "id": 5, "room": "application's"},
+        {"type": "request", "id": 6, "method": "whoami"},
+    ]
+    kinds = {"join", "publish", "history", "presence", "leave", "request"}
+    async with serve(app) as server, cut_at_the_end(server.connect("/busy")):
+        for user in ("ann", "bob"):
+            client = await server.raw(f"/live/{user}", Sec_WebSocket_Protocol="nexios.v1")
+            client.send(frame(TEXT, b'\x1e{"type":"hello"}\n'))
+            for header in headers * 2:
+                client.send(frame(TEXT, f"\x1e{json.dumps(header)}\n".encode()))
+            await until(lambda user=user: {kind for kind, _, of in seen if of == user} >= kinds, f"all of {user}'s")
+    assert all(sees == of for _, sees, of in seen), seen
+
+
+@pytest.mark.timeout(60)
+async def test_drop_listeners_run_in_copies_of_the_handlers_context(serve):
+    seen = []
+    app = middleware_app([], "ann")
+
+    @app.ws("/ws", slow_client="drop_newest", drain_timeout=60)
+    async def handler(ws):
+        await ws.accept()
+        USER.set("set after accept")
+        await ws.wait_closed()
+
+    @app.on("drop")
+    async def dropped(ws, messages):
+        seen.append(USER.get())
+        USER.set("of one listener")
+
+    async with serve(app) as server:
+        client = await server.raw(receive_buffer=4096)
+        while len(seen) < 5:
+            USER.set("who broadcasts")
+            await app.broadcast("x" * (32 << 10))
+            await asyncio.sleep(0)
+        USER.set(None)
+        client.cut()
+    assert set(seen) == {"ann"}
+
+
+async def test_gap_listeners_do_not_see_the_variables_of_clients(serve):
+    seen, broker = [], MemoryBroker()
+    app = NexiosApp(broker=broker)
+
+    @app.ws("/busy")
+    async def busy(ws):
+        await ws.accept()
+        USER.set("ann")
+        while True:
+            await ws.send_text("tick")
+            await app.broadcast("tick")
+            await asyncio.sleep(0.001)
+
+    @app.on("gap")
+    async def gap(what):
+        seen.append(USER.get())
+
+    async with serve(app) as server, cut_at_the_end(server.connect("/busy")):
+        await until(lambda: app.broker_metrics() is not None)
+        for count in range(1, 4):
+            broker.stop()
+            await until(lambda: not app.broker_metrics().connected)
+            broker.start()
+            await until(lambda count=count: len(seen) >= count)
+    assert set(seen) == {None}
 
 
 def test_the_test_client_keeps_contexts_apart_too(loop):

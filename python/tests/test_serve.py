@@ -122,14 +122,14 @@ async def test_access_log_tells_of_each_connection_and_its_end(serve, caplog):
         async with server.connect() as ws:
             await ws.recv()
             await ws.close(4001, "bye")
-        await until(lambda: "closed 4001 bye" in caplog.text, "the end")
-    connected, closed = (record.getMessage() for record in caplog.records if "127.0.0.1" in record.getMessage())
-    assert "/ws connected (" in connected and "/ws closed 4001 bye (" in closed
+        await until(lambda: 'closed 4001 "bye"' in caplog.text, "the end")
+    connected, closed = (record.getMessage() for record in caplog.records if record.name == "nexios.access")
+    assert '"GET /ws" 101 in ' in connected and '"GET /ws" closed 4001 "bye" after ' in closed
     # It is over with the serving.
     caplog.clear()
     async with serve(app) as server, server.connect() as ws:
         await ws.recv()
-    assert "connected (" not in caplog.text
+    assert "GET /ws" not in caplog.text
 
 
 APP = """

@@ -13,12 +13,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use nexios_protocol::{HandshakeError, HeadLimits, RequestHead, escaped, is_host, split_target};
 
-use crate::connection::{CloseInfo, HttpPhase, Inner, Phase, Refusal};
+use crate::connection::{CloseInfo, Connection, HttpPhase, Inner, Phase, Refusal};
 use crate::http_io::{EngineTimer, HttpIo};
 use crate::metrics::Cause;
 use crate::pace::{Pace, Stalled};
 use crate::request_body::RequestBody;
-use crate::service::{HttpPeer, ResponseBody, ResponseFuture, Service};
+use crate::service::{HttpPeer, Report, ResponseBody, ResponseFuture, Service, Step};
 
 /// Serves the plain request that a connection began with, and those that follow it.
 pub(crate) fn serve(inner: &Rc<Inner>) {
@@ -74,15 +74,17 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
         hyper::service::service_fn(move |request: Request<Incoming>| {
             let progress = pace.borrow_mut().begins();
             let mut request = request.map(|body| RequestBody::new(body, progress));
-            match admit(&mut request, bytes_max.replace(bytes_max_of_next)) {
+            let report = service.report(&Connection(inner.clone()), &request, peer);
+            let answer = match admit(&mut request, bytes_max.replace(bytes_max_of_next)) {
                 Err(error) => refuse(&inner, &error),
                 Ok(Some(head)) if may_upgrade && service.has_websocket(head.path()) => {
                     *takeover.borrow_mut() = Some(head);
-                    Box::pin(std::future::pending()) as Answer
+                    return Box::pin(std::future::pending()) as Answer;
                 }
                 Ok(Some(_)) => last(answer(&inner, &service, peer, request)),
                 Ok(None) => answer(&inner, &service, peer, request),
-            }
+            };
+            reported(answer, report)
         })
     };
     let mut connection = http1::Builder::new()
@@ -103,8 +105,15 @@ async fn drive(inner: Rc<Inner>, service: Rc<dyn Service>, may_upgrade: bool) {
             Poll::Ready(result) => {
                 match result {
                     // hyper has answered 431.
-                    Err(error) if error.is_parse_too_large() => inner.note_refusal(&HandshakeError::HeadTooLarge),
+                    Err(error) if error.is_parse_too_large() => {
+                        inner.note_refusal(&HandshakeError::HeadTooLarge);
+                        inner.note(Step::Refused(431));
+                    }
                     Err(error) => {
+                        // hyper has answered 400.
+                        if error.is_parse() {
+                            inner.note(Step::Refused(400));
+                        }
                         tracing::debug!(connection = %inner.id(), error = %escaped(&error), "HTTP connection ended")
                     }
                     Ok(()) => {}
@@ -148,6 +157,16 @@ fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, peer: HttpPeer, request:
         None if websocket => Box::pin(std::future::ready(Ok(upgrade_required()))),
         None => Box::pin(std::future::ready(Ok(not_found()))),
     }
+}
+
+/// Calls the report, if there is one, when the answer begins.
+fn reported(answer: Answer, report: Option<Report>) -> Answer {
+    let Some(report) = report else { return answer };
+    Box::pin(async move {
+        let response = answer.await?;
+        report(response.status().as_u16());
+        Ok(response)
+    })
 }
 
 /// Checks what hyper leaves to its users: the size of the head, the host, the form of the target. Returns the head as

@@ -60,7 +60,7 @@ pub use places::{Place, Places};
 pub use profile::Profile;
 pub use request_body::RequestBody;
 pub use server::Server;
-pub use service::{BoxedTask, HttpPeer, ResponseBody, ResponseFuture, Service, Task};
+pub use service::{BoxedTask, HttpPeer, Report, ResponseBody, ResponseFuture, Service, Step, Task};
 pub use settings::{Compression, InvalidSetting, ServerSettings, Settings, SlowClient};
 pub use shard::Shard;
 pub use socket_file::bind_private;

@@ -32,6 +32,19 @@ pub struct HttpPeer {
     pub tls: bool,
 }
 
+/// A step in a connection's life that an access log tells of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Its handshake was answered with this HTTP status, or its bytes are no request.
+    Refused(u16),
+    /// It is over: [`Connection::close_info`] says how. Also reported for connections that were refused, and for those
+    /// that never sent a whole request.
+    Closed,
+}
+
+/// Reports the status of the answer to a plain HTTP request.
+pub type Report = Box<dyn FnOnce(u16)>;
+
 /// A connection's own task, lent the connection at each poll so that it need not hold it.
 ///
 /// A future is one as well, for what has its own handle to the connection.
@@ -90,6 +103,22 @@ pub trait Service: Any {
     /// What a framed connection of this profile is told before the server's Close frame.
     fn farewell(&self, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {
         let _ = (profile, code, reason);
+        None
+    }
+
+    /// Returns true if [`step`](Self::step) is to be called; asked once.
+    fn logs_access(&self) -> bool {
+        false
+    }
+
+    /// A connection was refused or is over; called at the end of the turn.
+    fn step(self: Rc<Self>, connection: &Connection, step: Step) {
+        let _ = (connection, step);
+    }
+
+    /// A plain HTTP request has come; what is returned is called when its answer begins.
+    fn report(&self, connection: &Connection, request: &http::Request<RequestBody>, peer: HttpPeer) -> Option<Report> {
+        let _ = (connection, request, peer);
         None
     }
 

@@ -30,7 +30,10 @@ impl App {
 #[pymethods]
 impl App {
     #[new]
-    #[pyo3(signature = (router, server, trusted_proxies, files, health, http = None, broker = None, allowed_hosts = None))]
+    #[pyo3(signature = (
+        router, server, trusted_proxies, files, health, http = None, broker = None, allowed_hosts = None,
+        access_log = false
+    ))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
         router: &WsRouter,
@@ -41,11 +44,12 @@ impl App {
         http: Option<&Bound<'_, PyAny>>,
         broker: Option<&Broker>,
         allowed_hosts: Option<Vec<String>>,
+        access_log: bool,
     ) -> PyResult<Self> {
         let mut settings = nexios::ServerSettings::default();
         settings::server(server, &mut settings)?;
         let mut app = nexios::App::from(router.take()?).trusted_proxies(trusted_proxies);
-        app = app.server(|server| *server = settings);
+        app = app.server(|server| *server = settings).access_log(access_log);
         if let Some(hosts) = allowed_hosts {
             app = app.allowed_hosts(hosts);
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use nexios::Message;
+use nexios::{ConnectionState, Message};
 use nexios_engine::{ReceiveError, ReceiveTicket};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -88,14 +88,21 @@ impl Core {
         Ok(())
     }
 
+    /// The same before `accept()`, for what is logged of a handshake that is refused; `accept()` has the last word.
+    pub(crate) fn keep_early_context(&self, py: Python<'_>) -> PyResult<()> {
+        match self.ws.connection_state() {
+            ConnectionState::Connecting => self.keep_context(py),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.context.borrow().as_ref().map(|context| context.clone_ref(py))
     }
 
-    /// The connection is over. A context may hold the connection itself.
-    pub(crate) fn forget_context(&self) {
-        let before = self.context.take();
-        drop(before);
+    /// The connection is over. A context may hold the connection itself, so it is not kept here.
+    pub(crate) fn take_context(&self) -> Option<Py<PyAny>> {
+        self.context.take()
     }
 
     /// Shows the wait to the garbage collector.

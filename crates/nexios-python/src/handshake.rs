@@ -124,6 +124,7 @@ pub(crate) fn refuse(
         Some(_) => return Err(PyTypeError::new_err("a response has its own headers and body")),
         None => refusal(status, headers, body)?,
     };
+    core.keep_early_context(py)?;
     let refused = core.ws.engine().refuse(refusal);
     core.host.settle(py);
     refused.map_err(|error| errors::to_python(py, &error.into()))

@@ -21,8 +21,9 @@ use send_wrapper::SendWrapper;
 use slab::Slab;
 
 use crate::asgi;
+use crate::connection::Core;
 use crate::local::Home;
-use crate::log::Log;
+use crate::log::{Departed, Log};
 use crate::run::Start;
 use crate::waiter::Waiter;
 use crate::websocket::WebSocket;
@@ -56,7 +57,8 @@ pub(crate) struct Host {
     pub(crate) cancels: RefCell<Vec<Py<PyAny>>>,
     pub(crate) woken: RefCell<Vec<Py<Waiter>>>,
     pub(crate) sockets: RefCell<HashMap<ConnectionId, Py<WebSocket>>>,
-    log: Rc<Log>,
+    pub(crate) log: Rc<Log>,
+    pub(crate) departed: Departed,
     /// Runs blocking work for static files.
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -177,6 +179,7 @@ impl Host {
             woken: RefCell::default(),
             sockets: RefCell::default(),
             log: Log::here(),
+            departed: Departed::default(),
             runtime,
         }))
     }
@@ -184,9 +187,12 @@ impl Host {
     /// A connection is forgotten when its task has ended.
     pub(crate) fn forget_ended(self: &Rc<Self>, service: &ShardService) {
         let host = Rc::downgrade(self);
-        service.on_ended(move |id| {
-            let socket = host.upgrade().and_then(|host| host.sockets.borrow_mut().remove(id));
-            socket.iter().for_each(WebSocket::forget_context);
+        service.on_ended(move |id, is_awaited| {
+            let Some(host) = host.upgrade() else { return };
+            let socket = host.sockets.borrow_mut().remove(id);
+            if let Some(context) = socket.as_ref().and_then(WebSocket::take_context) {
+                host.departed.insert(*id, context, is_awaited);
+            }
             drop(socket);
         });
     }
@@ -376,6 +382,7 @@ impl Host {
         }
         self.arm_timer(py, &shard)?;
         self.tell_log(py);
+        self.departed.end_turn();
         result
     }
 
@@ -439,26 +446,23 @@ impl Host {
         let now = Instant::now();
         let taken = now - started;
         if taken > BLOCKING
-            && let Err(error) = self.warn_blocked(py, taken, waiter.get().place())
+            && let Err(error) = self.warn_blocked(py, taken, waiter.get().core())
         {
             error.write_unraisable(py, None);
         }
         now
     }
 
-    fn warn_blocked(&self, py: Python<'_>, taken: Duration, place: Option<String>) -> PyResult<()> {
-        let call = (&self.python.warn_blocked, taken.as_secs_f64(), place).into_pyobject(py)?;
-        self.call_in_context(py, None, call)
+    fn warn_blocked(&self, py: Python<'_>, taken: Duration, core: Option<&Rc<Core>>) -> PyResult<()> {
+        let socket = core.and_then(|core| self.sockets.borrow().get(&core.ws.id()).map(|socket| socket.clone_ref(py)));
+        let context = core.and_then(|core| core.context(py));
+        let call = (&self.python.warn_blocked, taken.as_secs_f64(), socket).into_pyobject(py)?;
+        self.call_in_context(py, context.as_ref(), call)
     }
 
-    /// Hands on what the framework said.
-    pub(crate) fn tell_log(&self, py: Python<'_>) {
-        let tell = |level: u8, text: String| {
-            self.call_in_context(py, None, (&self.python.log, level, text).into_pyobject(py)?)
-        };
-        if let Err(error) = self.log.tell(tell) {
-            error.write_unraisable(py, None);
-        }
+    /// What `logging` is told by.
+    pub(crate) fn log_function(&self) -> &Py<PyAny> {
+        &self.python.log
     }
 
     fn arm_timer(&self, py: Python<'_>, shard: &Shard) -> PyResult<()> {
@@ -502,8 +506,9 @@ impl Host {
         let called = (self.python.turn.take(), self.python.ring.take());
         drop(called);
         let sockets = self.sockets.take();
-        sockets.values().for_each(WebSocket::forget_context);
+        sockets.values().for_each(|socket| drop(WebSocket::take_context(socket)));
         drop(sockets);
+        self.departed.clear();
         self.signal.home.drop_returned();
         Ok(tasks)
     }

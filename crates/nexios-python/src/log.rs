@@ -1,19 +1,26 @@
 //! What the framework says, handed on to Python's `logging`.
 
 use std::cell::RefCell;
-use std::fmt::{self, Write};
+use std::collections::HashMap;
+use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use nexios::ConnectionId;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::host::Host;
+
 /// Records kept between two turns; what is over is counted.
-const RECORDS_MAX: usize = 1000;
+const RECORDS_MAX: usize = 1 << 16;
+/// The events of the access log.
+const ACCESS: &str = "nexios::access";
 
 /// Collects on this thread as long as it lives; the hosts of a thread share one.
 pub(crate) struct Log {
@@ -23,8 +30,32 @@ pub(crate) struct Log {
 
 #[derive(Default)]
 struct Records {
-    list: Vec<(u8, String)>,
+    list: Vec<Record>,
     lost: usize,
+}
+
+/// An event on its way to Python.
+struct Record {
+    level: u8,
+    target: &'static str,
+    message: String,
+    fields: Vec<(&'static str, Value)>,
+}
+
+enum Value {
+    Text(String),
+    Integer(i64),
+    Number(f64),
+}
+
+/// Contexts of connections whose tasks have ended, until their last lines are logged.
+#[derive(Default)]
+pub(crate) struct Departed(RefCell<HashMap<ConnectionId, Departure>>);
+
+struct Departure {
+    context: Py<PyAny>,
+    /// The access log has yet to tell of the end.
+    is_awaited: bool,
 }
 
 struct Collector(Arc<Mutex<Records>>);
@@ -48,19 +79,102 @@ impl Log {
         })
     }
 
-    /// Hands on what has been collected.
-    pub(crate) fn tell(&self, tell: impl Fn(u8, String) -> PyResult<()>) -> PyResult<()> {
-        if self.records.lock().list.is_empty() {
-            return Ok(());
-        }
-        let Records { list, lost } = std::mem::take(&mut *self.records.lock());
-        for (level, text) in list {
-            tell(level, text)?;
+    fn take(&self) -> Option<Records> {
+        let mut records = self.records.lock();
+        (!records.list.is_empty()).then(|| std::mem::take(&mut *records))
+    }
+}
+
+impl Host {
+    /// Hands on what has been logged, each record in a copy of the context of the connection that it names.
+    pub(crate) fn tell_log(&self, py: Python<'_>) {
+        let Some(Records { list, lost }) = self.log.take() else { return };
+        for record in list {
+            let id = record.connection();
+            let context = id.and_then(|id| self.context_of(py, &id));
+            self.tell_record(py, context.as_ref(), &record);
+            if let Some(id) = id.filter(|_| record.is_last()) {
+                self.departed.forget(&id);
+            }
         }
         if lost > 0 {
-            tell(30, format!("{lost} further messages in one turn were not logged"))?;
+            let message = format!("{lost} further messages in one turn were not logged");
+            self.tell_record(py, None, &Record { level: 30, target: "nexios", message, fields: Vec::new() });
+            self.departed.clear();
         }
-        Ok(())
+    }
+
+    fn tell_record(&self, py: Python<'_>, context: Option<&Py<PyAny>>, record: &Record) {
+        let told = record.fields(py).and_then(|fields| {
+            let call = (self.log_function(), record.level, record.target, &record.message, fields);
+            self.call_in_context(py, context, call.into_pyobject(py)?)
+        });
+        if let Err(error) = told {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    fn context_of(&self, py: Python<'_>, id: &ConnectionId) -> Option<Py<PyAny>> {
+        let socket = self.sockets.borrow().get(id).map(|socket| socket.clone_ref(py));
+        match socket {
+            Some(socket) => socket.get().core().ok()?.context(py),
+            None => self.departed.0.borrow().get(id).map(|departure| departure.context.clone_ref(py)),
+        }
+    }
+}
+
+impl Departed {
+    /// Keeps the context of a connection until the end of the turn, or until its last line.
+    pub(crate) fn insert(&self, id: ConnectionId, context: Py<PyAny>, is_awaited: bool) {
+        let before = self.0.borrow_mut().insert(id, Departure { context, is_awaited });
+        drop(before);
+    }
+
+    /// All that is to be logged has been: forgets those who wait for no line of the access log.
+    pub(crate) fn end_turn(&self) {
+        if self.0.borrow().is_empty() {
+            return;
+        }
+        // What is dropped may run code of Python's: nothing is borrowed.
+        let over: Vec<_> = self.0.borrow_mut().extract_if(|_, departure| !departure.is_awaited).collect();
+        drop(over);
+    }
+
+    fn forget(&self, id: &ConnectionId) {
+        let over = self.0.borrow_mut().remove(id);
+        drop(over);
+    }
+
+    pub(crate) fn clear(&self) {
+        let over = self.0.take();
+        drop(over);
+    }
+}
+
+impl Record {
+    /// The connection that it is about.
+    fn connection(&self) -> Option<ConnectionId> {
+        self.fields.iter().find_map(|(name, value)| match value {
+            Value::Text(text) if *name == "connection" => text.parse().ok(),
+            _ => None,
+        })
+    }
+
+    /// Returns true if the connection's end is logged by it.
+    fn is_last(&self) -> bool {
+        self.target == ACCESS && self.fields.iter().any(|(name, _)| *name == "code")
+    }
+
+    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let fields = PyDict::new(py);
+        for (name, value) in &self.fields {
+            match value {
+                Value::Text(text) => fields.set_item(name, text)?,
+                Value::Integer(integer) => fields.set_item(name, integer)?,
+                Value::Number(number) => fields.set_item(name, number)?,
+            }
+        }
+        Ok(fields)
     }
 }
 
@@ -70,20 +184,17 @@ impl Subscriber for Collector {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut text = Text::default();
-        event.record(&mut text);
-        let Text { mut message, fields } = text;
-        if !fields.is_empty() {
-            let _ = write!(message, " ({fields})");
-        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
         let level = match *event.metadata().level() {
             Level::ERROR => 40,
             Level::WARN => 30,
             _ => 20,
         };
+        let Fields { message, list } = fields;
         let mut records = self.0.lock();
         match records.list.len() < RECORDS_MAX {
-            true => records.list.push((level, message)),
+            true => records.list.push(Record { level, target: event.metadata().target(), message, fields: list }),
             false => records.lost += 1,
         }
     }
@@ -99,22 +210,32 @@ impl Subscriber for Collector {
 }
 
 #[derive(Default)]
-struct Text {
+struct Fields {
     message: String,
-    fields: String,
+    list: Vec<(&'static str, Value)>,
 }
 
-impl Visit for Text {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a String does not fail.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name if self.fields.is_empty() => write!(self.fields, "{name}={value:?}"),
-            name => write!(self.fields, ", {name}={value:?}"),
-        };
+        self.record_str(field, &format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
+        match field.name() {
+            "message" => value.clone_into(&mut self.message),
+            name => self.list.push((name, Value::Text(value.to_owned()))),
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.list.push((field.name(), Value::Integer(value)));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.record_i64(field, i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.list.push((field.name(), Value::Number(value)));
     }
 }

@@ -56,8 +56,8 @@ impl Withdraw for Slot {
         &self.core.host
     }
 
-    fn place(&self) -> Option<String> {
-        Some(format!("route {}, connection {}", self.core.ws.route_path(), self.core.ws.id()))
+    fn core(&self) -> Option<&Rc<Core>> {
+        Some(&self.core)
     }
 }
 

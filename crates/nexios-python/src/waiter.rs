@@ -11,6 +11,7 @@ use pyo3::exceptions::{PyRuntimeError, asyncio::CancelledError};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 
+use crate::connection::Core;
 use crate::host::Host;
 use crate::local::Local;
 
@@ -21,8 +22,8 @@ pub(crate) trait Withdraw {
     /// The event loop that it is on.
     fn host(&self) -> &Rc<Host>;
 
-    /// Whose wait it is, for people.
-    fn place(&self) -> Option<String> {
+    /// The connection that it waits for, if it is one.
+    fn core(&self) -> Option<&Rc<Core>> {
         None
     }
 }
@@ -63,9 +64,9 @@ impl Waiter {
         self.0.get().is_some_and(Wait::arm)
     }
 
-    /// Whose wait it is, for people.
-    pub(crate) fn place(&self) -> Option<String> {
-        self.0.get()?.owner.place()
+    /// The connection that it waits for, if it is one.
+    pub(crate) fn core(&self) -> Option<&Rc<Core>> {
+        self.0.get()?.owner.core()
     }
 
     /// The task goes on: from a turn, where no task is current, and nowhere else.

@@ -55,10 +55,9 @@ impl WebSocket {
         Ok(socket)
     }
 
-    pub(crate) fn forget_context(socket: &Py<WebSocket>) {
-        if let Ok(core) = socket.get().core() {
-            core.forget_context();
-        }
+    /// The connection's task has ended: whoever still needs the context holds it.
+    pub(crate) fn take_context(socket: &Py<WebSocket>) -> Option<Py<PyAny>> {
+        socket.get().core().ok()?.take_context()
     }
 
     pub(crate) fn core(&self) -> PyResult<&Rc<Core>> {
@@ -336,9 +335,14 @@ impl WebSocket {
         Ok(())
     }
 
-    fn _reached_handler(&self) -> PyResult<()> {
+    fn _reached_handler(&self, py: Python<'_>) -> PyResult<()> {
         self.ws()?.reached_handler();
-        Ok(())
+        self.core()?.keep_early_context(py)
+    }
+
+    /// What is logged of a handshake that fails here sees the caller's context variables.
+    fn _keep_context(&self, py: Python<'_>) -> PyResult<()> {
+        self.core()?.keep_early_context(py)
     }
 
     /// Answers with an HTTP status, from 300 to 599, instead of a handshake. In place of the status it takes
@@ -381,6 +385,7 @@ impl WebSocket {
     #[pyo3(signature = (code = CloseCodeArgument::NORMAL, reason = None), text_signature = "($self, code=1000, reason=None)")]
     fn close(&self, py: Python<'_>, code: CloseCodeArgument, reason: Option<&str>) -> PyResult<Py<PyAny>> {
         let CloseCodeArgument(code) = code;
+        self.core()?.keep_early_context(py)?;
         self.ws()?.close_at_once(code, reason.unwrap_or_default());
         self.core()?.host.settle(py);
         Completed::nothing(py)

@@ -157,6 +157,9 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
     }
     let answer = nexios_engine::Accept { subprotocol: subprotocol.clone(), headers: accept.headers, framed };
     ws.connection().accept(answer)?;
+    if let Some(access) = ws.service().as_ref().and_then(|service| service.access()) {
+        access.accepted(ws.id());
+    }
     match subprotocol {
         Some(subprotocol) => ws.set_subprotocol(subprotocol),
         None if offered.iter().any(|name| name == live::SUBPROTOCOL) => {

@@ -50,6 +50,7 @@ pub struct App {
     pub(crate) server: ServerSettings,
     pub(crate) http: HttpRoutes,
     pub(crate) broker: Option<Broker>,
+    pub(crate) access_log: bool,
 }
 
 /// An app whose parts are in their places: what a server of any host runs.
@@ -61,6 +62,7 @@ pub struct BuiltApp {
     pub(crate) http: HttpRoutes,
     pub(crate) handle: AppHandle,
     pub(crate) broker: Option<Broker>,
+    pub(crate) access_log: bool,
 }
 
 /// An app's connection to its broker; dropped, it sends what waits and ends within a second.
@@ -91,6 +93,7 @@ impl App {
             server: ServerSettings::default(),
             http: HttpRoutes::default(),
             broker: None,
+            access_log: false,
         }
     }
 

@@ -103,7 +103,16 @@ pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
             inserted.map_err(|other| ConfigError::DuplicateRoute(other.route.path.clone(), route.path.clone()))?;
         }
     }
-    Ok(Arc::new(BuiltApp { routes, hub, hosts, server: app.server, http: app.http, handle, broker: app.broker }))
+    Ok(Arc::new(BuiltApp {
+        routes,
+        hub,
+        hosts,
+        server: app.server,
+        http: app.http,
+        handle,
+        broker: app.broker,
+        access_log: app.access_log,
+    }))
 }
 
 impl Levels {

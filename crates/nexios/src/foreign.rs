@@ -92,8 +92,8 @@ impl WebSocket {
 #[doc(hidden)]
 impl ShardService {
     /// Tells a front end of each connection whose task has ended, so that a connection need not
-    /// hold anything for that. The first call wins.
-    pub fn on_ended(&self, tell: impl Fn(&ConnectionId) + 'static) {
+    /// hold anything for that, and whether the access log has yet to tell of its end. The first call wins.
+    pub fn on_ended(&self, tell: impl Fn(&ConnectionId, bool) + 'static) {
         self.set_on_ended(Box::new(tell));
     }
 }

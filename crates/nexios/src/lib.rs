@@ -22,6 +22,8 @@
 //! - clients that come back: [`WsRouter::authorize_join`], [`WsRouter::on_request`], [`RequestError`], [`Json`]
 //! - what goes wrong: [`Error`], [`WebSocketException`], [`WebSocketDisconnect`], [`WebSocketTypeError`]
 //! - limits: [`Settings`], [`ServerSettings`]
+//! - the log: events of `tracing` with the fields `connection` and `route`; [`App::access_log`], and [`escaped`] for texts
+//!   of clients in the lines of an application
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +32,7 @@
 extern crate self as nexios;
 
 mod accept;
+mod access;
 mod allowed_hosts;
 mod app;
 mod auth;

@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use nexios_engine::{
-    BoxedTask, Cause, Connection, ConnectionId, Dropped, HttpPeer, Places, Profile, Refusal, RequestBody,
-    ResponseFuture, Service, bad_request,
+    BoxedTask, Cause, Connection, ConnectionId, Dropped, HttpPeer, Places, Profile, Refusal, Report, RequestBody,
+    ResponseFuture, Service, Step, bad_request,
 };
 use nexios_protocol::{CloseCode, escaped};
 
+use crate::access::AccessLog;
 use crate::app::BuiltApp;
 use crate::broker::{Gap, GapCause};
 use crate::connection_task;
@@ -29,13 +30,15 @@ pub struct ShardService {
     places: Places,
     registry: RefCell<Registry>,
     on_ended: OnceCell<OnEnded>,
+    access: Option<AccessLog>,
 }
 
-type OnEnded = Box<dyn Fn(&ConnectionId)>;
+type OnEnded = Box<dyn Fn(&ConnectionId, bool)>;
 
 impl ShardService {
     pub(crate) fn new(app: Arc<BuiltApp>, places: Places) -> Self {
-        ShardService { app, places, registry: RefCell::default(), on_ended: OnceCell::new() }
+        let access = app.access_log.then(AccessLog::default);
+        ShardService { app, places, registry: RefCell::default(), on_ended: OnceCell::new(), access }
     }
 
     pub(crate) fn registry(&self) -> &RefCell<Registry> {
@@ -46,6 +49,11 @@ impl ShardService {
     pub(crate) fn set_on_ended(&self, on_ended: OnEnded) {
         // A second front end for one shard does not exist.
         let _ = self.on_ended.set(on_ended);
+    }
+
+    /// Its access log, if it has one.
+    pub(crate) fn access(&self) -> Option<&AccessLog> {
+        self.access.as_ref()
     }
 
     /// The app that is served.
@@ -91,6 +99,9 @@ impl Service for ShardService {
         let head = connection.head()?;
         let ServedRoute { route, profile } = self.app.routes.find(head.path())?;
         connection.set_profile(profile.clone());
+        if let Some(access) = self.access() {
+            access.handshake(&WebSocket::of(connection));
+        }
         let headers = Headers::new(Some(head.clone()));
         let peer = connection.peer().map(|address| address.ip());
         let host = || self.app.hub.proxies.host(peer, &headers).or_else(|| headers.get("host").map(str::to_owned));
@@ -119,13 +130,31 @@ impl Service for ShardService {
     fn ended(self: Rc<Self>, connection: &Connection) {
         WebSocket::of(connection).forget();
         if let Some(on_ended) = self.on_ended.get() {
-            on_ended(&connection.id());
+            let id = connection.id();
+            on_ended(&id, self.access().is_some_and(|access| access.awaits(&id)));
         }
     }
 
     fn overflowed(self: Rc<Self>) {
         tracing::error!("more waits for a shard than its mailbox holds: clients are told of a gap in everything");
         self.app.hub.tell_gap(&Gap { topic: None, missed: None, cause: GapCause::Overflow });
+    }
+
+    fn logs_access(&self) -> bool {
+        self.access.is_some()
+    }
+
+    fn step(self: Rc<Self>, connection: &Connection, step: Step) {
+        match (self.access(), step) {
+            (Some(access), Step::Refused(status)) => access.refused(connection, status),
+            (Some(access), Step::Closed) => access.closed(connection),
+            (None, _) => {}
+        }
+    }
+
+    fn report(&self, connection: &Connection, request: &http::Request<RequestBody>, peer: HttpPeer) -> Option<Report> {
+        self.access()?;
+        AccessLog::request(connection.id(), request, self.app.hub.proxies.http_peer(peer, request.headers()))
     }
 
     fn has_websocket(&self, path: &str) -> bool {

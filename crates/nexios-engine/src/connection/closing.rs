@@ -5,6 +5,7 @@ use std::rc::Rc;
 use nexios_protocol::{CloseCode, CloseFrame, OpCode, truncate_reason, write_frame};
 
 use super::{CloseInfo, Flag, Inner, Phase, State};
+use crate::service::Step;
 use crate::timer::Tick;
 
 impl Inner {
@@ -68,6 +69,7 @@ impl Inner {
             state.clock.due = Tick::NEVER;
             self.drop_output(state);
             state.flags.set(Flag::Finished, true);
+            self.note(Step::Closed);
             self.leave_groups(state);
             self.wake_all(state);
         }
@@ -85,6 +87,14 @@ impl Inner {
     pub(crate) fn finish(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
         state.flags.set(Flag::Finished, true);
         self.end_input(state, info);
+        self.note(Step::Closed);
+    }
+
+    /// Notes a step for the access log, if there is one.
+    pub(crate) fn note(self: &Rc<Self>, step: Step) {
+        if self.shard.logs_access.get() {
+            self.shard.steps.borrow_mut().push((self.clone(), step));
+        }
     }
 
     /// No handshake any more: the connection broke, died of silence or refused to end.

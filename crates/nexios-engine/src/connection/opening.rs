@@ -11,6 +11,7 @@ use nexios_protocol::{
 use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Flag, Inner, Phase, own_fields};
 use crate::http;
 use crate::metrics::Cause;
+use crate::service::Step;
 use crate::settings::{ServerSettings, Settings};
 
 /// The answer 101 to an upgrade request.
@@ -333,6 +334,7 @@ impl Inner {
     /// Sends one HTTP answer and nothing after it: what follows on the connection is never
     /// parsed as a next request.
     pub(crate) fn answer_and_hang_up(self: &Rc<Self>, state: &mut super::State, refusal: &Refusal, info: CloseInfo) {
+        self.note(Step::Refused(refusal.status));
         let answer = http::write_refusal(refusal, state.is_asked_by_head());
         self.write_own(state, |tail| tail.extend_from_slice(&answer));
         self.finish(state, info);

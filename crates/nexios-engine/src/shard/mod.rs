@@ -38,7 +38,7 @@ use crate::notifier::Notifier;
 use crate::run_queue::{RunQueue, TaskKey};
 use crate::runner::Runner;
 use crate::server::Shared;
-use crate::service::Service;
+use crate::service::{Service, Step};
 use crate::stream::{Socket, Stream};
 use crate::tasks::{TaskFuture, Tasks};
 use crate::timer::{Sleep, Sleeps, Tick, Timers};
@@ -124,6 +124,9 @@ pub(crate) struct ShardInner {
     injected: RefCell<Vec<(u32, Readiness)>>,
     /// Broadcasts dropped in this turn.
     pub(crate) drops: RefCell<Vec<(Connection, Dropped)>>,
+    /// Those of this turn, for an access log.
+    pub(crate) steps: RefCell<Vec<(Rc<Inner>, Step)>>,
+    pub(crate) logs_access: Cell<bool>,
     /// Slots of ended connections; given back at the end of the turn, so that an event of
     /// this turn cannot meet their successors.
     pub(crate) gone: RefCell<Vec<u32>>,
@@ -202,6 +205,8 @@ impl Shard {
             opened: RefCell::default(),
             injected: RefCell::default(),
             drops: RefCell::default(),
+            steps: RefCell::default(),
+            logs_access: Cell::new(false),
             gone: RefCell::default(),
             again: Cell::new(false),
             shared,
@@ -213,6 +218,7 @@ impl Shard {
     /// Sets what answers requests; the first call wins.
     pub fn set_service(&self, service: Rc<dyn Service>) {
         self.0.service.borrow_mut().get_or_insert(service);
+        self.0.logs_access.set(self.0.service().is_some_and(|service| service.logs_access()));
     }
 
     /// The service, if it is a `T`.

@@ -10,7 +10,7 @@ use mio::{Events, Token};
 use tracing::field::display;
 
 use super::{EVENTS_PER_POLL, FIRST_LISTENER, Readiness, Shard, ShardInner, WAKER};
-use crate::connection::{Flag, Inner, Opened};
+use crate::connection::{Connection, Flag, Inner, Opened};
 use crate::mailbox::Command;
 use crate::metrics::Cause;
 use crate::run_queue::Table;
@@ -295,6 +295,7 @@ impl ShardInner {
             self.fanout.borrow_mut().leave_all(&inner, &self.connections.borrow());
         }
         self.tell_drops();
+        self.tell_steps();
         self.reap();
         self.notifier.turn_ends();
         let more = !self.run_queue.is_empty() || !self.mailbox.is_empty() || self.has_work();
@@ -320,6 +321,16 @@ impl ShardInner {
         let Some(service) = self.service() else { return };
         for (connection, dropped) in self.drops.take() {
             service.clone().dropped(&connection, dropped);
+        }
+    }
+
+    fn tell_steps(&self) {
+        if self.steps.borrow().is_empty() {
+            return;
+        }
+        let Some(service) = self.service() else { return };
+        for (inner, step) in self.steps.take() {
+            service.clone().step(&Connection(inner), step);
         }
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod access;
 mod answer;
 mod site;
 mod wire;
@@ -12,6 +13,7 @@ mod hostile;
 mod hosts;
 mod limits;
 mod live;
+mod logged;
 mod pings;
 mod remembering;
 mod threads;

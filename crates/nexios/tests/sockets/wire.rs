@@ -103,6 +103,10 @@ impl Wire {
         socket2::SockRef::from(&self.stream).set_tcp_cork(true).unwrap();
     }
 
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     /// Ends our side.
     pub(crate) fn hang_up(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();

@@ -1,70 +1,17 @@
 //! What of the texts of clients reaches the log, and in which form.
 
-use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::fmt::Write;
+use std::sync::Arc;
 
 use nexios::{App, Error, Message, WebSocket};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata, Subscriber, span};
 
+use crate::logged::{line_with, listen};
 use crate::site::{Site, echo};
-use crate::wire::{close, eventually, upgrade};
+use crate::wire::{close, upgrade};
 
 const LIVE: &str = "Sec-WebSocket-Protocol: nexios.v1\r\n";
 /// What a client would like to see in the log as a line of its own.
 const FORGED: &str = "\r\n2026 INFO forged \x1b[31m\u{85}\u{2028}\u{202e}\u{7f}";
-
-/// Takes every event of the process, with the raw text of each field: what subscribers make of them is their own.
-struct Log;
-
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-#[derive(Default)]
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        write!(self.0, "{}={value:?} ", field.name()).unwrap();
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("nexios")
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut text = Text::default();
-        event.record(&mut text);
-        LINES.lock().unwrap().push(text.0);
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
-/// Shards and brokers run on threads of their own: the log of all of them, from now on.
-fn listen() {
-    static LISTENING: OnceLock<()> = OnceLock::new();
-    LISTENING.get_or_init(|| tracing::subscriber::set_global_default(Log).unwrap());
-}
-
-/// Waits for a line that has this text.
-fn line_with(text: &str) -> String {
-    let find = || LINES.lock().unwrap().iter().find(|line| line.contains(text)).cloned();
-    eventually(text, || find().is_some());
-    find().unwrap()
-}
 
 /// The line with this mark has the forged text, and nothing of it is raw.
 fn assert_escaped(mark: &str) {
