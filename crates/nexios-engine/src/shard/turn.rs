@@ -145,7 +145,7 @@ impl ShardInner {
     fn read_ready(self: &Rc<Self>, ready: Vec<Rc<Inner>>) {
         let began = coarse_now();
         let mut ready = ready.into_iter();
-        while let Some(inner) = ready.next() {
+        for inner in ready.by_ref() {
             inner.read_again();
             self.open_requests();
             self.run_between();
