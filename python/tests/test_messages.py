@@ -6,7 +6,7 @@ import json
 import pytest
 from apps import Log, app_with, echo
 from nexios import NexiosApp, WebSocketDisconnect, WebSocketException, WebSocketTypeError
-from raw_client import BINARY, CLOSE, PING, PONG, TEXT, frame
+from raw_client import BINARY, CLOSE, PING, PONG, TEXT, frame, request
 from serving import close_of, messages_of, until
 
 # --- kinds of messages
@@ -702,3 +702,23 @@ def test_an_unknown_policy_for_slow_clients_is_refused():
     app.ws("/two", slow_client="close")(echo)
     with pytest.raises(ValueError, match="slow_client"):
         app.ws("/three", slow_client="drop_nothing")(echo)
+
+
+@pytest.mark.parametrize("apart", [0, 1, 4000])
+async def test_much_that_comes_behind_the_request_waits_for_the_handler_and_stays_in_order(serve, apart):
+    async def handler(ws):
+        await asyncio.sleep(0.02)
+        await ws.accept()
+        await asyncio.sleep(0.02)
+        for number in range(1000):
+            assert (await ws.receive_text()).split()[0] == str(number)
+        await ws.send("all in order")
+
+    sent = request() + b"".join(frame(TEXT, f"{number} {'x' * 240}".encode()) for number in range(1000))
+    async with serve(app_with(handler)) as server:
+        client = await server.dial()
+        client.send(sent[: len(sent) - apart])
+        await asyncio.sleep(0.005)
+        client.send(sent[len(sent) - apart :])
+        assert await client.read_head() == 101
+        assert await client.read_frame() == (0x80 | TEXT, b"all in order")

@@ -1,9 +1,10 @@
 //! Where the bytes are cut into packets, and what comes together with a FIN.
 
-use nexios::{App, WebSocket};
+use nexios::{App, Serve, Tls, WebSocket};
 
+use super::{Directory, certificate, over_unix};
 use crate::site::{Site, echo};
-use crate::wire::{CLOSE, FIN, PING, Seen, TEXT, close, eventually, frame, upgrade};
+use crate::wire::{CLOSE, FIN, PING, Seen, TEXT, Wire, close, eventually, frame, upgrade};
 
 #[test]
 fn frames_in_the_packet_of_the_handshake_are_echoed() {
@@ -154,4 +155,45 @@ fn a_client_that_leaves_before_its_handshake_leaves_nothing() {
     }
     eventually("all places are free", || site.metrics().connections == 1);
     site.assert_others_served();
+}
+
+/// Says 1,000 numbered messages behind an upgrade request, the last of them apart, and awaits that all were in order.
+fn assert_stay_in_order<S: std::io::Read + std::io::Write>(wire: &mut Wire<S>) {
+    let frames: Vec<u8> = (0..1000).flat_map(|n| frame(FIN | TEXT, format!("{n} {}", "x".repeat(240)))).collect();
+    let request = [upgrade("/", "").as_bytes(), &frames].concat();
+    let (first, second) = request.split_at(request.len() - 4000);
+    wire.say(first);
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    wire.say(second);
+    assert_eq!(wire.answer().status, 101);
+    assert_eq!(wire.next(), Seen::Text("all in order".into()));
+}
+
+async fn takes_its_time(ws: WebSocket) -> nexios::Result {
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    ws.accept().await?;
+    for n in 0..1000 {
+        let text = ws.receive_text().await?;
+        assert_eq!(text.split(' ').next(), Some(n.to_string().as_str()));
+    }
+    ws.send_text("all in order").await?;
+    Ok(())
+}
+
+#[test]
+fn it_stays_in_order_over_tls_over_a_unix_socket_and_behind_a_plain_request() {
+    let certificate = certificate();
+    let tls = Serve::tcp("127.0.0.1:0").shards(1).tls(Tls::config(certificate.server_config()));
+    let running = App::new().ws("/", takes_its_time).start(tls).unwrap();
+    assert_stay_in_order(&mut Wire::new(certificate.connect(running.addresses()[0], &[])));
+
+    let directory = Directory::new("in-order");
+    let path = directory.0.join("socket");
+    let running = App::new().ws("/", takes_its_time).start(Serve::unix(&path).and_tcp("127.0.0.1:0")).unwrap();
+    assert_stay_in_order(&mut over_unix(std::os::unix::net::UnixStream::connect(&path).unwrap()));
+
+    let mut kept_alive = Wire::dial(running.addresses()[0]);
+    kept_alive.say("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(kept_alive.answer().status, 404);
+    assert_stay_in_order(&mut kept_alive);
 }
