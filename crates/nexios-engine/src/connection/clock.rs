@@ -177,10 +177,13 @@ impl Inner {
                 self.arm_deadline(state, self.settings().close_timeout);
             }
             Phase::Http(_) | Phase::Gone => {}
-            // By RST: a peer that does not end its side leaves nothing behind in the kernel.
+            // By RST: a peer that does not end its side leaves nothing behind in the kernel. Behind an answer of plain
+            // HTTP the kernel goes on: a client that reads slowly gets all of it, one that does not is cut by the
+            // kernel's own timeout.
             Phase::Open(_) | Phase::Lingering => {
                 self.finish(state, super::CloseInfo::cut());
-                self.release(state, true);
+                let reset = !state.flags.has(Flag::LingersBehindAnswer);
+                self.release(state, reset);
             }
         }
     }

@@ -51,6 +51,8 @@ pub(crate) enum Flag {
     OverMark,
     /// The Close frame is in the outbox: hang up behind it.
     HangUpAfterFlush,
+    /// It lingers behind an answer of plain HTTP, of which the kernel may still hold much.
+    LingersBehindAnswer,
     /// Both sides are done, or the connection is cut: `closed()` resolves.
     Finished,
     /// Its own task has not ended yet.

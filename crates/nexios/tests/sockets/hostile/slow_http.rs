@@ -210,3 +210,35 @@ fn an_answer_that_waits_for_its_application_is_not_given_up() {
     assert_eq!(wire.answer().body, "x".repeat(24));
     site.assert_causes(&[]);
 }
+
+#[test]
+fn an_answer_is_taken_to_its_end_however_slowly_behind_the_end_of_its_connection() {
+    let directory = Directory::new("slow-end");
+    std::fs::write(directory.0.join("page.bin"), vec![b'x'; 300 << 10]).unwrap();
+    let app = App::new().static_files("/", &directory.0).server(|server| server.connection.close_timeout = MOMENT);
+    let site = Site::start(app);
+    let mut wire = Wire::dial_narrow(site.address());
+    wire.say("GET /page.bin HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    // Until the kernel has the rest of it, so slowly that the connection ends meanwhile.
+    wire.read_more();
+    while site.metrics().connections > 1 {
+        wire.read_more();
+        std::thread::sleep(MOMENT / 2);
+    }
+    std::thread::sleep(2 * MOMENT);
+    let answer = wire.answer();
+    assert_eq!((answer.status, answer.body.len()), (200, 300 << 10));
+}
+
+#[test]
+fn a_kept_connection_without_another_request_ends() {
+    let site = Site::start(App::new().health("/health").server(|server| {
+        server.head_timeout = 3 * MOMENT;
+        server.connection.close_timeout = MOMENT;
+    }));
+    let mut wire = site.dial();
+    wire.say("GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(wire.answer().status, 200);
+    assert_eq!(wire.next(), Seen::Fin);
+    site.await_connections(1);
+}
