@@ -253,6 +253,7 @@ async def test_what_the_engine_says_of_a_connection_sees_them_too(serve, records
     @app.ws("/{user}/blocks")
     async def blocks(ws):
         await ws.accept()
+        await ws.send_text("ready")
         await ws.receive_text()
         time.sleep(0.25)  # noqa: ASYNC251
         await ws.receive_text()
@@ -265,10 +266,37 @@ async def test_what_the_engine_says_of_a_connection_sees_them_too(serve, records
         client.send(frame(TEXT, b"one") + frame(TEXT, b"two") + frame(TEXT, b"three"))
         assert (await records.saying("rate limit exceeded")).user == "bob"
         client = await server.raw("/eve/blocks")
-        await asyncio.sleep(0.05)
+        assert (await client.read_frame())[1] == b"ready"
         client.send(frame(TEXT, b"one"))
         record = await records.saying("blocked the event loop")
         assert (record.user, record.route) == ("eve", "/{user}/blocks")
+
+
+async def test_the_line_of_an_answer_sees_what_the_application_for_http_has_set(serve, records):
+    async def http(scope, receive, send):
+        if scope["type"] != "http":
+            raise RuntimeError("no lifespan")
+        user = scope["path"].split("/")[1]
+        if user != "nobody":
+            USER.set(user)
+        if scope["path"].endswith("/waits"):
+            await asyncio.sleep(0.01)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        USER.set("set after the start")
+        await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"ok"})
+        if scope["path"].endswith("/lingers"):
+            await asyncio.sleep(0.01)
+
+    async with serve(NexiosApp(http=http), access_log=True) as server:
+        client = await server.dial()
+        for user, seen in ("ann", "ann"), ("nobody", None), ("bob", "bob"):
+            for kind in ("quick", "waits", "lingers"):
+                client.send(f"GET /{user}/{kind} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                assert await client.read_head() == 200
+                await client.read_body()
+                (line,) = await records.has(f"/{user}/{kind}")
+                assert (line.status, line.user) == (200, seen), line.path
 
 
 def test_lines_of_the_test_client_see_them_too(loop, records):

@@ -150,7 +150,8 @@ enum End {
 type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, std::convert::Infallible>>>>;
 
 /// The service's answer, or 426 for a path that speaks WebSocket only, or 404.
-fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, peer: HttpPeer, request: Request<RequestBody>) -> Answer {
+fn answer(inner: &Rc<Inner>, service: &Rc<dyn Service>, peer: HttpPeer, mut request: Request<RequestBody>) -> Answer {
+    request.extensions_mut().insert(inner.id());
     let websocket = service.has_websocket(request.uri().path());
     match service.clone().http(request, peer) {
         Some(response) => Box::pin(caught(inner.clone(), response)),

@@ -94,7 +94,8 @@ pub trait Service: Any {
     /// Whether a WebSocket route has this path; a plain request to it gets 426.
     fn has_websocket(&self, path: &str) -> bool;
 
-    /// A request that is no WebSocket upgrade. `None`: nobody answers it; 426 or 404 follows.
+    /// A request that is no WebSocket upgrade. `None`: nobody answers it; 426 or 404 follows. The
+    /// [`ConnectionId`](crate::ConnectionId) is an extension of the request.
     fn http(self: Rc<Self>, request: http::Request<RequestBody>, peer: HttpPeer) -> Option<ResponseFuture> {
         let _ = (request, peer);
         None

@@ -12,7 +12,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use nexios::{ConnectionId, ShardService};
-use nexios_engine::Shard;
+use nexios_engine::{Service, Shard};
 use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -59,6 +59,7 @@ pub(crate) struct Host {
     pub(crate) sockets: RefCell<HashMap<ConnectionId, Py<WebSocket>>>,
     pub(crate) log: Rc<Log>,
     pub(crate) departed: Departed,
+    logs_access: Cell<bool>,
     /// Runs blocking work for static files.
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -180,12 +181,14 @@ impl Host {
             sockets: RefCell::default(),
             log: Log::here(),
             departed: Departed::default(),
+            logs_access: Cell::new(false),
             runtime,
         }))
     }
 
     /// A connection is forgotten when its task has ended.
     pub(crate) fn forget_ended(self: &Rc<Self>, service: &ShardService) {
+        self.logs_access.set(service.logs_access());
         let host = Rc::downgrade(self);
         service.on_ended(move |id, is_awaited| {
             let Some(host) = host.upgrade() else { return };
@@ -287,6 +290,16 @@ impl Host {
             }
         }
         Ok(None)
+    }
+
+    /// Keeps the context of an application that begins its response, for the line of the access log.
+    pub(crate) fn keep_request_context(&self, py: Python<'_>, id: ConnectionId) -> PyResult<()> {
+        if self.logs_access.get()
+            && let Some(context) = self.own_context(py)?
+        {
+            self.departed.insert(id, context, true);
+        }
+        Ok(())
     }
 
     /// Has `done` called with the task when it is over, in the context that all such calls share.

@@ -140,6 +140,13 @@ impl Departed {
         drop(over);
     }
 
+    /// A line that has not come until the end of the turn does not come any more.
+    pub(crate) fn release(&self, id: &ConnectionId) {
+        if let Some(departure) = self.0.borrow_mut().get_mut(id) {
+            departure.is_awaited = false;
+        }
+    }
+
     fn forget(&self, id: &ConnectionId) {
         let over = self.0.borrow_mut().remove(id);
         drop(over);
@@ -160,9 +167,9 @@ impl Record {
         })
     }
 
-    /// Returns true if the connection's end is logged by it.
+    /// Returns true if nothing is logged behind it: the end of a connection, or the answer to a request.
     fn is_last(&self) -> bool {
-        self.target == ACCESS && self.fields.iter().any(|(name, _)| *name == "code")
+        self.target == ACCESS && matches!(&*self.message, "closed" | "refused" | "answered")
     }
 
     fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

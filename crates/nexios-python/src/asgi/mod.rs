@@ -101,7 +101,8 @@ impl Start {
         let scope = scope::build(py, &self.head, state.as_ref())?;
         // A task factory may run the task at once, to its end even.
         let key = host.request_tasks.borrow_mut().insert(None);
-        let request = Bound::new(py, AsgiRequest::new(self.exchange.clone(), host, key))?;
+        let request =
+            Bound::new(py, AsgiRequest::new(self.exchange.clone(), host, key, self.head.extensions.get().copied()))?;
         let coroutine = respond.bind(py).call1((app, request, scope))?;
         let task = host.create_task(coroutine, None, None)?;
         if let Some(place) = host.request_tasks.borrow_mut().get_mut(key) {

@@ -3,6 +3,7 @@
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use nexios::ConnectionId;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -21,11 +22,12 @@ pub(crate) struct AsgiRequest {
     host: Local<Weak<Host>>,
     /// The place of its task.
     key: usize,
+    connection: Option<ConnectionId>,
 }
 
 impl AsgiRequest {
-    pub(super) fn new(exchange: Arc<Exchange>, host: &Rc<Host>, key: usize) -> Self {
-        AsgiRequest { exchange, host: Local::new(Rc::downgrade(host), host), key }
+    pub(super) fn new(exchange: Arc<Exchange>, host: &Rc<Host>, key: usize, connection: Option<ConnectionId>) -> Self {
+        AsgiRequest { exchange, host: Local::new(Rc::downgrade(host), host), key, connection }
     }
 
     fn host(&self) -> PyResult<Rc<Host>> {
@@ -59,7 +61,12 @@ impl AsgiRequest {
             return Completed::nothing(py);
         }
         match Message::of(message)? {
-            Message::Start(head) => self.exchange.start(head)?,
+            Message::Start(head) => {
+                self.exchange.start(head)?;
+                if let Some(connection) = self.connection {
+                    host.keep_request_context(py, connection)?;
+                }
+            }
             Message::Body { part, more } => {
                 let has_room = self.exchange.push(part, more)?;
                 host.settle(py);
@@ -77,6 +84,9 @@ impl AsgiRequest {
         host.request_tasks.borrow_mut().try_remove(self.key);
         let undone = self.exchange.end();
         host.settle(py);
+        if let Some(connection) = self.connection {
+            host.departed.release(&connection);
+        }
         Ok(undone.map(|undone| match undone {
             Undone::Nothing => "without a response",
             Undone::Half => "in the middle of its response",
