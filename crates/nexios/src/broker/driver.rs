@@ -118,12 +118,14 @@ impl Driver {
 
     async fn drive(&self, ready: &Ready) {
         let connect_timeout = self.broker.connect_timeout;
-        let first = timeout(connect_timeout, self.connect_first()).await;
+        let mut last = None;
+        let first = timeout(connect_timeout, self.connect_first(&mut last)).await;
         let (mut session, mut sink) = match first {
             Ok(Ok(session)) => session,
             Ok(Err(reason)) => return tell(ready, Err(self.unreachable(&reason))),
             Err(_) => {
                 let late = format!("no answer within {} s", connect_timeout.as_secs_f32());
+                let late = last.map_or(late.clone(), |error: LinkError| format!("{late}; before that: {error}"));
                 return tell(ready, Err(self.unreachable(&late)));
             }
         };
@@ -150,13 +152,14 @@ impl Driver {
     }
 
     /// A broker that says no at once will not say yes later; one that is not there may come.
-    async fn connect_first(&self) -> Result<(Box<dyn Session>, Sink), LinkError> {
+    async fn connect_first(&self, last: &mut Option<LinkError>) -> Result<(Box<dyn Session>, Sink), LinkError> {
         let end = Instant::now() + self.broker.connect_timeout;
         loop {
             let sink = self.node.incoming.sink();
             match self.engine.connect(sink.clone()).await {
                 Ok(session) => return Ok((session, sink)),
                 Err(error) if !matches!(error, LinkError::Refused(_)) && end > Instant::now() + BACKOFF_MIN * 3 => {
+                    *last = Some(error);
                     sleep(BACKOFF_MIN * 2).await
                 }
                 Err(error) => return Err(error),
@@ -165,12 +168,17 @@ impl Driver {
     }
 
     async fn reconnect(&self, delay: &mut Duration) -> (Box<dyn Session>, Sink) {
+        let mut told = false;
         loop {
             sleep(delay.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
             *delay = (*delay * 2).min(BACKOFF_MAX);
             let sink = self.node.incoming.sink();
             match timeout(ANSWER_MAX, self.engine.connect(sink.clone())).await {
                 Ok(Ok(session)) => return (session, sink),
+                // It is there: somebody has to do something about it.
+                Ok(Err(LinkError::Refused(reason))) if !std::mem::replace(&mut told, true) => {
+                    tracing::error!(reason = %escaped(&reason), "the broker refuses the connection; it is asked again");
+                }
                 Ok(Err(error)) => tracing::debug!(error = %escaped(&error), "the broker is not there"),
                 Err(_) => tracing::debug!("the broker does not answer"),
             }
@@ -232,7 +240,7 @@ impl Driver {
                     Ok(Some(batch)) => *unconfirmed = batch,
                     Ok(None) => return Ok(()),
                     Err(_) => {
-                        answered(session.publish(&[])).await?;
+                        is_there(session).await?;
                         continue;
                     }
                 }
@@ -330,7 +338,7 @@ impl Driver {
                 Ok(answer) => return answer,
                 Err(_) => {
                     // It reads for too long, or is not there any more.
-                    answered(session.publish(&[])).await?;
+                    is_there(session).await?;
                     format!("nothing read within {} s", ANSWER_MAX.as_secs())
                 }
             };
@@ -467,6 +475,14 @@ struct Unfinished {
 fn messages(frames: &[Frame]) -> usize {
     let others = [Kind::Mark as u8, Kind::Presence as u8];
     frames.iter().filter(|frame| frame.bytes.get(1).is_some_and(|kind| !others.contains(kind))).count()
+}
+
+/// Asks a broker whether it is still there; any answer says so.
+async fn is_there(session: &dyn Session) -> Result<(), LinkError> {
+    match answered(session.publish(&[])).await {
+        Err(lost @ LinkError::Lost(_)) => Err(lost),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 async fn answered<T>(step: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {

@@ -131,6 +131,21 @@ fn a_client_that_comes_back_gets_what_it_missed_and_then_what_comes() {
 }
 
 #[test]
+fn what_a_client_publishes_comes_before_its_confirmation() {
+    for app in [App::new(), App::new().broker(&Memory::new())] {
+        let node = Node::start(app);
+        let mut client = node.connect("/?join=1", "");
+        assert!(!client.joined());
+        for id in 1..=100 {
+            client.ask(&format!(r#"{{"type":"publish","id":{id},"room":"x"}}"#), &id.to_string());
+            assert_eq!(client.messages(1), [id.to_string()]);
+            let (ack, _) = client.next();
+            assert_eq!((&ack["type"], &ack["position"]), (&"ack".into(), &client.position.as_str().into()), "{ack}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_had_is_not_recovered() {
     let node = Node::start(App::new());
     let first = node.send("0");
