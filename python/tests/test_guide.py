@@ -10,6 +10,7 @@ from pathlib import Path
 import guides
 import pytest
 from nexios import NexiosApp, WSRouter, cli
+from nexios._json import encode
 from nexios.settings import CompressionSettings, RouterSettings, RouteSettings, ServerSettings
 from serving import close_of, until
 from starlette.applications import Starlette
@@ -136,6 +137,11 @@ async def test_a_thread_sends_through_a_handle(serve, snippet):
             await client.send("2")
             assert [json.loads(await client.recv()) for _ in range(2)] == [{"counted": 1}, {"counted": 2}]
             assert await client.recv() == "2 counted"
+
+
+def test_a_class_of_others_is_sent_as_json(snippet):
+    with snippet("encoders") as module:
+        assert encode([module.PurePath("a/b")]) == '["a/b"]'
 
 
 async def test_only_the_newest_price_is_kept_for_who_is_behind(serve, snippet):
