@@ -55,9 +55,12 @@ def fields(ws: WebSocket | None) -> dict[str, Any]:
     """What a record tells of a connection besides its message."""
     if ws is None:
         return {"pid": os.getpid()}
-    client = None if ws.client is None else f"{ws.client.host}:{ws.client.port}"
-    path = escaped(ws.path)
-    return {"connection": ws.id, "route": ws.route.path, "path": path, "client": client, "pid": os.getpid()}
+    told = {"connection": ws.id, "route": ws.route.path, "path": escaped(ws.path), "pid": os.getpid()}
+    if (client := ws.client) is not None:
+        # As the access log has it.
+        host = f"[{client.host}]" if ":" in client.host else client.host
+        told["client"] = f"{host}:{client.port}"
+    return told
 
 
 def blocked(seconds: float, ws: WebSocket | None) -> None:

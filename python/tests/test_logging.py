@@ -6,12 +6,14 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 
 import pytest
+import websockets.asyncio.client
 from apps import app_with, stay
 from nexios import NexiosApp, RateLimit, WebSocketDisconnect, WebSocketException
 from nexios.testing import TestClient
@@ -156,6 +158,29 @@ async def test_a_client_that_leaves_and_one_that_the_server_ends_have_their_code
             await server.stop()
             *_, ended = await records.has("/ws", 4)
             assert ended.code == 1012
+
+
+async def test_clients_of_each_kind_of_socket_have_their_addresses(records, tmp_path):
+    app = app_with(stay)
+    path, stop, addresses = str(tmp_path / "ws.sock"), asyncio.Event(), []
+    serving = asyncio.ensure_future(app.serve(uds=path, stop=stop, on_listen=addresses.append, access_log=True))
+    await until(lambda: addresses, "the socket")
+    async with websockets.asyncio.client.unix_connect(path, "ws://localhost/ws"):
+        (line,) = await records.has("/ws")
+        assert not hasattr(line, "client") and line.getMessage().startswith('- "GET /ws" 101 in ')
+    stop.set()
+    await serving
+    with socket.socket(socket.AF_INET6) as listening:
+        listening.bind(("::1", 0))
+        listening.listen()
+        stop.clear()
+        serving = asyncio.ensure_future(app.serve(fd=listening.fileno(), stop=stop, access_log=True))
+        port = listening.getsockname()[1]
+        async with websockets.asyncio.client.connect(f"ws://[::1]:{port}/ws", proxy=None) as ws:
+            *_, line = await records.has("/ws", 3)
+            assert line.client == f"[::1]:{ws.local_address[1]}"
+        stop.set()
+        await serving
 
 
 async def test_without_being_asked_for_there_are_no_lines(serve, records):

@@ -102,6 +102,12 @@ fn requests_of_one_connection_have_a_line_each() {
         assert_eq!(wire.answer().status, 404);
         line_with(&format!("path={path} status=404"));
     }
+    let mut other = site.dial();
+    other.say("GET /access-readable HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(other.answer().status, 404);
+    other.say("nonsense\r\n\r\n");
+    assert_eq!(other.answer().status, 400);
+    line_with(&format!("client={} method=- path=- status=400", other.local_address()));
     wire.say(upgrade("/access-echo/third", ""));
     assert_eq!(wire.answer().status, 101);
     line_with("path=/access-echo/third route=/access-echo/{name} status=101");
