@@ -28,7 +28,7 @@ fn pages(held: Arc<()>) -> Router {
             "/later",
             post(async |body: Body| {
                 // The application takes its time, and that is not the client's fault.
-                tokio::time::sleep(10 * MOMENT).await;
+                tokio::time::sleep(30 * MOMENT).await;
                 axum::body::to_bytes(body, usize::MAX).await.map_err(|error| error.to_string())
             }),
         )
@@ -73,8 +73,12 @@ impl http_body::Body for Pieces {
 }
 
 fn site_with(app: App, rate: usize, held: Arc<()>) -> Site {
+    site_for(4 * MOMENT, app, rate, held)
+}
+
+fn site_for(stall: Duration, app: App, rate: usize, held: Arc<()>) -> Site {
     Site::start(app.fallback_service(pages(held)).health("/health").server(move |server| {
-        server.http_stall_timeout = Some(4 * MOMENT);
+        server.http_stall_timeout = Some(stall);
         server.http_bytes_per_second_min = rate;
     }))
 }
@@ -141,16 +145,16 @@ fn a_body_by_a_byte_now_and_then_is_408_however_it_is_framed() {
 
 #[test]
 fn a_body_at_the_least_rate_passes_and_time_of_the_application_does_not_count() {
-    let site = site_with(App::new(), 1, Arc::default());
+    let site = site_for(20 * MOMENT, App::new(), 1, Arc::default());
     let mut wire = site.dial();
     wire.say(post_to("/echo", "Content-Length: 12"));
     for _ in 0..12 {
-        std::thread::sleep(MOMENT);
+        std::thread::sleep(3 * MOMENT);
         wire.say("x");
     }
     assert_eq!(wire.answer().body, "x".repeat(12));
     wire.say(post_to("/later", "Content-Length: 4") + "ab");
-    std::thread::sleep(11 * MOMENT);
+    std::thread::sleep(31 * MOMENT);
     wire.say("cd");
     assert_eq!(wire.answer().body, "abcd");
     wire.say(post_to("/ignored", "Content-Length: 4"));
@@ -186,13 +190,13 @@ fn is_open_here(path: &str) -> bool {
 
 #[test]
 fn an_answer_by_a_little_now_and_then_is_reset_and_one_at_the_least_rate_is_not() {
-    for (rate, lives) in [(100 << 20, false), (1, true)] {
-        let site = site_with(App::new(), rate, Arc::default());
+    for (rate, stall, lives) in [(100 << 20, 4 * MOMENT, false), (1, 15 * MOMENT, true)] {
+        let site = site_for(stall, App::new(), rate, Arc::default());
         let mut wire = Wire::dial_narrow(site.address());
         wire.say("GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
         let begun = Instant::now();
         let given_up = || site.metrics().causes.contains(&(Cause::SlowHttp, 1));
-        while begun.elapsed() < 20 * MOMENT || (!lives && !given_up()) {
+        while begun.elapsed() < 4 * stall || (!lives && !given_up()) {
             assert!(begun.elapsed() < Duration::from_secs(20), "never given up");
             // So little that the kernel never tells of room in time.
             let _ = wire.stream.read(&mut [0; 2 << 10]);
