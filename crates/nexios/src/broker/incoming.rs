@@ -240,7 +240,9 @@ impl State {
             lost.rooms.insert(envelope.topic);
             return Ok(());
         }
-        let span = Span { first: envelope.sequence, next: envelope.next() };
+        // What was refused before the first that came is missing, too, where the envelope says where counting began.
+        let first = envelope.began.map_or(envelope.sequence, |began| began.min(envelope.sequence));
+        let span = Span { first, next: envelope.next() };
         lost.envelopes
             .entry((envelope.topic, envelope.node))
             .and_modify(|lost| *lost = Span { first: lost.first.min(span.first), next: lost.next.max(span.next) })
@@ -318,6 +320,20 @@ mod tests {
         assert!(matches!(incoming.take(), Some(Event::Envelope(_))));
         assert!(incoming.take().is_none());
         assert_eq!(incoming.state.lock().bytes, 0);
+    }
+
+    #[test]
+    fn what_was_refused_before_an_envelope_that_overflows_is_missing_with_it() {
+        let there = NodeId::random();
+        let incoming = Incoming::new(NodeId::random(), 0, Arc::default());
+        let draft = Draft::new(Kind::Broadcast, there, &Topic::App, &Message::from("x"), &Options::default());
+        incoming.sink().envelope(draft.finish(2, Some(0)));
+        match incoming.take() {
+            Some(Event::Overflow(lost)) => {
+                assert_eq!(lost.envelopes[&(Topic::App, there)], Span { first: 0, next: 3 });
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
