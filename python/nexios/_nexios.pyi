@@ -30,9 +30,12 @@ __all__ = [
     "Receive",
     "RouterHandle",
     "TestConnection",
+    "UnixSocket",
     "Waiting",
+    "Watchdog",
     "WebSocket",
     "WsRouter",
+    "watch_parent",
 ]
 
 _T = TypeVar("_T")
@@ -301,6 +304,19 @@ class MemoryBroker:
 class Hub:
     def __new__(cls, path: str | os.PathLike[str]) -> Self: ...
     def close(self) -> None: ...
+
+@final
+class UnixSocket:
+    def __new__(cls, path: str | os.PathLike[str]) -> Self: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+@final
+class Watchdog:
+    def __new__(cls, grace: float) -> Self: ...
+    def stop(self) -> None: ...
+
+def watch_parent(fd: int) -> None: ...
 
 @final
 class Publisher:

@@ -11,11 +11,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from nexios._children import Child
+
 __all__ = ["run_and_reload"]
 
 logger = logging.getLogger("nexios")
 
 POLL = 0.25
+#: Folders that are not looked into for changes.
+EXCLUDED = frozenset({"__pycache__", "node_modules", "site-packages"})
 #: Handlers get this long to end before a restart; whoever waits for a reload is a person.
 PATIENCE = 3.0
 
@@ -50,17 +54,15 @@ class _Reloader:
                 return 0 if code in (0, -signal.SIGTERM) else 1
             logger.info("%s has changed: starting again", path)
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        # A session of its own: Ctrl-C reaches it once, through us.
-        return await asyncio.create_subprocess_exec(*self._command, pass_fds=self._inherited, start_new_session=True)
+    async def _start(self) -> Child:
+        return await Child.start(self._command, inherited=self._inherited)
 
 
-async def _end(process: asyncio.subprocess.Process, ended: asyncio.Future[int]) -> int:
+async def _end(process: Child, ended: asyncio.Future[int]) -> int:
     """Gracefully, then at once, then by force."""
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
         if not ended.done():
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+            process.send(number)
         await asyncio.wait([ended], timeout=PATIENCE)
     return await ended
 
@@ -87,12 +89,20 @@ async def _changed_by_polling(directories: Sequence[Path], stopping: asyncio.Eve
     return None
 
 
+def _is_excluded(folder: str, name: str) -> bool:
+    """Whether a folder holds code of others: packages, caches, what begins with a dot."""
+    if name.startswith(".") or name in EXCLUDED:
+        return True
+    # A virtual environment, whatever its name.
+    return os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
+
+
 def _times(directories: Iterable[Path]) -> dict[Path, int]:
     """When each Python file was changed last."""
     times = {}
     for directory in directories:
         for folder, folders, files in os.walk(directory):
-            folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+            folders[:] = [name for name in folders if not _is_excluded(folder, name)]
             for name in files:
                 if name.endswith(".py"):
                     path = Path(folder, name)

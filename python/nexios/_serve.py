@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import faulthandler
 import os
 import signal
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -21,6 +23,13 @@ from nexios.router import WSRouter
 CLOSES_PER_SECOND = 1000
 JITTER_MAX = 5.0
 IDLE_POLL = 0.02
+#: The grace period where the app sets none.
+GRACE = 30.0
+#: Names the descriptor by which a worker shows that its event loop turns, and how often in seconds.
+LIFE_VARIABLE = "NEXIOS_LIFE_FD"
+LIFE_INTERVAL = 1.0
+#: Names the descriptor at whose end the process that has started this one is gone.
+PARENT_VARIABLE = "NEXIOS_PARENT_FD"
 #: Seconds for handlers to end, and for listeners to hear of it, where the server is told to end at once.
 LAST_MOMENT = 1.0
 
@@ -32,7 +41,7 @@ class Listen:
     host: str
     port: int
     uds: str | os.PathLike[str] | None = None
-    fd: int | None = None
+    fd: int | Sequence[int] | None = None
     reuse_port: bool = False
     ssl_certfile: str | os.PathLike[str] | None = None
     ssl_keyfile: str | os.PathLike[str] | None = None
@@ -44,6 +53,20 @@ class Listen:
             raise ValueError("ssl_keyfile needs ssl_certfile")
         if self.ssl_certfile is not None and self.uds is not None:
             raise ValueError("there is no TLS on a Unix socket: ssl_certfile and uds exclude each other")
+
+    @property
+    def fds(self) -> Sequence[int]:
+        """The descriptors that listen already."""
+        if self.fd is None:
+            return ()
+        return (self.fd,) if isinstance(self.fd, int) else self.fd
+
+    @property
+    def places(self) -> list[str]:
+        """Where it listens, but for TCP, for people."""
+        if self.uds is not None:
+            return [f"unix:{os.fspath(self.uds)}"]
+        return [f"descriptor {fd}" for fd in self.fds]
 
     @property
     def tls(self) -> tuple[str, str] | None:
@@ -84,7 +107,8 @@ class Server:
         if where.uds is not None:
             self.engine.listen_unix(os.fspath(where.uds))
         elif where.fd is not None:
-            self.engine.listen_fd(os.dup(where.fd), tls=tls)
+            for fd in where.fds:
+                self.engine.listen_fd(os.dup(fd), tls=tls)
         else:
             self.addresses = self.engine.listen_tcp(where.host, where.port, reuse_port=where.reuse_port, tls=tls)
         self.engine.turn()
@@ -196,6 +220,8 @@ async def _serve(
         server.listen(where)
         for address in server.addresses:
             logger.info("listening on %s:%d", *address)
+        for place in where.places:
+            logger.info("listening on %s", place)
         if on_listen is not None:
             on_listen(server.addresses)
         await stop.wait()
@@ -213,11 +239,14 @@ async def _serve(
 def run(
     root: WSRouter, where: Listen, *, loop: str = "auto", log_level: str | None = "info", access_log: bool = False
 ) -> None:
-    """Serves until SIGINT or SIGTERM; a second one ends within a second."""
+    """Serves until SIGINT or SIGTERM; a second one ends within a second, by force where it has to."""
+    watchdogs: list[_nexios.Watchdog] = []
 
     async def main() -> None:
         stop = asyncio.Event()
-        serving = asyncio.ensure_future(serve(root, where, stop=stop, log_level=log_level, access_log=access_log))
+        serving = asyncio.ensure_future(
+            serve(root, where, stop=stop, on_listen=_report_life, log_level=log_level, access_log=access_log)
+        )
 
         def stopping() -> None:
             if stop.is_set():
@@ -227,11 +256,47 @@ def run(
         running = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             running.add_signal_handler(number, stopping)
-        with contextlib.suppress(asyncio.CancelledError):
+        # Behind the handlers of the loop, which it calls.
+        watchdogs.append(_watchdog(root))
+        try:
             await serving
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:
+            # Said now: what is left of the application may keep the loop from ending.
+            logger.error("the app has failed: %s: %s", type(error).__name__, error)
+            raise
 
     _require_main_thread()
-    _run_on(new_event_loop(loop), main())
+    try:
+        _run_on(new_event_loop(loop), main())
+    finally:
+        for watchdog in watchdogs:
+            watchdog.stop()
+
+
+def _watchdog(root: WSRouter) -> _nexios.Watchdog:
+    # Without a descriptor to write to, there are no stacks.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        if sys.__stderr__ is not None and not faulthandler.is_enabled():
+            faulthandler.enable(sys.__stderr__)
+    settings = root._server_settings if isinstance(root, NexiosApp) else {}
+    return _nexios.Watchdog(float(settings.get("shutdown_grace", GRACE)))
+
+
+def _report_life(_addresses: object) -> None:
+    """Tells the process that looks after this one, if there is one, that its event loop turns."""
+    fd = os.environ.get(LIFE_VARIABLE)
+    if fd is None:
+        return
+    loop = asyncio.get_running_loop()
+
+    def report() -> None:
+        with contextlib.suppress(OSError):
+            os.write(int(fd), b".")
+        loop.call_later(LIFE_INTERVAL, report)
+
+    report()
 
 
 def _require_main_thread() -> None:
@@ -281,10 +346,17 @@ def _run_on(loop: asyncio.AbstractEventLoop, main: Any) -> None:
         try:
             _cancel_all(loop)
             loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.run_until_complete(_shutdown_executor(loop))
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+
+async def _shutdown_executor(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        await asyncio.wait_for(loop.shutdown_default_executor(), LAST_MOMENT)
+    except asyncio.TimeoutError:
+        logger.warning("a thread of asyncio.to_thread() goes on: the process ends with it, or by another signal")
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
@@ -292,4 +364,6 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        _, swallowing = loop.run_until_complete(asyncio.wait(tasks, timeout=LAST_MOMENT))
+        for task in swallowing:
+            logger.warning("a task goes on although it was cancelled, and is given up: %r", task)

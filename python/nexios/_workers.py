@@ -10,6 +10,9 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 
+from nexios._children import Child
+from nexios._serve import LIFE_VARIABLE
+
 __all__ = ["run_workers"]
 
 logger = logging.getLogger("nexios")
@@ -18,6 +21,12 @@ DELAY_MIN = 0.1
 DELAY_MAX = 10.0
 #: A worker that has lived for so long has not died of its start.
 SETTLED = 10.0
+#: So many times a worker is started before any has served.
+STARTS_MAX = 5
+#: Seconds without a sign of life after which a worker is replaced.
+SILENCE_MAX = 30.0
+#: Seconds for the stacks of a worker that hangs, and for workers that were told to end twice.
+LAST_MOMENT = 5.0
 
 
 def run_workers(
@@ -26,23 +35,34 @@ def run_workers(
     *,
     inherited: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
+    silence_max: float = SILENCE_MAX,
 ) -> int:
     """Keeps ``count`` processes running until SIGINT or SIGTERM; returns the exit code.
 
     ``arguments`` are those of ``python -m nexios``; ``inherited`` are descriptors that the workers get, and
-    ``environment`` is what they find besides this process's own.
+    ``environment`` is what they find besides this process's own. A worker whose event loop does not turn for
+    ``silence_max`` seconds is replaced; 0 waits for ever.
     """
-    return asyncio.run(_Supervisor(arguments, inherited, environment or {}).run(count))
+    return asyncio.run(_Supervisor(arguments, inherited, environment or {}, silence_max).run(count))
 
 
 class _Supervisor:
-    def __init__(self, arguments: Sequence[str], inherited: Sequence[int], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        inherited: Sequence[int],
+        environment: Mapping[str, str],
+        silence_max: float,
+    ) -> None:
         self._command = [sys.executable, "-m", "nexios", *arguments]
         self._inherited = inherited
-        self._environment = {**os.environ, **environment}
-        self._processes: set[asyncio.subprocess.Process] = set()
+        self._environment = environment
+        self._silence_max = silence_max
+        self._workers: set[Child] = set()
         self._stopping = asyncio.Event()
         self._signal = signal.SIGTERM
+        self._served = False
+        self._gave_up = False
 
     async def run(self, count: int) -> int:
         loop = asyncio.get_running_loop()
@@ -50,22 +70,33 @@ class _Supervisor:
             loop.add_signal_handler(number, self._stop, number)
         codes = await asyncio.gather(*(self._keep(index) for index in range(1, count + 1)))
         # One that was told to stop before it could listen for the signal has died of it.
-        return 0 if all(code in (0, -self._signal) for code in codes) else 1
+        return 0 if not self._gave_up and all(code in (0, -self._signal) for code in codes) else 1
 
     def _stop(self, number: signal.Signals) -> None:
-        """The first signal ends the workers gracefully, the second at once."""
+        """The first signal ends the workers gracefully, the second at once, and by force where that fails."""
+        if self._stopping.is_set():
+            asyncio.get_running_loop().call_later(LAST_MOMENT, self._kill)
         self._signal = number
         self._stopping.set()
-        for process in self._processes:
-            _send(process, number)
+        for worker in self._workers:
+            worker.send(number)
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            logger.error("process %d does not end: killed", worker.pid)
+            worker.send(signal.SIGKILL)
 
     async def _keep(self, index: int) -> int:
         """Runs a worker again and again; the exit code of the last."""
-        code, delay = 0, DELAY_MIN
+        code, delay, starts = 0, DELAY_MIN, 0
         while not self._stopping.is_set():
             started = asyncio.get_running_loop().time()
-            code, pid = await self._work()
+            code, pid = await self._work(index)
+            starts += 1
             if self._stopping.is_set():
+                break
+            if not self._served and starts >= STARTS_MAX:
+                self._give_up(index, code)
                 break
             if asyncio.get_running_loop().time() - started > SETTLED:
                 delay = DELAY_MIN
@@ -75,24 +106,82 @@ class _Supervisor:
             code, delay = 0, min(delay * 2, DELAY_MAX)
         return code
 
-    async def _work(self) -> tuple[int, int]:
-        # A session of its own: Ctrl-C reaches the workers once, through the supervisor.
-        process = await asyncio.create_subprocess_exec(
-            *self._command, pass_fds=self._inherited, env=self._environment, start_new_session=True
+    def _give_up(self, index: int, code: int) -> None:
+        logger.error(
+            "worker %d %s, the last of %d starts, and none has served: giving up", index, _ended(code), STARTS_MAX
         )
-        self._processes.add(process)
-        if self._stopping.is_set():
-            _send(process, self._signal)
+        self._gave_up = True
+        self._stopping.set()
+        for worker in self._workers:
+            worker.send(signal.SIGTERM)
+
+    async def _work(self, index: int) -> tuple[int, int]:
+        life, shows_life = os.pipe()
         try:
-            return await process.wait(), process.pid
+            worker = await Child.start(
+                self._command,
+                inherited=[*self._inherited, shows_life],
+                environment={**self._environment, LIFE_VARIABLE: str(shows_life)},
+            )
+        except BaseException:
+            os.close(life)
+            raise
         finally:
-            self._processes.discard(process)
+            os.close(shows_life)
+        self._workers.add(worker)
+        if self._stopping.is_set():
+            worker.send(self._signal)
+        watching = asyncio.ensure_future(self._watch(index, worker, life))
+        try:
+            return await worker.wait(), worker.pid
+        finally:
+            self._workers.discard(worker)
+            watching.cancel()
+            os.close(life)
 
+    async def _watch(self, index: int, worker: Child, life: int) -> None:
+        """Ends a worker that has begun to serve and shows no life any more, with the stacks that it hangs in."""
+        alive = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        os.set_blocking(life, False)
 
-def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
+        def note() -> None:
+            with contextlib.suppress(BlockingIOError):
+                if not os.read(life, 4096):
+                    loop.remove_reader(life)
+                    return
+            self._served = True
+            alive.set()
+
+        loop.add_reader(life, note)
+        try:
+            await alive.wait()
+            while self._silence_max > 0:
+                alive.clear()
+                try:
+                    await asyncio.wait_for(alive.wait(), self._silence_max)
+                except asyncio.TimeoutError:
+                    break
+            else:
+                return
+            logger.error(
+                "worker %d (process %d) has not turned its event loop for %g s: replaced. Its stacks follow",
+                index,
+                worker.pid,
+                self._silence_max,
+            )
+            worker.send(signal.SIGABRT)
+            await asyncio.sleep(LAST_MOMENT)
+            worker.send(signal.SIGKILL)
+        finally:
+            loop.remove_reader(life)
 
 
 def _ended(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        # Of real-time signals only two have names.
+        return f"was killed by signal {-code}"

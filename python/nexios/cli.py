@@ -7,13 +7,17 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from nexios import _nexios
 from nexios._fallback import LEVELS, configure
 from nexios._log import logger, settle_level, show_log
+from nexios._serve import PARENT_VARIABLE
 from nexios._target import TargetError, load, source_directories, split
 from nexios.app import NexiosApp
 from nexios.broker import Broker
@@ -23,6 +27,9 @@ from nexios.publisher import Publisher
 from nexios.router import WSRouter
 
 __all__ = ["main"]
+
+#: What the directories of the workers' own hubs begin with.
+HUB_PREFIX = "nexios-hub-"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,8 +70,17 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     run.add_argument("--port", type=_port, default=8000, help="port to listen on (%(default)s)")
     run.add_argument("--uds", metavar="PATH", help="Unix socket to listen on instead")
-    run.add_argument("--fd", type=int, metavar="N", help="descriptor that listens already, instead")
+    run.add_argument(
+        "--fd", type=int, metavar="N", action="append", help="descriptor that listens already, instead; may be repeated"
+    )
     run.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes that share the port (1)")
+    run.add_argument(
+        "--worker-timeout",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="replace a worker whose event loop has not turned for so many seconds; 0 never does (%(default)s)",
+    )
     run.add_argument("--hub", metavar="PATH", help="socket at which scripts reach all of them: --broker unix:PATH")
     run.add_argument(
         "--allowed-host",
@@ -176,6 +192,7 @@ def _where(handler: Any) -> str:
 def run_app(options: argparse.Namespace) -> int:
     """``nexios run``: in this process, in several, or in one that is started again and again."""
     _refuse_contradictions(options)
+    _watch_parent()
     _set_up_log(options)
     if options.reload:
         return _run_and_reload(options)
@@ -195,6 +212,13 @@ def run_app(options: argparse.Namespace) -> int:
         os.environ.update(environment)
         root.run(options.host, options.port, **settings)
     return 0
+
+
+def _watch_parent() -> None:
+    """Before the app is imported: it may never come to an end."""
+    fd = os.environ.pop(PARENT_VARIABLE, None)
+    if fd is not None:
+        _nexios.watch_parent(int(fd))
 
 
 def _allow_hosts(root: WSRouter, options: argparse.Namespace) -> None:
@@ -228,8 +252,8 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
         options.parser.error("--reload and --workers exclude each other")
     if options.reload and options.hub is not None:
         options.parser.error("--reload and --hub exclude each other: run `nexios hub PATH` beside it")
-    if options.workers > 1 and options.uds is not None:
-        options.parser.error("--workers share a port or an --fd, not a Unix socket")
+    if not options.host:
+        options.parser.error("--host is empty: 0.0.0.0 is all interfaces, :: those of IPv6 too")
     if options.ssl_keyfile and not options.ssl_certfile:
         options.parser.error("--ssl-keyfile needs --ssl-certfile")
     if options.ssl_certfile and options.uds is not None:
@@ -249,7 +273,8 @@ def _hub(root: WSRouter, options: argparse.Namespace) -> Iterator[dict[str, str]
         with Hub(options.hub) as own:
             yield {"NEXIOS_BROKER": own.url}
         return
-    with tempfile.TemporaryDirectory(prefix="nexios-") as directory:
+    _remove_stale_hubs()
+    with tempfile.TemporaryDirectory(prefix=HUB_PREFIX) as directory:
         path = os.path.join(directory, "hub.sock")
         hub = Hub(path)
         try:
@@ -258,18 +283,55 @@ def _hub(root: WSRouter, options: argparse.Namespace) -> Iterator[dict[str, str]
             hub.close()
 
 
+def _remove_stale_hubs() -> None:
+    """Removes the directories of hubs that nobody listens at any more: what had them was killed."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{HUB_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            path = directory / "hub.sock"
+            if os.listdir(directory) == ["hub.sock"] and stat.S_ISSOCK(path.lstat().st_mode) and not _is_served(path):
+                path.unlink()
+                directory.rmdir()
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
 def _run_workers(options: argparse.Namespace, environment: dict[str, str]) -> int:
     from nexios._workers import run_workers
 
+    settings: dict[str, Any] = {"environment": environment, "silence_max": options.worker_timeout}
     if options.fd is not None:
-        arguments = [*_arguments(options), "--fd", str(options.fd)]
-        return run_workers(arguments, options.workers, inherited=[options.fd], environment=environment)
-    # Bound, but it does not listen: it keeps the port, and gets no connections.
-    with _bound(options.host, options.port, reuse_port=True) as reserved:
-        port = reserved.getsockname()[1]
+        logger.info("%d workers on %s", options.workers, ", ".join(f"descriptor {fd}" for fd in options.fd))
+        arguments = [*_arguments(options), *_inherited(options.fd)]
+        return run_workers(arguments, options.workers, inherited=options.fd, **settings)
+    if options.uds is not None:
+        bound = _nexios.UnixSocket(options.uds)
+        try:
+            logger.info("%d workers on unix:%s", options.workers, options.uds)
+            fds = [bound.fileno()]
+            return run_workers([*_arguments(options), *_inherited(fds)], options.workers, inherited=fds, **settings)
+        finally:
+            bound.close()
+    # Where others serve the port already, clients would land on either.
+    for probe in _bound(options.host, options.port):
+        probe.close()
+    # Bound, but they do not listen: they keep the port, and get no connections.
+    with contextlib.ExitStack() as stack:
+        reserved = [stack.enter_context(one) for one in _bound(options.host, options.port, reuse_port=True)]
+        port = reserved[0].getsockname()[1]
         logger.info("%d workers on %s:%d", options.workers, options.host, port)
         where = ["--host", options.host, "--port", str(port), "--reuse-port"]
-        return run_workers([*_arguments(options), *where], options.workers, environment=environment)
+        return run_workers([*_arguments(options), *where], options.workers, **settings)
+
+
+def _inherited(fds: Sequence[int]) -> list[str]:
+    return [argument for fd in fds for argument in ("--fd", str(fd))]
 
 
 def _run_and_reload(options: argparse.Namespace) -> int:
@@ -279,14 +341,15 @@ def _run_and_reload(options: argparse.Namespace) -> int:
     if options.uds is not None:
         return run_and_reload([*_arguments(options), "--uds", options.uds], directories)
     if options.fd is not None:
-        arguments = [*_arguments(options), "--fd", str(options.fd)]
-        return run_and_reload(arguments, directories, inherited=[options.fd])
-    # The socket outlives the restarts: who connects meanwhile waits, and is not refused.
-    with _bound(options.host, options.port) as listening:
-        listening.listen(1024)
-        logger.info("listening on %s:%d", *listening.getsockname()[:2])
-        arguments = [*_arguments(options), "--fd", str(listening.fileno())]
-        return run_and_reload(arguments, directories, inherited=[listening.fileno()])
+        return run_and_reload([*_arguments(options), *_inherited(options.fd)], directories, inherited=options.fd)
+    # The sockets outlive the restarts: who connects meanwhile waits, and is not refused.
+    with contextlib.ExitStack() as stack:
+        listening = [stack.enter_context(one) for one in _bound(options.host, options.port)]
+        for one in listening:
+            one.listen(1024)
+            logger.info("listening on %s:%d", *one.getsockname()[:2])
+        fds = [one.fileno() for one in listening]
+        return run_and_reload([*_arguments(options), *_inherited(fds)], directories, inherited=fds)
 
 
 def _arguments(options: argparse.Namespace) -> list[str]:
@@ -300,15 +363,20 @@ def _arguments(options: argparse.Namespace) -> list[str]:
     return [*arguments, "--access-log"] if options.access_log else arguments
 
 
-def _bound(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    bound = socket.socket(family, kind, protocol)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
+def _bound(host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
+    """A socket for each address of the host, as serving binds them; of port 0 for the first only."""
+    resolved = dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    bound: list[socket.socket] = []
+    for family, kind, protocol, _, address in list(resolved)[: 1 if port == 0 else None]:
+        one = socket.socket(family, kind, protocol)
+        bound.append(one)
+        try:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind(address)
+        except OSError as error:
+            for opened in bound:
+                opened.close()
+            raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
     return bound

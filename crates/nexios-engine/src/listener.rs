@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
 use socket2::{Domain, SockRef, Type};
 
 use crate::hosts::Host;
@@ -46,7 +48,6 @@ pub(crate) struct Listeners {
     list: Vec<Registered>,
     /// Held back, so that even without descriptors a connection can be taken and refused.
     reserve: Option<File>,
-    backoff: Option<(Instant, Duration)>,
 }
 
 struct Registered {
@@ -55,6 +56,8 @@ struct Registered {
     _file: Option<Arc<SocketFile>>,
     /// More connections may be waiting than were taken.
     delayed: bool,
+    /// After a failure: the next attempt, and how long it was waited for.
+    backoff: Option<(Instant, Duration)>,
 }
 
 enum Acceptor {
@@ -92,20 +95,35 @@ impl Listener {
     /// # Errors
     /// What the operating system says; `AddrInUse` where somebody listens there; `AlreadyExists` where there is
     /// something else: a file, a directory, a symbolic link.
-    pub fn bind_unix(path: &std::path::Path) -> io::Result<Self> {
+    pub fn bind_unix(path: &Path) -> io::Result<Self> {
         let (socket, file) = SocketFile::bind(path)?;
         Ok(Listener { socket, tls: None, file: Some(Arc::new(file)) })
     }
 
     /// A socket that listens already, from a parent process or systemd.
-    pub fn from_fd(socket: OwnedFd) -> Self {
-        Listener { socket, tls: None, file: None }
+    ///
+    /// # Errors
+    /// It is no socket, or none that connections can be accepted from: it is connected, does not listen, or is one
+    /// for datagrams.
+    pub fn from_fd(socket: OwnedFd) -> io::Result<Self> {
+        require_listening(&socket)?;
+        Ok(Listener { socket, tls: None, file: None })
     }
 
     /// The same for TLS.
     pub fn with_tls(mut self, config: Arc<rustls::ServerConfig>) -> Self {
         self.tls = Some(config);
         self
+    }
+
+    /// Where it listens, for people: `127.0.0.1:8000`, `unix:/run/chat.sock`.
+    pub fn place(&self) -> String {
+        if let Some(address) = self.local_address() {
+            return address.to_string();
+        }
+        let address = SockRef::from(&self.socket).local_addr().ok();
+        let path = address.as_ref().and_then(socket2::SockAddr::as_pathname);
+        path.map_or_else(|| "unix".to_owned(), |path| format!("unix:{}", path.display()))
     }
 
     /// The address it listens on; `None` for a Unix socket.
@@ -115,6 +133,11 @@ impl Listener {
 
     pub(crate) fn is_unix(&self) -> bool {
         SockRef::from(&self.socket).local_addr().is_ok_and(|address| address.domain() == Domain::UNIX)
+    }
+
+    /// The socket itself, which another process may inherit.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Another handle to the same socket, for another shard.
@@ -136,6 +159,30 @@ impl Listener {
         tune(&self.socket);
         Ok((Acceptor::Tcp(TcpListener::from_std(self.socket.into())), self.tls))
     }
+}
+
+fn require_listening(socket: &OwnedFd) -> io::Result<()> {
+    let unusable = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what.to_owned()));
+    let socket = SockRef::from(socket);
+    let kind = match socket.r#type() {
+        Ok(kind) => kind,
+        Err(error) if error.raw_os_error() == Some(Errno::NOTSOCK.raw_os_error()) => {
+            return unusable("it is no socket: expected one that listens");
+        }
+        Err(error) => return Err(error),
+    };
+    if kind != Type::STREAM {
+        return unusable("the socket is not a stream socket: expected one for TCP or a Unix socket, that listens");
+    }
+    let domain = socket.local_addr()?.domain();
+    if ![Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain) {
+        return unusable("the socket is neither for TCP nor a Unix socket");
+    }
+    if !socket.is_listener()? {
+        let what = if socket.peer_addr().is_ok() { "is connected" } else { "does not listen" };
+        return unusable(&format!("the socket {what}: expected one that listens"));
+    }
+    Ok(())
 }
 
 /// Options that make a socket better and that it works without.
@@ -179,7 +226,7 @@ impl Listeners {
         let (mut socket, tls) = listener.prepare()?;
         let token = Token(FIRST_LISTENER + self.list.len());
         registry.register(socket.source(), token, Interest::READABLE)?;
-        self.list.push(Registered { socket, tls, _file: file, delayed: true });
+        self.list.push(Registered { socket, tls, _file: file, delayed: true, backoff: None });
         if self.reserve.is_none() {
             self.reserve = File::open("/dev/null").ok();
         }
@@ -191,15 +238,14 @@ impl Listeners {
             // Closing the descriptor deregisters it anyway.
             let _ = registry.deregister(registered.socket.source());
         }
-        self.backoff = None;
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.backoff.map(|(until, _)| until)
+        self.list.iter().filter_map(|registered| registered.backoff).map(|(until, _)| until).min()
     }
 
-    fn is_delayed(&self) -> bool {
-        self.list.iter().any(|registered| registered.delayed)
+    fn is_ready(&self, now: Instant) -> bool {
+        self.list.iter().any(|registered| registered.is_ready(now))
     }
 
     /// No descriptor is left: gives up the reserve to take one connection and drop it, so that
@@ -210,8 +256,28 @@ impl Listeners {
             refuse(socket, self.list[index].tls.is_some());
         }
         self.reserve = File::open("/dev/null").ok();
+        self.list[index].back_off(now);
+    }
+}
+
+impl Registered {
+    /// Returns whether connections may be waiting and it is time to take them.
+    fn is_ready(&self, now: Instant) -> bool {
+        self.delayed && self.backoff.is_none_or(|(until, _)| until <= now)
+    }
+
+    /// Waits a little longer each time, until an accept succeeds.
+    fn back_off(&mut self, now: Instant) {
         let delay = self.backoff.map_or(BACKOFF_MIN, |(_, delay)| (delay * 2).min(BACKOFF_MAX));
         self.backoff = Some((now + delay, delay));
+    }
+
+    /// A failure that lasts: logged with the first of its attempts.
+    fn on_failure(&mut self, error: &io::Error, now: Instant) {
+        if self.backoff.is_none() {
+            tracing::error!(%error, "cannot accept connections from a listener: trying again until it works");
+        }
+        self.back_off(now);
     }
 }
 
@@ -225,23 +291,14 @@ impl ShardInner {
 
     /// Takes waiting connections, a bounded number for each listener and turn.
     pub(crate) fn accept_delayed(self: &Rc<Self>) {
-        let count = {
-            let mut listeners = self.listeners().borrow_mut();
-            match listeners.backoff {
-                Some((until, _)) if until > self.now() => return,
-                _ if !listeners.is_delayed() => return,
-                _ => {}
-            }
-            if let Some((until, _)) = &mut listeners.backoff {
-                // Due: the delay stays known until an accept succeeds.
-                *until = self.now();
-            }
-            listeners.list.len()
-        };
+        if !self.listeners().borrow().is_ready(self.now()) {
+            return;
+        }
+        let count = self.listeners().borrow().list.len();
         for index in 0..count {
             self.accept_some(index);
         }
-        if self.listeners().borrow().is_delayed() {
+        if self.listeners().borrow().is_ready(self.now()) {
             self.notify_again();
         }
     }
@@ -250,24 +307,27 @@ impl ShardInner {
         for _ in 0..ACCEPTS_PER_TURN {
             let mut listeners = self.listeners().borrow_mut();
             let Some(registered) = listeners.list.get_mut(index) else { return };
-            if !registered.delayed {
+            if !registered.is_ready(self.now()) {
                 return;
             }
             match registered.socket.accept() {
                 Ok((socket, peer)) => {
                     let tls = registered.tls.clone();
-                    listeners.backoff = None;
+                    registered.backoff = None;
                     drop(listeners);
                     self.take_in(socket, peer, tls);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => registered.delayed = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    registered.delayed = false;
+                    registered.backoff = None;
+                }
                 Err(error) if is_exhaustion(&error) => {
                     self.shared.metrics.refused(Cause::Descriptors);
                     tracing::warn!(%error, "no descriptor left for a new connection");
                     return listeners.on_exhausted(index, self.now());
                 }
-                // The peer has left again (ECONNABORTED and its kin).
-                Err(error) => tracing::debug!(%error, "accept failed"),
+                Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "accept failed"),
+                Err(error) => return registered.on_failure(&error, self.now()),
             }
         }
     }
@@ -314,7 +374,27 @@ fn refuse(mut socket: Socket, tls: bool) {
 }
 
 fn is_exhaustion(error: &io::Error) -> bool {
-    let exhausted =
-        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOBUFS, rustix::io::Errno::NOMEM];
-    error.raw_os_error().is_some_and(|code| exhausted.iter().any(|errno| errno.raw_os_error() == code))
+    is_one_of(error, &[Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM])
+}
+
+/// The peer has left again, or the network has lost it: the next connection may be well. Linux hands out
+/// errors of the network that way, and a firewall's refusal as EPERM.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    let passing = [
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::INTR,
+        Errno::PROTO,
+        Errno::PERM,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::TIMEDOUT,
+    ];
+    is_one_of(error, &passing)
+}
+
+fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
+    error.raw_os_error().is_some_and(|code| errnos.iter().any(|errno| errno.raw_os_error() == code))
 }

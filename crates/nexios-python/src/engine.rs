@@ -162,7 +162,7 @@ impl Engine {
         // SAFETY: the package gives away a descriptor that it has just duplicated.
         #[allow(unsafe_code, reason = "descriptors from Python are plain numbers")]
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        let listener = Listener::from_fd(fd);
+        let listener = Listener::from_fd(fd).map_err(|error| cannot_listen("the descriptor", &error))?;
         self.listen(match config {
             Some(config) => listener.with_tls(config),
             None => listener,
@@ -245,7 +245,10 @@ impl Drop for Engine {
 fn tls_config(tls: Option<(PathBuf, PathBuf)>) -> PyResult<Option<Arc<nexios::TlsConfig>>> {
     let Some((certificates, key)) = tls else { return Ok(None) };
     let config = nexios::Tls::files(certificates, key).server_config();
-    config.map(Some).map_err(|error| PyValueError::new_err(error.to_string()))
+    config.map(Some).map_err(|error| match error {
+        error @ nexios::TlsError::File { .. } => PyOSError::new_err((None::<i32>, error.to_string())),
+        error => PyValueError::new_err(error.to_string()),
+    })
 }
 
 fn cannot_listen(address: &str, error: &std::io::Error) -> PyErr {

@@ -29,7 +29,9 @@ mod run;
 mod settings;
 mod socket;
 mod testing;
+mod unix_socket;
 mod waiter;
+mod watchdog;
 mod websocket;
 
 use pyo3::prelude::*;
@@ -62,6 +64,10 @@ mod module {
     use crate::router::{RouterHandle, WsRouter};
     #[pymodule_export]
     use crate::testing::TestConnection;
+    #[pymodule_export]
+    use crate::unix_socket::UnixSocket;
+    #[pymodule_export]
+    use crate::watchdog::{Watchdog, watch_parent};
     #[pymodule_export]
     use crate::websocket::WebSocket;
 }

@@ -63,6 +63,9 @@ pub enum StartError {
     /// An address that is none.
     #[error("{0:?} is no address to listen on: write host:port, as in 127.0.0.1:8000")]
     Address(String),
+    /// An address without a host.
+    #[error("{0:?} has no host: write 0.0.0.0{0} for all interfaces, [::]{0} for those of IPv6 too")]
+    NoHost(String),
     /// An address that cannot be had.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -213,7 +216,11 @@ impl Serve {
                     let error = |error| StartError::Listen { address: path.display().to_string(), error };
                     listeners.push(Listener::bind_unix(&path).map_err(error)?);
                 }
-                Bind::Socket(socket) => listeners.push(with_tls(Listener::from_fd(socket))),
+                Bind::Socket(socket) => {
+                    let address = format!("descriptor {}", std::os::fd::AsRawFd::as_raw_fd(&socket));
+                    let error = |error| StartError::Listen { address, error };
+                    listeners.push(with_tls(Listener::from_fd(socket).map_err(error)?));
+                }
             }
         }
         Ok(listeners)
@@ -223,6 +230,9 @@ impl Serve {
 /// `localhost` may be two addresses; both are listened on.
 fn resolve(address: &str) -> Result<Vec<SocketAddr>, StartError> {
     use std::net::ToSocketAddrs;
+    if address.starts_with(':') {
+        return Err(StartError::NoHost(address.to_owned()));
+    }
     let resolved: Vec<SocketAddr> =
         address.to_socket_addrs().map_err(|_| StartError::Address(address.to_owned()))?.collect();
     // Port 0 would pick a different one for each address.
@@ -302,6 +312,7 @@ impl App {
         let broker = built.connect()?;
         let listeners = serve.listeners()?;
         let addresses = listeners.iter().filter_map(Listener::local_address).collect();
+        let places: Vec<String> = listeners.iter().map(Listener::place).collect();
         let server = ServerOfThreads { server: Server::new(built.server.clone()), stage: Arc::default() };
         let (alive, stopped) = mpsc::channel(1);
         let mut running = Running { addresses, server: server.clone(), threads: Vec::new(), _broker: broker, stopped };
@@ -321,8 +332,8 @@ impl App {
         if let Some(call) = on_listen {
             call(&running.addresses);
         }
-        for address in &running.addresses {
-            tracing::info!(%address, shards = count, "listening");
+        for place in &places {
+            tracing::info!(address = place, shards = count, "listening");
         }
         Ok(running)
     }

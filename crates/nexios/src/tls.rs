@@ -39,6 +39,9 @@ pub enum TlsError {
     /// A file without a certificate.
     #[error("{path} holds no certificate", path = .0.display())]
     NoCertificate(PathBuf),
+    /// A key that needs a passphrase.
+    #[error("{path} is encrypted, and a passphrase cannot be given: decrypt it by `openssl pkey -in {path} -out key.pem`", path = .0.display())]
+    EncryptedKey(PathBuf),
     /// The key does not fit the certificate, or is of a kind that cannot be used.
     #[error("the certificate and key cannot be used: {0}")]
     Rustls(#[from] rustls::Error),
@@ -79,7 +82,7 @@ fn from_files(certificates: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsE
     if chain.is_empty() {
         return Err(TlsError::NoCertificate(certificates.to_owned()));
     }
-    let private_key = PrivateKeyDer::from_pem_file(key).map_err(file(key))?;
+    let private_key = private_key(key)?;
     // Named here, so that no process-wide default has to be set.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -88,4 +91,27 @@ fn from_files(certificates: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsE
         .with_single_cert(chain, private_key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let file = |error| TlsError::File { path: path.to_owned(), error };
+    let pem = std::fs::read(path).map_err(|error| file(rustls::pki_types::pem::Error::Io(error)))?;
+    match PrivateKeyDer::from_pem_slice(&pem) {
+        // Also where the reader stumbles over what is encrypted: the reason is worth more than that.
+        Ok(_) | Err(_) if is_encrypted(&pem) => Err(TlsError::EncryptedKey(path.to_owned())),
+        read => read.map_err(file),
+    }
+}
+
+/// Returns whether the first key of a PEM file is encrypted, in the form of PKCS #8 or in that of OpenSSL.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(pem);
+    let mut lines = text.lines().map(str::trim).skip_while(|line| !is_key(line));
+    let first = lines.next().unwrap_or_default();
+    first.contains("ENCRYPTED")
+        || lines.next().is_some_and(|line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
+}
+
+fn is_key(line: &str) -> bool {
+    line.starts_with("-----BEGIN ") && line.ends_with("PRIVATE KEY-----")
 }

@@ -1,0 +1,112 @@
+//! What ends a process that cannot end by itself: native threads, which need neither the GIL nor the event loop.
+
+use std::io::{self, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// Time for what was told to end at once.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// Time beyond the grace period for listeners of the shutdown.
+const SHUTDOWN_EXTRA: Duration = Duration::from_secs(30);
+/// Time for the stacks to be written.
+const STACKS: Duration = Duration::from_secs(1);
+
+/// Ends the process by force: some seconds after a second SIGINT or SIGTERM, and where the first one is not followed
+/// within the grace period and half a minute. The stacks of its threads are written before, by `faulthandler`.
+#[pyclass(frozen)]
+pub(crate) struct Watchdog {
+    stop: std::sync::Mutex<Option<oneshot::Sender<()>>>,
+}
+
+#[pymethods]
+impl Watchdog {
+    /// Begins to watch. Handlers of the event loop have to be there: they are called as before.
+    #[new]
+    fn new(py: Python<'_>, grace: f64) -> PyResult<Self> {
+        let grace = Duration::try_from_secs_f64(grace).unwrap_or(Duration::MAX);
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        std::thread::Builder::new().name("nexios-watchdog".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(watch(grace, stopped, &ready)),
+                Err(error) => _ = ready.send(Err(error)),
+            }
+        })?;
+        py.detach(move || is_ready.recv()).map_err(|_| PyOSError::new_err("the watchdog has ended"))??;
+        Ok(Watchdog { stop: std::sync::Mutex::new(Some(stop)) })
+    }
+
+    /// Ends the watch; later calls do nothing.
+    fn stop(&self) {
+        // Nobody panics while holding it.
+        drop(self.stop.lock().map(|mut stop| stop.take()));
+    }
+}
+
+async fn watch(grace: Duration, stopped: oneshot::Receiver<()>, ready: &std::sync::mpsc::Sender<io::Result<()>>) {
+    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut term, mut int) = match signals {
+        Ok(signals) => signals,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    if ready.send(Ok(())).is_err() {
+        return;
+    }
+    let second = async {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        let patience = tokio::time::sleep(grace.saturating_add(SHUTDOWN_EXTRA));
+        tokio::select! {
+            _ = term.recv() => "it was told to end twice",
+            _ = int.recv() => "it was told to end twice",
+            () = patience => "its shutdown takes half a minute longer than the grace period",
+        }
+    };
+    let ends = async {
+        let why = second.await;
+        tokio::time::sleep(LAST_MOMENT).await;
+        why
+    };
+    tokio::select! {
+        _ = stopped => {}
+        why = ends => end_by_force(why),
+    }
+}
+
+/// Ends the process when its parent is gone: it inherited the descriptor of a pipe whose other end only that has.
+#[pyfunction]
+pub(crate) fn watch_parent(fd: i32) -> PyResult<()> {
+    // SAFETY: the parent has opened it for this purpose, and nobody else here knows of it.
+    #[allow(unsafe_code, reason = "an inherited descriptor is a plain number")]
+    let pipe = unsafe { OwnedFd::from_raw_fd(fd) };
+    std::thread::Builder::new().name("nexios-parent".into()).spawn(move || {
+        // Nothing is ever written to it.
+        while matches!(rustix::io::read(&pipe, &mut [0; 1]), Ok(1..) | Err(rustix::io::Errno::INTR)) {}
+        say("the process that has started it is gone: ending");
+        let _ = kill_process(getpid(), Signal::TERM);
+        std::thread::sleep(LAST_MOMENT);
+        end_by_force("the process that has started it is gone");
+    })?;
+    Ok(())
+}
+
+/// By SIGABRT, at which `faulthandler` writes the stacks; a core would be as large as the process.
+fn end_by_force(why: &str) {
+    say(&format!("{why}, and it does not end: ended by force. This is where its threads are:"));
+    let maximum = getrlimit(Resource::Core).maximum;
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
+    let _ = kill_process(getpid(), Signal::ABORT);
+    std::thread::sleep(STACKS);
+    let _ = kill_process(getpid(), Signal::KILL);
+}
+
+fn say(text: &str) {
+    // Where nobody can be told, nobody is.
+    let _ = writeln!(io::stderr(), "nexios: process {}: {text}", getpid().as_raw_nonzero());
+}
