@@ -1,5 +1,6 @@
 //! The node's thread: keeps a session with the broker, and moves messages both ways.
 
+use std::collections::HashSet;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -358,6 +359,7 @@ impl Driver {
             Err(error) => vec![Err(error); batch.len()],
         };
         answers.resize_with(batch.len(), || Err(LinkError::lost("the broker has not answered all messages")));
+        refuse_overtaken(batch, &mut answers);
         let (mut published, mut refused) = (Vec::new(), Vec::new());
         let (mut left, mut why) = (Vec::new(), None);
         for (mut frame, answer) in std::mem::take(batch).into_iter().zip(answers) {
@@ -493,4 +495,46 @@ async fn answered<T>(step: impl Future<Output = Result<T, LinkError>>) -> Result
 fn tell(ready: &Ready, result: Result<(), BrokerError>) {
     // Who started the node waits for this; it may have been given up.
     let _ = ready.send(result);
+}
+
+/// Gives up what the broker cannot take now and has taken a later message of the same channel: receivers count from the
+/// first number that they get, and would drop what comes behind it with a lower one, without a word.
+fn refuse_overtaken(batch: &[Frame], answers: &mut [Result<(), LinkError>]) {
+    let mut taken: HashSet<&Arc<str>> = HashSet::new();
+    for (frame, answer) in batch.iter().zip(answers).rev() {
+        match answer {
+            Ok(()) => _ = taken.insert(&frame.channel),
+            Err(LinkError::Later(reason) | LinkError::Unable(reason) | LinkError::Elsewhere(reason))
+                if taken.contains(&frame.channel) =>
+            {
+                let reason = format!("a later message of the topic was taken, and this one was not: {reason}");
+                *answer = Err(LinkError::Refused(reason));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::broker::link::Sent;
+
+    #[test]
+    fn what_cannot_be_taken_now_is_given_up_only_where_a_later_message_of_its_channel_was_taken() {
+        let frame =
+            |channel: &str| Frame { channel: channel.into(), bytes: Bytes::new(), sent: Sent::No, receipt: None };
+        let batch = ["a", "b", "a", "a", "b"].map(frame);
+        let later = || Err(LinkError::Later("busy".to_owned()));
+        let mut answers = vec![later(), later(), Ok(()), later(), later()];
+        refuse_overtaken(&batch, &mut answers);
+        assert!(matches!(&answers[0], Err(LinkError::Refused(reason)) if reason.ends_with("busy")), "{answers:?}");
+        assert_eq!(answers[1..], [later(), Ok(()), later(), later()]);
+        // What may have been done is asked again: receivers know it if it was.
+        let mut lost = vec![Err(LinkError::lost("cut")), Ok(())];
+        refuse_overtaken(&batch[1..3], &mut lost);
+        assert_eq!(lost[0], Err(LinkError::lost("cut")));
+    }
 }
