@@ -41,8 +41,14 @@ impl Client {
     pub(super) async fn live(mut self) {
         for connections in 1_u32.. {
             let node = self.world.node_near(self.at).await;
-            if let Some(mut socket) = self.connect(&node).await {
-                let mut leaving = node.ending.clone();
+            let mut leaving = node.ending.clone();
+            let connected = tokio::select! {
+                biased;
+                // A machine that has failed answers nothing.
+                _ = leaving.wait_for(|ended| *ended) => None,
+                socket = self.connect(&node) => socket,
+            };
+            if let Some(mut socket) = connected {
                 tokio::select! {
                     biased;
                     _ = leaving.wait_for(|ended| *ended) => {}
