@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use nexios::{
     App, AppHandle, CloseCode, Error, Json, Message, Next, PresenceEvent, RateLimit, ReceiveError, RequestError, Route,
-    Serve, WebSocket, WebSocketException, WsRouter,
+    Serve, StaticFiles, WebSocket, WebSocketException, WsRouter,
 };
 
 use wire::{FromClient, Remembered, Said, Say, ToClient};
@@ -68,6 +68,8 @@ fn app(token: &str, page: &str) -> App {
         .on_request("say", say_once)
         .exception_handler::<WebSocketException, _>(tell_and_close)
         .route(Route::new("/{room}", chat).middleware(talking));
+    // The client in JavaScript is a link to where it is kept.
+    let page = StaticFiles::of(page).follow_links(true);
     let app = App::new().state(Token(token.to_owned())).mount(chat).health("/health").static_files("/", page);
     let (at_join, at_leave) = (app.handle(), app.handle());
     app.on_join(move |event| tell_news(at_join.clone(), event, |name| ToClient::Joined { name }))

@@ -64,7 +64,8 @@ def build(token: str = "letmein", page: Path = PAGE, origins: Sequence[str] = ()
     app.mount_ws_router(router)
     app.on("join")(chat.tell_joined)
     app.on("leave")(chat.tell_left)
-    app.static("/", directory=page)
+    # The client in JavaScript is a link to where it is kept.
+    app.static("/", directory=page, follow_links=True)
     return app
 
 
