@@ -338,6 +338,8 @@ def test_a_publisher_that_waits_can_be_interrupted():
     script = """
         import os, signal, threading
         from nexios import Broker, MemoryBroker, Publisher
+        # Where the tests run in the background it is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         broker = MemoryBroker()
         publisher = Publisher(broker)
         room = publisher.room("x")

@@ -90,6 +90,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def heed_signals():
+    """Where the tests run in the background these are ignored, and by all that they start."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def started(here, *arguments, target="main:app", **settings):
     """A server in a process of its own; its output is in ``process.log``."""
@@ -99,7 +105,13 @@ def started(here, *arguments, target="main:app", **settings):
     command = [sys.executable, "-m", "nexios", "run", target, *arguments]
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, cwd=here, env=environment, stdout=output, stderr=subprocess.STDOUT, **settings
+            command,
+            cwd=here,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=heed_signals,
+            **settings,
         )
     process.log = log
     try:

@@ -22,6 +22,8 @@ ARGUMENTS = {
     "send_bytes": (b"x",),
     "send_json": ([1],),
     "send_text": ("x",),
+    "track": ("room",),
+    "untrack": ("room",),
 }
 
 
