@@ -12,6 +12,8 @@ PORT ?= 8000
 SUITE ?= all
 # Of bench/, what is ours and no server.
 BENCH_TOOLS := -p load -p runner -p instructions
+# What lints and tests of bench/ need is mostly built already; servers that are measured have a folder of their own.
+SHARED_TARGET := CARGO_TARGET_DIR=$(CURDIR)/target
 SOAK_SECONDS ?= 120
 # They wait for servers more than they compute.
 BROKER_TEST_THREADS ?= 6
@@ -43,7 +45,7 @@ lint: | has-cargo ## Format and clippy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --test broker -- -D warnings
 	cd bench && $(CARGO) fmt --all --check
-	cd bench && $(CARGO) clippy $(BENCH_TOOLS) --all-targets -- -D warnings
+	cd bench && $(SHARED_TARGET) $(CARGO) clippy $(BENCH_TOOLS) --all-targets -- -D warnings
 
 test-docs: | has-cargo ## Build the documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
@@ -99,7 +101,7 @@ conformance: checked ## All 535 Autobahn cases on both, plain and TLS; writes do
 	$(PYTHON) conformance/run.py --full
 
 test-bench: | has-cargo ## The bench itself: reading names, statistics, the report; nothing is timed
-	cd bench && $(CARGO) test $(BENCH_TOOLS)
+	cd bench && $(SHARED_TARGET) $(CARGO) test $(BENCH_TOOLS)
 
 bench: | has-cargo has-python ## Measure beside uWebSockets, fastwebsockets, axum, picows and uvicorn: under 25 minutes
 	cd bench && $(CARGO) run --release -p runner -- suite quick --fresh
