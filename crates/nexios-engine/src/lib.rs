@@ -63,5 +63,5 @@ pub use server::Server;
 pub use service::{BoxedTask, HttpPeer, Report, ResponseBody, ResponseFuture, Service, Step, Task};
 pub use settings::{Compression, InvalidSetting, ServerSettings, Settings, SlowClient};
 pub use shard::Shard;
-pub use socket_file::bind_private;
+pub use socket_file::{SocketFile, bind_private};
 pub use timer::Sleep;

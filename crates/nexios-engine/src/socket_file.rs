@@ -12,7 +12,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 const BACKLOG: i32 = 1024;
 
 /// The file of a socket that this process has bound. Dropping it removes the file if it is still that file.
-pub(crate) struct SocketFile {
+#[derive(Debug)]
+pub struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -25,26 +26,33 @@ impl SocketFile {
         let path = std::path::absolute(path)?;
         make_room(&path)?;
         let socket = std::os::unix::net::UnixListener::bind(&path)?;
+        Ok((socket.into(), SocketFile::of(path)?))
+    }
+
+    fn of(path: PathBuf) -> io::Result<Self> {
         let bound = path.symlink_metadata()?;
-        Ok((socket.into(), SocketFile { device: bound.dev(), inode: bound.ino(), path }))
+        Ok(SocketFile { device: bound.dev(), inode: bound.ino(), path })
     }
 }
 
 /// Listens on a Unix socket to which other users of the machine cannot connect, at no moment: its file has the mode
-/// 0600 before anybody listens.
+/// 0600 before anybody listens. Replaces only a socket that nobody listens on.
 ///
 /// # Errors
-/// What the operating system says; `AddrInUse` where the file exists.
-pub fn bind_private(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+/// What the operating system says; `AddrInUse` where somebody listens there; `AlreadyExists` where there is something
+/// else.
+pub fn bind_private(path: &Path) -> io::Result<(std::os::unix::net::UnixListener, SocketFile)> {
+    let path = std::path::absolute(path)?;
+    make_room(&path)?;
     let private = std::fs::Permissions::from_mode(0o600);
     let socket = File::from(OwnedFd::from(Socket::new(Domain::UNIX, Type::STREAM, None)?));
     // Linux makes the file with the mode of the socket; other systems know no mode of sockets.
     let _ = socket.set_permissions(private.clone());
     let socket = Socket::from(OwnedFd::from(socket));
-    socket.bind(&SockAddr::unix(path)?)?;
-    std::fs::set_permissions(path, private)?;
+    socket.bind(&SockAddr::unix(&path)?)?;
+    std::fs::set_permissions(&path, private)?;
     socket.listen(BACKLOG)?;
-    Ok(OwnedFd::from(socket).into())
+    Ok((OwnedFd::from(socket).into(), SocketFile::of(path)?))
 }
 
 impl Drop for SocketFile {
@@ -122,7 +130,9 @@ mod tests {
         for name in ["live", "datagrams"] {
             let error = SocketFile::bind(&path(name)).err().unwrap();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{name}: {error}");
+            assert_eq!(bind_private(&path(name)).unwrap_err().kind(), io::ErrorKind::AddrInUse, "{name}");
         }
+        assert_eq!(bind_private(&path("notes.txt")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(path("notes.txt")).unwrap(), "precious");
         SocketFile::bind(&path("abandoned")).unwrap();
     }
@@ -155,9 +165,9 @@ mod tests {
         });
         for _ in 0..2000 {
             drop(bind_private(&path).unwrap());
-            std::fs::remove_file(&path).unwrap();
+            assert!(!path.exists());
         }
-        let listener = bind_private(&path).unwrap();
+        let (listener, _file) = bind_private(&path).unwrap();
         assert_eq!(path.symlink_metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::os::unix::net::UnixStream::connect(&path).unwrap();
         assert!(listener.accept().is_ok() && bind_private(&path).is_err());

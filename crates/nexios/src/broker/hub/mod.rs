@@ -8,8 +8,7 @@ mod wire;
 mod wire_log;
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -45,7 +44,8 @@ const NODE_BYTES_MAX: usize = 64 << 20;
 #[must_use = "a hub does nothing until it runs"]
 pub struct Hub {
     listener: std::os::unix::net::UnixListener,
-    path: PathBuf,
+    /// Removed when the hub ends, if it is still its own.
+    file: nexios_engine::SocketFile,
     node_bytes_max: usize,
     history_bytes_max: usize,
 }
@@ -59,19 +59,14 @@ pub struct RunningHub {
 }
 
 impl Hub {
-    /// Listens at a path. A socket that a hub left behind which has ended is replaced.
+    /// Listens at a path. Replaces only a socket that nobody listens on: one that a hub left behind when it was killed.
     ///
     /// # Errors
-    /// The path cannot be had: something else is there, or a hub that runs.
+    /// The path cannot be had: something else is there, or somebody listens.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        let path = path.as_ref().to_owned();
-        let is_socket = |path: &Path| path.symlink_metadata().is_ok_and(|data| data.file_type().is_socket());
-        if is_socket(&path) && std::os::unix::net::UnixStream::connect(&path).is_err() {
-            std::fs::remove_file(&path)?;
-        }
-        let listener = nexios_engine::bind_private(&path)?;
+        let (listener, file) = nexios_engine::bind_private(path.as_ref())?;
         listener.set_nonblocking(true)?;
-        Ok(Hub { listener, path, node_bytes_max: NODE_BYTES_MAX, history_bytes_max: kept::BYTES_MAX })
+        Ok(Hub { listener, file, node_bytes_max: NODE_BYTES_MAX, history_bytes_max: kept::BYTES_MAX })
     }
 
     /// How many bytes may wait for a node that does not read.
@@ -112,7 +107,7 @@ impl Hub {
 
     fn run_until(self, stop: &Notify) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let Hub { listener, path, node_bytes_max, history_bytes_max } = self;
+        let Hub { listener, file, node_bytes_max, history_bytes_max } = self;
         let result = runtime.block_on(async {
             let listener = UnixListener::from_std(listener)?;
             let nodes = Nodes::new(node_bytes_max, history_bytes_max);
@@ -122,8 +117,7 @@ impl Hub {
             }
             Ok(())
         });
-        // Another hub may have taken the place; then there is nothing of this one to remove.
-        let _ = std::fs::remove_file(path);
+        drop(file);
         result
     }
 }
