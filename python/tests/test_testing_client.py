@@ -519,3 +519,18 @@ def test_the_example_of_the_readme_runs():
 @pytest.mark.parametrize("name", nexios.testing.__all__)
 def test_every_public_name_has_an_example(name):
     assert ">>>" in getattr(nexios.testing, name).__doc__
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_a_process_comes_out_of_a_handler_as_itself(loop, error):
+    app = NexiosApp()
+
+    @app.ws("/")
+    async def handler(ws):
+        await ws.accept()
+        raise error
+
+    with pytest.raises(error):
+        with TestClient(app, loop=loop) as client, client.websocket_connect("/") as ws:
+            ws.receive_text()

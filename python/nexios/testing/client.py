@@ -150,7 +150,15 @@ class TestClient:
         except RuntimeError:
             _close(awaitable)
             raise
-        return self._loop.run_until_complete(_awaited(awaitable))
+        try:
+            return self._loop.run_until_complete(_awaited(awaitable))
+        except RuntimeError as error:
+            # uvloop forgets which exception has stopped it.
+            if "Event loop stopped" in str(error):
+                for fault in reversed(self._client.errors):
+                    if isinstance(fault, (KeyboardInterrupt, SystemExit)):
+                        raise fault from None
+            raise
 
     # --- WebSockets
 
