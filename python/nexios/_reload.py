@@ -51,7 +51,7 @@ class _Reloader:
             path = await changes
             code = await _end(process, ended)
             if self._stopping.is_set():
-                return 0 if code in (0, -signal.SIGTERM) else 1
+                return 0 if code in (0, -signal.SIGTERM, -signal.SIGINT) else 1
             logger.info("%s has changed: starting again", path)
 
     async def _start(self) -> Child:
@@ -60,7 +60,7 @@ class _Reloader:
 
 async def _end(process: Child, ended: asyncio.Future[int]) -> int:
     """Gracefully, then at once, then by force."""
-    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
         if not ended.done():
             process.send(number)
         await asyncio.wait([ended], timeout=PATIENCE)

@@ -23,6 +23,8 @@ from nexios.router import WSRouter
 CLOSES_PER_SECOND = 1000
 JITTER_MAX = 5.0
 IDLE_POLL = 0.02
+#: Seconds for the shutdown of an app that has failed; then it is ended by force.
+UNWINDING_MAX = 10.0
 #: The grace period where the app sets none.
 GRACE = 30.0
 #: Names the descriptor by which a worker shows that its event loop turns, and how often in seconds.
@@ -30,6 +32,11 @@ LIFE_VARIABLE = "NEXIOS_LIFE_FD"
 LIFE_INTERVAL = 1.0
 #: Names the descriptor at whose end the process that has started this one is gone.
 PARENT_VARIABLE = "NEXIOS_PARENT_FD"
+#: Another process looks after this one: its SIGTERM is the first word, however often it comes, and its SIGINT the last.
+#: A service manager sends SIGTERM to both, and what the other passes on is no second signal.
+_supervised = False
+#: The descriptor by which this process shows that its event loop turns.
+_life: int | None = None
 #: Seconds for handlers to end, and for listeners to hear of it, where the server is told to end at once.
 LAST_MOMENT = 1.0
 
@@ -123,7 +130,7 @@ class Server:
     async def part(self) -> None:
         """The same in a hurry: who has connected is seen to leave, and handlers learn that it is over."""
         self.engine.shutdown(0)
-        await self._idle_within(min(LAST_MOMENT, self.engine.shutdown_grace))
+        await self._idle_within(min(LAST_MOMENT / 2, self.engine.shutdown_grace))
 
     async def _idle_within(self, seconds: float) -> bool:
         end = self.loop.time() + seconds
@@ -141,7 +148,7 @@ class Server:
             router._place.engine = router._place.handle = None
         tasks = self.engine.close()
         if tasks:
-            await asyncio.wait(tasks, timeout=1)
+            await asyncio.wait(tasks, timeout=LAST_MOMENT / 2)
         if self.engine.has_broker:
             await asyncio.to_thread(self.engine.disconnect)
 
@@ -163,19 +170,23 @@ def _app(root: WSRouter, built: _nexios.WsRouter, access_log: bool) -> _nexios.A
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(root: WSRouter) -> AsyncIterator[None]:
-    """Startup before, shutdown after; the newest first, as with contexts."""
+async def _lifespan(root: WSRouter, failed: Callable[[Exception], None] = lambda _: None) -> AsyncIterator[None]:
+    """Startup before, shutdown after; the newest first, as with contexts. ``failed`` learns of a startup's error."""
     if not isinstance(root, NexiosApp):
         yield
         return
     async with contextlib.AsyncExitStack() as stack:
-        if root.lifespan is not None:
-            context: AbstractAsyncContextManager[Any] = root.lifespan(root)
-            await stack.enter_async_context(context)
-        if root._http is not None:
-            await stack.enter_async_context(root._http.lifespan())
-        for function in root._startup:
-            await function()
+        try:
+            if root.lifespan is not None:
+                context: AbstractAsyncContextManager[Any] = root.lifespan(root)
+                await stack.enter_async_context(context)
+            if root._http is not None:
+                await stack.enter_async_context(root._http.lifespan())
+            for function in root._startup:
+                await function()
+        except Exception as error:
+            failed(error)
+            raise
         for function in root._shutdown:
             stack.push_async_callback(function)
         yield
@@ -187,20 +198,33 @@ async def serve(
     *,
     stop: asyncio.Event | None = None,
     on_listen: Callable[[list[tuple[str, int]]], Any] | None = None,
+    on_failure: Callable[[], Any] | None = None,
     log_level: str | None = None,
     access_log: bool = False,
 ) -> None:
-    """Serves until it is cancelled, or until ``stop`` is set and the connections are gone."""
+    """Serves until it is cancelled, or until ``stop`` is set and the connections are gone.
+
+    ``on_failure`` is called with what has failed in the log, before the app's shutdown, which may hang.
+    """
     if log_level is not None:
         show_log(log_level)
     stop = stop or asyncio.Event()
     cancelled: asyncio.CancelledError | None = None
-    async with _lifespan(root):
+
+    def failed(error: Exception) -> None:
+        logger.error("the app has failed: %s: %s", type(error).__name__, error)
+        if on_failure is not None:
+            on_failure()
+
+    async with _lifespan(root, failed):
         try:
             await _serve(root, where, stop, on_listen, access_log)
         except asyncio.CancelledError as error:
             # A lifespan that is written without `finally` gets its shutdown, too.
             cancelled = error
+        except Exception as error:
+            failed(error)
+            raise
     if cancelled is not None:
         raise cancelled
 
@@ -245,27 +269,29 @@ def run(
     async def main() -> None:
         stop = asyncio.Event()
         serving = asyncio.ensure_future(
-            serve(root, where, stop=stop, on_listen=_report_life, log_level=log_level, access_log=access_log)
+            serve(
+                root,
+                where,
+                stop=stop,
+                on_listen=_report_life,
+                on_failure=lambda: watchdogs[0].end_within(UNWINDING_MAX),
+                log_level=log_level,
+                access_log=access_log,
+            )
         )
 
-        def stopping() -> None:
-            if stop.is_set():
+        def stopping(number: signal.Signals) -> None:
+            if number == signal.SIGINT if _supervised else stop.is_set():
                 serving.cancel()
             stop.set()
 
         running = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            running.add_signal_handler(number, stopping)
+            running.add_signal_handler(number, stopping, number)
         # Behind the handlers of the loop, which it calls.
         watchdogs.append(_watchdog(root))
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await serving
-        except asyncio.CancelledError:
-            pass
-        except Exception as error:
-            # Said now: what is left of the application may keep the loop from ending.
-            logger.error("the app has failed: %s: %s", type(error).__name__, error)
-            raise
 
     _require_main_thread()
     try:
@@ -281,19 +307,34 @@ def _watchdog(root: WSRouter) -> _nexios.Watchdog:
         if sys.__stderr__ is not None and not faulthandler.is_enabled():
             faulthandler.enable(sys.__stderr__)
     settings = root._server_settings if isinstance(root, NexiosApp) else {}
-    return _nexios.Watchdog(float(settings.get("shutdown_grace", GRACE)))
+    return _nexios.Watchdog(float(settings.get("shutdown_grace", GRACE)), supervised=_supervised)
+
+
+def adopt() -> None:
+    """Takes over what the process that looks after this one has left for it, before the app is imported.
+
+    Neither the app nor what it starts sees it: the descriptors are numbers that mean something else there.
+    """
+    global _supervised, _life
+    parent, life = os.environ.pop(PARENT_VARIABLE, None), os.environ.pop(LIFE_VARIABLE, None)
+    if parent is not None:
+        _supervised = True
+        os.set_inheritable(int(parent), False)
+        _nexios.watch_parent(int(parent))
+    if life is not None:
+        _life = int(life)
+        os.set_inheritable(_life, False)
 
 
 def _report_life(_addresses: object) -> None:
     """Tells the process that looks after this one, if there is one, that its event loop turns."""
-    fd = os.environ.get(LIFE_VARIABLE)
-    if fd is None:
+    if (fd := _life) is None:
         return
     loop = asyncio.get_running_loop()
 
     def report() -> None:
         with contextlib.suppress(OSError):
-            os.write(int(fd), b".")
+            os.write(fd, b".")
         loop.call_later(LIFE_INTERVAL, report)
 
     report()

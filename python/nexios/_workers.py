@@ -60,26 +60,27 @@ class _Supervisor:
         self._silence_max = silence_max
         self._workers: set[Child] = set()
         self._stopping = asyncio.Event()
-        self._signal = signal.SIGTERM
+        #: What workers are told: by SIGTERM to end gracefully, by SIGINT at once.
+        self._last_word = signal.SIGTERM
         self._served = False
         self._gave_up = False
 
     async def run(self, count: int) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop, number)
+            loop.add_signal_handler(number, self._stop)
         codes = await asyncio.gather(*(self._keep(index) for index in range(1, count + 1)))
         # One that was told to stop before it could listen for the signal has died of it.
-        return 0 if not self._gave_up and all(code in (0, -self._signal) for code in codes) else 1
+        return 0 if not self._gave_up and all(code in (0, -signal.SIGTERM, -signal.SIGINT) for code in codes) else 1
 
-    def _stop(self, number: signal.Signals) -> None:
+    def _stop(self) -> None:
         """The first signal ends the workers gracefully, the second at once, and by force where that fails."""
         if self._stopping.is_set():
+            self._last_word = signal.SIGINT
             asyncio.get_running_loop().call_later(LAST_MOMENT, self._kill)
-        self._signal = number
         self._stopping.set()
         for worker in self._workers:
-            worker.send(number)
+            worker.send(self._last_word)
 
     def _kill(self) -> None:
         for worker in self._workers:
@@ -130,7 +131,7 @@ class _Supervisor:
             os.close(shows_life)
         self._workers.add(worker)
         if self._stopping.is_set():
-            worker.send(self._signal)
+            worker.send(self._last_word)
         watching = asyncio.ensure_future(self._watch(index, worker, life))
         try:
             return await worker.wait(), worker.pid

@@ -17,7 +17,7 @@ from typing import Any
 from nexios import _nexios
 from nexios._fallback import LEVELS, configure
 from nexios._log import logger, settle_level, show_log
-from nexios._serve import PARENT_VARIABLE
+from nexios._serve import adopt
 from nexios._target import TargetError, load, source_directories, split
 from nexios.app import NexiosApp
 from nexios.broker import Broker
@@ -192,7 +192,7 @@ def _where(handler: Any) -> str:
 def run_app(options: argparse.Namespace) -> int:
     """``nexios run``: in this process, in several, or in one that is started again and again."""
     _refuse_contradictions(options)
-    _watch_parent()
+    adopt()
     _set_up_log(options)
     if options.reload:
         return _run_and_reload(options)
@@ -212,13 +212,6 @@ def run_app(options: argparse.Namespace) -> int:
         os.environ.update(environment)
         root.run(options.host, options.port, **settings)
     return 0
-
-
-def _watch_parent() -> None:
-    """Before the app is imported: it may never come to an end."""
-    fd = os.environ.pop(PARENT_VARIABLE, None)
-    if fd is not None:
-        _nexios.watch_parent(int(fd))
 
 
 def _allow_hosts(root: WSRouter, options: argparse.Namespace) -> None:
@@ -295,10 +288,14 @@ def _remove_stale_hubs() -> None:
 
 def _is_served(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
         try:
             client.connect(os.fspath(path))
         except ConnectionRefusedError:
             return False
+        except BlockingIOError:
+            # Its queue is full.
+            return True
         return True
 
 
@@ -318,16 +315,30 @@ def _run_workers(options: argparse.Namespace, environment: dict[str, str]) -> in
             return run_workers([*_arguments(options), *_inherited(fds)], options.workers, inherited=fds, **settings)
         finally:
             bound.close()
-    # Where others serve the port already, clients would land on either.
-    for probe in _bound(options.host, options.port):
-        probe.close()
-    # Bound, but they do not listen: they keep the port, and get no connections.
     with contextlib.ExitStack() as stack:
+        _claim(options.host, options.port, stack)
+        # Where others serve the port already, clients would land on either.
+        for probe in _bound(options.host, options.port):
+            probe.close()
+        # Bound, but they do not listen: they keep the port, and get no connections.
         reserved = [stack.enter_context(one) for one in _bound(options.host, options.port, reuse_port=True)]
         port = reserved[0].getsockname()[1]
         logger.info("%d workers on %s:%d", options.workers, options.host, port)
         where = ["--host", options.host, "--port", str(port), "--reuse-port"]
         return run_workers([*_arguments(options), *where], options.workers, **settings)
+
+
+def _claim(host: str, port: int, stack: contextlib.ExitStack) -> None:
+    """Keeps other workers off a port that ours do not listen on yet, by a name that goes with this process."""
+    if port == 0 or sys.platform != "linux":
+        return
+    for *_, address in dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)):
+        claim = stack.enter_context(socket.socket(socket.AF_UNIX))
+        try:
+            claim.bind(f"\0nexios-workers-{address[0]}-{port}")
+        except OSError as error:
+            text = f"cannot listen on {host}:{port}: other workers are starting or serving there"
+            raise OSError(error.errno, text) from None
 
 
 def _inherited(fds: Sequence[int]) -> list[str]:

@@ -54,6 +54,45 @@ async def swallows(ws):
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(3600)
 
+@app.ws("/environment")
+async def environment(ws):
+    await ws.accept()
+    await ws.send_text(",".join(name for name in os.environ if name.startswith("NEXIOS_")))
+
+@app.ws("/ends-slowly")
+async def ends_slowly(ws):
+    await ws.accept()
+    await ws.send_text("begun")
+    await ws.wait_closed()
+    await asyncio.sleep(2)
+    open("ended.txt", "w").close()
+
+waiting = NexiosApp()
+
+@contextlib.asynccontextmanager
+async def waits_for_its_task(app):
+    async def stubborn():
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await task
+
+waiting.lifespan = waits_for_its_task
+
+@waiting.on_startup
+async def fails_too():
+    raise RuntimeError("the database is away")
+
+@waiting.ws("/ws")
+async def unused_too(ws):
+    await ws.accept()
+
 failing = NexiosApp()
 
 @contextlib.asynccontextmanager
@@ -182,6 +221,48 @@ def test_a_startup_that_fails_is_logged_and_ends_the_process_though_a_task_does_
         log = process.log.read_text()
     assert "the app has failed: RuntimeError: the database is away" in log, log
     assert "given up" in log, log
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_startup_that_fails_ends_the_process_though_the_lifespan_waits_for_a_task_that_does_not(here, loop):
+    with started(here, "--port", "0", "--loop", loop, target="main:waiting") as process:
+        assert process.wait(PATIENCE) == -signal.SIGABRT
+        log = process.log.read_text()
+    assert "the app has failed: RuntimeError: the database is away" in log, log
+    assert "it has failed, and it does not end" in log, log
+
+
+def test_workers_do_not_hand_down_what_their_supervisor_has_left_for_them(here):
+    port = free_port()
+    with started(here, "--port", str(port), "--workers", "2") as process:
+        until(lambda: asked(port), process.log.read_text)
+        assert asked(port, "/environment") == "NEXIOS_BROKER"
+
+
+def test_sigterm_for_supervisor_and_workers_at_once_is_one_signal(here):
+    port = free_port()
+    with started(here, "--port", str(port), "--workers", "2") as process:
+        until(lambda: asked(port), process.log.read_text)
+        with connect(f"ws://127.0.0.1:{port}/ends-slowly") as ws:
+            assert ws.recv(timeout=PATIENCE) == "begun"
+            workers = {int(asked(port)) for _ in range(30)}
+            process.send_signal(signal.SIGTERM)
+            for worker in workers:
+                os.kill(worker, signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+    assert (here / "ended.txt").exists(), process.log.read_text()
+
+
+def test_of_two_groups_of_workers_that_start_on_a_port_together_one_serves(here):
+    port = free_port()
+    (here / "second").mkdir()
+    (here / "second/main.py").write_text(APP)
+    arguments = ["--port", str(port), "--workers", "2"]
+    with started(here, *arguments) as first, started(here / "second", *arguments) as second:
+        until(lambda: (first.poll(), second.poll()) in ((1, None), (None, 1)), lambda: (first.poll(), second.poll()))
+        loser = first if first.poll() == 1 else second
+        assert f"cannot listen on 127.0.0.1:{port}" in loser.log.read_text()
+        until(lambda: asked(port), "the other serves")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGQUIT], ids=lambda number: number.name)

@@ -15,7 +15,7 @@ use crate::stream::Stream;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that one system call writes.
 const SLICES_PER_WRITE: usize = 16;
-/// What a waiting chunk costs besides its bytes.
+/// Bytes that a waiting chunk costs besides its own.
 const CHUNK_COST: usize = size_of::<Chunk>();
 /// Broadcasts up to here wait as bytes among others, where they are never taken out again.
 const COPIED_BYTES_MAX: usize = 1 << 10;

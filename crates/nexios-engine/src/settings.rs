@@ -149,7 +149,7 @@ impl ServerSettings {
 const KERNEL_BYTES_OF_VALUES: usize = 32 << 10;
 
 impl Settings {
-    /// What the kernel may hold, where that is not what it may hold for any connection.
+    /// Returns the limit of unsent bytes in the kernel, where it is not the listener's.
     #[inline]
     pub(crate) fn kernel_bytes(&self) -> Option<usize> {
         let values = self.slow_client == SlowClient::Conflate;

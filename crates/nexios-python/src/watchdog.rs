@@ -7,75 +7,111 @@ use std::time::Duration;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// Time for what was told to end at once.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// Time beyond the grace period for listeners of the shutdown.
 const SHUTDOWN_EXTRA: Duration = Duration::from_secs(30);
+/// A failure and the end are all that the watch is told.
+const ORDERS_MAX: usize = 4;
 /// Time for the stacks to be written.
 const STACKS: Duration = Duration::from_secs(1);
 
 /// Ends the process by force: some seconds after a second SIGINT or SIGTERM, and where the first one is not followed
-/// within the grace period and half a minute. The stacks of its threads are written before, by `faulthandler`.
+/// within the grace period and half a minute. Of a process that another looks after, only SIGINT is a second word: a
+/// service manager sends SIGTERM to both, and the other passes it on. The stacks of its threads are written before, by `faulthandler`.
 #[pyclass(frozen)]
 pub(crate) struct Watchdog {
-    stop: std::sync::Mutex<Option<oneshot::Sender<()>>>,
+    orders: mpsc::Sender<Order>,
+}
+
+enum Order {
+    Stop,
+    EndWithin(Duration),
 }
 
 #[pymethods]
 impl Watchdog {
     /// Begins to watch. Handlers of the event loop have to be there: they are called as before.
     #[new]
-    fn new(py: Python<'_>, grace: f64) -> PyResult<Self> {
+    #[pyo3(signature = (grace, *, supervised))]
+    fn new(py: Python<'_>, grace: f64, supervised: bool) -> PyResult<Self> {
         let grace = Duration::try_from_secs_f64(grace).unwrap_or(Duration::MAX);
-        let (stop, stopped) = oneshot::channel();
+        let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let (ready, is_ready) = std::sync::mpsc::channel();
         std::thread::Builder::new().name("nexios-watchdog".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(watch(grace, stopped, &ready)),
+                Ok(runtime) => runtime.block_on(watch(grace, supervised, taken, &ready)),
                 Err(error) => _ = ready.send(Err(error)),
             }
         })?;
         py.detach(move || is_ready.recv()).map_err(|_| PyOSError::new_err("the watchdog has ended"))??;
-        Ok(Watchdog { stop: std::sync::Mutex::new(Some(stop)) })
+        Ok(Watchdog { orders })
+    }
+
+    /// Ends the process by force unless the watch is ended within so many seconds.
+    fn end_within(&self, seconds: f64) {
+        let seconds = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        // A watch that has ended needs no orders, and one that has some is about to.
+        let _ = self.orders.try_send(Order::EndWithin(seconds));
     }
 
     /// Ends the watch; later calls do nothing.
     fn stop(&self) {
-        // Nobody panics while holding it.
-        drop(self.stop.lock().map(|mut stop| stop.take()));
+        let _ = self.orders.try_send(Order::Stop);
     }
 }
 
-async fn watch(grace: Duration, stopped: oneshot::Receiver<()>, ready: &std::sync::mpsc::Sender<io::Result<()>>) {
+async fn watch(
+    grace: Duration,
+    supervised: bool,
+    mut orders: mpsc::Receiver<Order>,
+    ready: &std::sync::mpsc::Sender<io::Result<()>>,
+) {
     let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    let (mut term, mut int) = match signals {
+    let (term, int) = match signals {
         Ok(signals) => signals,
         Err(error) => return drop(ready.send(Err(error))),
     };
     if ready.send(Ok(())).is_err() {
         return;
     }
-    let second = async {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-        let patience = tokio::time::sleep(grace.saturating_add(SHUTDOWN_EXTRA));
-        tokio::select! {
-            _ = term.recv() => "it was told to end twice",
-            _ = int.recv() => "it was told to end twice",
-            () = patience => "its shutdown takes half a minute longer than the grace period",
-        }
-    };
-    let ends = async {
-        let why = second.await;
-        tokio::time::sleep(LAST_MOMENT).await;
-        why
-    };
     tokio::select! {
-        _ = stopped => {}
-        why = ends => end_by_force(why),
+        why = last_word(term, int, grace, supervised) => {
+            tokio::select! {
+                () = tokio::time::sleep(LAST_MOMENT) => end_by_force(why),
+                () = stopped(&mut orders) => {}
+            }
+        }
+        () = stopped(&mut orders) => {}
+    }
+}
+
+/// Resolves when the process has to end at once, with the reason.
+async fn last_word(mut term: Signals, mut int: Signals, grace: Duration, supervised: bool) -> &'static str {
+    const TWICE: &str = "it was told to end twice";
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => if supervised { return TWICE },
+    }
+    let patience = tokio::time::sleep(grace.saturating_add(SHUTDOWN_EXTRA));
+    tokio::select! {
+        _ = term.recv(), if !supervised => TWICE,
+        _ = int.recv() => TWICE,
+        () = patience => "its shutdown takes half a minute longer than the grace period",
+    }
+}
+
+/// Resolves when the watch is to end. Where the process has failed and does not end in time, it ends it.
+async fn stopped(orders: &mut mpsc::Receiver<Order>) {
+    while let Some(Order::EndWithin(seconds)) = orders.recv().await {
+        tokio::select! {
+            () = tokio::time::sleep(seconds) => end_by_force("it has failed"),
+            order = orders.recv() => if !matches!(order, Some(Order::EndWithin(_))) { return },
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a connection's received messages hold: those that are incomplete, and those that wait for its handler.
+//! Bytes of a connection's received messages: of those that are incomplete, and of those that wait for its handler.
 //!
 //! The shard keeps the sum. Beyond its share of [`ServerSettings::waiting_bytes_max`] the connections that hold
 //! most are ended, so that many small connections cannot fill the memory together.

@@ -171,7 +171,7 @@ impl Fanout {
         self.groups_of(member).any(|group| audience.contains(group.id()))
     }
 
-    /// What is pending for a member; from now on it counts as dealt with.
+    /// Returns the pending broadcasts for a member; from now on they count as dealt with.
     fn take_for(&self, member: &Inner) -> Vec<Arc<Broadcast>> {
         let seen = member.membership.seen.replace(self.pending.next());
         if seen >= self.pending.next() {

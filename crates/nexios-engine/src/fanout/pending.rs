@@ -11,7 +11,7 @@ pub(super) const NUMBERS_MAX: u32 = u32::MAX / 2;
 /// So many are looked through one by one: an index would cost more.
 const UNINDEXED_MAX: usize = 16;
 
-/// What was published in this turn and has not gone out.
+/// The broadcasts of this turn that have not gone out.
 #[derive(Default)]
 pub(super) struct Pending {
     broadcasts: Vec<Arc<Broadcast>>,

@@ -10,7 +10,7 @@ use crate::connection::{Inner, State};
 use crate::group::Broadcast;
 use crate::shard::ShardInner;
 
-/// How many go out in one write: what a blocked client has to hold of it is bounded by this.
+/// Returns the number of broadcasts that go out in one write: a blocked client holds no more of them.
 pub(super) fn batch_len(pending: &[Arc<Broadcast>]) -> usize {
     let mut bytes = 0;
     let fits = |broadcast: &&Arc<Broadcast>| {
