@@ -268,12 +268,17 @@ def run(
 
     async def main() -> None:
         stop = asyncio.Event()
+
+        def started(_addresses: object) -> None:
+            watchdogs[0].rearm()  # the app may have set signal handlers of its own
+            _report_life()
+
         serving = asyncio.ensure_future(
             serve(
                 root,
                 where,
                 stop=stop,
-                on_listen=_report_life,
+                on_listen=started,
                 on_failure=lambda: watchdogs[0].end_within(UNWINDING_MAX),
                 log_level=log_level,
                 access_log=access_log,
@@ -326,7 +331,7 @@ def adopt() -> None:
         os.set_inheritable(_life, False)
 
 
-def _report_life(_addresses: object) -> None:
+def _report_life() -> None:
     """Tells the process that looks after this one, if there is one, that its event loop turns."""
     if (fd := _life) is None:
         return

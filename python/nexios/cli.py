@@ -10,6 +10,7 @@ import socket
 import stat
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nexios: {error}", file=sys.stderr)
         return 2
     except OSError as error:
+        if not _is_raised_here(error):
+            traceback.print_exception(type(error), error, error.__traceback__)
         print(f"nexios: {error.strerror or error}", file=sys.stderr)
         return 1
+
+
+def _is_raised_here(error: OSError) -> bool:
+    """Returns true if the package raised it, whose text says all: an address in use, a missing certificate.
+
+    An error of the application needs its traceback.
+    """
+    *_, innermost = traceback.extract_tb(error.__traceback__)
+    return Path(__file__).parent in Path(innermost.filename).parents
 
 
 def parser() -> argparse.ArgumentParser:

@@ -93,6 +93,17 @@ async def fails_too():
 async def unused_too(ws):
     await ws.accept()
 
+unreachable = NexiosApp()
+
+@unreachable.on_startup
+async def connects():
+    import socket
+    socket.create_connection(("127.0.0.1", 1))
+
+@unreachable.ws("/ws")
+async def unused_once_more(ws):
+    await ws.accept()
+
 failing = NexiosApp()
 
 @contextlib.asynccontextmanager
@@ -136,12 +147,12 @@ def heed_signals():
 
 
 @contextlib.contextmanager
-def started(here, *arguments, target="main:app", **settings):
-    """A server in a process of its own; its output is in ``process.log``."""
+def started(here, *arguments, target="main:app", script=None, **settings):
+    """A server in a process of its own, or a script; its output is in ``process.log``."""
     package = Path(find_spec("nexios").origin).parents[1]
     environment = os.environ | {"PYTHONPATH": str(package), "PYTHONUNBUFFERED": "1"}
     log = here / "log.txt"
-    command = [sys.executable, "-m", "nexios", "run", target, *arguments]
+    command = [sys.executable, *(["-c", script] if script else ["-m", "nexios", "run", target]), *arguments]
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
@@ -181,6 +192,13 @@ def asked(port, path="/pid"):
         return None
 
 
+def is_open(port):
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        return True
+    return False
+
+
 def is_alive(pid):
     try:
         os.kill(pid, 0)
@@ -214,6 +232,45 @@ def test_a_second_signal_ends_a_process_whatever_its_handlers_do(here, loop, pat
         assert "told to end twice" in log and "main.py" in log, log
 
 
+def is_ended_by_force(process, port):
+    until(lambda: asked(port), process.log.read_text)
+    with connect(f"ws://127.0.0.1:{port}/sleeps") as ws:
+        assert ws.recv(timeout=PATIENCE) == "begun"
+        until(lambda: process.poll() is not None or process.send_signal(signal.SIGTERM), process.log.read_text)
+    assert process.wait(PATIENCE) == -signal.SIGABRT
+    assert "told to end twice" in process.log.read_text()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_second_signal_ends_a_second_run_of_one_process_too(here, loop):
+    ports = free_port(), free_port()
+    script = f"""
+import main
+main.NexiosApp().run(port={ports[0]}, loop="{loop}")
+main.app.run(port={ports[1]}, loop="{loop}")
+"""
+    with started(here, script=script) as process:
+        until(lambda: is_open(ports[0]), process.log.read_text)
+        process.send_signal(signal.SIGTERM)
+        is_ended_by_force(process, ports[1])
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_second_signal_ends_an_app_that_has_signal_handlers_of_its_own_too(here, loop):
+    port = free_port()
+    script = f"""
+import main, signal
+
+@main.app.on_startup
+async def handles_signals():
+    signal.signal(signal.SIGTERM, lambda *_: print("the app saw a signal", flush=True))
+
+main.app.run(port={port}, loop="{loop}")
+"""
+    with started(here, script=script) as process:
+        is_ended_by_force(process, port)
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_startup_that_fails_is_logged_and_ends_the_process_though_a_task_does_not_end(here, loop):
     with started(here, "--port", "0", "--loop", loop, target="main:failing") as process:
@@ -221,6 +278,13 @@ def test_a_startup_that_fails_is_logged_and_ends_the_process_though_a_task_does_
         log = process.log.read_text()
     assert "the app has failed: RuntimeError: the database is away" in log, log
     assert "given up" in log, log
+
+
+def test_a_startup_that_fails_by_the_operating_system_has_its_traceback(here):
+    with started(here, "--port", "0", target="main:unreachable") as process:
+        assert process.wait(PATIENCE) == 1
+        log = process.log.read_text()
+    assert "Traceback" in log and "main.py" in log and "nexios: Connection refused" in log, log
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -388,6 +452,27 @@ def test_a_descriptor_that_nobody_can_be_accepted_from_is_an_error_at_the_start(
             assert "cannot listen on the descriptor: the socket" in log and "Traceback" not in log, log
     for one in [*sockets, *others]:
         one.close()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_socket_that_stops_listening_costs_no_processor_and_is_logged_once(here, loop):
+    listening = socket.create_server(("127.0.0.1", 0))
+    with started(here, "--fd", str(listening.fileno()), "--loop", loop, pass_fds=[listening.fileno()]) as process:
+        until(lambda: asked(listening.getsockname()[1]), process.log.read_text)
+        listening.shutdown(socket.SHUT_RDWR)
+        until(lambda: "accept" in process.log.read_text(), process.log.read_text)
+        before = cpu_seconds(process.pid)
+        time.sleep(2)
+        assert cpu_seconds(process.pid) - before < 0.5
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert process.log.read_text().count("accept") == 1, process.log.read_text()
+    listening.close()
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_certificate_that_is_missing_and_a_host_that_is_empty_are_said_in_a_line(here):

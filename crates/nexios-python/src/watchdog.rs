@@ -10,6 +10,8 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process,
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::signal_handlers;
+
 /// Time for what was told to end at once.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// Time beyond the grace period for listeners of the shutdown.
@@ -49,7 +51,14 @@ impl Watchdog {
             }
         })?;
         py.detach(move || is_ready.recv()).map_err(|_| PyOSError::new_err("the watchdog has ended"))??;
+        signal_handlers::keep()?;
         Ok(Watchdog { orders })
+    }
+
+    /// Watches again where something has installed signal handlers of its own since; those are called as before.
+    #[expect(clippy::unused_self, reason = "without a watch there is nothing to watch again")]
+    fn rearm(&self) -> PyResult<()> {
+        Ok(signal_handlers::keep()?)
     }
 
     /// Ends the process by force unless the watch is ended within so many seconds.

@@ -23,6 +23,10 @@ use crate::tls::{Tls, TlsError};
 
 /// Clients that are told to come back in one second at shutdown.
 const CLOSES_PER_SECOND: u32 = 1000;
+/// Time beyond the grace period for listeners of the shutdown.
+const SHUTDOWN_EXTRA: Duration = Duration::from_secs(30);
+/// Time for threads to end after they were told to end at once.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// Where and how an app is served.
 ///
@@ -242,7 +246,9 @@ fn resolve(address: &str) -> Result<Vec<SocketAddr>, StartError> {
 
 impl App {
     /// Serves until SIGINT or SIGTERM: then clients are told to come back (1012), handlers get
-    /// the grace period to end, and this returns. A second signal ends it at once.
+    /// the grace period to end, and this returns. A second signal ends it at once, as does a shutdown that takes half
+    /// a minute longer than the grace period. A handler that blocks its thread even then is left behind after two
+    /// seconds: it ends with the process.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), nexios::StartError> {
@@ -261,7 +267,8 @@ impl App {
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
         };
         let mut running = self.start(serve)?;
-        runtime.block_on(async {
+        let patience = running.server.server.settings().shutdown_grace.saturating_add(SHUTDOWN_EXTRA);
+        let has_ended = runtime.block_on(async {
             let mut signals = async || {
                 tokio::select! {
                     _ = interrupt.recv() => {}
@@ -274,9 +281,15 @@ impl App {
             tokio::select! {
                 () = running.stopped() => {}
                 () = signals() => running.cancel(),
+                () = tokio::time::sleep(patience) => running.cancel(),
             }
+            tokio::time::timeout(LAST_MOMENT, running.stopped()).await.is_ok()
         });
-        running.join();
+        if has_ended {
+            running.join();
+        } else {
+            running.abandon();
+        }
         Ok(())
     }
 
@@ -372,6 +385,13 @@ impl Running {
     /// Blocks until every thread has ended.
     pub fn join(mut self) {
         self.join_threads();
+    }
+
+    /// Leaves threads that do not end to the end of the process.
+    fn abandon(mut self) {
+        let blocked = self.threads.iter().filter(|thread| !thread.is_finished()).count();
+        tracing::error!(threads = blocked, "handlers block their threads and do not end: they end with the process");
+        self.threads.clear();
     }
 
     fn join_threads(&mut self) {

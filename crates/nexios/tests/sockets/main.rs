@@ -8,6 +8,7 @@ mod answer;
 mod site;
 mod wire;
 
+mod ending;
 mod freshness;
 mod hostile;
 mod hosts;
