@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: test-all test-python-all demo-cluster brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
+.PHONY: build-tests test-all test-python-all demo-cluster brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
 	test-bench conformance soak bench bench-all bench-cluster bench-report bench-instructions bench-instructions-renew deny docs clean examples package checked
 
 CARGO ?= cargo
@@ -36,10 +36,10 @@ demo-cluster: brokers | has-cargo ## Redis and three nodes of the chat at 8001 t
 	$(PYTHON) examples/cluster/cluster.py
 
 test: | has-cargo has-python ## All that CI runs: format, lints, docs, Rust tests, quick Autobahn, interop, browser
-	@scripts/test
+	@$(PYTHON) scripts/test
 
 test-all: | has-cargo has-python ## The whole: also every case of Autobahn, every Python version, the soak, licences, all of chaos; about three hours
-	@scripts/test all
+	@$(PYTHON) scripts/test all
 
 lint: | has-cargo ## Format and clippy
 	$(CARGO) fmt --all --check
@@ -56,10 +56,14 @@ brokers: ## Get Redis and NATS for the tests, into .cache/brokers
 test-brokers: brokers | has-cargo ## The contract of brokers: memory, hub, Redis, NATS
 	RUST_TEST_THREADS=$(BROKER_TEST_THREADS) $(CARGO) test --workspace --test broker
 
-test-rust: brokers | has-cargo ## Unit, integration, example and documentation tests
+test-rust: | has-cargo ## Unit, integration, example and documentation tests
 	$(CARGO) test --workspace --all-targets
-	@$(MAKE) --no-print-directory test-brokers
 	$(CARGO) test --workspace --doc
+
+# Everything that the steps of `make test` run, so that they wait for no build.
+build-tests: brokers package | has-cargo
+	$(CARGO) test --workspace --all-targets --test broker --no-run
+	cd bench && $(SHARED_TARGET) $(CARGO) test $(BENCH_TOOLS) --no-run
 
 # With all of the workspace's features: it is what `make test-rust` has built.
 examples: | has-cargo
