@@ -16,6 +16,7 @@ mod id;
 mod inbox;
 mod input;
 mod listener;
+mod mail_queue;
 mod mailbox;
 mod memory;
 mod message;

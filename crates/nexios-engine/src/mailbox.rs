@@ -2,25 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use nexios_protocol::CloseCode;
 use parking_lot::Mutex;
 
 use crate::connection::{CloseInfo, Connection, SendError};
-use crate::fanout::PENDING_BYTES_MAX;
 use crate::group::Broadcast;
 use crate::id::ConnectionId;
+use crate::mail_queue::{Kind, Mail, MailQueue, Refused};
 use crate::message::Message;
 use crate::notifier::Notifier;
 use crate::shard::Shard;
-
-/// Commands that wait at most.
-const COMMANDS_MAX: usize = 64 << 10;
-/// Room behind these that messages cannot take: for what the shard is to do.
-const JOBS_MAX: usize = 64 << 10;
-/// Bytes of messages that wait at most.
-const BYTES_MAX: usize = 64 << 20;
 
 /// A handle to a shard for any thread.
 #[derive(Clone)]
@@ -42,23 +35,7 @@ pub struct MailboxFull;
 
 pub(crate) struct Mailbox {
     index: u16,
-    commands: Mutex<Commands>,
-    notifier: Arc<Notifier>,
-}
-
-#[derive(Default)]
-struct Commands {
-    list: Vec<Command>,
-    bytes: usize,
-    closed: bool,
-    /// Something that the shard was to do did not fit in.
-    overflowed: bool,
-    /// Bytes of broadcasts that are not written yet, whether taken or not.
-    unflushed: usize,
-    /// Of these, taken by the shard.
-    taken: usize,
-    /// They wait until less is unflushed.
-    publishers: Vec<Waker>,
+    pub(crate) queue: MailQueue<Command>,
 }
 
 pub(crate) enum Command {
@@ -106,14 +83,7 @@ impl ShardHandle {
     /// Pending while more than 256 KiB of broadcasts from other threads wait for that shard,
     /// so that a loop of broadcasts cannot fill healthy clients' outboxes.
     pub fn poll_broadcast_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut commands = self.0.commands.lock();
-        if commands.closed || commands.unflushed <= PENDING_BYTES_MAX {
-            return Poll::Ready(());
-        }
-        if !commands.publishers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            commands.publishers.push(cx.waker().clone());
-        }
-        Poll::Pending
+        self.0.queue.poll_broadcast_room(cx)
     }
 
     /// Runs a function on the shard's thread. Messages that wait for the shard cannot take its room; where too many
@@ -252,7 +222,7 @@ impl RemoteShared {
 
 impl Mailbox {
     pub(crate) fn new(index: u16, notifier: Arc<Notifier>) -> Arc<Self> {
-        Arc::new(Mailbox { index, commands: Mutex::default(), notifier })
+        Arc::new(Mailbox { index, queue: MailQueue::new(notifier) })
     }
 
     pub(crate) fn handle(self: &Arc<Self>) -> ShardHandle {
@@ -260,83 +230,26 @@ impl Mailbox {
     }
 
     fn push(&self, command: Command) -> Result<(), MailboxFull> {
-        let mut commands = self.commands.lock();
-        let bytes = command.bytes();
-        if commands.closed {
-            return Err(MailboxFull);
-        }
-        if !commands.has_room(&command, bytes) {
-            commands.overflowed |= matches!(command, Command::Run(_));
-            return Err(MailboxFull);
-        }
-        commands.bytes += bytes;
-        if let Command::Publish(_) = command {
-            commands.unflushed += bytes;
-        }
-        commands.list.push(command);
-        drop(commands);
-        self.notifier.notify();
-        Ok(())
-    }
-
-    pub(crate) fn take(&self) -> Vec<Command> {
-        let mut commands = self.commands.lock();
-        commands.bytes = 0;
-        commands.taken = commands.unflushed;
-        std::mem::take(&mut commands.list)
-    }
-
-    /// Returns true once after something that the shard was to do did not fit in.
-    pub(crate) fn take_overflow(&self) -> bool {
-        std::mem::take(&mut self.commands.lock().overflowed)
-    }
-
-    /// Bytes of broadcasts from other threads that are not told as written yet.
-    pub(crate) fn unflushed_bytes(&self) -> usize {
-        self.commands.lock().unflushed
-    }
-
-    /// What was taken has been written.
-    pub(crate) fn broadcasts_flushed(&self) {
-        let mut commands = self.commands.lock();
-        commands.unflushed -= std::mem::take(&mut commands.taken);
-        commands.wake_publishers();
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.commands.lock().list.is_empty()
-    }
-
-    /// Refuses whatever comes from now on.
-    pub(crate) fn close(&self) {
-        let mut commands = self.commands.lock();
-        commands.closed = true;
-        commands.wake_publishers();
+        self.queue.push(command).map_err(|Refused| MailboxFull)
     }
 }
 
-impl Commands {
-    fn has_room(&self, command: &Command, bytes: usize) -> bool {
-        match command {
-            // One for each connection at most.
-            Command::Close { .. } => true,
-            Command::Run(_) => self.list.len() < COMMANDS_MAX + JOBS_MAX,
-            _ => self.list.len() < COMMANDS_MAX && self.bytes + bytes <= BYTES_MAX,
-        }
-    }
-
-    fn wake_publishers(&mut self) {
-        self.publishers.drain(..).for_each(Waker::wake);
-    }
-}
-
-impl Command {
+impl Mail for Command {
     fn bytes(&self) -> usize {
         match self {
             Command::Publish(broadcast) => broadcast.bytes(),
             Command::Send { message, .. } => message.len(),
             Command::Ping { payload, .. } | Command::Pong { payload, .. } => payload.len(),
             Command::Close { .. } | Command::Run(_) => 0,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Command::Publish(_) => Kind::Broadcast,
+            Command::Send { .. } | Command::Ping { .. } | Command::Pong { .. } => Kind::Message,
+            Command::Close { .. } => Kind::Close,
+            Command::Run(_) => Kind::Job,
         }
     }
 }
@@ -347,6 +260,7 @@ mod tests {
 
     use super::*;
     use crate::group::Audience;
+    use crate::mail_queue::{COMMANDS_MAX, JOBS_MAX, UNFLUSHED_BYTES_MAX};
 
     fn mailbox() -> Arc<Mailbox> {
         Mailbox::new(0, Arc::new(Notifier::new(Arc::new(|| {}))))
@@ -367,11 +281,11 @@ mod tests {
             other.close(CloseCode::NORMAL, "bye");
             flooded.close(CloseCode::NORMAL, "bye");
         }
-        let commands = mailbox.take();
+        let commands = mailbox.queue.take();
         assert_eq!(commands.len(), COMMANDS_MAX + 3);
         let closes = commands.iter().filter(|command| matches!(command, Command::Close { .. })).count();
         assert_eq!(closes, 2, "one for each connection");
-        assert!(!mailbox.take_overflow());
+        assert!(!mailbox.queue.take_overflow());
     }
 
     #[test]
@@ -379,12 +293,12 @@ mod tests {
         let mailbox = mailbox();
         let handle = mailbox.handle();
         while handle.run(Box::new(|_| {})).is_ok() {}
-        assert_eq!(mailbox.take().len(), COMMANDS_MAX + JOBS_MAX);
-        assert!(mailbox.take_overflow());
-        assert!(!mailbox.take_overflow());
-        mailbox.close();
+        assert_eq!(mailbox.queue.take().len(), COMMANDS_MAX + JOBS_MAX);
+        assert!(mailbox.queue.take_overflow());
+        assert!(!mailbox.queue.take_overflow());
+        mailbox.queue.close();
         assert!(handle.run(Box::new(|_| {})).is_err());
-        assert!(!mailbox.take_overflow(), "a shard that has ended misses nothing");
+        assert!(!mailbox.queue.take_overflow(), "a shard that has ended misses nothing");
     }
 
     #[test]
@@ -392,20 +306,20 @@ mod tests {
         let mailbox = mailbox();
         let handle = mailbox.handle();
         let mut context = Context::from_waker(Waker::noop());
-        let broadcast = || Arc::new(Broadcast::new(Audience::One(0), "x".repeat(PENDING_BYTES_MAX / 2).into()));
+        let broadcast = || Arc::new(Broadcast::new(Audience::One(0), "x".repeat(UNFLUSHED_BYTES_MAX / 2).into()));
         for _ in 0..2 {
             handle.publish(broadcast()).unwrap();
             assert!(handle.poll_broadcast_room(&mut context).is_ready());
         }
         handle.publish(broadcast()).unwrap();
         assert!(handle.poll_broadcast_room(&mut context).is_pending());
-        assert_eq!(mailbox.take().len(), 3);
+        assert_eq!(mailbox.queue.take().len(), 3);
         assert!(handle.poll_broadcast_room(&mut context).is_pending(), "taken is not written");
         handle.publish(broadcast()).unwrap();
-        mailbox.broadcasts_flushed();
+        mailbox.queue.broadcasts_flushed();
         assert!(handle.poll_broadcast_room(&mut context).is_ready());
-        assert_eq!(mailbox.commands.lock().unflushed, PENDING_BYTES_MAX / 2);
-        mailbox.close();
+        assert_eq!(mailbox.queue.unflushed_bytes(), UNFLUSHED_BYTES_MAX / 2);
+        mailbox.queue.close();
         assert!(handle.poll_broadcast_room(&mut context).is_ready(), "a shard that has ended holds nobody");
     }
 }

@@ -6,13 +6,17 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
+use std::task::Context;
 
 use loom::sync::atomic::AtomicUsize;
 use loom::thread;
+use mail_queue::{Kind, Mail, MailQueue, UNFLUSHED_BYTES_MAX};
 use notifier::Notifier;
 use run_queue::{RunQueue, Scheduled, Table, TaskKey};
 use sync::{Mutex, Ordering};
 
+#[path = "../src/mail_queue.rs"]
+mod mail_queue;
 #[path = "../src/notifier.rs"]
 mod notifier;
 #[path = "../src/run_queue.rs"]
@@ -65,25 +69,89 @@ fn a_task_woken_while_a_turn_ends_is_seen_by_the_turn_or_notifies_the_host() {
     });
 }
 
+/// A broadcast of so many bytes.
+struct Bytes(usize);
+
+impl Mail for Bytes {
+    fn bytes(&self) -> usize {
+        self.0
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Broadcast
+    }
+}
+
 #[test]
 fn mail_that_comes_while_a_turn_ends_is_seen_by_the_turn_or_notifies_the_host() {
     loom::model(|| {
         let (notifier, notified) = counted();
-        // The mailbox: a list behind a lock, and a notification behind the push.
-        let mailbox = Arc::new(Mutex::new(Vec::new()));
+        let queue = Arc::new(MailQueue::new(notifier.clone()));
         notifier.turn_begins();
         let sender = {
-            let (mailbox, notifier) = (mailbox.clone(), notifier.clone());
-            thread::spawn(move || {
-                mailbox.lock().push(());
-                notifier.notify();
-            })
+            let queue = queue.clone();
+            thread::spawn(move || queue.push(Bytes(1)).unwrap())
         };
         notifier.turn_ends();
-        let seen = !mailbox.lock().is_empty();
+        let seen = !queue.is_empty();
         sender.join().unwrap();
         assert!(seen || notified.load(Ordering::Acquire) == 1, "the mail waits on");
     });
+}
+
+#[test]
+fn a_publisher_that_begins_to_wait_while_the_shard_writes_or_ends_is_let_go() {
+    for ends in [false, true] {
+        loom::model(move || {
+            let (notifier, _) = counted();
+            let queue = Arc::new(MailQueue::new(notifier));
+            queue.push(Bytes(UNFLUSHED_BYTES_MAX + 1)).unwrap();
+            let shard = {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    if ends {
+                        return queue.close();
+                    }
+                    queue.take();
+                    queue.broadcasts_flushed();
+                })
+            };
+            let woken = Arc::new(Woken(AtomicUsize::new(0)));
+            let waker = woken.clone().into();
+            let waits = queue.poll_broadcast_room(&Context::from_waker(&waker)).is_pending();
+            shard.join().unwrap();
+            assert_eq!(woken.0.load(Ordering::Acquire), usize::from(waits), "the publisher waits on");
+        });
+    }
+}
+
+#[test]
+fn two_threads_that_push_at_once_lose_nothing_and_every_byte_is_written_in_the_end() {
+    loom::model(|| {
+        let (notifier, _) = counted();
+        let queue = Arc::new(MailQueue::new(notifier));
+        let push = {
+            let queue = queue.clone();
+            move || queue.push(Bytes(3)).unwrap()
+        };
+        let other = thread::spawn(push.clone());
+        push();
+        let first = queue.take().len();
+        queue.broadcasts_flushed();
+        other.join().unwrap();
+        assert_eq!(first + queue.take().len(), 2);
+        queue.broadcasts_flushed();
+        assert_eq!(queue.unflushed_bytes(), 0);
+    });
+}
+
+/// Counts how often it was woken.
+struct Woken(AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 #[test]

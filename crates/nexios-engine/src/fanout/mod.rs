@@ -20,11 +20,12 @@ use pending::Pending;
 use crate::connection::{Connection, Inner};
 use crate::connections::Connections;
 use crate::group::{Audience, Broadcast, Group};
+use crate::mail_queue::UNFLUSHED_BYTES_MAX;
 use crate::message::Message;
 use crate::shard::{Shard, ShardInner};
 
 /// Broadcast bytes of one turn above which publishers wait for the flush.
-pub(crate) const PENDING_BYTES_MAX: usize = 256 << 10;
+pub(crate) const PENDING_BYTES_MAX: usize = UNFLUSHED_BYTES_MAX;
 /// How long publishers wait after such a burst for clients that are above their marks.
 const HOLD_MAX: Duration = Duration::from_millis(50);
 
@@ -247,7 +248,7 @@ impl ShardInner {
     /// client that does not read holds nobody up for long: its outbox overflows.
     fn pace_publishers(self: &Rc<Self>) {
         let mut fanout = self.fanout.borrow_mut();
-        let burst = fanout.pending_bytes.max(self.mailbox.unflushed_bytes()) > PENDING_BYTES_MAX;
+        let burst = fanout.pending_bytes.max(self.mailbox.queue.unflushed_bytes()) > PENDING_BYTES_MAX;
         if self.crowd.get() == 0 {
             drop(fanout);
             self.release_publishers();
@@ -258,7 +259,7 @@ impl ShardInner {
     }
 
     fn release_publishers(&self) {
-        self.mailbox.broadcasts_flushed();
+        self.mailbox.queue.broadcasts_flushed();
         let waiters = {
             let mut fanout = self.fanout.borrow_mut();
             fanout.pending_bytes = 0;

@@ -398,7 +398,7 @@ impl ShardInner {
     }
 
     pub(crate) fn close_mailbox(&self) {
-        self.mailbox.close();
+        self.mailbox.queue.close();
     }
 
     /// The connections at this moment whose sockets are open.

@@ -190,11 +190,11 @@ impl ShardInner {
 
     fn take_mail(self: &Rc<Self>) {
         // In order, also where a command takes mail itself.
-        self.mail.borrow_mut().extend(self.mailbox.take());
+        self.mail.borrow_mut().extend(self.mailbox.queue.take());
         while let Some(command) = self.next_mail() {
             self.obey(command);
         }
-        if self.mailbox.take_overflow()
+        if self.mailbox.queue.take_overflow()
             && let Some(service) = self.service()
         {
             service.overflowed();
@@ -298,7 +298,7 @@ impl ShardInner {
         self.tell_steps();
         self.reap();
         self.notifier.turn_ends();
-        let more = !self.run_queue.is_empty() || !self.mailbox.is_empty() || self.has_work();
+        let more = !self.run_queue.is_empty() || !self.mailbox.queue.is_empty() || self.has_work();
         if more {
             self.notifier.turn_begins();
         }
