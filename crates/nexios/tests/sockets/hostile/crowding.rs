@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexios::{App, Cause};
 
@@ -122,15 +122,17 @@ fn used_up_descriptors_are_503_without_spinning() {
     // Nothing is said on them: who gets an answer has been refused.
     let mut crowd: Vec<_> = (0..DESCRIPTORS).map(|_| Wire::dial(address)).collect();
     std::thread::sleep(Duration::from_millis(400));
-    let (refused, before) = (server.refused(), server.ticks_of_cpu());
-    assert!(refused > 0);
     let told: Vec<_> = crowd.iter_mut().filter(|wire| wire.has_input()).collect();
+    // Counted behind the look at the clients: meanwhile there may be more.
+    let (refused, before, begun) = (server.refused(), server.ticks_of_cpu(), Instant::now());
+    assert!(refused > 0);
     assert!(!told.is_empty() && told.len() as u64 <= refused, "{} of {refused}", told.len());
     told.into_iter().for_each(assert_told_to_come_back);
     std::thread::sleep(Duration::from_millis(700));
     let (refused_later, after) = (server.refused(), server.ticks_of_cpu());
     // 50, 100, 200, 400 ms and then every second: not one for each turn.
-    assert!(refused_later - refused <= 3, "{refused_later} - {refused}");
+    let most = 2 + begun.elapsed().as_millis() / 400;
+    assert!(u128::from(refused_later - refused) <= most, "{refused_later} - {refused}, at most {most}");
     assert!(after - before < 30, "{} ms of CPU in 700 ms", 10 * (after - before));
     early.assert_echo("served all along");
     drop(crowd);
