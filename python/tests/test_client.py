@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from live_server import NONCE, LiveServer, RoomServer, framed, position
-from nexios.client import Closed, Gap, Joined, Left, Member, Message, NexiosError, PresenceChange, connect
+from nexios.client import Closed, Gap, Joined, Left, Member, Message, NexiosError, Parked, PresenceChange, connect
 from websockets.exceptions import InvalidURI
 
 
@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidURI
 async def opened(**options):
     """A server, a client, its first connection, and the `hello`."""
     async with LiveServer() as server:
-        async with connect(server.url, proxy=None, **options) as client:
+        async with connect(server.url, proxy=None, stable_after=0, **options) as client:
             connection = await server.next()
             hello = await connection.welcome()
             await until(client, "open")
@@ -78,11 +78,14 @@ async def test_protocols_may_be_made_anew_for_each_attempt():
     assert offered == [["nexios.v1", "bearer", "token0"], ["nexios.v1", "bearer", "token1"]]
 
 
-async def test_a_server_that_does_not_speak_it_is_left_for_good():
+async def test_a_server_that_does_not_speak_it_parks_the_client():
     async with LiveServer(subprotocols=None) as server:
         async with connect(server.url, proxy=None) as client:
-            closed = await client.wait_closed()
-    assert closed == Closed(1002, "the server does not speak nexios.v1", False, "protocol")
+            told = recorded(client, "close", "parked")
+            reason = "the server does not speak nexios.v1"
+            assert await take(told) == ("close", Closed(1002, reason, False, "protocol"))
+            assert await take(told) == ("parked", Parked(1002, reason, "protocol"))
+            assert client.state == "parked"
 
 
 async def test_a_server_that_says_nothing_is_given_up():
@@ -431,7 +434,8 @@ async def test_in_rooms_that_do_not_remember_what_does_not_fit_is_a_gap():
 
 async def test_nothing_is_lost_and_nothing_comes_twice_over_many_cuts():
     async with RoomServer() as server:
-        async with connect(server.url, proxy=None) as writer, connect(server.url, proxy=None) as reader:
+        options = {"proxy": None, "stable_after": 0}
+        async with connect(server.url, **options) as writer, connect(server.url, **options) as reader:
             told, entered = [], recorded(reader.room("log"), "joined")
 
             @reader.room("log").on("message")
@@ -477,12 +481,13 @@ async def test_what_has_no_ack_is_published_again_behind_the_joins():
         await connection.take()
         connection.cut()
         connection, _ = await come_back(server)
-        assert (await connection.take())["type"] == "join"
+        join = await connection.take()
+        assert join["type"] == "join"
         again = [await connection.take() for _ in range(2)]
         assert [frame["key"] for frame in again] == [frame["key"] for frame in first]
         assert [frame["payload"] for frame in again] == ["a", b"b"]
-        for number in range(1, 4):
-            await connection.say({"type": "ack", "id": number})
+        for frame in (join, *again):
+            await connection.say({"type": "ack", "id": frame["id"]})
         await asyncio.gather(*publishing, joining)
 
 
@@ -579,20 +584,23 @@ async def test_closing_says_when_to_come_back_and_why():
         connection, _ = await come_back(server)
         await connection.say({"type": "closing", "code": 1012, "reason": "for good"})
         await connection.socket.close(1012, "for good")
-        assert await client.wait_closed() == Closed(1012, "for good", False, "restart")
+        assert await take(told) == ("close", Closed(1012, "for good", False, "restart"))
+        assert client.state == "parked"
 
 
-@pytest.mark.parametrize("code", [1000, 1003, 1008, 3000, 4999])
-async def test_some_codes_are_the_end(code):
-    async with opened() as (_, client, connection, _):
-        told = recorded(client, "close")
+@pytest.mark.parametrize("code", [1000, 3000, 4999])
+async def test_some_codes_park_the_client(code):
+    async with opened() as (server, client, connection, _):
+        told = recorded(client, "close", "parked")
         await connection.socket.close(code, "why")
-        closed = await client.wait_closed()
+        _, closed = await take(told)
         assert (closed.code, closed.reason, closed.retry) == (code, "why", False)
-        assert await take(told) == ("close", closed)
+        assert await take(told) == ("parked", Parked(code, "why", closed.kind))
+        client.reconnect()
+        await come_back(server)
 
 
-@pytest.mark.parametrize("code", [1001, 1011, 1012, 1014])
+@pytest.mark.parametrize("code", [1001, 1003, 1008, 1009, 1011, 1012, 1014])
 async def test_others_are_worth_another_attempt(code):
     async with opened() as (server, client, connection, _):
         told = recorded(client, "close")
@@ -652,12 +660,14 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("message", MALFORMED.values(), ids=MALFORMED)
-async def test_what_is_malformed_ends_the_client(message):
-    async with in_room() as (_, client, connection, _, _):
+async def test_what_is_malformed_ends_the_connection(message):
+    async with in_room() as (server, client, connection, _, _):
+        told = recorded(client, "close")
         await connection.socket.send(message)
-        closed = await client.wait_closed()
-        assert (closed.code, closed.retry, closed.kind) == (1002, False, "protocol")
+        _, closed = await take(told)
+        assert (closed.code, closed.retry, closed.kind) == (1002, True, "protocol")
         assert (await connection.ended())[0] == 1002
+        await come_back(server)
 
 
 async def test_what_is_unknown_is_ignored():

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 SHOWN = {
     f"{name}.{member}": value
-    for name in ("Client", "Room")
+    for name in ("Client", "Room", "Subscription")
     for member, value in [("", getattr(nexios.client, name)), *members(getattr(nexios.client, name))]
 } | {"connect": nexios.client.connect, "NexiosError": nexios.client.NexiosError}
 
@@ -51,7 +51,7 @@ def test_it_says_what_it_does(name):
 
 @pytest.mark.parametrize("name", SHOWN)
 async def test_what_it_shows_is_so(name):
-    examples = examples_of_text(inspect.getdoc(SHOWN[name]))
+    examples, closing = examples_of_text(inspect.getdoc(SHOWN[name])), []
     assert examples
     async with Answering() as server:
         async with nexios.client.connect(server.url, json=True, proxy=None) as client:
@@ -59,8 +59,7 @@ async def test_what_it_shows_is_so(name):
             room.on("joined")(lambda joined: entered.set())
             await entered.wait()
             if name == "Client.wait_closed":
-                for socket in server.server.connections:
-                    await socket.close(1008, "enough")
+                closing.append(asyncio.create_task(client.close()))
             names = {"client": client, "room": room, "__name__": "example"}
             await run(examples, names | {name: getattr(nexios.client, name) for name in nexios.client.__all__})
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from nexios import History, NexiosApp, RequestError
-from nexios.client import Joined, Left, Member, Message, NexiosError, connect
+from nexios.client import Joined, Left, Member, Message, NexiosError, Parked, connect
 
 
 def make_app():
@@ -124,11 +124,12 @@ async def test_a_client_that_was_cut_comes_back_to_its_rooms(serve):
 
 async def test_a_handlers_close_is_told_with_its_code(serve):
     async with serve(make_app()) as server, client_of(server) as client:
-        joined = told_by(client.room("news"), "joined")
+        joined, parked = told_by(client.room("news"), "joined"), told_by(client, "parked")
         await joined()
         await client.send("close")
-        closed = await client.wait_closed()
-        assert (closed.code, closed.reason, closed.kind) == (4000, "enough", "application")
+        assert await parked() == (Parked(4000, "enough", "application"),)
+        client.reconnect()
+        await joined()
 
 
 async def test_a_room_that_remembers_goes_on_where_the_client_was(serve):

@@ -2,33 +2,45 @@
 
 import pytest
 from live_server import position
+from nexios.client.ending import Ending
 from nexios.client.frames import LONG_HEADER_BYTES_MAX, Position, encode_json
 from nexios.client.positions import Positions
-from nexios.client.retry import Backoff, is_retried, window_of
+from nexios.client.retry import Backoff, window_of
 
 
-def test_the_first_attempt_is_within_the_window_and_each_further_below_a_limit_that_doubles():
+def test_the_first_attempt_is_within_the_window_and_each_further_in_half_of_a_limit_that_doubles():
     backoff = Backoff(chance=lambda: 0.5)
     backoff.welcomed((0.1, 0.3))
-    delays = [backoff.delay(1006) for _ in range(9)]
-    assert delays == pytest.approx([0.2, 0.5, 1, 2, 4, 8, 15, 15, 15])
+    delays = [backoff.delay() for _ in range(9)]
+    assert delays == pytest.approx([0.2, 0.75, 1.5, 3, 6, 12, 22.5, 22.5, 22.5])
     backoff.welcomed((0.0, 0.0))
-    assert backoff.delay(1006) == 0
+    assert backoff.delay() == 22.5
+    backoff.reset()
+    assert backoff.delay() == 0
 
 
 def test_before_any_welcome_there_is_a_window_of_its_own():
-    assert Backoff(chance=lambda: 0).delay(1006) == 0.5
-    assert Backoff(chance=lambda: 1).delay(1006) == 1.5
+    assert Backoff(chance=lambda: 0).delay() == 0.5
+    assert Backoff(chance=lambda: 1).delay() == 1.5
 
 
 def test_1013_is_ten_seconds_more_unless_the_server_said_when():
-    assert Backoff(chance=lambda: 0).delay(1013) == 10.5
-    assert Backoff(chance=lambda: 0).delay(None) == 0.5
+    assert Ending(1013, "", "close").later(0.5) == 10.5
+    assert Ending(1013, "", "closing", (1, 2)).later(0.5) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "seconds"),
+    [(503, "7", 7), (429, " 20 ", 20), (429, "99999999999999999999", 300), (500, "7", 0)]
+    + [(503, value, 0) for value in ("-1", "", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT", "\u0661")],
+)
+def test_retry_after_is_the_least_delay(status, value, seconds):
+    assert Ending.refused(status, {"Retry-After": value}).later(0) == seconds
 
 
 def test_limits_stay_finite_over_many_attempts():
     backoff = Backoff(chance=lambda: 1)
-    assert max(backoff.delay(1006) for _ in range(5000)) == 30
+    assert max(backoff.delay() for _ in range(5000)) == 30
 
 
 @pytest.mark.parametrize("value", [None, 5, [], [1], [3, 1], [-1, 5], ["1", "x"], [0, 1e12], [float("nan"), 1], {}])
@@ -41,7 +53,8 @@ def test_a_window_is_in_seconds():
 
 
 def test_which_codes_are_worth_another_attempt():
-    assert [code for code in range(1000, 5000) if is_retried(code)] == [1001, 1005, 1006, 1011, 1012, 1013, 1014]
+    retried = [code for code in range(1000, 5000) if Ending(code, "", "close").consequence == "retry"]
+    assert retried == [1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 1014, 1015]
 
 
 def test_positions_are_limited_the_oldest_go():

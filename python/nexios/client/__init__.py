@@ -34,11 +34,14 @@ from nexios.client.events import (
     Member,
     Message,
     Opened,
+    Parked,
     PresenceChange,
     Published,
     Reconnecting,
+    Unauthorized,
 )
 from nexios.client.room import Room
+from nexios.client.subscription import Subscription
 
 __all__ = [
     "Client",
@@ -51,9 +54,12 @@ __all__ = [
     "Message",
     "NexiosError",
     "Opened",
+    "Parked",
     "PresenceChange",
     "Published",
     "Reconnecting",
     "Room",
+    "Subscription",
+    "Unauthorized",
     "connect",
 ]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from nexios.client.errors import NexiosError
-from nexios.client.frames import HEADER_BYTES_MAX, Payload, frame, header_text
+from nexios.client.frames import Payload, frame_of
+from nexios.client.values import check_header
 
-__all__ = ["Answer", "Call", "Calls"]
+__all__ = ["Answer", "Call", "Calls", "Limits"]
 
-# The server answers `busy` beyond.
+# The server answers `busy` beyond, unless `welcome` says another number.
 _UNANSWERED_MAX = 256
 _WAITING_MAX = 1000
 _BYTES_MAX = 16 << 20
@@ -20,7 +21,30 @@ _BYTES_MAX = 16 << 20
 _KEY_SECONDS = 300.0
 
 Answer = tuple[dict[str, Any], Payload]
-Members = Callable[[], dict[str, Any]]
+Settle: TypeAlias = Callable[["Answer | NexiosError"], None]
+# The member that makes a header long.
+_LONG = {"request": "method", "publish": "room", "presence": "room", "join": "room", "leave": "room"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server has said in `welcome`; ``None``: nothing."""
+
+    message_bytes: int | None = None
+    unanswered: int = _UNANSWERED_MAX
+
+    @classmethod
+    def parse(cls, value: object) -> Limits:
+        limits = value if isinstance(value, dict) else {}
+        message_bytes, unanswered = (_count(limits.get(name)) for name in ("message_bytes", "unanswered"))
+        return cls(message_bytes, unanswered or _UNANSWERED_MAX)
+
+    def check(self, size: int) -> NexiosError | None:
+        """Returns what is wrong with a message of so many bytes."""
+        if self.message_bytes is None or size <= self.message_bytes:
+            return None
+        over = size - self.message_bytes
+        return NexiosError("too_big", f"{over} bytes over the server's limit of {self.message_bytes}")
 
 
 @dataclass(eq=False)
@@ -29,18 +53,27 @@ class Call:
 
     id: int
     type: str
-    members: Members
+    members: Callable[[], dict[str, Any]]
     payload: Payload
-    resend: bool
-    future: asyncio.Future[Answer]
-    sent: bool = False
-    first_sent: float | None = None
+    settle: Settle
+    resend: bool = False
+    key: str | None = None
+    size: int = field(init=False)  # of the payload, in bytes
+    sent: bool = False  # on this connection
+    times_sent: int = 0
+    timer: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.size = len(self.payload.encode() if isinstance(self.payload, str) else self.payload)
 
     def frame(self) -> Payload:
-        return frame(self.header(), self.payload)
+        return frame_of(self._head(), self.payload)
 
-    def header(self) -> dict[str, Any]:
-        return {"type": self.type, "id": self.id, **self.members()}
+    def frame_bytes(self) -> int:
+        return len(self._head().encode()) + 2 + self.size
+
+    def _head(self) -> str:
+        return check_header({"type": self.type, "id": self.id, **self.members()}, _LONG[self.type])
 
 
 class Calls:
@@ -48,112 +81,162 @@ class Calls:
 
     def __init__(self) -> None:
         self._calls: dict[int, Call] = {}
-        self._unanswered = 0
+        self._unsent: dict[int, Call] = {}
+        self._limits: Limits | None = None  # while the connection is open
         self._bytes = 0
         self._last_id = 0
         self._changed = asyncio.Event()
         self._is_closed = False
 
-    async def ask(self, type: str, members: Members, payload: Payload = "", *, resend: bool = False) -> Answer:
-        return await self.result(self.start(type, members, payload, resend=resend))
-
-    def start(self, type: str, members: Members, payload: Payload = "", *, resend: bool = False) -> Call:
-        self._last_id += 1
+    async def ask(
+        self,
+        type: str,
+        members: dict[str, Any],
+        payload: Payload = "",
+        *,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> Answer:
+        """Returns the server's answer. With a `key` it is repeated after a reconnect, until the server forgets it."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        call = Call(self._last_id, type, members, payload, resend, future)
-        if len(header_text(call.header()).encode()) > HEADER_BYTES_MAX:
-            raise ValueError(f"a header has at most {HEADER_BYTES_MAX} bytes")
-        if self._is_closed:
-            raise NexiosError("closed", "the client is closed")
-        # Joins have their limit in the number of rooms.
-        if type != "join" and (len(self._calls) >= _WAITING_MAX or self._bytes > _BYTES_MAX):
-            raise NexiosError("busy", "too much is waiting for answers")
-        self._calls[call.id] = call
-        self._bytes += len(payload)
+        call = self.start(type, lambda: members, lambda answer: _give(future, answer), payload, key=key)
+        try:
+            return await asyncio.wait_for(future, timeout)
+        except asyncio.TimeoutError:
+            raise NexiosError("timeout", "no answer came in time", maybe_stored=call.times_sent > 0) from None
+        finally:
+            self.withdraw(call)
+
+    def start(
+        self,
+        type: str,
+        members: Callable[[], dict[str, Any]],
+        settle: Settle,
+        payload: Payload = "",
+        *,
+        key: str | None = None,
+    ) -> Call:
+        """Queues a call; `settle` has its answer, or its error, at once when it is there."""
+        call = Call(self._last_id + 1, type, members, payload, settle, key is not None, key)
+        self._check(call)
+        self._last_id = call.id
+        self._calls[call.id] = self._unsent[call.id] = call
+        self._bytes += call.size
+        if call.resend:
+            loop = asyncio.get_running_loop()
+            call.timer = loop.call_later(_KEY_SECONDS, self._fail, call, "expired", "five minutes are over")
         self._changed.set()
         return call
 
-    async def result(self, call: Call) -> Answer:
-        try:
-            return await call.future
-        finally:
-            self._take(call)
+    def check(self, size: int) -> NexiosError | None:
+        """Returns what is wrong with a message of so many bytes on this connection."""
+        return None if self._limits is None else self._limits.check(size)
+
+    def withdraw(self, call: Call) -> None:
+        """Forgets a call: it is not sent any more, and its answer is ignored."""
+        if self._calls.pop(call.id, None) is None:
+            return
+        self._unsent.pop(call.id, None)
+        self._bytes -= call.size
+        if call.timer is not None:
+            call.timer.cancel()
+        self._changed.set()
 
     def answer(self, header: dict[str, Any], payload: Payload) -> None:
         call = self._of(header)
         if call is not None:
-            call.future.set_result((header, payload))
-            self._take(call)
+            self.withdraw(call)
+            call.settle((header, payload))
 
     def refuse(self, header: dict[str, Any]) -> None:
-        call = self._of(header)
+        call, code = self._of(header), str(header.get("code"))
         if call is not None:
-            self._fail(call, str(header.get("code")), str(header.get("message")))
+            # A refusal of the second attempt says nothing of the first.
+            is_repeated = call.resend and call.times_sent > 1
+            maybe = is_repeated or (code == "unavailable" and header.get("maybe_stored") is True)
+            self._fail(call, code, str(header.get("message")), maybe_stored=maybe)
 
     async def next(self) -> Payload:
         """What is to be sent next, as soon as it may be."""
         while True:
             self._changed.clear()
-            call = self._sendable()
-            if call is not None:
-                call.sent = True
-                self._unanswered += 1
-                return call.frame()
+            frame = self._sendable()
+            if frame is not None:
+                return frame
             await self._changed.wait()
 
-    def joins_first(self) -> None:
-        """After a reconnect: who may publish in a room may have to be in it."""
-        self._calls = dict(sorted(self._calls.items(), key=lambda item: item[1].type != "join"))
+    def opened(self, limits: Limits) -> None:
+        """Puts joins first: publishing in a room may need being in it. What is over the server's limit fails."""
+        self._limits = limits
+        for call in list(self._unsent.values()):
+            if (error := limits.check(call.frame_bytes())) is not None:
+                self._fail(call, error.code, error.message)
+        self._unsent = dict(sorted(self._unsent.items(), key=lambda item: (item[1].type != "join", item[0])))
 
-    def is_joining(self, room: str) -> bool:
-        return any(call.type == "join" and call.members()["room"] == room for call in self._calls.values())
-
-    def withdraw(self, room: str) -> None:
-        """Takes a room's join back."""
+    def disconnected(self, blame: str | None = None) -> None:
+        """Ends what was sent and is not repeated; with `blame` nothing is."""
+        self._limits = None
         for call in list(self._calls.values()):
-            if call.type == "join" and call.members()["room"] == room:
-                self._fail(call, "closed", "the room was left")
-
-    def disconnected(self) -> None:
-        """Ends what was sent and is not repeated."""
-        for call in list(self._calls.values()):
-            if call.sent and not call.resend:
+            if not call.sent:
+                continue
+            if not call.resend:
                 self._fail(call, "disconnected", "the connection ended before the answer")
+            elif blame is not None:
+                self._fail(call, "rejected", blame)
             call.sent = False
-        self._unanswered = 0
+        self._unsent = dict(sorted(self._calls.items()))
 
     def close(self) -> None:
         self._is_closed = True
         for call in list(self._calls.values()):
             self._fail(call, "closed", "the client is closed")
 
-    def _sendable(self) -> Call | None:
-        if self._unanswered >= _UNANSWERED_MAX:
-            return None
-        now = asyncio.get_running_loop().time()
-        for call in list(self._calls.values()):
-            if call.sent:
+    def _check(self, call: Call) -> None:
+        error = None
+        # Joins have their limit in the number of rooms.
+        is_limited = call.type not in ("join", "leave")
+        if self._is_closed:
+            error = NexiosError("closed", "the client is closed")
+        elif is_limited and (len(self._calls) >= _WAITING_MAX or self._bytes > _BYTES_MAX):
+            error = NexiosError("busy", "too much is waiting for answers")
+        else:
+            error = self.check(call.frame_bytes())
+        if error is not None:
+            error.key = call.key
+            raise error
+
+    def _sendable(self) -> Payload | None:
+        limits = self._limits or Limits()
+        while self._unsent and len(self._calls) - len(self._unsent) < limits.unanswered:
+            call = self._unsent.pop(next(iter(self._unsent)))
+            try:
+                frame = call.frame()
+            except ValueError as error:
+                self._fail(call, "invalid", str(error))
                 continue
-            call.first_sent = now if call.first_sent is None else call.first_sent
-            if call.type != "publish" or now - call.first_sent <= _KEY_SECONDS:
-                return call
-            self._fail(call, "expired", "whether the message was stored is not known: a retry might store it twice")
+            call.sent = True
+            call.times_sent += 1
+            return frame
         return None
 
     def _of(self, header: dict[str, Any]) -> Call | None:
         number = header.get("id")
-        call = self._calls.get(number) if isinstance(number, int) else None
-        return call if call is not None and not call.future.done() else None
+        return self._calls.get(number) if isinstance(number, int) else None
 
-    def _fail(self, call: Call, code: str, message: str) -> None:
-        if not call.future.done():
-            call.future.set_exception(NexiosError(code, message))
-        self._take(call)
+    def _fail(self, call: Call, code: str, message: str, *, maybe_stored: bool | None = None) -> None:
+        maybe = call.times_sent > 0 if maybe_stored is None else maybe_stored
+        self.withdraw(call)
+        call.settle(NexiosError(code, message, key=call.key, maybe_stored=maybe))
 
-    def _take(self, call: Call) -> None:
-        if self._calls.pop(call.id, None) is None:
-            return
-        self._bytes -= len(call.payload)
-        if call.sent:
-            self._unanswered -= 1
-        self._changed.set()
+
+def _give(future: asyncio.Future[Answer], answer: Answer | NexiosError) -> None:
+    if future.done():
+        return
+    if isinstance(answer, NexiosError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 from websockets.typing import Subprotocol
-from websockets.uri import parse_uri
 
+from nexios.client.addresses import SUBPROTOCOL
+from nexios.client.ending import Ending
 from nexios.client.errors import Malformed
 from nexios.client.frames import Payload, parse
-from nexios.client.retry import Window, is_status_retried, window_of
+from nexios.client.retry import window_of
 
-__all__ = ["SUBPROTOCOL", "Dialogue", "Ending", "check_url"]
+__all__ = ["Dialogue", "Speaker"]
 
-SUBPROTOCOL = "nexios.v1"
 _MESSAGE_BYTES_MAX = 16 << 20
+_IS_LATE = "the server did not answer in time"
 
 
-@dataclass
-class Ending:
-    """Why a connection ended; without ``retry`` the code decides whether there is another attempt."""
+class Speaker(Protocol):
+    """What a dialogue says, and to whom it passes on what it hears."""
 
-    code: int
-    reason: str
-    retry: bool | None = None
-    window: Window | None = None
-    is_said: bool = False  # the peer is told, by a Close frame
-    is_announced: bool = False  # the server has said `closing`
-    is_refusal: bool = False
+    def asked(self) -> Awaitable[tuple[str, list[str]]]:
+        """Returns the address and the subprotocols."""
+
+    def hello(self) -> Payload: ...
+
+    def receive(self, header: dict[str, Any] | None, payload: Payload) -> None: ...
+
+    def next_frame(self) -> Awaitable[Payload]: ...
 
 
 class Dialogue:
     """Dials, says hello, and passes on what comes; `end` may be called at any time."""
 
-    def __init__(self, url: str, open_timeout: float, options: dict[str, Any]) -> None:
-        self._url = url
+    def __init__(self, speaker: Speaker, open_timeout: float, options: dict[str, Any]) -> None:
+        self._speaker = speaker
         self._open_timeout = open_timeout
         self._options = {"max_size": _MESSAGE_BYTES_MAX, **options}
         self._connection: ClientConnection | None = None
@@ -50,32 +50,24 @@ class Dialogue:
         self._is_welcome = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(
-        self,
-        offered: Callable[[], Awaitable[list[str]]],
-        hello: Callable[[], Payload],
-        receive: Callable[[dict[str, Any] | None, Payload], None],
-        next_frame: Callable[[], Awaitable[Payload]],
-    ) -> Ending:
-        self._task = asyncio.create_task(self._run(offered, hello, receive, next_frame))
-        try:
-            await asyncio.wait([self._task])
-        finally:
-            self._task.cancel()  # where the one who waits is cancelled
-        if self._task.cancelled():
-            return self._ending or Ending(1006, "")
-        ending = self._task.result()
-        if self._announced is not None and self._ending is None and ending.retry is None:
-            return self._announced
-        return ending
-
     @property
     def is_over(self) -> bool:
         return self._ending is not None
 
+    async def run(self) -> Ending:
+        self._task = asyncio.create_task(self._run())
+        try:
+            await asyncio.wait([self._task])
+        finally:
+            self._task.cancel()  # where the one who waits is cancelled
+            self._expect(None)
+        ending = Ending(1006, "") if self._task.cancelled() else self._task.result()
+        return self._ending or self._announced or ending
+
     def end(self, ending: Ending) -> None:
         if self._ending is None and self._task is not None:
-            self._ending = ending
+            # What the server has announced counts, unless the application wants the end.
+            self._ending = ending if ending.is_said or self._announced is None else self._announced
             self._task.cancel()
 
     async def send(self, message: Payload) -> bool:
@@ -87,57 +79,56 @@ class Dialogue:
             return False
         return True
 
-    async def _run(
-        self,
-        offered: Callable[[], Awaitable[list[str]]],
-        hello: Callable[[], Payload],
-        receive: Callable[[dict[str, Any] | None, Payload], None],
-        next_frame: Callable[[], Awaitable[Payload]],
-    ) -> Ending:
+    async def _run(self) -> Ending:
         try:
-            connection = await self._dial(await offered())
+            url, protocols = await self._speaker.asked()
+            connection = await self._dial(url, protocols)
         except InvalidStatus as error:
-            status = error.response.status_code
-            reason = f"the server refused the handshake with status {status}"
-            return Ending(1006, reason, None if is_status_retried(status) else False, is_refusal=True)
+            return Ending.refused(error.response.status_code, error.response.headers)
         except (OSError, asyncio.TimeoutError, InvalidMessage) as error:
-            return Ending(1006, str(error) or "the server did not answer in time")
+            return Ending(1006, str(error) or _IS_LATE)
         except InvalidHandshake as error:
-            return Ending(1002, str(error), retry=False)
+            return Ending(1002, str(error), "protocol")
+        try:
+            return await self._talk(connection)
+        finally:
+            connection.transport.abort()
+            await connection.wait_closed()
+
+    async def _dial(self, url: str, protocols: list[str]) -> ClientConnection:
+        offered = [Subprotocol(protocol) for protocol in protocols]
+        self._expect(Ending(1006, _IS_LATE))
+        return await dial(url, subprotocols=offered, open_timeout=None, **self._options)
+
+    async def _talk(self, connection: ClientConnection) -> Ending:
         writer: asyncio.Task[None] | None = None
         try:
             if connection.subprotocol != SUBPROTOCOL:
-                raise Malformed(f"the server does not speak {SUBPROTOCOL}")
+                reason = f"the server does not speak {SUBPROTOCOL}"
+                await connection.close(1002, reason)
+                return Ending(1002, reason, "protocol")
             self._connection = connection
-            await connection.send(hello())
-            self._expect(Ending(1006, "the server did not answer in time"))
+            await connection.send(self._speaker.hello())
             while not self._is_welcome:
-                self._take(await connection.recv(), receive)
+                self._take(await connection.recv())
             self._expect(None)
-            writer = asyncio.create_task(self._write(connection, next_frame))
+            writer = asyncio.create_task(self._write(connection))
             while True:
-                self._take(await connection.recv(), receive)
+                self._take(await connection.recv())
         except ConnectionClosed as error:
-            return Ending(error.rcvd.code, error.rcvd.reason) if error.rcvd else Ending(1006, "")
+            return _ending_of(error)
         except Malformed as error:
             await connection.close(1002, str(error))
-            return Ending(1002, str(error), retry=False)
+            return Ending(1002, str(error), "malformed")
         except asyncio.CancelledError:
             if self._ending is not None and self._ending.is_said:
                 await connection.close(self._ending.code, self._ending.reason)
             raise
         finally:
             self._connection = None
-            self._expect(None)
             if writer is not None:
                 writer.cancel()
                 await asyncio.wait([writer])
-            connection.transport.abort()
-            await connection.wait_closed()
-
-    async def _dial(self, protocols: list[str]) -> ClientConnection:
-        offered = [Subprotocol(protocol) for protocol in protocols]
-        return await dial(self._url, subprotocols=offered, open_timeout=self._open_timeout, **self._options)
 
     def _expect(self, otherwise: Ending | None) -> None:
         """Sets when the connection ends if nothing that was expected comes before."""
@@ -148,34 +139,37 @@ class Dialogue:
         if otherwise is not None:
             self._timer = asyncio.get_running_loop().call_later(self._open_timeout, self.end, otherwise)
 
-    def _take(self, message: Payload, receive: Callable[[dict[str, Any] | None, Payload], None]) -> None:
+    def _take(self, message: Payload) -> None:
         header, payload = parse(message)
         if header is not None:
             self._is_welcome |= header.get("type") == "welcome"
             if header.get("type") == "closing":
                 self._announce(header)
-        receive(header, payload)
+        self._speaker.receive(header, payload)
 
     def _announce(self, header: dict[str, Any]) -> None:
-        code, retry_ms = header.get("code"), header.get("retry_ms")
-        self._announced = Ending(
-            code if isinstance(code, int) else 1005,
-            str(header.get("reason", "")),
-            retry=retry_ms is not None,
-            window=window_of(retry_ms),
-            is_announced=True,
-        )
+        code, reason = header.get("code"), str(header.get("reason", ""))
+        window = window_of(header.get("retry_ms"))
+        if header.get("retry_ms") is not None and window is None:
+            raise Malformed("retry_ms is [MIN, MAX]")
+        self._announced = Ending(code if isinstance(code, int) else 1005, reason, "closing", window)
         self._expect(self._announced)  # the Close frame follows
 
-    @staticmethod
-    async def _write(connection: ClientConnection, next_frame: Callable[[], Awaitable[Payload]]) -> None:
+    async def _write(self, connection: ClientConnection) -> None:
         try:
             while True:
-                await connection.send(await next_frame())
+                await connection.send(await self._speaker.next_frame())
         except ConnectionClosed:
             pass  # the one who reads says why
 
 
-def check_url(url: str) -> None:
-    """Raises what is wrong with an address: ``websockets.InvalidURI``."""
-    parse_uri(url)
+def _ending_of(error: ConnectionClosed) -> Ending:
+    if error.rcvd is not None and (error.sent is None or error.rcvd_then_sent):
+        return Ending(error.rcvd.code, error.rcvd.reason, "close")
+    if error.sent is None:
+        return Ending(1006, "")
+    # The package has closed: what came is not WebSocket, or a message is over `max_size`.
+    cause = f"{error.sent.code} {error.sent.reason}".strip()
+    if error.sent.code in (1002, 1007):
+        return Ending(error.sent.code, cause, "malformed")
+    return Ending(1006, f"the client had to close: {cause}")

@@ -14,9 +14,11 @@ __all__ = [
     "Member",
     "Message",
     "Opened",
+    "Parked",
     "PresenceChange",
     "Published",
     "Reconnecting",
+    "Unauthorized",
 ]
 
 #: Why a connection ended, in words; ``refused`` is a handshake with another status than 101.
@@ -77,6 +79,26 @@ class Reconnecting:
 
     attempt: int
     delay: float
+
+
+@dataclass(frozen=True)
+class Parked:
+    """The server does not want the client back. ``client.reconnect()`` makes another attempt; until then there is none.
+
+    Rooms, positions and calls that wait are kept.
+    """
+
+    code: int
+    reason: str
+    kind: CloseKind
+
+
+@dataclass(frozen=True)
+class Unauthorized:
+    """The server does not take the token (401, 4401), and a function that was asked once more had no better one."""
+
+    code: int
+    reason: str
 
 
 @dataclass(frozen=True)

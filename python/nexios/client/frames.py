@@ -52,7 +52,11 @@ class Position:
 
 def frame(header: Mapping[str, Any] | None, payload: Payload = "") -> Payload:
     """A frame of the payload's kind; without a header an application's message."""
-    head = f"\x1e{'' if header is None else header_text(header)}\n"
+    return frame_of("" if header is None else header_text(header), payload)
+
+
+def frame_of(header: str, payload: Payload) -> Payload:
+    head = f"\x1e{header}\n"
     return head + payload if isinstance(payload, str) else head.encode() + payload
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, MutableMapping
 
 from nexios.client.errors import Malformed
 from nexios.client.frames import LONG_HEADER_BYTES_MAX, ROOMS_MAX, Position, encode_json
+from nexios.client.values import check_text
 
 __all__ = ["Positions"]
 
@@ -17,10 +19,9 @@ class Positions:
         self._storage: MutableMapping[str, str] = {} if storage is None else storage
         self._positions: dict[str, str] = {}
         for room, position in list(self._storage.items())[-ROOMS_MAX:]:
-            try:
-                self._positions[room] = str(Position.parse(position))
-            except Malformed:
-                continue  # what cannot be read is as good as nothing
+            # What cannot be read, or cannot be sent, counts as nothing.
+            with contextlib.suppress(Malformed, TypeError, ValueError):
+                self._positions[check_text("room", room)] = str(Position.parse(position))
 
     def get(self, room: str) -> str | None:
         return self._positions.get(room)

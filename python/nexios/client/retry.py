@@ -5,46 +5,50 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-__all__ = ["Backoff", "is_retried", "window_of"]
+__all__ = ["Backoff", "Window", "window_of"]
 
 # In seconds, as everything here; until a server has said otherwise.
 _WINDOW = (0.5, 1.5)
 _LIMIT = 30.0
-_TRY_AGAIN_LATER = 10.0
 _DAY_MS = 86_400_000
 
 Window = tuple[float, float]
 
 
 class Backoff:
-    """How long to wait: the first time within a window, then below a limit that doubles."""
+    """How long to wait: the first time within a window, then in the upper half of a limit that doubles.
+
+    Attempts count on over a connection that did not hold: a server that accepts and closes is as useless as one that
+    is away.
+    """
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
         self.attempt = 0
         self.window: Window = _WINDOW
-        self._chance = chance
+        self.chance = chance
 
     def welcomed(self, window: Window | None) -> None:
-        self.attempt = 0
         self.window = window or _WINDOW
 
-    def delay(self, code: int | None) -> float:
-        """Until the next attempt; ``code`` where the server did not say when."""
-        least, most = self.window
+    def reset(self) -> None:
+        self.attempt = 0
+
+    def delay(self) -> float:
+        """Returns the time until the next attempt, and counts it."""
+        wait = self._within(*self.window)
         if self.attempt:
-            wait = self._chance() * min(_LIMIT, max(most, 0.5) * 2.0 ** min(self.attempt, 16))
-        else:
-            wait = least + self._chance() * (most - least)
+            limit = min(_LIMIT, max(self.window[1], _WINDOW[0]) * 2.0 ** min(self.attempt, 16))
+            wait = max(wait, self._within(limit / 2, limit))
         self.attempt += 1
-        return wait + (_TRY_AGAIN_LATER if code == 1013 else 0)
+        return wait
 
+    def delay_at_once(self) -> float:
+        """Returns the time until an attempt with another token, and counts it."""
+        self.attempt += 1
+        return self._within(*self.window)
 
-def is_retried(code: int) -> bool:
-    return code in (1001, 1005, 1006, 1011, 1012, 1013, 1014)
-
-
-def is_status_retried(status: int) -> bool:
-    return status in (408, 425, 429) or status >= 500
+    def _within(self, least: float, most: float) -> float:
+        return least + self.chance() * (most - least)
 
 
 def window_of(value: object) -> Window | None:

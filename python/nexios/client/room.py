@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from nexios.client.calls import Call
 from nexios.client.errors import Malformed, NexiosError
 from nexios.client.events import Gap, Joined, Left, Member, Message, PresenceChange, Published
 from nexios.client.frames import Payload, Position
 from nexios.client.inbox import Handlers, Inbox, Item, on
+from nexios.client.values import check_key
+from nexios.client.wish import Wish
 
 if TYPE_CHECKING:
-    from nexios.client.client import Client
+    from nexios.client.session import Session
 
 __all__ = ["Room"]
 
 _EVENTS = ("joined", "left", "message", "reset", "gap", "presence")
-# Errors that may be gone in a while.
-_PASSING = ("busy", "failed", "unavailable")
-
 _OnJoined = TypeVar("_OnJoined", bound=Callable[[Joined], object])
 _OnLeft = TypeVar("_OnLeft", bound=Callable[[Left], object])
 _OnMessage = TypeVar("_OnMessage", bound=Callable[[Message], object])
@@ -41,19 +38,19 @@ class Room:
     <Room 'general' joined>
     """
 
-    def __init__(self, client: Client, name: str) -> None:
-        self._client = client
+    def __init__(self, session: Session, name: str) -> None:
+        self._session = session
         self._name = name
         self._joined = False
-        self._handlers = Handlers(client._failed)
-        self._inbox = Inbox(client._failed, self._emptied)
+        self._handlers = Handlers(session.failed)
+        self._inbox = Inbox(session.failed, self._emptied)
         self._at: Position | None = None  # how far it has received, in rooms that remember
         self._since: str | None = None  # where to begin, as the application says, until it is in
         self._is_behind = False
         self._is_known = False  # the application has heard `joined`, and no `left` since
-        self._is_wanted = False
-        self._is_leaving = False
         self._is_watched = False
+        self._dropped = 0  # messages that came after `leave`
+        self._wish = Wish(self)
 
     @property
     def name(self) -> str:
@@ -66,12 +63,21 @@ class Room:
 
     @property
     def joined(self) -> bool:
-        """Whether the connection is in it now.
+        """True if the connection is in it now.
 
         >>> room.joined
         True
         """
-        return self._joined
+        return self._joined and not self._wish.is_leaving
+
+    @property
+    def position(self) -> str | None:
+        """How far it has received, in rooms that remember: a value for ``since``.
+
+        >>> room.position
+        'a1-5-...'
+        """
+        return self._session.position_of(self)
 
     @overload
     def on(self, event: Literal["joined"]) -> Callable[[_OnJoined], _OnJoined]: ...
@@ -107,73 +113,66 @@ class Room:
         """
         self._handlers.remove(event, handler)
 
-    async def join(self, *, since: str | None = None) -> None:
-        """Asks to be let in, now and after each reconnect, until :meth:`leave`.
+    async def join(self, *, since: str | None = None, timeout: float | None = None) -> None:
+        """Asks to be let in, now and after each reconnect, until :meth:`leave`; returns when the client is in.
 
         In a room that remembers ``since`` says where to begin: a position that the server has given, or ``"start"``,
-        where the application permits it. ``NexiosError`` where the server refuses. Not needed where the server lets the
-        connection in by itself.
+        where the application permits it. ``NexiosError`` where the server refuses, and ``closed`` where a later
+        :meth:`leave` took the wish back. A call that is cancelled, or has waited for ``timeout`` seconds, takes its
+        wish back itself. Not needed where the server lets the connection in by itself.
 
         >>> await room.join()
         """
         if since is not None:
             self._since = _checked(since)
-        self._is_wanted = True
-        if not self._joined:
-            await self._let_in(self._ask_in())
+        try:
+            await asyncio.wait_for(self._wish.join(), timeout)
+        except asyncio.TimeoutError:
+            raise NexiosError("timeout", "the client was not let in in time") from None
 
     async def leave(self) -> None:
-        """Leaves the room, and forgets where it was.
+        """Takes the wish of :meth:`join` back, and forgets where it was; returns when the client is out.
+
+        While a subscription of this room lives, the client stays in.
 
         >>> await room.leave()
         >>> room.joined
         False
         """
-        self._is_wanted = self._joined = False
-        self._since = None
-        self._client._calls.withdraw(self._name)
-        self._is_leaving = True
-        try:
-            if self._client.state == "open":
-                await self._client._calls.ask("leave", lambda: {"room": self._name})
-        except NexiosError as error:
-            if error.code != "disconnected":
-                raise
-        finally:
-            self._is_leaving = False
-        self._leave()
+        await self._wish.leave()
 
     async def publish(self, data: Any, *, key: str | None = None) -> Published:
         """Sends a message to the room, and returns when the server has it; ``NexiosError`` where it refuses.
 
-        What has no answer when the connection ends is sent again. Rooms that remember store a ``key`` once.
+        What has no answer when the connection ends is sent again, for five minutes after the call. Rooms that remember
+        store a ``key`` once. ``TypeError`` or ``ValueError`` where the data or the key cannot be sent.
 
         >>> await room.publish({"text": "hello"}, key="k1")
         Published(key='k1', position='a1-6-...', duplicate=False)
         """
-        key = secrets.token_urlsafe(16) if key is None else key
+        key = secrets.token_urlsafe(16) if key is None else check_key(key)
         members = {"room": self._name, "key": key}
-        payload = self._client._encode(data)
-        header, _ = await self._client._calls.ask("publish", lambda: members, payload, resend=True)
+        header, _ = await self._session.calls.ask("publish", members, self._session.encode(data), key=key)
         return Published(key, header.get("position"), header.get("duplicate") is True)
 
-    async def presence(self, *, timeout: float = 10) -> list[Member]:
-        """Who is in the room. From then on ``presence`` tells of changes.
+    async def presence(self, *, timeout: float | None = None) -> list[Member]:
+        """Who is in the room. From then on ``presence`` tells of changes. ``timeout`` is as that of ``request``.
 
         >>> await room.presence()
         [Member(user='ann', data={'typing': True})]
         """
-        _, payload = await self._client._within(timeout, "presence", {"room": self._name})
+        timeout = self._session.request_timeout if timeout is None else timeout
+        _, payload = await self._session.calls.ask("presence", {"room": self._name}, timeout=timeout)
         self._is_watched = True
-        return [_member(entry) for entry in json.loads(payload)]
+        return _members(payload)
 
     def __repr__(self) -> str:
-        return f"<Room {self._name!r}{' joined' if self._joined else ''}>"
+        return f"<Room {self._name!r}{' joined' if self.joined else ''}>"
 
     # --- what the server says
 
     def _enter(self, position: object, joined: Joined, told: Callable[[], Awaitable[bool]]) -> None:
-        if self._is_leaving:
+        if self._wish.is_leaving:
             return
         at = Position.parse(position) if joined.remembers else None
         self._joined = self._is_known = True
@@ -183,19 +182,32 @@ class Room:
             return all([await told(), await self._handlers.call("joined", joined)])
 
         if self._push(Item("joined", handle, handled=self._keeping(at))) and self._is_watched:
-            self._client._spawn(self._look_again())
+            self._session.spawn(self._look_again())
+        self._wish.entered()
+
+    def _taken_out(self) -> None:
+        """The server says that the client is out."""
+        self._wish.left()
+        self._leave()
 
     def _leave(self, left: Left | None = None) -> None:
         self._joined = self._is_watched = False
-        self._at = None
+        self._at, self._dropped = None, 0
         if self._is_known:
             self._push(self._item("left", left or Left(), handled=self._keeping(None)))
         else:
-            self._client._positions.keep(self._name, None)
+            self._forget()
         self._is_known = False
 
+    def _forget(self) -> None:
+        try:
+            self._session.positions.keep(self._name, None)
+        except Exception as error:
+            self._session.failed(error)  # a storage that refuses
+
     def _receive(self, header: dict[str, Any], payload: Payload) -> None:
-        if not self._joined:
+        if not self.joined:
+            self._dropped += self._joined
             return
         offset = header.get("offset")
         at = None if self._at is None or offset is None else self._at.moved(offset, header.get("nonce"))
@@ -203,7 +215,7 @@ class Room:
             return
 
         async def handle() -> bool:
-            return await self._handlers.call("message", Message(self._client._decode(payload), offset))
+            return await self._handlers.call("message", Message(self._session.decode(payload), offset))
 
         handled = None if at is None else self._keeping(at)
         if self._push(Item("message", handle, len(payload), handled)):
@@ -211,12 +223,13 @@ class Room:
 
     def _reset(self, position: object) -> None:
         at = Position.parse(position)
-        if self._joined and self._push(self._item("reset", handled=self._keeping(at))):
+        if self.joined and self._push(self._item("reset", handled=self._keeping(at))):
             self._at = at
 
     def _miss(self, missed: int | None, offset: int | None = None) -> None:
         """In rooms that remember the next connection brings what is missing, unless later ones are here already."""
-        if not self._joined:
+        if not self.joined:
+            self._dropped += self._joined
             return
         if self._at is None:
             item = self._item("gap", Gap(missed))
@@ -228,44 +241,26 @@ class Room:
             self._fall_behind()
 
     def _change(self, change: PresenceChange) -> None:
-        if self._joined:
+        if self.joined:
             self._push(self._item("presence", change))
+
+    def _dropped_while_leaving(self) -> None:
+        """The server did not let the client out: what was dropped meanwhile is a hole."""
+        missed, self._dropped = self._dropped, 0
+        if missed:
+            self._miss(missed)
 
     def _disconnected(self) -> None:
         self._joined = False
-
-    def _rejoin(self) -> None:
-        """After the connection has come back."""
-        if self._is_wanted and not self._joined and not self._client._calls.is_joining(self._name):
-            self._client._spawn(self._join_again(self._ask_in()))
-
-    def _ask_in(self) -> Call:
-        return self._client._calls.start("join", self._join_members, resend=True)
-
-    async def _let_in(self, call: Call) -> None:
-        try:
-            await self._client._calls.result(call)
-        except BaseException:
-            self._is_wanted = False
-            raise
-
-    async def _join_again(self, call: Call) -> None:
-        try:
-            await self._let_in(call)
-        except NexiosError as error:
-            if error.code in _PASSING:
-                self._is_wanted = True
-                await asyncio.sleep(1 + 4 * random.random())
-                self._rejoin()
-            elif error.code != "closed":
-                self._leave(Left(error.code, error.message))
+        self._dropped = 0
+        self._wish.disconnected()
 
     async def _look_again(self) -> None:
         try:
             users = await self.presence()
         except NexiosError as error:
             if error.code not in ("disconnected", "closed"):
-                self._client._failed(error)
+                self._session.failed(error)
         else:
             self._change(PresenceChange("state", users=users))
 
@@ -288,24 +283,24 @@ class Room:
     def _fall_behind(self) -> None:
         self._joined = False
         self._is_behind = not self._inbox.is_idle
-        self._client._fall_behind()
+        self._session.driver.fall_behind()
 
     def _item(self, event: str, *values: object, handled: Callable[[], None] | None = None) -> Item:
         return Item(event, lambda: self._handlers.call(event, *values), handled=handled)
 
     def _keeping(self, at: Position | None) -> Callable[[], None]:
-        return lambda: self._client._positions.keep(self._name, at)
+        return lambda: self._session.positions.keep(self._name, at)
 
     def _emptied(self) -> None:
         self._is_behind = False
-        self._client._caught_up.set()
+        self._session.is_caught_up.set()
 
     def _join_members(self) -> dict[str, Any]:
         since = None if self._at else self._since
-        return {"room": self._name, "position": since or self._client._position_of(self)}
+        return {"room": self._name, "position": since or self._session.position_of(self)}
 
     def _is_idle(self) -> bool:
-        return not (self._is_wanted or self._is_known or self._handlers.has()) and self._inbox.is_idle
+        return not (self._is_known or self._handlers.has()) and self._wish.is_idle and self._inbox.is_idle
 
 
 def _checked(since: str) -> str:
@@ -315,7 +310,8 @@ def _checked(since: str) -> str:
         raise ValueError(f'invalid since {since!r}: must be "start" or a position, EPOCH-OFFSET-NONCE') from None
 
 
-def _member(entry: object) -> Member:
-    if not isinstance(entry, dict):
-        raise Malformed("a member is no JSON object")
-    return Member(str(entry.get("user")), entry.get("data"))
+def _members(payload: Payload) -> list[Member]:
+    try:
+        return [Member(str(entry.get("user")), entry.get("data")) for entry in json.loads(payload)]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise NexiosError("failed", "the server's answer is not a JSON array of members") from None
