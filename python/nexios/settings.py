@@ -65,6 +65,10 @@ class RouterSettings(TypedDict, total=False):
     retry: tuple[float, float]
     #: A client of ``nexios.v1`` may watch the presence of so many rooms at a time.
     watched_rooms_max: int | None
+    #: Joins and publishes of a fresh ``nexios.v1`` connection wait so many seconds for its handler to receive.
+    hold_timeout: float
+    #: A user stays in the presence of rooms for so many seconds after a connection is gone.
+    leave_delay: float
 
 
 class RouteSettings(RouterSettings, total=False):

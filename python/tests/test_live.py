@@ -9,7 +9,15 @@ import pytest
 import websockets
 from apps import Log, echo
 from apps import app_with as plain_app_with
-from nexios import MemoryBroker, NexiosApp, RequestError, WebSocketDisconnect, WebSocketException, WSRouter
+from nexios import (
+    MemoryBroker,
+    NexiosApp,
+    RateLimit,
+    RequestError,
+    WebSocketDisconnect,
+    WebSocketException,
+    WSRouter,
+)
 from nexios.testing import AsyncTestClient, TestClient
 
 
@@ -112,7 +120,9 @@ async def test_a_wrong_first_message_closes_1002_and_accept_raises(serve, listen
 
     async with serve(app) as server, server.connect(subprotocols=["nexios.v1"]) as client:
         await client.send("hello")
-        assert await closed(client) == 1002
+        with pytest.raises(websockets.ConnectionClosed) as gone:
+            await client.recv()
+        assert gone.value.rcvd.code == 1002
         assert await log.has(1) == [1002]
 
 
@@ -150,6 +160,121 @@ def test_the_window_for_coming_back_is_a_setting(loop):
         NexiosApp(retry=5)
 
 
+def test_a_client_is_told_the_limits(loop):
+    app = NexiosApp(live=True, message_bytes_max=5000)
+    app.ws("/ws")(echo)
+    app.ws("/open", message_bytes_max=None)(echo)
+    with TestClient(app, loop=loop) as test:
+        for path, limits in [("/ws", {"message_bytes": 5000}), ("/open", {})]:
+            with test.websocket_connect(path, subprotocols=["nexios.v1"]) as client:
+                client.send_text(frame(type="hello"))
+                assert read(client.receive_text())[0]["limits"] == {"unanswered": 256, "rooms": 1000} | limits
+
+
+# --- coming back
+
+
+def looking_up(seconds, ends, **settings):
+    """An app that looks something up after it has accepted a client, and then lets it into its room."""
+
+    async def handler(ws):
+        await ws.accept()
+        await asyncio.sleep(seconds)
+        await ws.join("x")
+        await ends(ws)
+
+    app = app_with(handler, settings=settings)
+
+    @app.authorize_publish
+    async def may_publish(ws, room):
+        return room in ws.rooms
+
+    return app
+
+
+async def receives(ws):
+    await ws.receive()
+
+
+async def waits(ws):
+    await ws.wait_closed()
+
+
+async def iterates(ws):
+    async for _ in ws:
+        pass
+
+
+async def times_out(ws):
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(ws.receive_text(), 0.001)
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("ends", [receives, waits, iterates, times_out])
+def test_a_publish_that_is_repeated_finds_the_client_in_its_room(loop, ends):
+    app = looking_up(0.005, ends)
+    with TestClient(app, loop=loop) as test:
+        for number in range(20):
+            with test.websocket_connect("/ws", subprotocols=["nexios.v1"]) as socket:
+                client = Live(socket)
+                client.send(type="hello")
+                client.send("hello", type="publish", id=number, room="x", key=str(number))
+                assert [client.header()["type"] for _ in range(3)] == ["welcome", "joined", "message"]
+                assert client.header() == {"type": "ack", "id": number}
+
+
+def test_a_publish_waits_so_long_at_most(loop):
+    for timeout, answers in [(0.05, ["error", "joined"]), (0, ["error", "joined"])]:
+        with served(looking_up(0.3, waits, hold_timeout=timeout), loop) as (_, client):
+            client.send("hello", type="publish", id=1, room="x")
+            assert [client.header()["type"], client.header()["type"]] == answers
+
+
+def test_the_joins_of_a_client_that_comes_back_are_one_message_to_limits(loop):
+    app = NexiosApp(live=True)
+    app.ws("/ws", middleware=[RateLimit(messages=10, burst=30)])(echo)
+
+    @app.authorize_join
+    async def anybody(ws, room):
+        return True
+
+    with served(app, loop) as (_, client):
+        for number in range(40):
+            client.send(type="join", id=number, room=str(number))
+        assert sorted({client.header()["type"] for _ in range(80)}) == ["ack", "joined"]
+        with contextlib.suppress(WebSocketDisconnect):
+            for number in range(40):
+                client.send(type="join", id=number, room=str(number))
+        while (told := client.header())["type"] == "ack":
+            pass
+        assert (told["type"], told["code"], told["retry_ms"]) == ("closing", 1008, [100, 2000])
+
+
+def test_a_leave_of_the_application_counts_instead_of_a_join_that_waits(loop):
+    gate = asyncio.Event()
+
+    async def handler(ws):
+        await ws.accept()
+        async for room in ws:
+            assert not await ws.leave(room)
+            gate.set()
+
+    app = app_with(handler)
+
+    @app.authorize_join
+    async def later(ws, room):
+        await gate.wait()
+        return True
+
+    with served(app, loop) as (_, client):
+        client.send(type="join", id=1, room="x")
+        client.socket.send_text("x")
+        told = client.header()
+        assert (told["type"], told["code"]) == ("error", "forbidden")
+        assert app.room("x").count() == 0
+
+
 # --- messages
 
 
@@ -163,12 +288,31 @@ def test_messages_come_and_go_without_frames_and_escapes(loop):
         assert {client.receive()[1], client.receive()[1]} == {"", "behind"}
 
 
-@pytest.mark.parametrize("malformed", ["\x1e", "\x1e{}\n", "\x1ex\n", '\x1e{"type":"none","id":1}\n'])
-def test_malformed_frames_close_1002(loop, malformed):
+@pytest.mark.parametrize("malformed", ["\x1e", "\x1e{}\n", "\x1ex\n", '\x1e{"type":"join","room":"x"}\n'])
+def test_malformed_frames_close_1002_unannounced(loop, malformed):
     with served(app_with(echo), loop) as (_, client):
         client.socket.send_text(malformed)
-        assert client.receive()[0]["type"] == "closing"
         assert client.socket.wait_closed()[0] == 1002
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"type": "none"},
+        {"type": "join"},
+        {"type": "join", "room": 5},
+        {"type": "publish", "room": "x", "key": []},
+        {"type": "request", "method": "m" * 5000},
+    ],
+)
+def test_a_frame_that_is_not_valid_is_answered(loop, members):
+    with served(app_with(echo), loop) as (_, client):
+        client.send(**members, id=7)
+        told = client.header()
+        assert (told["type"], told["id"], told["code"]) == ("error", 7, "invalid")
+        assert told["message"].startswith("invalid frame: ")
+        client.socket.send_text("still here")
+        assert client.socket.receive_text() == "still here"
 
 
 # --- rooms
@@ -375,6 +519,10 @@ def with_requests():
     async def total(ws, numbers):
         return sum(numbers)
 
+    @app.on_request("long")
+    async def long(ws, argument):
+        raise RequestError("c" * 300, "€" * 200_000)
+
     @app.on_request("own")
     async def own(ws, argument):
         raise RequestError("sold_out", "come back tomorrow")
@@ -394,6 +542,9 @@ def test_requests_are_answered(loop):
             assert client.receive() == ({"type": "reply", "id": 1}, reply)
         client.send("hi", type="request", id=2, method="bytes")
         assert client.socket.receive_bytes() == b'\x1e{"type":"reply","id":2}\nhi'
+        client.send("x", type="request", id=2, method="long")
+        told = client.header()
+        assert told["code"] == "c" * 256 and 43_000 < len(told["message"]) and set(told["message"]) == {"€"}
         for method, code in [("own", "sold_out"), ("sum", "invalid"), ("none", "not_found")]:
             client.send("[1,", type="request", id=3, method=method)
             assert client.header()["code"] == code
@@ -498,13 +649,27 @@ def test_a_close_is_announced(loop):
         await ws.accept()
         await ws.close(await ws.receive_json(), "as told")
 
-    for code, window in [(1000, None), (4000, None), (1012, [100, 2000])]:
+    for code, window in [(1000, None), (1008, None), (4000, None), (1011, [100, 2000]), (1012, [100, 2000])]:
         with served(app_with(handler), loop) as (_, client):
             client.socket.send_text(str(code))
             closing = client.header()
             assert (closing["type"], closing["code"], closing["reason"]) == ("closing", code, "as told")
             assert closing.get("retry_ms") == window
             assert client.socket.wait_closed() == (code, "as told")
+
+
+def test_a_close_for_a_message_of_the_client_is_not_announced(loop):
+    async def handler(ws):
+        await ws.accept()
+        await ws.receive_json()
+        await ws.receive_text()
+
+    for messages, code in [(["no json"], 1007), (["1", b"bytes"], 1003), (["x" * 2000], 1009)]:
+        with served(app_with(handler, settings={"message_bytes_max": 1000}), loop) as (_, client):
+            for message in messages:
+                send = client.socket.send_bytes if isinstance(message, bytes) else client.socket.send_text
+                send(message)
+            assert client.socket.wait_closed()[0] == code
 
 
 async def test_a_shutdown_is_announced():

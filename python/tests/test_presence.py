@@ -9,9 +9,9 @@ from nexios import Broker, MemoryBroker, NexiosApp, PresenceError, PresenceEvent
 from nexios.testing import TestClient
 
 
-def node(broker=None):
+def node(broker=None, **settings):
     """An app that tracks its clients in the room ``x``, under the name of their path, with what they send."""
-    app = NexiosApp(broker=broker)
+    app = NexiosApp(broker=broker, **settings)
     app.told = []
 
     @app.ws("/{name}")
@@ -209,6 +209,29 @@ async def test_settings_bound_it(serve):
     assert caught == ["presence has no room for more: it may take 100 bytes"]
     with pytest.raises(ValueError):
         Broker(MemoryBroker(), presence_ttl=-1)
+
+
+async def test_a_user_who_is_back_within_the_delay_has_neither_left_nor_joined(serve):
+    broker = MemoryBroker()
+    one, other = node(broker, leave_delay=30), node(broker, leave_delay=0.3)
+    async with serve(one) as here, serve(other) as there:
+        for server, data in [(here, "1"), (here, "2"), (there, "3"), (here, "4")]:
+            async with member(server, "ann", data):
+                pass
+
+        async def is_only_here():
+            return users(await one.room("x").presence()) == [("ann", "4", 1)]
+
+        await until(is_only_here)
+        assert [kind for kind, _ in one.told] == ["join"]
+        async with member(there, "bob"):
+            pass
+
+        async def has_left():
+            return [kind for kind, _ in one.told] == ["join", "join", "leave"]
+
+        await until(has_left)
+        assert one.told[-1][1].user == "bob"
 
 
 def test_the_public_names_are_those_of_the_package():

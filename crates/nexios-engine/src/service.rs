@@ -91,6 +91,9 @@ pub trait Service: Any {
     /// More waited for this shard than its mailbox holds: a function that it was to run never runs.
     fn overflowed(self: Rc<Self>) {}
 
+    /// The shard closes: nobody new comes, and those who are here are sent away.
+    fn closing(&self) {}
+
     /// Whether a WebSocket route has this path; a plain request to it gets 426.
     fn has_websocket(&self, path: &str) -> bool;
 

@@ -62,6 +62,12 @@ impl WsRouter {
         if let Some(rooms) = level.watched_rooms_max {
             router = router.watched_rooms_max(rooms);
         }
+        if let Some(timeout) = level.hold_timeout {
+            router = router.hold_timeout(timeout);
+        }
+        if let Some(delay) = level.leave_delay {
+            router = router.leave_delay(delay);
+        }
         if let Some(on) = level.live {
             router = router.live(on);
         }
@@ -109,6 +115,12 @@ impl WsRouter {
         }
         if let Some(rooms) = level.watched_rooms_max {
             route = route.watched_rooms_max(rooms);
+        }
+        if let Some(timeout) = level.hold_timeout {
+            route = route.hold_timeout(timeout);
+        }
+        if let Some(delay) = level.leave_delay {
+            route = route.leave_delay(delay);
         }
         if let Some(on) = level.live {
             route = route.live(on);

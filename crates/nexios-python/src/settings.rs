@@ -20,6 +20,8 @@ pub(crate) struct Level {
     pub(crate) cancel_on_disconnect: Option<bool>,
     pub(crate) retry: Option<(Duration, Duration)>,
     pub(crate) watched_rooms_max: Option<Option<usize>>,
+    pub(crate) hold_timeout: Option<Duration>,
+    pub(crate) leave_delay: Option<Duration>,
     pub(crate) live: Option<bool>,
 }
 
@@ -102,6 +104,14 @@ impl Level {
             }
             "watched_rooms_max" => {
                 self.watched_rooms_max = Some(value.extract()?);
+                return Ok(());
+            }
+            "hold_timeout" => {
+                self.hold_timeout = Some(seconds(value)?);
+                return Ok(());
+            }
+            "leave_delay" => {
+                self.leave_delay = Some(seconds(value)?);
                 return Ok(());
             }
             _ => return Err(PyTypeError::new_err("there is no such setting")),

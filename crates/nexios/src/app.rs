@@ -305,6 +305,16 @@ impl App {
         self.on_root(|root| root.watched_rooms_max(rooms))
     }
 
+    /// How long the first frames of a `nexios.v1` client wait for the handler: [`WsRouter::hold_timeout`].
+    pub fn hold_timeout(self, timeout: Duration) -> Self {
+        self.on_root(|root| root.hold_timeout(timeout))
+    }
+
+    /// How long a user stays in presence after a connection is lost: [`WsRouter::leave_delay`].
+    pub fn leave_delay(self, delay: Duration) -> Self {
+        self.on_root(|root| root.leave_delay(delay))
+    }
+
     /// Takes errors that no router took: [`WsRouter::exception_handler`].
     pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(self, handler: H) -> Self {
         self.on_root(|root| root.exception_handler::<E, H>(handler))

@@ -11,7 +11,7 @@ use crate::broker::{PresenceListeners, Topic};
 use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
 use crate::hub::{Hub, Place, RouterGroup};
-use crate::live::{self, Rules, WATCHED_ROOMS_MAX};
+use crate::live::{self, HOLD_TIMEOUT, Rules, WATCHED_ROOMS_MAX};
 use crate::middleware::{self, Middleware};
 use crate::options::Options;
 use crate::origin::{InvalidOrigin, Origins};
@@ -215,6 +215,8 @@ impl Level {
             live,
             cancel_on_disconnect: options.cancel_on_disconnect.unwrap_or(false),
             retry: options.retry.unwrap_or_default(),
+            hold_timeout: options.hold_timeout.unwrap_or(HOLD_TIMEOUT),
+            leave_delay: options.leave_delay.unwrap_or_default(),
             watched_rooms_max: options.watched_rooms_max.unwrap_or(Some(WATCHED_ROOMS_MAX)),
             rules: self.rules.clone(),
             group: self.group.clone(),

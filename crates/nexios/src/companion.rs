@@ -8,7 +8,7 @@ use nexios_protocol::CloseCode;
 
 use crate::connection_task::log_fault;
 use crate::error::{Error, WebSocketDisconnect};
-use crate::live;
+use crate::live::{self, Read};
 use crate::rate_limit::{Limiter, Verdict};
 use crate::websocket::{Mark, WebSocket};
 
@@ -37,17 +37,22 @@ async fn observe(ws: &WebSocket) {
     let shard = ws.connection().shard();
     let mut over = false;
     let framed = ws.connection().is_framed();
+    if let Some(session) = ws.session() {
+        session.fresh_until.set(Some(shard.now() + ws.route().hold_timeout));
+    }
     while let Some(message) = poll_fn(|cx| ws.connection().poll_unheard(cx)).await {
-        over = over || !admit(ws, &shard).await;
+        let read = framed.then(|| live::read(&message));
+        over = over || !admit(ws, &shard, read.as_ref()).await;
         if over {
-            if framed {
-                live::refuse(ws, &message);
-            }
+            read.iter().for_each(|read| live::refuse(ws, read));
             ws.connection().discard_unheard();
             over = ws.close_code().is_some();
             continue;
         }
-        let message = if framed { live::take_in(ws, message).await } else { Some(message) };
+        let message = match read {
+            Some(read) => live::take_in(ws, message, read).await,
+            None => Some(message),
+        };
         let Some(message) = message else {
             ws.connection().discard_unheard();
             continue;
@@ -58,12 +63,23 @@ async fn observe(ws: &WebSocket) {
 }
 
 /// Whether the limits let the next message through, perhaps after a while.
-async fn admit(ws: &WebSocket, shard: &Shard) -> bool {
-    for limiter in ws.limiters() {
+async fn admit(ws: &WebSocket, shard: &Shard, read: Option<&Read>) -> bool {
+    let limiters = ws.limiters();
+    if limiters.is_empty() {
+        return true;
+    }
+    // The joins of a client that comes back to its rooms are one message.
+    let session = ws.session();
+    let joins = read.and_then(Read::joins);
+    if session.as_ref().is_some_and(|session| !session.resume.counts(joins)) {
+        return true;
+    }
+    for limiter in limiters {
         if !pass(ws, shard, &limiter).await {
             return false;
         }
     }
+    session.iter().for_each(|session| session.resume.admitted(joins));
     true
 }
 

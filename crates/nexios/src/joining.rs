@@ -9,6 +9,7 @@ use crate::broker::{Attached, Entry, Envelope, Framing, Held, Member, Node, Nonc
 use crate::handler::LocalFuture;
 use crate::hub::yield_now;
 use crate::live;
+use crate::membership::Wish;
 use crate::websocket::WebSocket;
 
 /// Where a connection was when it joined a room: [`WebSocket::join_from`].
@@ -46,22 +47,31 @@ impl WebSocket {
     /// [`join`](Self::join), from now on. A connection that is in the room already gets nothing.
     pub async fn join_from(&self, room: impl AsRef<str>, since: Option<Position>) -> Option<Joined> {
         let room = room.as_ref();
+        let wish = self.wish(room);
         match self.node_that_remembers(room).filter(|_| !self.is_in_room(room)) {
-            Some(node) => self.resume(node, room.into(), since.or_else(|| self.left_off(room))).await,
-            None => {
-                let here = Joined { recovered: false, position: Position::default() };
-                self.join(room).await.then_some(here)
-            }
+            Some(node) => self.resume(&wish, node, room.into(), since.or_else(|| self.left_off(room))).await,
+            None => self.join_without_history(&wish, room).await,
         }
+    }
+
+    async fn join_without_history(&self, wish: &Wish, room: &str) -> Option<Joined> {
+        let here = Joined { recovered: false, position: Position::default() };
+        self.join_by(wish, room).await.then_some(here)
     }
 
     /// Enters a room from its beginning: the client first gets all that the room remembers, each message once and in
     /// order, as fast as it reads, and then whatever comes. Otherwise as [`join_from`](Self::join_from).
     pub async fn join_from_start(&self, room: impl AsRef<str>) -> Option<Joined> {
         let room = room.as_ref();
+        let wish = self.wish(room);
+        self.join_from_start_by(&wish, room).await
+    }
+
+    /// Enters a room from its beginning unless the wish is withdrawn meanwhile.
+    pub(crate) async fn join_from_start_by(&self, wish: &Wish, room: &str) -> Option<Joined> {
         match self.node_that_remembers(room).filter(|_| !self.is_in_room(room)) {
-            Some(node) => Box::pin(self.way(node, room.into(), None, true).walk()).await,
-            None => self.join_from(room, None).await,
+            Some(node) => Box::pin(self.way(wish, node, room.into(), None, true).walk()).await,
+            None => self.join_without_history(wish, room).await,
         }
     }
 
@@ -88,16 +98,17 @@ impl WebSocket {
     /// in another place does not hold the room for it.
     pub(crate) fn resume(
         &self,
+        wish: &Wish,
         node: Arc<Node>,
         room: Arc<str>,
         since: Option<Position>,
     ) -> LocalFuture<Option<Joined>> {
-        Box::pin(self.way(node, room, since, false).walk())
+        Box::pin(self.way(wish, node, room, since, false).walk())
     }
 
-    fn way(&self, node: Arc<Node>, room: Arc<str>, since: Option<Position>, from_start: bool) -> Way {
-        let framing = Framing::of(self.connection());
-        let member = Member { shard: self.connection().shard().handle(), id: self.id(), framing, greeted: false };
+    fn way(&self, wish: &Wish, node: Arc<Node>, room: Arc<str>, since: Option<Position>, from_start: bool) -> Way {
+        let (shard, framing) = (self.connection().shard().handle(), Framing::of(self.connection()));
+        let member = Member { shard, id: self.id(), framing, greeted: false, wish: wish.clone() };
         Way { ws: self.clone(), node, room, member, since: since.map(Since::said), from_start }
     }
 
@@ -115,6 +126,9 @@ impl WebSocket {
         }
         if self.is_in_room(room) {
             return Attached::Joined(position);
+        }
+        if member.wish.is_withdrawn() {
+            return Attached::Gone;
         }
         if let Some(greeting) = member.greeting(room, since, position.unwrap_or_default()) {
             match member.framing.send(self.connection(), greeting.as_ref(), None) {
@@ -165,6 +179,15 @@ struct Way {
 
 impl Way {
     async fn walk(mut self) -> Option<Joined> {
+        let joined = self.go().await;
+        // It has been told that it is in the room, and is not.
+        if joined.is_none() && self.member.greeted && self.member.wish.is_withdrawn() {
+            live::left(&self.ws, &self.room);
+        }
+        joined
+    }
+
+    async fn go(&mut self) -> Option<Joined> {
         let (_held, entering) = self.node.hold(&self.room);
         let _expected = self.ws.route().hub.expect(&self.room, self.member.framing == Framing::Live);
         if let Some(entering) = entering {
@@ -255,6 +278,9 @@ impl Way {
     /// Sends a message once there is room.
     async fn send_one(&self, message: MessageRef<'_>, compress: Option<bool>) -> Option<()> {
         live::ready(&self.ws).await;
+        if self.member.wish.is_withdrawn() {
+            return None;
+        }
         self.member.framing.send(self.ws.connection(), message, compress).ok()
     }
 }

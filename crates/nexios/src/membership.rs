@@ -1,6 +1,8 @@
 //! The rooms that a connection is in: joining, leaving, and its presence there.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use nexios_engine::{ConnectionState, Group};
 use nexios_protocol::escaped;
@@ -15,8 +17,21 @@ use crate::websocket::WebSocket;
 #[derive(Default)]
 pub(crate) struct Memberships {
     rooms: Vec<Membership>,
+    /// Joins that are under way.
+    wishes: Vec<(Arc<str>, Weak<AtomicBool>)>,
     /// Somebody waits for the end, to say that the user is gone.
     awaited: bool,
+}
+
+/// A join that is under way, until the application takes the connection out of the room.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wish(Arc<AtomicBool>);
+
+impl Wish {
+    /// Returns true if a later [`WebSocket::leave`] counts instead.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 struct Membership {
@@ -57,8 +72,16 @@ impl WebSocket {
     /// now: only a connected one can be. Before `accept()` it is not, and a warning says so.
     /// Of a room that remembers it gets what comes from now on; [`join_from`](Self::join_from)
     /// begins earlier.
+    ///
+    /// A [`leave`](Self::leave) while this waits counts instead of it.
     pub async fn join(&self, room: impl AsRef<str>) -> bool {
         let room = room.as_ref();
+        let wish = self.wish(room);
+        self.join_by(&wish, room).await
+    }
+
+    /// Enters a room unless the wish is withdrawn meanwhile.
+    pub(crate) async fn join_by(&self, wish: &Wish, room: &str) -> bool {
         if self.connection_state() == ConnectionState::Connecting {
             tracing::warn!(connection = %self.id(), room = %escaped(room), "join() before accept(): the connection is in no room");
             return false;
@@ -71,7 +94,8 @@ impl WebSocket {
             return self.connection_state() == ConnectionState::Connected;
         }
         if let Some(node) = self.node_that_remembers(room) {
-            return self.resume(node, room.into(), self.left_off(room)).await.is_some();
+            let joined = self.resume(wish, node, room.into(), self.left_off(room)).await;
+            return joined.is_some() || self.is_in_room(room);
         }
         let _held = match self.arrive(room) {
             Some(arriving) => Some(arriving.await),
@@ -81,6 +105,9 @@ impl WebSocket {
         if self.is_in_room(room) {
             return self.connection_state() == ConnectionState::Connected;
         }
+        if wish.is_withdrawn() {
+            return false;
+        }
         let is_in = self.enter_room(room);
         if is_in && framed {
             live::joined(self, room);
@@ -88,10 +115,36 @@ impl WebSocket {
         is_in
     }
 
-    /// Leaves a room; returns whether the connection was in it.
+    /// Leaves a room; returns whether the connection was in it. Joins that wait, also those that a `nexios.v1` client
+    /// has asked for, come to nothing.
     pub async fn leave(&self, room: impl AsRef<str>) -> bool {
-        let left = self.memberships_if_any(|memberships| memberships.remove(room.as_ref()));
+        let room = room.as_ref();
+        self.memberships_if_any(|memberships| {
+            let of_room = memberships.wishes.iter().filter(|(name, _)| **name == *room);
+            of_room.filter_map(|(_, wish)| wish.upgrade()).for_each(|wish| wish.store(true, Ordering::Relaxed));
+            Some(())
+        });
+        self.leave_room(room)
+    }
+
+    /// Leaves a room, and withdraws no join.
+    pub(crate) fn leave_room(&self, room: &str) -> bool {
+        let left = self.memberships_if_any(|memberships| memberships.remove(room));
         left.is_some_and(|membership| self.has_left(&membership))
+    }
+
+    /// Notes that the connection wants to be in a room, until what is returned is dropped.
+    pub(crate) fn wish(&self, room: &str) -> Wish {
+        let wish = Wish::default();
+        // A plain connection enters at once where there is neither a broker nor a history.
+        let hub = &self.route().hub;
+        if self.connection().is_framed() || hub.node().is_some() || self.node_that_remembers(room).is_some() {
+            self.memberships(|memberships| {
+                memberships.wishes.retain(|(_, other)| other.strong_count() > 0);
+                memberships.wishes.push((room.into(), Arc::downgrade(&wish.0)));
+            });
+        }
+        wish
     }
 
     /// The rooms that the connection has joined.
@@ -102,6 +155,7 @@ impl WebSocket {
 
     /// The connection is gone.
     pub(crate) fn leave_all(&self) {
+        self.depart();
         let rooms = self.memberships_if_any(|memberships| Some(std::mem::take(&mut memberships.rooms)));
         for membership in rooms.unwrap_or_default() {
             self.has_left(&membership);
@@ -194,10 +248,33 @@ impl WebSocket {
             // The handler may go on when the client is gone.
             self.spawn(async move {
                 ws.closed().await;
-                ws.rooms().iter().for_each(|room| _ = ws.hide(room));
+                ws.depart();
             });
         }
         Ok(())
+    }
+
+    /// Shows the connection no longer, since it is gone: at once, or after the delay that is set.
+    fn depart(&self) {
+        let tracked = self.memberships_if_any(|memberships| {
+            let take =
+                |membership: &mut Membership| std::mem::take(&mut membership.tracked).then(|| membership.name.clone());
+            Some(memberships.rooms.iter_mut().filter_map(take).collect::<Vec<_>>())
+        });
+        let rooms = tracked.filter(|rooms| !rooms.is_empty());
+        let (hub, id) = (self.route().hub.clone(), self.id());
+        match (rooms, self.route().leave_delay) {
+            (None, _) => {}
+            (Some(rooms), Duration::ZERO) => {
+                rooms.iter().for_each(|room| _ = hub.presence().untrack(&hub, room, id));
+            }
+            (Some(rooms), delay) => {
+                let shard = self.connection().shard();
+                let over = shard.sleep_until(shard.now() + delay);
+                hub.presence().depart(&rooms, id);
+                self.spawn(async move { hub.presence().untrack_later(&hub, &rooms, id, over).await });
+            }
+        }
     }
 
     /// Shows it no longer; whether it was shown.

@@ -1,6 +1,7 @@
 //! What an app, a router and a route can each set; the innermost wins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nexios_engine::Settings;
 
@@ -19,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) cancel_on_disconnect: Option<bool>,
     pub(crate) retry: Option<Retry>,
     pub(crate) watched_rooms_max: Option<Option<usize>>,
+    pub(crate) hold_timeout: Option<Duration>,
+    pub(crate) leave_delay: Option<Duration>,
     pub(crate) live: Option<bool>,
 }
 
@@ -37,6 +40,8 @@ impl Options {
             cancel_on_disconnect: self.cancel_on_disconnect.or(outer.cancel_on_disconnect),
             retry: self.retry.or(outer.retry),
             watched_rooms_max: self.watched_rooms_max.or(outer.watched_rooms_max),
+            hold_timeout: self.hold_timeout.or(outer.hold_timeout),
+            leave_delay: self.leave_delay.or(outer.leave_delay),
             live: self.live.or(outer.live),
         }
     }

@@ -9,7 +9,7 @@ use crate::event::Listeners;
 use crate::exception::ExceptionHandlers;
 use crate::handler::{AnyHandler, Handler};
 use crate::hub::Hub;
-use crate::live::{Retry, Rules, WATCHED_ROOMS_MAX};
+use crate::live::{HOLD_TIMEOUT, Retry, Rules, WATCHED_ROOMS_MAX};
 use crate::middleware::Middleware;
 use crate::options::Options;
 use crate::path::Pattern;
@@ -57,6 +57,10 @@ pub(crate) struct BuiltRoute {
     pub(crate) live: bool,
     pub(crate) cancel_on_disconnect: bool,
     pub(crate) retry: Retry,
+    /// How long joins and publishes of a fresh `nexios.v1` connection wait for the handler.
+    pub(crate) hold_timeout: Duration,
+    /// How long a user who has lost the connection stays in presence.
+    pub(crate) leave_delay: Duration,
     /// Rooms whose presence one client may watch.
     pub(crate) watched_rooms_max: Option<usize>,
     pub(crate) rules: Arc<Rules>,
@@ -144,6 +148,20 @@ impl Route {
         self
     }
 
+    /// How long the first frames of a `nexios.v1` client wait for the handler:
+    /// [`WsRouter::hold_timeout`](crate::WsRouter::hold_timeout).
+    pub fn hold_timeout(mut self, timeout: Duration) -> Self {
+        self.options.hold_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a user stays in presence after a connection is lost:
+    /// [`WsRouter::leave_delay`](crate::WsRouter::leave_delay).
+    pub fn leave_delay(mut self, delay: Duration) -> Self {
+        self.options.leave_delay = Some(delay);
+        self
+    }
+
     /// Whether the handler is cancelled when the client is gone: it is dropped where it waits.
     pub fn cancel_on_disconnect(mut self, on: bool) -> Self {
         self.options.cancel_on_disconnect = Some(on);
@@ -175,6 +193,8 @@ impl BuiltRoute {
                 live: false,
                 cancel_on_disconnect: false,
                 retry: Retry::default(),
+                hold_timeout: HOLD_TIMEOUT,
+                leave_delay: Duration::ZERO,
                 watched_rooms_max: Some(WATCHED_ROOMS_MAX),
                 rules: Arc::default(),
                 group: Group::new(u32::MAX),

@@ -362,6 +362,34 @@ impl WsRouter {
         self
     }
 
+    /// How long `join` and `publish` frames of a fresh `nexios.v1` connection wait for its handler: until it first
+    /// receives, calls [`wait_closed`](WebSocket::wait_closed) or ends, for 1 s at most if not set. A handler that looks
+    /// something up after `accept()` and then joins rooms has done so before the client's frames are carried out, such as
+    /// publishes that the client repeats after a reconnect. With [`Duration::ZERO`] they do not wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use nexios::WsRouter;
+    /// let router = WsRouter::new().live(true).hold_timeout(Duration::from_secs(5));
+    /// ```
+    pub fn hold_timeout(mut self, timeout: Duration) -> Self {
+        self.options.hold_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a user stays in the presence of rooms after a connection is gone: no time if not set. A user who is
+    /// tracked there again within that time, on any node, has neither left nor joined.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use nexios::WsRouter;
+    /// let router = WsRouter::new().leave_delay(Duration::from_secs(5));
+    /// ```
+    pub fn leave_delay(mut self, delay: Duration) -> Self {
+        self.options.leave_delay = Some(delay);
+        self
+    }
+
     /// Takes errors of type `E` from handlers, middleware and message listeners; the nearest
     /// router's wins, there the most specific type. For [`Error`](crate::Error) it takes all.
     pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(mut self, handler: H) -> Self {

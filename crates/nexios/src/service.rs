@@ -174,9 +174,13 @@ impl Service for ShardService {
         self.app.http.answer(request, websocket, &self.places)
     }
 
+    fn closing(&self) {
+        self.app.hub.presence().close();
+    }
+
     fn farewell(&self, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {
         let route = profile.front::<Arc<BuiltRoute>>()?;
-        Some(live::farewell(&self.app.hub, route, code, reason))
+        live::farewell(&self.app.hub, route, code, reason)
     }
 
     fn dropped(self: Rc<Self>, connection: &Connection, dropped: Dropped) {

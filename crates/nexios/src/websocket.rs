@@ -530,7 +530,8 @@ impl WebSocket {
             let watched = self.service().and_then(|service| service.registry().borrow_mut().remove(&self.id()));
             drop(watched);
         }
-        if self.rare_if_any(|rare| rare.session.take()).is_some() {
+        if let Some(session) = self.rare_if_any(|rare| rare.session.take()) {
+            session.end();
             self.route().hub.framed_ended();
         }
     }

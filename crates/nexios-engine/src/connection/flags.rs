@@ -39,6 +39,8 @@ pub(crate) enum Flag {
     Observed,
     /// Somebody has received, or tried to.
     Received,
+    /// The handler has received, waited for the end, or ended.
+    Engaged,
     /// Received messages are thrown away,
     Discarding,
     /// as long as nobody receives.

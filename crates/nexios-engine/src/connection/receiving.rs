@@ -113,7 +113,10 @@ impl Connection {
             return Poll::Ready(Err(ReceiveError::Busy));
         }
         state.flags.set(Flag::Lent, false);
-        state.flags.set(Flag::Received, true);
+        if !state.flags.has(Flag::Received) {
+            state.flags.set(Flag::Received, true);
+            state.engage();
+        }
         state.flags.set(Flag::DiscardingUnreceived, false);
         if let Some(message) = self.0.take_message(state) {
             release(state, ticket);
@@ -161,6 +164,7 @@ impl Connection {
         kind: Kind,
     ) -> Poll<Result<Vec<u8>, ReceiveError>> {
         let mut state = self.0.state.borrow_mut();
+        state.engage();
         let over = state.control_error();
         let queue = state.control_queue(kind);
         if queue.receiving && ticket.held.is_none() {
@@ -246,6 +250,7 @@ impl Connection {
     pub fn discard_messages(&self, on: bool) {
         let mut state = self.0.state.borrow_mut();
         state.flags.set(Flag::Discarding, on);
+        state.engage();
         self.0.discard_heard(&mut state);
     }
 
@@ -256,7 +261,19 @@ impl Connection {
         let mut state = self.0.state.borrow_mut();
         let receiving = state.flags.has(Flag::Receiving);
         state.flags.set(Flag::DiscardingUnreceived, on && !receiving);
+        state.engage();
         self.0.discard_heard(&mut state);
+    }
+
+    /// Resolves once the application has received, has discarded messages, or has ended: it has done what comes before
+    /// that. Also when the connection is over. Any number may wait, but for the connection's own task.
+    pub fn poll_engaged(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.borrow_mut();
+        if state.flags.has(Flag::Engaged) || state.flags.has(Flag::Finished) {
+            return Poll::Ready(());
+        }
+        add(&mut state.rare().closed_waiters, cx);
+        Poll::Pending
     }
 
     /// Resolves when the connection is over, to how it ended. Any number may wait.
@@ -274,6 +291,15 @@ impl Connection {
 }
 
 impl State {
+    /// Notes that the application has come so far; wakes those who wait for that among those who wait for the end.
+    fn engage(&mut self) {
+        if !self.flags.has(Flag::Engaged) {
+            self.flags.set(Flag::Engaged, true);
+            let rare = self.rare_if_any();
+            rare.into_iter().for_each(|rare| rare.closed_waiters.drain(..).for_each(Waker::wake));
+        }
+    }
+
     fn receive_error(&self) -> Option<ReceiveError> {
         if self.flags.has(Flag::InputOver) {
             let inbox_empty = self.inbox().is_none_or(Inbox::is_empty);

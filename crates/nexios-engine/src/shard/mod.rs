@@ -395,6 +395,7 @@ impl ShardInner {
 
     pub(crate) fn begin_closing(&self) {
         self.listeners.borrow_mut().close(&self.registry);
+        self.service().iter().for_each(|service| service.closing());
     }
 
     pub(crate) fn close_mailbox(&self) {

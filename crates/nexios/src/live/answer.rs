@@ -16,7 +16,11 @@ use super::session::{Place, Session, Step};
 use crate::broker::Position;
 use crate::connection_task::{log_fault, on_panic};
 use crate::error::{Error, Result};
+use crate::membership::Wish;
 use crate::websocket::WebSocket;
+
+/// The code of an error that says that the broker, or the connection, is away.
+pub(super) const UNAVAILABLE: &str = "unavailable";
 
 /// An answer that is no error.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,10 +30,28 @@ pub(crate) enum Answer {
     Reply(Message),
 }
 
+/// A message of a client, taken apart.
+pub(crate) struct Read(Result<Incoming, Malformed>);
+
+/// Takes a message apart.
+pub(crate) fn read(message: &Message) -> Read {
+    Read(frame::read(message.as_ref(), HEADER_BYTES_MAX))
+}
+
+impl Read {
+    /// Returns the room that the client asks to be let into, if this is such a frame.
+    pub(crate) fn joins(&self) -> Option<&str> {
+        match &self.0 {
+            Ok(Incoming::Frame(ClientFrame::Join { room, .. }, _)) => Some(room),
+            _ => None,
+        }
+    }
+}
+
 /// Looks at a message before listeners and handler do. An application's message is returned, and
 /// stands in the place of what the client has sent; a frame is carried out.
-pub(crate) async fn take_in(ws: &WebSocket, message: Message) -> Option<Message> {
-    match frame::read(message.as_ref(), HEADER_BYTES_MAX) {
+pub(crate) async fn take_in(ws: &WebSocket, message: Message, read: Read) -> Option<Message> {
+    match read.0 {
         Ok(Incoming::Application) => Some(message),
         Ok(Incoming::Escaped(message)) => {
             ws.connection().replace_unheard(message.clone());
@@ -37,6 +59,12 @@ pub(crate) async fn take_in(ws: &WebSocket, message: Message) -> Option<Message>
         }
         Ok(Incoming::Frame(frame, payload)) => {
             begin(ws, frame, payload).await;
+            None
+        }
+        Ok(Incoming::Invalid(id, why)) => {
+            ready(ws).await;
+            tracing::debug!(connection = %ws.id(), route = ws.route_path(), why = %escaped(&why), "a client sent an invalid frame");
+            send(ws, &ServerFrame::error(id, "invalid", &why, None).into());
             None
         }
         Err(malformed) => {
@@ -47,11 +75,14 @@ pub(crate) async fn take_in(ws: &WebSocket, message: Message) -> Option<Message>
 }
 
 /// A limit has thrown a message away: where it wanted an answer, it gets one.
-pub(crate) fn refuse(ws: &WebSocket, message: &Message) {
-    if let Ok(Incoming::Frame(frame, _)) = frame::read(message.as_ref(), HEADER_BYTES_MAX)
-        && let Some(id) = frame.id()
-    {
-        tell(ws, &ServerFrame::Error { id, code: "busy", message: "too many messages" });
+pub(crate) fn refuse(ws: &WebSocket, read: &Read) {
+    let id = match &read.0 {
+        Ok(Incoming::Frame(frame, _)) => frame.id(),
+        Ok(Incoming::Invalid(id, _)) => Some(*id),
+        _ => None,
+    };
+    if let Some(id) = id {
+        send(ws, &ServerFrame::error(id, "busy", "too many messages", None).into());
     }
 }
 
@@ -67,7 +98,7 @@ async fn begin(ws: &WebSocket, frame: ClientFrame, payload: Message) {
         return;
     }
     let Some(place) = Place::take(&session, id, payload.len()) else {
-        return tell(ws, &ServerFrame::Error { id, code: "busy", message: "too much is unanswered" });
+        return send(ws, &ServerFrame::error(id, "busy", "too much is unanswered", None).into());
     };
     match frame {
         ClientFrame::Hello { .. } | ClientFrame::Ping { .. } => {}
@@ -77,7 +108,8 @@ async fn begin(ws: &WebSocket, frame: ClientFrame, payload: Message) {
         | ClientFrame::Publish { ref room, .. }
         | ClientFrame::Presence { ref room, .. } => {
             let room = room.clone();
-            if session.enqueue(&room, Step { place, frame, payload }) {
+            let wish = if let ClientFrame::Join { .. } = frame { ws.wish(&room) } else { Wish::default() };
+            if session.enqueue(&room, Step { place, wish, frame, payload }) {
                 beside(ws, line::work(ws.clone(), session, room));
             }
         }
@@ -106,6 +138,12 @@ async fn request(ws: WebSocket, place: Place, method: String, payload: Message) 
 
 /// Answers a frame, once there is room.
 pub(crate) async fn answer(ws: &WebSocket, place: Place, result: Result<Answer>) {
+    answer_publish(ws, place, result, None).await;
+}
+
+/// Answers a frame, once there is room. Where the answer to a publish is `unavailable`, it says if the message may have
+/// been stored all the same.
+pub(crate) async fn answer_publish(ws: &WebSocket, place: Place, result: Result<Answer>, maybe_stored: Option<bool>) {
     ready(ws).await;
     let id = place.id;
     drop(place);
@@ -118,7 +156,8 @@ pub(crate) async fn answer(ws: &WebSocket, place: Place, result: Result<Answer>)
                 log_fault(ws, &error, "what a client asked for failed");
                 RequestError::failed()
             });
-            tell(ws, &ServerFrame::Error { id, code: &told.code, message: &told.message });
+            let maybe_stored = maybe_stored.filter(|_| told.code == UNAVAILABLE);
+            send(ws, &ServerFrame::error(id, &told.code, &told.message, maybe_stored).into());
         }
     }
 }

@@ -5,13 +5,18 @@ use std::time::Duration;
 use nexios_protocol::CloseCode;
 
 use super::frame::{NUMBER_MAX, ServerFrame};
+use super::opening::NO_HELLO;
 use crate::hub::Hub;
+use crate::rate_limit::Limiter;
 use crate::route::BuiltRoute;
 
 /// How many clients come back in a second after a restart, about.
 const RETURNS_PER_SECOND: u64 = 1000;
 /// After 1013 a client stays away for so long at least.
 const TRY_AGAIN_LATER_MS: u64 = 10_000;
+
+/// How long joins and publishes of a fresh connection wait for its handler, if not set.
+pub(crate) const HOLD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// When clients come back after an unexpected end: after a random time within this window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,9 +48,10 @@ pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(NUMBER_MAX)
 }
 
-/// The frame before our Close frame. Where all are sent away at once, the window is wide enough
-/// for all of them.
-pub(crate) fn farewell(hub: &Hub, route: &BuiltRoute, code: CloseCode, reason: &str) -> String {
+/// Returns the frame before our Close frame. Without a window the client does not come back by itself. Where all are
+/// sent away at once, the window is wide enough for all of them. `None` where a message of the client is at fault: the
+/// code alone says that the client comes back without it.
+pub(crate) fn farewell(hub: &Hub, route: &BuiltRoute, code: CloseCode, reason: &str) -> Option<String> {
     let [min, max] = route.retry.window_ms();
     let retry_ms = match code {
         CloseCode::GOING_AWAY | CloseCode::SERVICE_RESTART => {
@@ -54,9 +60,14 @@ pub(crate) fn farewell(hub: &Hub, route: &BuiltRoute, code: CloseCode, reason: &
         }
         CloseCode::TRY_AGAIN_LATER => Some([TRY_AGAIN_LATER_MS.max(min), TRY_AGAIN_LATER_MS.saturating_add(max)]),
         CloseCode::INTERNAL_ERROR | CloseCode::BAD_GATEWAY => Some([min, max]),
+        CloseCode::POLICY_VIOLATION if [Limiter::REASON, NO_HELLO].contains(&reason) => Some([min, max]),
+        CloseCode::PROTOCOL_ERROR
+        | CloseCode::UNSUPPORTED_DATA
+        | CloseCode::INVALID_PAYLOAD
+        | CloseCode::MESSAGE_TOO_BIG => return None,
         _ => None,
     };
-    ServerFrame::Closing { code: code.get(), reason, retry_ms }.to_text()
+    Some(ServerFrame::Closing { code: code.get(), reason, retry_ms }.to_text())
 }
 
 #[cfg(test)]

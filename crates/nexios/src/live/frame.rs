@@ -11,8 +11,12 @@ use crate::broker::{Nonce, Position};
 
 /// The longest header.
 pub(crate) const HEADER_BYTES_MAX: usize = 4096;
-/// The longest header of a `hello`, which may name many rooms.
-pub(crate) const HELLO_BYTES_MAX: usize = 128 << 10;
+/// The longest header of a `hello`, which may name many rooms, and of a server's frame.
+pub(crate) const LONG_HEADER_BYTES_MAX: usize = 128 << 10;
+/// The longest code of an error, as JSON.
+const CODE_BYTES_MAX: usize = 256;
+/// The longest message of an error, as JSON: with all other members it is within a server's header.
+const MESSAGE_BYTES_MAX: usize = LONG_HEADER_BYTES_MAX - 1024;
 /// The longest `key` of a `publish`.
 pub(crate) const KEY_BYTES_MAX: usize = 128;
 /// The highest number that every JSON library keeps exactly.
@@ -29,6 +33,8 @@ pub(crate) enum Incoming {
     Escaped(Message),
     /// A frame, and its payload.
     Frame(ClientFrame, Message),
+    /// A frame that is not valid, though it has an id, so that it can be answered; and why.
+    Invalid(Id, String),
 }
 
 /// The header of a frame that a client may send.
@@ -68,6 +74,12 @@ pub(crate) enum ClientFrame {
     },
 }
 
+/// All that has to be right in a frame so that it can be answered.
+#[derive(Deserialize)]
+struct Numbered {
+    id: Id,
+}
+
 /// The client's number of something that wants an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct Id(pub(crate) u64);
@@ -81,6 +93,7 @@ pub(crate) enum ServerFrame<'a> {
         retry_ms: [u64; 2],
         #[serde(skip_serializing_if = "Option::is_none")]
         ping_ms: Option<u64>,
+        limits: WelcomeLimits,
     },
     Joined {
         room: &'a str,
@@ -128,6 +141,9 @@ pub(crate) enum ServerFrame<'a> {
         id: Id,
         code: &'a str,
         message: &'a str,
+        /// Of a publish that is not confirmed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        maybe_stored: Option<bool>,
     },
     Presence {
         room: &'a str,
@@ -143,12 +159,24 @@ pub(crate) enum ServerFrame<'a> {
     },
 }
 
-/// Why a message of a framed client is none: it closes with 1002.
+/// Limits of the server that a client has to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct WelcomeLimits {
+    /// Bytes of a message, its header included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message_bytes: Option<usize>,
+    /// Frames that wait for their answers.
+    pub(crate) unanswered: usize,
+    /// Rooms of a client that asks for another, and of a `hello`.
+    pub(crate) rooms: usize,
+}
+
+/// Reason why a message of a `nexios.v1` client cannot be answered. The connection closes with 1002.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Malformed {
-    #[error("a frame's header has no end, or is too long")]
+    #[error("a frame's header has no end")]
     Endless,
-    #[error("a frame's header is not UTF-8, no JSON object, or none that is known")]
+    #[error("a frame's header has to be a JSON object in UTF-8 with an id")]
     Header,
     #[error("a hello has to come first")]
     NoHello,
@@ -174,17 +202,25 @@ impl ClientFrame {
 /// Takes a message apart; a header may have this many bytes.
 pub(crate) fn read(message: MessageRef<'_>, header_bytes_max: usize) -> Result<Incoming, Malformed> {
     let Some(framed) = message.as_bytes().strip_prefix(&[FRAME_MARK]) else { return Ok(Incoming::Application) };
-    let within = framed.get(..=header_bytes_max).unwrap_or(framed);
-    let end = within.iter().position(|byte| *byte == b'\n').ok_or(Malformed::Endless)?;
-    let payload = behind(message, 1 + end + 1);
-    if end == 0 {
-        return Ok(Incoming::Escaped(payload));
-    }
+    let end = framed.iter().position(|byte| *byte == b'\n').ok_or(Malformed::Endless)?;
     let header = framed.get(..end).unwrap_or_default();
-    // A sequence would pass as well, in the order of the members.
-    let is_object = header.trim_ascii_start().starts_with(b"{");
-    let frame = serde_json::from_slice(header).ok().filter(|_| is_object).ok_or(Malformed::Header)?;
-    Ok(Incoming::Frame(frame, payload))
+    if header.is_empty() {
+        return Ok(Incoming::Escaped(behind(message, 1 + end + 1)));
+    }
+    // A sequence would pass as well, in the order of the members. What a parser skips is not checked.
+    let is_object = header.trim_ascii_start().starts_with(b"{") && std::str::from_utf8(header).is_ok();
+    if !is_object {
+        return Err(Malformed::Header);
+    }
+    let why = match end <= header_bytes_max {
+        true => match serde_json::from_slice(header) {
+            Ok(frame) => return Ok(Incoming::Frame(frame, behind(message, 1 + end + 1))),
+            Err(error) => error.to_string(),
+        },
+        false => format!("its header has {end} bytes, at most {header_bytes_max} are allowed"),
+    };
+    let Numbered { id } = serde_json::from_slice(header).map_err(|_| Malformed::Header)?;
+    Ok(Incoming::Invalid(id, format!("invalid frame: {why}")))
 }
 
 fn behind(message: MessageRef<'_>, start: usize) -> Message {
@@ -205,6 +241,13 @@ impl ServerFrame<'_> {
         text
     }
 
+    /// Returns an error frame whose header keeps to its limit: of a longer code or message the end is left out.
+    pub(crate) fn error(id: Id, code: &str, message: &str, maybe_stored: Option<bool>) -> String {
+        let code = up_to_bytes(code, CODE_BYTES_MAX);
+        let message = up_to_bytes(message, MESSAGE_BYTES_MAX);
+        ServerFrame::Error { id, code, message, maybe_stored }.to_text()
+    }
+
     /// The frame with a payload, of the payload's kind.
     pub(crate) fn around(&self, payload: MessageRef<'_>) -> Message {
         let mut head = self.to_text();
@@ -215,6 +258,26 @@ impl ServerFrame<'_> {
             }
             MessageRef::Binary(bytes) => [head.as_bytes(), bytes].concat().into(),
         }
+    }
+}
+
+/// Returns as much of a text as has so many bytes as a JSON string.
+fn up_to_bytes(text: &str, bytes_max: usize) -> &str {
+    let mut left = bytes_max;
+    let overflow = text.char_indices().find(|(_, char)| {
+        let bytes = bytes_in_json(*char);
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        !fits
+    });
+    overflow.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
+}
+
+fn bytes_in_json(char: char) -> usize {
+    match char {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{C}' => 2,
+        '\0'..='\u{1F}' => 6,
+        _ => char.len_utf8(),
     }
 }
 
@@ -339,8 +402,53 @@ mod tests {
         assert_eq!(payload, Message::from(b"a\nb\xFF".to_vec()));
     }
 
+    fn invalid(text: &str) -> Option<(Id, String)> {
+        match read_text(text) {
+            Ok(Incoming::Invalid(id, why)) => Some((id, why)),
+            _ => None,
+        }
+    }
+
     #[test]
-    fn what_is_no_header_is_malformed() {
+    fn a_frame_that_is_not_valid_is_one_to_be_answered_if_it_has_an_id() {
+        for (header, why) in [
+            (r#"{"type":"none","id":7}"#, "unknown variant `none`"),
+            (r#"{"id":7}"#, "missing field `type`"),
+            (r#"{"type":1,"id":7}"#, "invalid"),
+            (r#"{"type":"join","id":7}"#, "missing field `room`"),
+            (r#"{"type":"join","id":7,"room":1}"#, "expected a string"),
+            (r#"{"type":"join","id":7,"room":"r","position":{}}"#, "expected a string"),
+            (r#"{"type":"publish","id":7,"room":"r","key":5}"#, "expected a string"),
+            (r#"{"type":"publish","id":7,"room":"r","room":"r"}"#, "duplicate field `room`"),
+            (r#"{"type":"request","id":7,"method":null}"#, "expected a string"),
+            (r#"{"type":"request","id":7,"method":"\ud800"}"#, "hex escape"),
+            (r#"{"type":"hello","id":7,"rooms":[]}"#, "expected a map"),
+        ] {
+            let (id, told) = invalid(&format!("\u{1E}{header}\n")).unwrap_or_else(|| panic!("{header}"));
+            assert_eq!(id, Id(7), "{header}");
+            assert!(told.starts_with("invalid frame: ") && told.contains(why), "{header}: {told}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_an_error_is_cut_between_characters_so_that_its_header_keeps_to_its_limit() {
+        for char in ["x", "é", "😀", "\"", "\\", "\u{1}", "\n", "\u{7F}"] {
+            for count in [0, 1, 200_000] {
+                let long = char.repeat(count);
+                let frame = ServerFrame::error(Id(NUMBER_MAX), &long, &long, Some(false));
+                assert!(frame.len() <= LONG_HEADER_BYTES_MAX + 2, "{char:?}: {}", frame.len());
+                let header: serde_json::Value = serde_json::from_str(frame.trim_start_matches(MARK)).unwrap();
+                let [code, message] = ["code", "message"].map(|member| header[member].as_str().unwrap().to_owned());
+                assert!(long.starts_with(&code) && long.starts_with(&message), "{char:?}");
+                assert_eq!((code.is_empty(), message.is_empty()), (count == 0, count == 0), "{char:?}");
+            }
+        }
+        let exact = "x".repeat(MESSAGE_BYTES_MAX);
+        assert_eq!(up_to_bytes(&exact, MESSAGE_BYTES_MAX), exact);
+    }
+
+    #[test]
+    fn what_has_neither_a_header_nor_an_id_is_malformed() {
         for header in [
             "x",
             "{}",
@@ -352,12 +460,10 @@ mod tests {
             "{\"type\":\"none\"}",
             "{\"type\":\"welcome\",\"id\":\"x\",\"retry_ms\":[1,2]}",
             "{\"type\":\"join\",\"room\":\"r\"}",
-            "{\"type\":\"join\",\"id\":1}",
             "{\"type\":\"join\",\"id\":-1,\"room\":\"r\"}",
             "{\"type\":\"join\",\"id\":1.5,\"room\":\"r\"}",
             "{\"type\":\"join\",\"id\":\"1\",\"room\":\"r\"}",
             "{\"type\":\"join\",\"id\":9007199254740993,\"room\":\"r\"}",
-            "{\"type\":\"join\",\"id\":1,\"room\":1}",
             "{\"type\":\"hello\",\"rooms\":[]}",
             "{\"type\":\"hello\"",
             "{\"type\":\"hello\"} x",
@@ -372,7 +478,10 @@ mod tests {
     fn a_header_ends_within_its_limit() {
         let header = |len: usize| format!("\u{1E}{:len$}\n", "{\"type\":\"hello\"}");
         assert!(matches!(read_text(&header(HEADER_BYTES_MAX)), Ok(Incoming::Frame(..))));
-        assert_eq!(read_text(&header(HEADER_BYTES_MAX + 1)), Err(Malformed::Endless));
+        assert_eq!(read_text(&header(HEADER_BYTES_MAX + 1)), Err(Malformed::Header));
+        let with_id = format!("\u{1E}{:4097}\n", r#"{"type":"join","id":7,"room":"x"}"#);
+        let why = "invalid frame: its header has 4097 bytes, at most 4096 are allowed".to_owned();
+        assert_eq!(invalid(&with_id), Some((Id(7), why)));
         assert_eq!(read_text("\u{1E}{\"type\":\"hello\"}"), Err(Malformed::Endless));
         assert_eq!(read_text("\u{1E}"), Err(Malformed::Endless));
     }
@@ -382,8 +491,14 @@ mod tests {
         let position: Position = format!("a-5-{:032}", 7).parse().unwrap();
         for (frame, text) in [
             (
-                ServerFrame::Welcome { id: "x".into(), retry_ms: [1, 2], ping_ms: Some(3) },
-                r#"{"type":"welcome","id":"x","retry_ms":[1,2],"ping_ms":3}"#.to_owned(),
+                ServerFrame::Welcome {
+                    id: "x".into(),
+                    retry_ms: [1, 2],
+                    ping_ms: Some(3),
+                    limits: WelcomeLimits { message_bytes: None, unanswered: 4, rooms: 5 },
+                },
+                r#"{"type":"welcome","id":"x","retry_ms":[1,2],"ping_ms":3,"limits":{"unanswered":4,"rooms":5}}"#
+                    .to_owned(),
             ),
             (
                 ServerFrame::Presence { room: "r", event: "join", user: "ann", data: serde_json::json!({"a": 1}) },

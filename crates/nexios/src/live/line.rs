@@ -8,13 +8,14 @@ use std::task::Poll;
 
 use nexios_engine::Message;
 
-use super::answer::{Answer, answer, beside, guarded};
+use super::answer::{Answer, UNAVAILABLE, answer, answer_publish, beside, guarded};
 use super::frame::{ClientFrame, KEY_BYTES_MAX};
 use super::presence::Watch;
 use super::request::RequestError;
 use super::rules::Authorize;
 use super::session::{Place, ROOMS_MAX, Session, Step};
 use crate::error::Result;
+use crate::membership::Wish;
 use crate::websocket::WebSocket;
 
 /// What stands for a position where a client wants all that the room remembers.
@@ -22,16 +23,22 @@ const START: &str = "start";
 
 /// Does what is in a room's line, until nothing is.
 pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
-    while let Some(Step { place, frame, payload }) = session.next_step(&room) {
+    while let Some(Step { place, wish, frame, payload }) = session.next_step(&room) {
+        if matches!(frame, ClientFrame::Join { .. } | ClientFrame::Publish { .. }) {
+            hold(&ws, &session).await;
+        }
         let result = match frame {
-            ClientFrame::Join { position, .. } => join(&ws, &session, &room, position).await,
+            ClientFrame::Join { position, .. } => join(&ws, &session, &wish, &room, position).await,
             ClientFrame::Leave { .. } => leave(&ws, &room).await,
             ClientFrame::Publish { key, .. } => match may_publish(&ws, &room, key.as_deref()).await {
                 Ok(()) => {
                     publish(&ws, place, &room, key, payload).await;
                     continue;
                 }
-                Err(error) => Err(error),
+                Err(error) => {
+                    answer_publish(&ws, place, Err(error), Some(false)).await;
+                    continue;
+                }
             },
             ClientFrame::Presence { .. } => {
                 presence(&ws, place, &room).await;
@@ -43,7 +50,29 @@ pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
     }
 }
 
-async fn join(ws: &WebSocket, session: &Session, room: &Arc<str>, position: Option<String>) -> Result<Answer> {
+/// Waits until the handler of a fresh connection has done what comes before its first receive, such as joining rooms.
+async fn hold(ws: &WebSocket, session: &Session) {
+    let Some(until) = session.fresh_until.get() else { return };
+    let shard = ws.connection().shard();
+    if shard.now() >= until {
+        return session.fresh_until.set(None);
+    }
+    let mut timeout = Box::pin(shard.sleep_until(until));
+    poll_fn(|cx| match ws.connection().poll_engaged(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => timeout.as_mut().poll(cx),
+    })
+    .await;
+    session.fresh_until.set(None);
+}
+
+async fn join(
+    ws: &WebSocket,
+    session: &Session,
+    wish: &Wish,
+    room: &Arc<str>,
+    position: Option<String>,
+) -> Result<Answer> {
     let rooms = ws.rooms();
     if rooms.contains(room) {
         return Ok(Answer::Ack);
@@ -57,20 +86,23 @@ async fn join(ws: &WebSocket, session: &Session, room: &Arc<str>, position: Opti
             permitted(ws, ws.route().rules.history.as_ref(), room).await?;
             // What it said in its `hello` does not count then.
             session.take_position(room);
-            ws.join_from_start(room).await.is_some()
+            ws.join_from_start_by(wish, room).await.is_some()
         }
         Some(position) => {
             session.note_position(room, &position);
-            ws.join(room).await
+            ws.join_by(wish, room).await
         }
-        None => ws.join(room).await,
+        None => ws.join_by(wish, room).await,
     };
     match is_in {
         true => {
             ws.entered_by_itself(room);
             Ok(Answer::Ack)
         }
-        false => Err(RequestError::new("unavailable", "the connection is over").into()),
+        false if wish.is_withdrawn() => {
+            Err(RequestError::forbidden("the application has taken the client out of the room").into())
+        }
+        false => Err(RequestError::new(UNAVAILABLE, "the connection is over").into()),
     }
 }
 
@@ -79,7 +111,7 @@ async fn leave(ws: &WebSocket, room: &Arc<str>) -> Result<Answer> {
     if ws.was_let_into(room) {
         permitted(ws, ws.route().rules.leave.as_ref(), room).await?;
     }
-    ws.leave(room).await;
+    ws.leave_room(room);
     Ok(Answer::Ack)
 }
 
@@ -120,6 +152,14 @@ async fn permitted(ws: &WebSocket, authorize: Option<&Authorize>, room: &Arc<str
     permitted.then_some(()).ok_or_else(forbidden)
 }
 
+fn unconfirmed(maybe_stored: bool) -> RequestError {
+    let message = match maybe_stored {
+        true => "the broker has not confirmed the message, which may be stored",
+        false => "the broker has not taken the message",
+    };
+    RequestError::new(UNAVAILABLE, message)
+}
+
 /// Hands the message over; what comes next in the room does not wait until it is confirmed.
 async fn publish(ws: &WebSocket, place: Place, room: &Arc<str>, key: Option<Arc<str>>, payload: Message) {
     let mut broadcast = ws.app().room(room).broadcast(payload);
@@ -131,13 +171,14 @@ async fn publish(ws: &WebSocket, place: Place, room: &Arc<str>, key: Option<Arc<
     let mut confirming: Pin<Box<dyn Future<Output = ()>>> = Box::pin({
         let ws = ws.clone();
         async move {
-            let unavailable = || RequestError::new("unavailable", "the broker is away").into();
             let outcome = broadcast.await;
             // What is not known to be stored is not confirmed: the client sends it again.
             let confirmed = outcome.accepted && (outcome.stored.is_some() || !remembers);
             let published = Answer::Published { position: outcome.stored, duplicate: outcome.duplicate };
-            let result = confirmed.then_some(published).ok_or_else(unavailable);
-            answer(&ws, place, result).await;
+            // Without a history the members of this node have it, whatever becomes of the others.
+            let maybe_stored = if remembers { outcome.accepted } else { outcome.count > 0 };
+            let result = confirmed.then_some(published).ok_or_else(|| unconfirmed(maybe_stored).into());
+            answer_publish(&ws, place, result, Some(maybe_stored)).await;
         }
     });
     let begun = poll_fn(|cx| Poll::Ready(confirming.as_mut().poll(cx))).await;

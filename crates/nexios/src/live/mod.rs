@@ -12,12 +12,13 @@ mod line;
 mod opening;
 mod presence;
 mod request;
+mod resume;
 mod room;
 mod rules;
 mod session;
 
-pub(crate) use answer::{refuse, take_in};
-pub(crate) use closing::{Retry, farewell};
+pub(crate) use answer::{Read, read, refuse, take_in};
+pub(crate) use closing::{HOLD_TIMEOUT, Retry, farewell};
 pub(crate) use gap::{tell_dropped, tell_gap};
 pub(crate) use opening::await_hello;
 pub(crate) use presence::WATCHED_ROOMS_MAX;

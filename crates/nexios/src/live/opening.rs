@@ -10,15 +10,15 @@ use nexios_protocol::{ABNORMAL, CloseCode};
 
 use super::answer::{fail, tell};
 use super::closing::milliseconds;
-use super::frame::{self, ClientFrame, HELLO_BYTES_MAX, Incoming, Malformed, ServerFrame};
-use super::session::Session;
+use super::frame::{self, ClientFrame, Incoming, LONG_HEADER_BYTES_MAX, Malformed, ServerFrame, WelcomeLimits};
+use super::session::{ROOMS_MAX, Session, UNANSWERED_MAX};
 use crate::error::{Result, WebSocketDisconnect};
 use crate::websocket::WebSocket;
 
 /// How long a client may take for it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-const NO_HELLO: &str = "no hello";
+pub(super) const NO_HELLO: &str = "no hello";
 
 /// Waits for `hello`; the client is told that it is welcome, and is one of its router's from then on.
 ///
@@ -27,7 +27,7 @@ const NO_HELLO: &str = "no hello";
 pub(crate) async fn await_hello(ws: WebSocket) -> Result {
     let _unsaid = Unsaid(&ws);
     let Some(message) = first_message(&ws).await else { return Err(disconnect(&ws)) };
-    match frame::read(message.as_ref(), HELLO_BYTES_MAX) {
+    match frame::read(message.as_ref(), LONG_HEADER_BYTES_MAX) {
         Ok(Incoming::Frame(ClientFrame::Hello { rooms }, _)) => {
             ws.connection().discard_unheard();
             ws.begin_session(Rc::new(Session::new(rooms)));
@@ -52,8 +52,17 @@ impl Drop for Unsaid<'_> {
 }
 
 fn welcome(ws: &WebSocket) -> ServerFrame<'static> {
-    let ping_ms = ws.route().settings.ping_interval.map(milliseconds);
-    ServerFrame::Welcome { id: ws.id().to_string(), retry_ms: ws.route().retry.window_ms(), ping_ms }
+    let settings = &ws.route().settings;
+    ServerFrame::Welcome {
+        id: ws.id().to_string(),
+        retry_ms: ws.route().retry.window_ms(),
+        ping_ms: settings.ping_interval.map(milliseconds),
+        limits: WelcomeLimits {
+            message_bytes: settings.message_bytes_max,
+            unanswered: UNANSWERED_MAX,
+            rooms: ROOMS_MAX,
+        },
+    }
 }
 
 fn refuse(ws: &WebSocket, malformed: Malformed) -> Result {

@@ -5,11 +5,14 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use nexios_engine::Message;
 
 use super::frame::{ClientFrame, Id};
+use super::resume::Resume;
 use crate::broker::Position;
+use crate::membership::Wish;
 
 /// How many frames of a client may wait for their answers.
 pub(crate) const UNANSWERED_MAX: usize = 256;
@@ -26,6 +29,10 @@ pub(crate) struct Session {
     unanswered_bytes: Cell<usize>,
     /// Waits until fewer bytes are unanswered: what takes frames in.
     waiting: Cell<Option<Waker>>,
+    /// Until then joins and publishes wait for the handler, unless it has received before.
+    pub(crate) fresh_until: Cell<Option<Instant>>,
+    /// The joins that follow `hello`.
+    pub(crate) resume: Resume,
     /// What the client has asked of each room and has yet to be done, one after another.
     lines: RefCell<HashMap<Arc<str>, VecDeque<Step>>>,
 }
@@ -33,6 +40,8 @@ pub(crate) struct Session {
 /// Something to be done in a room for the client.
 pub(crate) struct Step {
     pub(crate) place: Place,
+    /// Of a join.
+    pub(crate) wish: Wish,
     pub(crate) frame: ClientFrame,
     pub(crate) payload: Message,
 }
@@ -102,6 +111,12 @@ impl Session {
         Poll::Pending
     }
 
+    /// Forgets what has yet to be done: the connection is gone.
+    pub(crate) fn end(&self) {
+        // Each step holds the session.
+        drop(self.lines.take());
+    }
+
     /// Puts a step into a room's line; says whether somebody has to begin with the line.
     pub(crate) fn enqueue(&self, room: &Arc<str>, step: Step) -> bool {
         let mut lines = self.lines.borrow_mut();
@@ -159,10 +174,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_done_does_not_outlive_the_connection() {
+        let session = Rc::new(Session::default());
+        let place = Place::take(&session, Id(1), 5).unwrap();
+        let room = Arc::<str>::from("x");
+        session.enqueue(
+            &room,
+            Step { place, wish: Wish::default(), frame: ClientFrame::Ping { id: Id(1) }, payload: "".into() },
+        );
+        session.end();
+        assert_eq!((Rc::strong_count(&session), session.unanswered.get()), (1, 0));
+    }
+
+    #[test]
     fn a_line_is_begun_once_and_forgotten_at_its_end() {
         let (session, room) = (Rc::new(Session::default()), Arc::<str>::from("x"));
         let step = |id| Step {
             place: Place::take(&session, Id(id), 0).unwrap(),
+            wish: Wish::default(),
             frame: ClientFrame::Leave { id: Id(id), room: room.clone() },
             payload: "".into(),
         };

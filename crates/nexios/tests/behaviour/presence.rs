@@ -82,6 +82,79 @@ fn leaving_the_room_or_hanging_up_ends_it_although_the_handler_goes_on() {
     assert!(present(&bench).is_empty());
 }
 
+fn delayed(log: &Log) -> App {
+    logging(App::new().leave_delay(Duration::from_secs(2)), log).ws("/{user}", obey)
+}
+
+#[test]
+fn a_user_who_is_back_within_the_delay_has_neither_left_nor_joined() {
+    let log = Log::default();
+    let bench = Bench::new(delayed(&log));
+    let mut client = bench.connect("/ann");
+    client.send("+1");
+    for n in 2..5 {
+        client.reset();
+        bench.advance(Duration::from_millis(1900));
+        assert_eq!(present(&bench), [row("ann", &(n - 1).to_string(), 1)]);
+        client = bench.connect("/ann");
+        client.send(&format!("+{n}"));
+        // The new connection stands for the one that is gone.
+        assert_eq!(present(&bench), [row("ann", &n.to_string(), 1)]);
+    }
+    bench.advance(Duration::from_secs(5));
+    assert_eq!(log.take(), ["join x ann \"1\""]);
+    client.send("-");
+    assert_eq!(log.take(), ["leave x ann \"4\""], "who leaves does so at once");
+}
+
+#[test]
+fn a_user_who_does_not_come_back_leaves_after_the_delay() {
+    let log = Log::default();
+    let bench = Bench::new(delayed(&log));
+    let (one, other) = (bench.connect("/ann"), bench.connect("/ann"));
+    one.send("+1");
+    other.send("+2");
+    one.reset();
+    bench.advance(Duration::from_secs(1));
+    other.close(1000, "");
+    assert_eq!(present(&bench), [row("ann", "2", 2)]);
+    bench.advance(Duration::from_millis(1100));
+    assert_eq!(present(&bench), [row("ann", "2", 1)]);
+    assert_eq!(log.take(), ["join x ann \"1\""]);
+    bench.advance(Duration::from_secs(1));
+    assert!(present(&bench).is_empty());
+    assert_eq!(log.take(), ["leave x ann \"2\""]);
+}
+
+#[test]
+fn leaving_the_room_knows_no_delay_and_the_end_of_the_app_neither() {
+    let log = Log::default();
+    let bench = Bench::new(delayed(&log));
+    let clients = ["/ann", "/bob", "/eve"].map(|path| bench.connect(path));
+    clients.iter().for_each(|client| client.send("+1"));
+    log.take();
+    clients[0].send("L");
+    assert_eq!(log.take(), ["leave x ann \"1\""]);
+    clients[1].reset();
+    bench.run();
+    assert_eq!(log.take(), Vec::<String>::new());
+    bench.shard.close_all(Duration::ZERO);
+    clients[2].reset();
+    bench.run();
+    assert_eq!(log.take(), ["leave x bob \"1\"", "leave x eve \"1\""]);
+}
+
+#[test]
+fn the_delay_of_the_nearest_router_counts() {
+    let log = Log::default();
+    let near = WsRouter::with_prefix("/near").leave_delay(Duration::ZERO).ws("/{user}", obey);
+    let bench = Bench::new(delayed(&log).mount(near));
+    let client = bench.connect("/near/ann");
+    client.send("+1");
+    client.reset();
+    assert_eq!(log.take(), ["join x ann \"1\"", "leave x ann \"1\""]);
+}
+
 #[test]
 fn a_user_without_a_client_id_is_its_connection_and_a_new_client_id_another_user() {
     let log = Log::default();

@@ -142,6 +142,16 @@ pub(crate) fn a_client_that_comes_back_gets_what_it_missed_once(server: &mut dyn
     assert!(nodes.iter().all(|node| node.gaps().is_empty()));
 }
 
+pub(crate) fn a_leave_counts_instead_of_a_join_that_waits(server: &mut dyn Server) {
+    let node = Node::start(server.broker());
+    for room in ["x", "y", "z"] {
+        let remembering = remembering(&node, room);
+        store(&remembering, "1");
+        assert_eq!(node.taken_out(room), "true false 0 true 1", "{room}");
+        assert_eq!(remembering.count(), 1, "{room}");
+    }
+}
+
 pub(crate) fn what_cannot_be_recovered_is_said(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
     let rooms: Vec<Room> = nodes.iter().map(|node| node.room("x").remembering(History::new(10, HOUR))).collect();

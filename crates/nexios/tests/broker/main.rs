@@ -57,6 +57,7 @@ macro_rules! history_contract {
             @of history, $name, $start;
             all_see_one_order_whoever_publishes
             a_client_that_comes_back_gets_what_it_missed_once
+            a_leave_counts_instead_of_a_join_that_waits
             what_cannot_be_recovered_is_said
             a_place_before_the_first_message_is_worth_what_was_given_out
             what_is_past_its_time_is_not_recovered
@@ -122,6 +123,7 @@ macro_rules! presence {
 presence! {
     presence_with_memory, crate::servers::MemoryServer::default();
     presence_is_that_of_all_nodes
+    a_user_who_comes_to_another_node_within_the_delay_has_not_left
     a_node_that_ends_takes_its_users_with_it
     presence_is_right_again_after_the_broker_was_killed
 }
@@ -131,6 +133,7 @@ macro_rules! presence_of_process {
         presence! {
             $name, $start;
             presence_is_that_of_all_nodes
+            a_user_who_comes_to_another_node_within_the_delay_has_not_left
             a_node_that_ends_takes_its_users_with_it
             presence_is_right_again_after_the_broker_was_killed
             a_node_that_is_killed_is_gone_within_its_ttl

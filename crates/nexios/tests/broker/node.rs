@@ -72,6 +72,25 @@ async fn resume(ws: WebSocket) -> nexios::Result {
     Ok(())
 }
 
+/// Is taken out of a room that remembers while it enters it; says whether it was on its way, in how many rooms it is
+/// then, and after it has joined again.
+async fn taken_out(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    let room = ws.query("room").unwrap_or_default();
+    let mut joining = Box::pin(ws.join(&room));
+    let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(joining.as_mut().poll(cx))).await;
+    ws.leave(&room).await;
+    let is_in = match polled {
+        std::task::Poll::Pending => joining.await,
+        std::task::Poll::Ready(is_in) => is_in,
+    };
+    let rooms = ws.rooms().len();
+    let again = ws.join(&room).await;
+    ws.send_text(format!("{} {is_in} {rooms} {again} {}", polled.is_pending(), ws.rooms().len())).await?;
+    ws.wait_closed().await;
+    Ok(())
+}
+
 /// The same, and its presence shows the client, with its path as data.
 async fn present(ws: WebSocket) -> nexios::Result {
     ws.set_client_id(ws.path_param::<String>("name")?);
@@ -103,6 +122,7 @@ impl Node {
             .ws("/{name}", chat)
             .ws("/{name}/resume", resume)
             .ws("/{name}/line", line)
+            .ws("/{name}/taken-out", taken_out)
             .ws("/present/{name}", present);
         let chat = router.handle();
         let app = app.mount(router).on_gap(move |gap: Gap| {
@@ -141,6 +161,12 @@ impl Node {
     pub(crate) fn open_resuming(&self, room: &str, name: &str, since: Option<Position>) -> (Socket, TcpStream) {
         let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
         open(&format!("ws://{}/chat/{name}/resume?room={room}{since}", self.running.addresses()[0]))
+    }
+
+    /// A client that the application takes out of a room while it enters it; returns what its handler says.
+    pub(crate) fn taken_out(&self, room: &str) -> String {
+        let url = format!("ws://{}/chat/ann/taken-out?room={room}", self.running.addresses()[0]);
+        open(&url).0.read().unwrap().into_text().unwrap().to_string()
     }
 
     /// A client whose handler broadcasts to its room what it sends.

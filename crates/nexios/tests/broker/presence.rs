@@ -4,6 +4,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nexios::App;
 use nexios::broker::Broker;
 
 use crate::node::{Node, wait};
@@ -40,6 +41,33 @@ pub(crate) fn presence_is_that_of_all_nodes(server: &mut dyn Server) {
     assert_eq!((told.first().unwrap().as_str(), told.last().unwrap().as_str()), ("+ann true", "-ann true"));
     assert!(nodes.iter().all(|node| node.gaps().is_empty() && node.metrics().received == 0));
     drop(bob);
+}
+
+pub(crate) fn a_user_who_comes_to_another_node_within_the_delay_has_not_left(server: &mut dyn Server) {
+    let start = |delay| Node::serve(App::new().broker(server.broker()).leave_delay(delay));
+    // Long enough for a loaded machine, and the other node's is short enough for a test.
+    let (here, there) = (start(Duration::from_secs(30)), start(Duration::from_millis(500)));
+    let bob = there.present("x", "bob");
+    let mut ann = here.present("x", "ann");
+    [&here, &there].iter().for_each(|node| node.wait_for_presence("x", &[("ann", 1), ("bob", 1)]));
+    for other in [&there, &here] {
+        drop(ann);
+        ann = other.present("x", "ann");
+        other.wait_until("there", |node| node.presence("x").iter().any(|(user, _)| user == "ann"));
+    }
+    // Where she was last is forgotten, and what was gone before it.
+    here.wait_for_presence("x", &[("ann", 1), ("bob", 1)]);
+    drop(bob);
+    here.wait_for_presence("x", &[("ann", 1)]);
+    for (node, told) in
+        [(&here, ["+ann true", "+bob false", "-bob false"]), (&there, ["+ann false", "+bob true", "-bob true"])]
+    {
+        node.wait_until("told", |node| {
+            let mut heard = node.came_and_went();
+            heard.sort();
+            heard == told
+        });
+    }
 }
 
 pub(crate) fn a_node_that_ends_takes_its_users_with_it(server: &mut dyn Server) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexios::broker::{History, Memory};
+use nexios::broker::{Broker, History, Memory};
 use nexios::{App, Room, Running, Serve, SlowClient, WebSocket};
 
 use crate::site::wait;
@@ -99,6 +99,33 @@ impl Client {
         };
         (0..count).map(|_| one()).collect()
     }
+}
+
+#[test]
+fn a_publish_that_is_not_confirmed_says_if_it_may_be_stored() {
+    let memory = Memory::new();
+    let node = Node::start(App::new().broker(Broker::from(&memory).outgoing_messages_max(1)));
+    let mut client = node.connect("/", "");
+    client.wire.be_patient(Duration::from_secs(30));
+    memory.stop();
+    // The first waits in the queue for five seconds, the second finds no place in it.
+    for id in [1, 2] {
+        client.ask(&format!(r#"{{"type":"publish","id":{id},"room":"x","key":"{id}"}}"#), "hello");
+    }
+    for (id, maybe_stored) in [(2, false), (1, true)] {
+        let (header, _) = client.next();
+        assert_eq!((&header["type"], &header["code"]), (&"error".into(), &"unavailable".into()), "{header}");
+        assert_eq!((&header["id"], &header["maybe_stored"]), (&id.into(), &maybe_stored.into()), "{header}");
+    }
+    memory.start();
+    // It is stored once the broker is back, and the key says so.
+    let mut answer = serde_json::Value::Null;
+    crate::wire::eventually("stored", || {
+        client.ask(r#"{"type":"publish","id":3,"room":"x","key":"1"}"#, "hello");
+        answer = client.next().0;
+        answer["type"] == "ack"
+    });
+    assert_eq!(answer["duplicate"], true, "{answer}");
 }
 
 #[test]

@@ -107,6 +107,11 @@ impl Wire {
         self.stream.local_addr().unwrap()
     }
 
+    /// Waits for so long for what comes.
+    pub(crate) fn be_patient(&self, time: Duration) {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+    }
+
     /// Ends our side.
     pub(crate) fn hang_up(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();

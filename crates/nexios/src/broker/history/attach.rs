@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::follow::RoomName;
 use super::framing::Framing;
 use crate::broker::log::{Entry, Position};
+use crate::membership::Wish;
 use crate::websocket::WebSocket;
 
 /// A client that wants to join, as the node's thread is told.
@@ -41,6 +42,7 @@ pub(crate) struct Member {
     pub(crate) framing: Framing,
     /// It has been told where it begins.
     pub(crate) greeted: bool,
+    pub(crate) wish: Wish,
 }
 
 /// What became of it.
@@ -53,7 +55,7 @@ pub(crate) enum Attached {
     Behind { entries: Vec<Entry>, greeted: bool },
     /// The node has not all that it missed; the broker may.
     Unknown,
-    /// It is not connected any more.
+    /// It is not connected any more, or does not want to be let in.
     Gone,
 }
 

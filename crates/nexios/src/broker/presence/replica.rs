@@ -152,15 +152,24 @@ impl Replica {
         self.on_room(&name, |room| {
             let before = room.mine.insert(connection, Mine { user: user.into(), stamp });
             let user: Arc<str> = user.into();
-            match before {
+            let mut changes = match before {
                 Some(before) if before.user == user => {
-                    vec![(room.users.put(&user, stamp, data, Some(before.stamp)), user)]
+                    vec![(room.users.put(&user, stamp, data, Some(before.stamp)), user.clone())]
                 }
                 Some(Mine { user: other, stamp: old }) => {
-                    vec![(room.users.take(&other, old), other), (room.users.put(&user, stamp, data, None), user)]
+                    vec![
+                        (room.users.take(&other, old), other),
+                        (room.users.put(&user, stamp, data, None), user.clone()),
+                    ]
                 }
-                None => vec![(room.users.put(&user, stamp, data, None), user)],
+                None => vec![(room.users.put(&user, stamp, data, None), user.clone())],
+            };
+            // The user has come back: it stands for the connections that are gone.
+            for gone in room.departed.remove(&user).unwrap_or_default() {
+                let mine = room.mine.remove(&gone);
+                changes.extend(mine.map(|mine| (room.users.take(&user, mine.stamp), user.clone())));
             }
+            changes
         });
         self.changed(&name, now);
         Ok(())
@@ -174,12 +183,23 @@ impl Replica {
         }
         let name = name.clone();
         self.on_room(&name, |room| match room.mine.remove(&connection) {
-            Some(Mine { user, stamp }) => vec![(room.users.take(&user, stamp), user)],
+            Some(Mine { user, stamp }) => {
+                room.forget_departed(&user, connection);
+                vec![(room.users.take(&user, stamp), user)]
+            }
             None => Vec::new(),
         });
         self.changed(&name, now);
         self.rest(&name, now);
         true
+    }
+
+    /// A connection is gone, and stays until it is untracked, or its user is tracked again here.
+    pub(super) fn depart(&mut self, name: &str, connection: ConnectionId) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        if let Some(mine) = room.mine.get(&connection) {
+            room.departed.entry(mine.user.clone()).or_default().push(connection);
+        }
     }
 
     /// Something was changed here; tells the others, or makes sure that they notice later.

@@ -16,6 +16,8 @@ pub(super) struct Room {
     pub(super) hash: u128,
     pub(super) users: Users,
     pub(super) mine: HashMap<ConnectionId, Mine>,
+    /// Connections that are gone and stay for a while, by their users.
+    pub(super) departed: HashMap<Arc<str>, Vec<ConnectionId>>,
     /// What is known of other nodes.
     pub(super) records: HashMap<NodeId, Record>,
     /// Of the last change that was made here.
@@ -67,6 +69,7 @@ impl Room {
             hash,
             users: Users::default(),
             mine: HashMap::new(),
+            departed: HashMap::new(),
             records: HashMap::new(),
             version: 0,
             base: 0,
@@ -76,6 +79,16 @@ impl Room {
             used: now,
             is_ready,
             waiting: Vec::new(),
+        }
+    }
+
+    /// A connection of this node does not stay any longer.
+    pub(super) fn forget_departed(&mut self, user: &Arc<str>, connection: ConnectionId) {
+        if let Some(departed) = self.departed.get_mut(user) {
+            departed.retain(|other| *other != connection);
+            if departed.is_empty() {
+                self.departed.remove(user);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nexios_engine::{ConnectionId, Message, Shard};
 use nexios_protocol::escaped;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::changes::{Changes, Reader};
@@ -28,6 +28,8 @@ const TTL: Duration = Duration::from_secs(30);
 pub(crate) struct Presence {
     state: Mutex<State>,
     changed: Notify,
+    /// Turns true when the app ends: nobody stays any longer.
+    closing: watch::Sender<bool>,
     listeners: Listeners,
 }
 
@@ -70,7 +72,8 @@ impl Presence {
         let settings = Settings { ttl: TTL, bytes_max: BYTES_MAX };
         let replica = Replica::new(NodeId::random(), settings, fastrand::Rng::new(), clock);
         let state = State { replica, followers: HashMap::new(), untold: VecDeque::new(), is_telling: false };
-        Arc::new(Presence { state: Mutex::new(state), changed: Notify::new(), listeners })
+        let (closing, _) = watch::channel(false);
+        Arc::new(Presence { state: Mutex::new(state), changed: Notify::new(), closing, listeners })
     }
 
     // --- handlers
@@ -88,6 +91,36 @@ impl Presence {
 
     pub(crate) fn untrack(self: &Arc<Self>, hub: &Hub, room: &str, connection: ConnectionId) -> bool {
         self.with(hub, |replica, now| replica.untrack(room, connection, now))
+    }
+
+    /// A connection is gone, and its user stays until [`Self::untrack_later`] is over, or comes back before.
+    pub(crate) fn depart(&self, rooms: &[Arc<str>], connection: ConnectionId) {
+        let replica = &mut self.state.lock().replica;
+        rooms.iter().for_each(|room| replica.depart(room, connection));
+    }
+
+    /// Ends the stay of a connection that is gone, once its time is over or the app ends.
+    pub(crate) async fn untrack_later(
+        self: &Arc<Self>,
+        hub: &Hub,
+        rooms: &[Arc<str>],
+        connection: ConnectionId,
+        over: impl Future<Output = ()>,
+    ) {
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            () = over => {}
+            // An error says that the sender, which is in `self`, is gone.
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+        for room in rooms {
+            self.untrack(hub, room, connection);
+        }
+    }
+
+    /// Lets those go who are still there only because of a delay.
+    pub(crate) fn close(&self) {
+        self.closing.send_replace(true);
     }
 
     /// All who are in a room, as far as it is known within a quarter of a second.

@@ -32,6 +32,8 @@ pub(super) struct World {
     last: HashMap<(NodeId, NodeId, Topic), Instant>,
     /// Users by room, with their connections by the time at which they were tracked.
     truth: BTreeMap<(Arc<str>, Arc<str>), BTreeMap<Instant, Tracked>>,
+    /// Connections that are gone and stay for a while.
+    departed: Vec<(NodeId, Arc<str>, ConnectionId)>,
     count: u64,
     pub(super) sent: Vec<(NodeId, Topic, Word)>,
 }
@@ -77,6 +79,7 @@ impl World {
             mail: BTreeMap::new(),
             last: HashMap::new(),
             truth: BTreeMap::new(),
+            departed: Vec::new(),
             count: 0,
             sent: Vec::new(),
         };
@@ -133,14 +136,46 @@ impl World {
         self.advance(ms(1));
         let (node, data) = (&mut self.nodes[at], Arc::<str>::from(data));
         node.replica.track(room, connection, user, &data, self.now).unwrap();
-        let (key, tracked) = ((room.into(), user.into()), Tracked { node: node.id, connection, data });
+        let id = node.id;
+        let (key, tracked) = ((room.into(), user.into()), Tracked { node: id, connection, data });
         self.forget(room, connection);
+        self.come_back(id, &key);
         self.truth.entry(key).or_default().insert(self.now, tracked);
     }
 
     pub(super) fn untrack(&mut self, at: usize, room: &str, connection: ConnectionId) {
         assert!(self.nodes[at].replica.untrack(room, connection, self.now));
         self.forget(room, connection);
+    }
+
+    /// A connection is gone, and its user stays.
+    pub(super) fn depart(&mut self, at: usize, room: &Arc<str>, connection: ConnectionId) {
+        let node = &mut self.nodes[at];
+        node.replica.depart(room, connection);
+        self.departed.push((node.id, room.clone(), connection));
+    }
+
+    /// A user is tracked again on a node: it stands for its connections there that are gone.
+    fn come_back(&mut self, node: NodeId, key: &(Arc<str>, Arc<str>)) {
+        let Some(connections) = self.truth.get_mut(key) else { return };
+        self.departed.retain(|(other, room, gone)| {
+            let before = connections.len();
+            if (other, room) == (&node, &key.0) {
+                connections.retain(|_, tracked| tracked.connection != *gone);
+            }
+            connections.len() == before
+        });
+    }
+
+    /// The time of one that is gone is over, if its user has not come back.
+    fn end_departed(&mut self) {
+        if self.departed.is_empty() {
+            return;
+        }
+        let (node, room, connection) = self.departed.swap_remove(self.random.usize(..self.departed.len()));
+        let Some(node) = self.nodes.iter_mut().find(|other| other.id == node) else { return };
+        node.replica.untrack(&room, connection, self.now);
+        self.forget(&room, connection);
     }
 
     fn forget(&mut self, room: &str, connection: ConnectionId) {
@@ -156,11 +191,15 @@ impl World {
         let id = self.nodes[at].id;
         let (room, user) = (format!("room {}", self.random.u32(..rooms)), format!("user {}", self.random.u32(..users)));
         let data = self.random.u32(..100).to_string();
+        if self.random.u32(..4) == 0 {
+            self.end_departed();
+        }
+        let is_gone = |connection| self.departed.iter().any(|(_, _, gone)| *gone == connection);
         let here: Vec<(Arc<str>, Arc<str>, ConnectionId)> = self
             .truth
             .iter()
             .flat_map(|((room, user), all)| all.values().map(move |tracked| (room, user, tracked)))
-            .filter(|(_, _, tracked)| tracked.node == id)
+            .filter(|(_, _, tracked)| tracked.node == id && !is_gone(tracked.connection))
             .map(|(room, user, tracked)| (room.clone(), user.clone(), tracked.connection))
             .collect();
         match self.random.u32(..10) {
@@ -169,6 +208,10 @@ impl World {
             5 => {
                 let (room, user, connection) = here[self.random.usize(..here.len())].clone();
                 self.retrack(at, &room, connection, &user, &data);
+            }
+            6 => {
+                let (room, _, connection) = here[self.random.usize(..here.len())].clone();
+                self.depart(at, &room, connection);
             }
             _ => {
                 let (room, _, connection) = here[self.random.usize(..here.len())].clone();

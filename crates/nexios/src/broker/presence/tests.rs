@@ -113,6 +113,29 @@ fn several_tabs_on_several_nodes_are_one_user() {
 }
 
 #[test]
+fn a_user_who_comes_back_before_the_end_of_the_stay_has_not_left_anywhere() {
+    for back_at in [0, 1] {
+        let mut world = World::new(1, 3);
+        (1..3).for_each(|at| world.nodes[at].replica.watch("x", world.now));
+        let first = world.track(0, "x", "ann", "1");
+        world.advance(ms(500));
+        world.depart(0, &"x".into(), first);
+        world.advance(ms(1500));
+        world.track(back_at, "x", "ann", "2");
+        world.advance(ms(500));
+        let connections = if back_at == 0 { 1 } else { 2 };
+        (0..3).for_each(|at| assert_eq!(world.seen(at, "x"), [("ann".into(), "2".into(), connections)]));
+        assert_eq!(world.nodes[0].replica.untrack("x", first, world.now), back_at == 1);
+        world.advance(ms(500));
+        (0..3).for_each(|at| assert_eq!(world.seen(at, "x"), [("ann".into(), "2".into(), 1)]));
+        for node in &world.nodes {
+            let told: Vec<Change> = node.events.iter().map(|(change, _)| *change).collect();
+            assert_eq!(told, [Change::Join, Change::Update]);
+        }
+    }
+}
+
+#[test]
 fn a_node_that_dies_is_gone_within_its_ttl_and_one_that_ends_at_once() {
     for with_a_word in [true, false] {
         let mut world = World::new(2, 3);

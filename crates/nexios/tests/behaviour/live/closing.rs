@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use nexios::{App, WebSocket};
+use nexios::{App, RateLimit, WebSocket};
 
-use super::{deaf, got, live};
+use super::{deaf, frame, got, live, offer};
 use crate::bench::Bench;
 
 /// Closes with the code that the client says.
@@ -35,6 +35,34 @@ fn a_close_is_announced_with_the_window_for_coming_back() {
     let plain = bench.connect("/");
     plain.send("1000");
     assert_eq!(got(&plain)[0], "Close(1000, \"as \\\"told\\\"\")");
+}
+
+#[test]
+fn a_close_for_a_message_of_the_client_is_not_announced() {
+    let bench = Bench::new(App::new().live(true).ws("/", obey));
+    for (message, code) in [("1002", 1002), ("1003", 1003), ("1007", 1007), ("1009", 1009), ("no json", 1007)] {
+        let client = live(&bench, "/");
+        client.send(message);
+        assert!(got(&client)[0].starts_with(&format!("Close({code}, ")), "{message}");
+    }
+    let client = live(&bench, "/");
+    client.send("\u{1E}no header");
+    assert_eq!(got(&client)[0], r#"Close(1002, "a frame's header has no end")"#);
+}
+
+#[test]
+fn an_end_that_the_application_does_not_mean_to_be_final_has_a_window() {
+    let limited = App::new().live(true).middleware(RateLimit::messages(1)).ws("/", deaf);
+    let bench = Bench::new(limited);
+    let client = live(&bench, "/");
+    (0..2).for_each(|_| client.send("x"));
+    let closing =
+        |reason: &str| format!(r#"|{{"type":"closing","code":1008,"reason":"{reason}","retry_ms":[100,2000]}}|"#);
+    assert_eq!(got(&client)[0], closing("Rate limit exceeded"));
+    let silent = offer(&bench, "/");
+    bench.advance(Duration::from_secs(11));
+    assert_eq!(got(&silent)[0], closing("no hello"));
+    frame(&silent, r#"{"type":"hello"}"#, "");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Clients that speak `nexios.v1`: every row of `docs/protocol.md`.
 
 mod closing;
+mod holding;
 mod messages;
 mod opening;
 mod presence;

@@ -8,6 +8,8 @@ use nexios::{Accept, App, RateLimit, Route, WebSocket, WsRouter};
 use super::{echo, frame, framed, got, live, offer};
 use crate::bench::{Bench, Log, handshake};
 
+const LIMITS: &str = r#""limits":{"message_bytes":1048576,"unanswered":256,"rooms":1000}"#;
+
 fn app(log: &Log) -> App {
     let (connects, ends) = (log.clone(), log.clone());
     let on_end = move |ws: WebSocket| ends.note(format!("gone {:?}", ws.close_code()));
@@ -26,7 +28,7 @@ fn a_client_is_welcome_once_it_has_said_hello() {
     let id = welcome.split('"').nth(7).unwrap().to_owned();
     assert_eq!(
         welcome,
-        framed(&format!(r#"{{"type":"welcome","id":"{id}","retry_ms":[100,2000],"ping_ms":20000}}"#), "")
+        framed(&format!(r#"{{"type":"welcome","id":"{id}","retry_ms":[100,2000],"ping_ms":20000,{LIMITS}}}"#), "")
     );
     assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
     assert_eq!((log.take(), bench.app.count()), (vec!["connected".to_owned()], 1));
@@ -34,6 +36,19 @@ fn a_client_is_welcome_once_it_has_said_hello() {
     assert_eq!(got(&client), ["by its id"]);
     client.reset();
     assert_eq!(log.take(), ["gone Some(1006)"]);
+}
+
+#[test]
+fn a_welcome_names_the_limits_of_the_route() {
+    let small = Route::new("/small", echo).settings(|settings| settings.message_bytes_max = Some(5000));
+    let open = Route::new("/open", echo).settings(|settings| settings.message_bytes_max = None);
+    let bench = Bench::new(App::new().live(true).ws("/", echo).mount(WsRouter::new().route(small).route(open)));
+    for (path, bytes) in [("/", r#""message_bytes":1048576,"#), ("/small", r#""message_bytes":5000,"#), ("/open", "")] {
+        let client = offer(&bench, path);
+        frame(&client, r#"{"type":"hello"}"#, "");
+        let limits = format!(r#""limits":{{{bytes}"unanswered":256,"rooms":1000}}}}"#);
+        assert!(client.texts().concat().contains(&limits), "{path}");
+    }
 }
 
 #[test]
@@ -240,6 +255,66 @@ fn a_ping_has_its_ack_and_its_time_is_that_of_the_servers_own() {
     let silent = offer(&bench, "/silent");
     frame(&silent, r#"{"type":"hello"}"#, "");
     assert!(!silent.texts().concat().contains("ping_ms"));
+}
+
+fn join(room: usize) -> String {
+    framed(&format!(r#"{{"type":"join","id":{room},"room":"{room}"}}"#), "")
+}
+
+fn limited(burst: u32) -> App {
+    let limit = RateLimit::messages(10).burst(burst);
+    let yes = async |_: WebSocket, _: Arc<str>| true;
+    App::new().live(true).middleware(limit).ws("/", echo).authorize_join(yes)
+}
+
+#[test]
+fn the_joins_of_a_client_that_comes_back_are_one_message_to_limits() {
+    let bench = Bench::new(limited(30));
+    for in_one_piece in [true, false] {
+        let client = offer(&bench, "/");
+        let all: Vec<String> = [framed(r#"{"type":"hello"}"#, "")].into_iter().chain((0..200).map(join)).collect();
+        match in_one_piece {
+            true => super::send_all(&client, &all),
+            false => all.iter().for_each(|text| client.send(text)),
+        }
+        assert_eq!(client.texts().len(), 1 + 2 * 200);
+        // The burst was taken once: 29 more may follow.
+        super::send_all(&client, &vec!["x".to_owned(); 29]);
+        assert_eq!(client.texts().len(), 29);
+        client.send("one more");
+        assert_eq!(client.closed().0, 1008);
+    }
+}
+
+#[test]
+fn only_first_joins_of_different_rooms_count_as_one_message() {
+    let other = framed(r#"{"type":"leave","id":1,"room":"x"}"#, "");
+    let invalid = framed(r#"{"type":"join","id":1}"#, "");
+    let behind = |first: &str| [first.to_owned()].into_iter().chain((0..10).map(join)).collect();
+    let again: Vec<String> = (0..5).chain(0..5).map(join).collect();
+    let cases: [Vec<String>; 5] = [again, behind(&other), behind(&invalid), behind("text"), behind(&join(3))];
+    for messages in cases {
+        let bench = Bench::new(limited(5));
+        let client = live(&bench, "/");
+        super::send_all(&client, &messages);
+        assert_eq!(client.closed().0, 1008, "{messages:?}");
+    }
+}
+
+#[test]
+fn a_limit_that_drops_the_first_join_of_a_client_lets_none_in_for_it() {
+    let limit = RateLimit::messages(1).burst(1).on_excess(nexios::OnExcess::Drop).key_by(|_| "all".to_owned());
+    let yes = async |_: WebSocket, _: Arc<str>| true;
+    let bench = Bench::new(App::new().live(true).middleware(limit).ws("/", echo).authorize_join(yes));
+    let busy = live(&bench, "/");
+    busy.send("takes it all");
+    let client = live(&bench, "/");
+    super::send_all(&client, &[join(1), join(2)]);
+    let answers = got(&client);
+    assert!(answers.len() == 2 && answers.iter().all(|answer| answer.contains(r#""code":"busy""#)), "{answers:?}");
+    bench.advance(Duration::from_secs(2));
+    super::send_all(&client, &[join(1), join(2)]);
+    assert_eq!(got(&client).len(), 4);
 }
 
 #[test]

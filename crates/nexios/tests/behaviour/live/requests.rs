@@ -84,6 +84,57 @@ fn what_cannot_be_answered_is_an_error() {
 }
 
 #[test]
+fn a_text_of_the_application_that_is_too_long_for_a_header_is_cut() {
+    let fail = async |_: WebSocket, text: String| {
+        let code = if text.len() > 1 { text.repeat(50_000) } else { "own".to_owned() };
+        nexios::Result::<()>::Err(RequestError::new(code, text.repeat(200_000)).into())
+    };
+    let bench = Bench::new(App::new().live(true).ws("/", deaf).on_request("fail", fail));
+    let client = live(&bench, "/");
+    for text in ["x", "\u{1}", "äö", "\"\""] {
+        frame(&client, &request(1, "fail"), text);
+        let answer = client.texts().concat();
+        assert!(answer.len() <= 131_072 + 2, "{}", answer.len());
+        let header: serde_json::Value = serde_json::from_str(answer.trim_start_matches('\u{1E}')).unwrap();
+        let said = header["message"].as_str().unwrap();
+        assert!(said.len() > 20_000 && text.repeat(200_000).starts_with(said), "{text:?}");
+    }
+    frame(&client, &request(2, "none"), "");
+    assert!(got(&client)[0].contains(r#""code":"not_found""#));
+}
+
+#[test]
+fn a_frame_that_is_not_valid_is_answered_and_the_connection_goes_on() {
+    let app = App::new().live(true).ws("/", deaf).on_request("echo", async |_: WebSocket, message: Message| message);
+    let bench = Bench::new(app);
+    let client = live(&bench, "/");
+    let long = format!(r#"{{"type":"join","id":7,"room":"{}"}}"#, "x".repeat(5000));
+    for header in [
+        r#"{"type":"join","id":7}"#,
+        r#"{"type":"join","id":7,"room":["x"]}"#,
+        r#"{"type":"publish","id":7,"room":"x","key":1}"#,
+        r#"{"type":"request","id":7}"#,
+        r#"{"type":"presence","id":7,"room":null}"#,
+        r#"{"type":"unheard_of","id":7}"#,
+        r#"{"type":"ack","id":7}"#,
+        r#"{"id":7}"#,
+        &long,
+    ] {
+        frame(&client, header, "payload");
+        let answers = got(&client);
+        let expected = r#"|{"type":"error","id":7,"code":"invalid","message":"invalid frame: "#;
+        assert!(answers.len() == 1 && answers[0].starts_with(expected), "{header}: {answers:?}");
+    }
+    frame(&client, &request(8, "echo"), "still here");
+    assert_eq!(got(&client), [reply(8, "still here")]);
+    for header in ["x", "[]", "{}", r#"{"type":"join","room":"x"}"#, r#"{"type":"join","id":-1,"room":"x"}"#] {
+        let client = live(&bench, "/");
+        frame(&client, header, "");
+        assert_eq!(client.closed().0, 1002, "{header}");
+    }
+}
+
+#[test]
 fn the_nearest_routers_function_answers() {
     let near = WsRouter::with_prefix("/near").ws("/", deaf).on_request("who", async |_: WebSocket, (): ()| "near");
     let app = App::new().live(true).ws("/", deaf).mount(near);

@@ -281,6 +281,52 @@ fn in_a_room_one_thing_comes_after_another_and_other_rooms_do_not_wait() {
 }
 
 #[test]
+fn a_leave_of_the_application_counts_instead_of_joins_that_wait() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = gate.clone();
+    let authorize = move |_: WebSocket, _: Arc<str>| {
+        let opened = opened.clone();
+        async move { opened.acquire().await.map(|permit| permit.forget()).is_ok() }
+    };
+    let bench = Bench::new(App::new().live(true).ws("/", obey_quietly).authorize_join(authorize));
+    let client = live(&bench, "/");
+    // One is asked about, and one waits behind it.
+    send_all(&client, &[framed(JOIN, ""), framed(r#"{"type":"join","id":4,"room":"x"}"#, "")]);
+    client.send("-x");
+    gate.add_permits(2);
+    let taken = |id: u32| {
+        let message = "the application has taken the client out of the room";
+        format!(r#"|{{"type":"error","id":{id},"code":"forbidden","message":"{message}"}}|"#)
+    };
+    assert_eq!(got(&client), [taken(1), taken(4)]);
+    assert_eq!(bench.app.room("x").count(), 0);
+    // A later wish of the client counts again, and one for another room has counted all the time.
+    send_all(&client, &[framed(r#"{"type":"join","id":5,"room":"y"}"#, "")]);
+    client.send("-x");
+    frame(&client, JOIN, "");
+    gate.add_permits(2);
+    assert_eq!(got(&client).len(), 4);
+    assert_eq!((bench.app.room("x").count(), bench.app.room("y").count()), (1, 1));
+    // A leave of the client takes back nothing that the application has begun.
+    client.send("-x");
+    client.send("+x");
+    assert_eq!(bench.app.room("x").count(), 1);
+}
+
+/// Leaves a room, whether it is in it or not, or joins it.
+async fn obey_quietly(ws: WebSocket) -> nexios::Result {
+    ws.accept().await?;
+    loop {
+        let order = ws.receive_text().await?;
+        match order.split_at_checked(1) {
+            Some(("-", room)) => _ = ws.leave(room).await,
+            Some((_, room)) => _ = ws.join(room).await,
+            None => {}
+        }
+    }
+}
+
+#[test]
 fn a_client_asks_itself_into_a_thousand_rooms_at_most() {
     let bench = Bench::new(open_app());
     let client = live(&bench, "/");
