@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nexios_engine::{Audience, Broadcast, Connection, ConnectionId, Message, Shard};
 
-use crate::broker::{Entry, Envelope, History, Kind, Options, Position, key_of_application, key_of_client};
+use crate::broker::{Entry, Envelope, History, Kind, LinkError, Options, Position, key_of_application, key_of_client};
 use crate::hub::{Hub, Target};
 use crate::live;
 use crate::registry;
@@ -180,8 +180,9 @@ impl Broadcasting {
                 duplicate: appended.duplicate,
                 ..Outcome::default()
             },
+            // It may be stored.
+            Some(Err(LinkError::Lost(_))) | None => Outcome { count, accepted: true, ..Outcome::default() },
             Some(Err(_)) => Outcome::default(),
-            None => Outcome { count, accepted: true, ..Outcome::default() },
         }
     }
 }

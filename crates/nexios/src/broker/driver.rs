@@ -1,5 +1,6 @@
 //! The node's thread: keeps a session with the broker, and moves messages both ways.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
@@ -15,6 +16,7 @@ use super::incoming::{Event, Sink};
 use super::link::{Answers, Engine, Frame, LinkError, Session};
 use super::log::{Appended, Page};
 use super::node::Node;
+use super::outage::{Complaints, Outage};
 use super::patience::{Next, Patience};
 use super::presence;
 use super::subscriptions::SWEEP_EVERY;
@@ -27,9 +29,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Silence after which a broker is asked whether it is still there.
 const ASK_AFTER: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// A session that ends sooner is followed by another no sooner than the one before.
-const SESSION_MIN: Duration = Duration::from_secs(2);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How long what waits at the end may take.
 const STOP_MAX: Duration = Duration::from_secs(1);
 /// Sweeps between two looks at what is kept for long.
@@ -43,6 +43,7 @@ pub(crate) struct Driver {
     pub(crate) presence: Option<Arc<Hub>>,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) broker: Broker,
+    pub(super) complaints: RefCell<Complaints>,
 }
 
 type Ready = Sender<Result<(), BrokerError>>;
@@ -61,7 +62,7 @@ impl Driver {
             let settings = presence::Settings { ttl: broker.presence_ttl, bytes_max: broker.presence_bytes_max };
             hub.presence().attach(hub, node.id(), settings);
         }
-        Driver { node, hub, presence, engine, broker: broker.clone() }
+        Driver { node, hub, presence, engine, broker: broker.clone(), complaints: RefCell::default() }
     }
 
     /// Runs until the node stops; says when the broker is reached, or that it is not.
@@ -133,22 +134,22 @@ impl Driver {
         if let Some(error) = self.broker.lacks(session.capabilities()) {
             return tell(ready, Err(error));
         }
-        let (mut unfinished, mut delay) = (Unfinished::default(), BACKOFF_MIN);
+        let (mut unfinished, mut outage) = (Unfinished::default(), Outage::default());
         let mut told = Some(ready);
         loop {
             let begun = Instant::now();
-            let ended = self.serve(&*session, &sink, &mut unfinished, told.take()).await;
-            if begun.elapsed() >= SESSION_MIN {
-                delay = BACKOFF_MIN;
-            }
+            let ended = self.serve(&*session, &sink, &mut unfinished, outage.announced_after(), &mut told).await;
             self.node.counters.connected(false);
             self.node.subscriptions.down();
             self.tell_presence(|presence, hub| presence.disconnected(hub));
             self.node.reads.set_away(true);
-            let Err(reason) = ended else { return };
-            tracing::warn!(reason = %escaped(&reason), "the broker is lost; clients here get what is sent here");
+            let Err(error) = ended else { return };
+            if let (Some(ready), false) = (&told, matches!(error, LinkError::Lost(_))) {
+                return tell(ready, Err(self.unreachable(&error)));
+            }
+            outage.session_ended(begun, &error);
             drop(session);
-            (session, sink) = self.reconnect(&mut delay).await;
+            (session, sink) = self.reconnect(&mut outage, &mut unfinished).await;
         }
     }
 
@@ -168,22 +169,35 @@ impl Driver {
         }
     }
 
-    async fn reconnect(&self, delay: &mut Duration) -> (Box<dyn Session>, Sink) {
-        let mut told = false;
+    async fn reconnect(&self, outage: &mut Outage, unfinished: &mut Unfinished) -> (Box<dyn Session>, Sink) {
         loop {
-            sleep(delay.mul_f32(0.5 + fastrand::f32() / 2.0)).await;
-            *delay = (*delay * 2).min(BACKOFF_MAX);
+            outage.wait().await;
             let sink = self.node.incoming.sink();
-            match timeout(ANSWER_MAX, self.engine.connect(sink.clone())).await {
+            let error = match timeout(ANSWER_MAX, self.engine.connect(sink.clone())).await {
                 Ok(Ok(session)) => return (session, sink),
-                // It is there: somebody has to do something about it.
-                Ok(Err(LinkError::Refused(reason))) if !std::mem::replace(&mut told, true) => {
-                    tracing::error!(reason = %escaped(&reason), "the broker refuses the connection; it is asked again");
-                }
-                Ok(Err(error)) => tracing::debug!(error = %escaped(&error), "the broker is not there"),
-                Err(_) => tracing::debug!("the broker does not answer"),
+                Ok(Err(error)) => error,
+                Err(_) => no_answer(),
+            };
+            if let Some(reason) = outage.attempt_failed(&error) {
+                self.refuse_waiting(unfinished, &reason, outage);
             }
         }
+    }
+
+    /// Refuses all that waits for a broker that is there and of no use.
+    fn refuse_waiting(&self, unfinished: &mut Unfinished, reason: &str, outage: &mut Outage) {
+        let mut frames = std::mem::take(&mut unfinished.frames);
+        // What was under way when the session ended may have been published.
+        frames.iter_mut().for_each(Frame::begin);
+        frames.extend(self.node.outgoing.take());
+        let appends = self.node.appends.refuse(reason);
+        let count = messages(&frames) + appends;
+        if count > 0 && outage.refuses() {
+            tracing::error!(%reason, messages = count, "messages are refused, as long as the broker is of no use");
+        }
+        self.node.counters.refused(count);
+        self.node.outgoing.mark_again(&frames, Instant::now());
+        frames.into_iter().for_each(|frame| frame.conclude(Err(LinkError::Refused(reason.to_owned()))));
     }
 
     /// Serves one session. `Ok` says that the node has stopped and all is sent.
@@ -192,7 +206,8 @@ impl Driver {
         session: &dyn Session,
         sink: &Sink,
         unfinished: &mut Unfinished,
-        first: Option<&Ready>,
+        announced_after: Duration,
+        first: &mut Option<&Ready>,
     ) -> Result<(), LinkError> {
         let node = &*self.node;
         node.outgoing.limit_to(session.capabilities());
@@ -201,19 +216,18 @@ impl Driver {
             node.incoming.tell(Event::Resuming).await;
         }
         // Where somebody has waited in vain, the session is said to be restored anyway.
-        self.subscribe(session, &node.subscriptions.begin()).await?;
+        let (_, refused) = self.subscribe(session, &node.subscriptions.begin()).await?;
         node.subscriptions.up();
         self.tell_presence(|presence, hub| presence.connected(hub));
         node.counters.connected(true);
         node.reads.set_away(false);
-        match first {
-            Some(ready) => tell(ready, Ok(())),
-            None => {
-                tracing::info!("the broker is back");
-                node.counters.reconnected();
-                node.incoming.tell(Event::Restored).await;
+        let is_back = match first.take() {
+            Some(ready) => {
+                tell(ready, Ok(()));
+                false
             }
-        }
+            None => true,
+        };
         let Unfinished { frames, publishing, appending } = unfinished;
         tokio::select! {
             biased;
@@ -222,9 +236,21 @@ impl Driver {
                 sent.map(drop)
             }
             error = self.read(session) => error.map(|never| match never {}),
-            error = self.follow(session) => error.map(|never| match never {}),
+            error = self.follow(session, refused) => error.map(|never| match never {}),
+            never = self.announce(is_back, announced_after) => match never {},
             never = self.tend() => match never {},
         }
+    }
+
+    /// Says that a session has come back, once it has lived for long enough.
+    async fn announce(&self, is_back: bool, after: Duration) -> std::convert::Infallible {
+        if is_back {
+            sleep(after).await;
+            tracing::info!("the broker is back");
+            self.node.counters.reconnected();
+            self.node.incoming.tell(Event::Restored).await;
+        }
+        std::future::pending().await
     }
 
     /// Publishes batch after batch; what is not confirmed is kept for the next session. Receivers drop what they
@@ -254,11 +280,11 @@ impl Driver {
             };
             match patience.after(error).await {
                 Next::Again => {}
-                Next::Reconnect(reason) => return Err(LinkError::Lost(reason)),
+                Next::Reconnect(error) => return Err(error),
                 Next::Refuse(reason) => self.refuse(unconfirmed, reason),
                 Next::RefuseAndReconnect(reason) => {
                     self.refuse(unconfirmed, reason.clone());
-                    return Err(LinkError::Lost(reason));
+                    return Err(LinkError::Elsewhere(reason));
                 }
             }
         }
@@ -281,11 +307,11 @@ impl Driver {
                     }
                     match patience.after(error).await {
                         Next::Again => continue,
-                        Next::Reconnect(reason) => return Err(LinkError::Lost(reason)),
+                        Next::Reconnect(error) => return Err(error),
                         Next::Refuse(reason) => Err(LinkError::Refused(reason)),
                         Next::RefuseAndReconnect(reason) => {
                             self.conclude_appends(batch.len(), Err(LinkError::Refused(reason.clone())));
-                            return Err(LinkError::Lost(reason));
+                            return Err(LinkError::Elsewhere(reason));
                         }
                     }
                 }
@@ -296,8 +322,10 @@ impl Driver {
     }
 
     fn conclude_appends(&self, batch: usize, result: Result<Vec<Appended>, LinkError>) {
-        if let (Err(error), 1) = (&result, batch) {
-            tracing::error!(error = %escaped(error), "the broker refuses to store a message");
+        if let (Err(error), 1) = (&result, batch)
+            && self.complaints.borrow_mut().is_due(error.to_string())
+        {
+            tracing::error!(error = %escaped(error), "the broker refuses to store a message; more are counted");
         }
         let (stored, refused) = self.node.appends.conclude(batch, result, |stored| self.confirm(stored));
         self.node.counters.stored(stored);
@@ -348,7 +376,7 @@ impl Driver {
             }
             tracing::debug!(reason = %escaped(&later), "a history cannot be read now; it is asked for again");
             sleep(delay).await;
-            delay = (delay * 2).min(BACKOFF_MAX / 2);
+            delay = (delay * 2).min(BACKOFF_MAX);
         }
     }
 
@@ -395,38 +423,18 @@ impl Driver {
 
     fn refuse_each(&self, refused: Vec<(Frame, String)>) {
         let Some((_, reason)) = refused.first() else { return };
-        tracing::error!(reason = %escaped(reason), messages = refused.len(), "the broker refuses messages");
+        if self.complaints.borrow_mut().is_due(reason.clone()) {
+            let messages = refused.len();
+            tracing::error!(reason = %escaped(reason), messages, "the broker refuses messages; more are counted");
+        }
         for (frame, reason) in refused {
             self.node.counters.refused(messages(std::slice::from_ref(&frame)));
             frame.conclude(Err(LinkError::Refused(reason)));
         }
     }
 
-    /// Subscribes and unsubscribes as clients come and go.
-    async fn follow(&self, session: &dyn Session) -> Result<std::convert::Infallible, LinkError> {
-        loop {
-            let changes = self.node.subscriptions.changes().await;
-            if !changes.unsubscribe.is_empty() {
-                answered(session.unsubscribe(&changes.unsubscribe)).await?;
-            }
-            self.node.incoming.tell(Event::Subscribed(changes.subscribe.clone())).await;
-            let late = self.subscribe(session, &changes.subscribe).await?;
-            self.node.incoming.tell(Event::Live { topics: changes.subscribe, late }).await;
-        }
-    }
-
     fn has_clients(&self, topic: &Topic) -> bool {
         self.hub.as_ref().and_then(Weak::upgrade).is_some_and(|hub| hub.has_clients(topic))
-    }
-
-    /// Subscribes to topics; returns those for which somebody has waited in vain.
-    async fn subscribe(&self, session: &dyn Session, topics: &[Topic]) -> Result<Vec<Topic>, LinkError> {
-        let channels = self.node.subscriptions.channels(topics);
-        if channels.is_empty() {
-            return Ok(Vec::new());
-        }
-        answered(session.subscribe(&channels)).await?;
-        Ok(self.node.subscriptions.live(topics))
     }
 
     /// Lets those go on who have waited long enough, whether the broker is there or not.
@@ -487,9 +495,12 @@ async fn is_there(session: &dyn Session) -> Result<(), LinkError> {
     }
 }
 
-async fn answered<T>(step: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
-    let late = |_| LinkError::Lost(format!("no answer within {} s", ANSWER_MAX.as_secs()));
-    timeout(ANSWER_MAX, step).await.map_err(late)?
+pub(super) async fn answered<T>(step: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
+    timeout(ANSWER_MAX, step).await.map_err(|_| no_answer())?
+}
+
+fn no_answer() -> LinkError {
+    LinkError::Lost(format!("no answer within {} s", ANSWER_MAX.as_secs()))
 }
 
 fn tell(ready: &Ready, result: Result<(), BrokerError>) {

@@ -34,6 +34,7 @@ mod metrics;
 mod nats;
 mod node;
 mod origins;
+mod outage;
 mod outgoing;
 mod patience;
 mod presence;
@@ -45,6 +46,7 @@ mod seeds;
 mod sequences;
 #[cfg(test)]
 mod simulation;
+mod subscribing;
 mod subscriptions;
 mod topic;
 
@@ -58,6 +60,7 @@ pub use history::{HistoryPage, ReadingHistory, StoredMessage};
 pub use hub::{Hub, RunningHub};
 pub(crate) use keys::{of_application as key_of_application, of_client as key_of_client};
 use link::Engine;
+pub(crate) use link::LinkError;
 pub(crate) use log::{Entry, Span};
 pub use log::{History, InvalidHistory, InvalidPosition, Nonce, Position};
 pub use memory::Memory;

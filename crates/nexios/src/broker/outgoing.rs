@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::envelope::{Draft, Envelope, NodeId};
+use super::envelope::{Draft, Envelope, Kind, NodeId};
 use super::link::{Capabilities, Frame, LinkError, Receipt, Sent};
 use super::sequences::{Number, Sequences};
 use super::topic::Topic;
@@ -188,6 +188,22 @@ impl Outgoing {
         queue.into_iter().for_each(|frame| frame.conclude(Err(LinkError::Refused(ENDED.to_owned()))));
     }
 
+    /// Takes all that waits.
+    pub(crate) fn take(&self) -> Vec<Frame> {
+        let mut state = self.state.lock();
+        state.bytes = 0;
+        std::mem::take(&mut state.queue).into()
+    }
+
+    /// Has the topics of these marks marked again: the broker has not taken them.
+    pub(crate) fn mark_again(&self, frames: &[Frame], now: Instant) {
+        for frame in frames {
+            if let Ok(Envelope { kind: Kind::Mark, topic, .. }) = Envelope::parse(&frame.bytes) {
+                self.state.lock().sequences.owes_mark(&topic, now);
+            }
+        }
+    }
+
     /// Locks it, as a thread does that is not there after a fork.
     #[cfg(test)]
     pub(crate) fn hold(&self) -> impl Sized + '_ {
@@ -226,7 +242,7 @@ mod tests {
     use nexios_engine::Message;
 
     use super::*;
-    use crate::broker::envelope::{Kind, Options};
+    use crate::broker::envelope::Options;
     use crate::broker::sequences::FORGET_AFTER;
 
     struct Fixture {
@@ -316,6 +332,20 @@ mod tests {
         fixture.outgoing.limit_to(Capabilities { envelope_bytes_max: 100, ..Capabilities::default() });
         assert!(!fixture.push("a", &"x".repeat(100), 0));
         assert!(fixture.push("a", "x", 0));
+    }
+
+    #[test]
+    fn a_mark_that_was_not_taken_is_made_again() {
+        let fixture = Fixture::new(100, 100_000);
+        fixture.push("a", "1", 0);
+        fixture.mark(600);
+        let frames = fixture.outgoing.take();
+        assert_eq!((frames.len(), fixture.outgoing.len()), (2, 0));
+        fixture.outgoing.mark_again(&frames, fixture.start + Duration::from_millis(700));
+        fixture.mark(800);
+        assert_eq!(fixture.take().len(), 0);
+        fixture.mark(1300);
+        assert_eq!(fixture.take(), [("a".into(), 1, None, Some(0))]);
     }
 
     #[test]

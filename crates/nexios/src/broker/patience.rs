@@ -28,7 +28,7 @@ pub(crate) enum Next {
     /// It asks again on this connection.
     Again,
     /// It makes another connection, and asks that one.
-    Reconnect(String),
+    Reconnect(LinkError),
     /// It takes the answer for a refusal.
     Refuse(String),
     /// Both: this message is refused, and the next may find another server.
@@ -41,11 +41,11 @@ impl Patience {
         let now = Instant::now();
         let is_over = now - *self.since.get_or_insert(now) >= PATIENCE;
         match error {
-            LinkError::Lost(reason) => Next::Reconnect(reason),
+            LinkError::Lost(_) => Next::Reconnect(error),
             LinkError::Refused(reason) => Next::Refuse(reason),
-            LinkError::Later(reason) if is_over => {
+            LinkError::Later(_) if is_over => {
                 self.since = None;
-                Next::Reconnect(reason)
+                Next::Reconnect(error)
             }
             LinkError::Unable(reason) if is_over => Next::Refuse(reason),
             LinkError::Elsewhere(reason) => self.elsewhere(reason, is_over, now),
@@ -65,7 +65,7 @@ impl Patience {
             self.looked_elsewhere = Some(now);
         }
         match (is_over, is_due) {
-            (false, _) => Next::Reconnect(reason),
+            (false, _) => Next::Reconnect(LinkError::Elsewhere(reason)),
             (true, true) => Next::RefuseAndReconnect(reason),
             (true, false) => Next::Refuse(reason),
         }
@@ -116,18 +116,15 @@ mod tests {
         assert_eq!(patience.after(LinkError::Elsewhere(no())).await, Next::RefuseAndReconnect(no()));
         assert_eq!(patience.after(LinkError::Elsewhere(no())).await, Next::Refuse(no()));
         let mut patience = Patience::default();
-        assert_eq!(
-            patience.after(LinkError::Elsewhere(no())).await,
-            Next::Reconnect(no()),
-            "once it has done something"
-        );
+        let next = patience.after(LinkError::Elsewhere(no())).await;
+        assert_eq!(next, Next::Reconnect(LinkError::Elsewhere(no())), "once it has done something");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_and_a_loss_need_no_patience() {
         let (mut patience, begun) = (Patience::default(), Instant::now());
         assert_eq!(patience.after(LinkError::Refused(no())).await, Next::Refuse(no()));
-        assert_eq!(patience.after(LinkError::Lost(no())).await, Next::Reconnect(no()));
+        assert_eq!(patience.after(LinkError::Lost(no())).await, Next::Reconnect(LinkError::Lost(no())));
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 }

@@ -157,6 +157,14 @@ impl Sequences {
         self.idle.insert(sequence.place, topic);
     }
 
+    /// Has a topic marked once more: its mark was not taken.
+    pub(super) fn owes_mark(&mut self, topic: &Topic, now: Instant) {
+        let Some(sequence) = self.by_topic.get_mut(topic).filter(|sequence| !sequence.is_unmarked) else { return };
+        self.idle.remove(&sequence.place);
+        (sequence.is_unmarked, sequence.place) = (true, (now + MARK_AFTER, sequence.place.1));
+        self.unmarked.insert(sequence.place, topic.clone());
+    }
+
     /// How many topics need a mark.
     pub(super) fn unmarked(&self) -> usize {
         self.unmarked.len()

@@ -31,6 +31,8 @@ struct Shared {
     rule: Mutex<Rule>,
     connections: AtomicUsize,
     answered: AtomicUsize,
+    /// Both ends of each connection, to cut it.
+    open: Mutex<Vec<(TcpStream, TcpStream)>>,
 }
 
 pub(crate) struct FakeRedis {
@@ -61,12 +63,14 @@ impl FakeRedis {
             rule: Mutex::new(rule),
             connections: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
+            open: Mutex::default(),
         });
         let (at, serving) = (server.port, shared.clone());
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let (Ok(client), Ok(server)) = (client, TcpStream::connect(("127.0.0.1", at))) else { return };
                 serving.connections.fetch_add(1, Ordering::Relaxed);
+                serving.open.lock().push((client.try_clone().unwrap(), server.try_clone().unwrap()));
                 serve(&serving, &client, &server);
             }
         });
@@ -101,6 +105,27 @@ impl FakeRedis {
         let end = Instant::now() + Duration::from_secs(60);
         while self.shared.answered.load(Ordering::Relaxed) < enough {
             assert!(Instant::now() < end, "nobody asks");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Says something to Redis itself, and waits for its answer.
+    pub(crate) fn say(&self, command: &str) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self._server.port)).unwrap();
+        stream.write_all(command.as_bytes()).unwrap();
+        assert_eq!(stream.read(&mut [0; 1024]).unwrap().min(1), 1);
+    }
+
+    /// Ends all connections.
+    pub(crate) fn cut(&self) {
+        self.shared.open.lock().drain(..).for_each(|ends| end(&ends));
+    }
+
+    /// Waits until so many more have connected.
+    pub(crate) fn wait_until_connected(&self, more: usize) {
+        let (enough, end) = (self.connections() + more, Instant::now() + Duration::from_secs(60));
+        while self.connections() < enough {
+            assert!(Instant::now() < end, "nobody connects");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -8,12 +8,14 @@ mod contract;
 mod fake_redis;
 mod history;
 mod hub;
+mod logged;
 mod nats;
 mod node;
 mod presence;
 mod redis;
 mod servers;
 mod settings;
+mod storms;
 mod tls;
 
 /// The contract against one kind of broker.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nexios::App;
-use nexios::broker::{Broker, History};
+use nexios::broker::{Broker, BrokerError, GapCause, History, Publisher, Topic};
 
 use crate::node::{Node, send};
 use crate::servers::{Server, TcpServer, free_port};
@@ -73,4 +73,73 @@ fn what_three_servers_keep_outlives_one_of_them() {
     assert_eq!((1..8).map(|_| member.next()).collect::<Vec<_>>(), all);
     let (missed, recovered, _) = there.resume("log", "bob", Some(before)).joined();
     assert_eq!((missed, recovered), (all, true));
+}
+
+/// A server with a user who may not do everything.
+fn with_permissions(permissions: &'static str) -> TcpServer {
+    TcpServer::start("nats", "nats-server", move |command, port, directory| {
+        let file = format!("{directory}/nats.conf");
+        let user = format!("{{user: ann, password: secret, permissions: {{{permissions}}}}}");
+        let jetstream = format!("jetstream {{store_dir: \"{directory}\"}}");
+        std::fs::write(&file, format!("{jetstream}\nauthorization {{users: [{user}, {{user: bob, password: x}}]}}\n"))
+            .unwrap();
+        command.args(["--addr", "127.0.0.1", "--port", port, "--config", &file]);
+    })
+}
+
+fn user(server: &TcpServer, user: &str) -> Broker {
+    Broker::new(format!("nats://{user}@127.0.0.1:{}", server.port))
+}
+
+#[test]
+fn what_a_user_may_not_publish_is_refused_and_takes_nothing_along() {
+    let server = with_permissions("publish: {deny: [\"nexios-room-bad\"]}");
+    let there = Node::start(user(&server, "bob:x"));
+    let ann = there.client("good", "ann");
+    let publisher = Publisher::connect_blocking(user(&server, "ann:secret")).unwrap();
+    let rooms = [publisher.room("good"), publisher.room("bad")];
+    let sent: Vec<_> = (0..100).map(|n| (n % 2, rooms[n % 2].broadcast(format!("outside {}", n / 2)))).collect();
+    for (is_bad, sent) in sent {
+        match (is_bad, sent.wait_for(Duration::from_secs(60))) {
+            (0, Ok(_)) => {}
+            (1, Err(BrokerError::Refused(reason))) => assert!(reason.contains("permissions"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(ann.numbered(Duration::from_millis(700))["outside"].iter().copied().eq(0..50));
+}
+
+#[test]
+fn who_may_not_use_jetstream_stores_nothing_and_sends_the_rest() {
+    let server = with_permissions("publish: {deny: [\"$JS.>\"]}");
+    let there = Node::start(user(&server, "bob:x"));
+    let client = there.client("x", "ann");
+    let publisher = Publisher::connect_blocking(user(&server, "ann:secret")).unwrap();
+    let stored = publisher.room("log").remembering(History::new(10, Duration::from_secs(60)));
+    match stored.broadcast("in vain").wait_for(Duration::from_secs(60)) {
+        Err(BrokerError::Refused(reason)) => assert!(reason.contains("permissions"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    publisher.room("x").broadcast("hello").wait_for(Duration::from_secs(60)).unwrap();
+    client.expect(["hello"]);
+}
+
+#[test]
+fn who_may_not_subscribe_to_a_room_is_told_of_a_gap_and_the_rest_goes_on() {
+    let server = with_permissions("subscribe: {deny: [\"nexios-room-bad\"]}");
+    let (here, there) = (Node::start(user(&server, "bob:x")), Node::start(user(&server, "ann:secret")));
+    let (_bad, good) = (there.client("bad", "ann"), there.client("good", "bob"));
+    there.wait_until("told", |node| {
+        node.gaps().iter().any(|gap| gap.topic == Some(Topic::Room("bad".into())) && gap.cause == GapCause::Late)
+    });
+    send(here.room("good").broadcast("hello"));
+    good.expect(["hello"]);
+    assert_eq!(there.metrics().reconnects, 0);
+}
+
+#[test]
+fn who_may_not_ask_the_server_anything_is_refused_at_the_start() {
+    let server = with_permissions("publish: {deny: [\"nexios-nobody.>\"]}");
+    let error = App::new().broker(user(&server, "ann:secret")).start("127.0.0.1:0").unwrap_err().to_string();
+    assert!(error.contains("permissions violation") && error.contains("nexios-nobody"), "{error}");
 }

@@ -181,6 +181,24 @@ impl Appends {
         state.queue.iter_mut().for_each(|waiting| waiting.uncertain |= waiting.append.again);
     }
 
+    /// Refuses all that waits; returns how many messages these are. What was under way may be stored.
+    pub(crate) fn refuse(&self, reason: &str) -> usize {
+        let queue = self.drain();
+        let count = queue.len();
+        for Waiting { append, receipt, .. } in queue {
+            let kind = if append.again { LinkError::Lost } else { LinkError::Refused };
+            // Nobody waits any more.
+            let _ = receipt.map(|receipt| receipt.send(Err(kind(reason.to_owned()))));
+        }
+        count
+    }
+
+    fn drain(&self) -> VecDeque<Waiting> {
+        let mut state = self.state.lock();
+        (state.bytes, state.single) = (0, 0);
+        std::mem::take(&mut state.queue)
+    }
+
     /// Refuses whatever comes from now on.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
@@ -189,13 +207,8 @@ impl Appends {
 
     /// Stores nothing any more: what was never sent is refused, the fate of the rest is not known.
     pub(crate) fn abandon(&self) {
-        let queue = {
-            let mut state = self.state.lock();
-            state.closed = true;
-            state.bytes = 0;
-            std::mem::take(&mut state.queue)
-        };
-        for waiting in queue.into_iter().filter(|waiting| !waiting.append.again) {
+        self.state.lock().closed = true;
+        for waiting in self.drain().into_iter().filter(|waiting| !waiting.append.again) {
             // Nobody waits any more.
             let _ = waiting.receipt.map(|receipt| receipt.send(Err(LinkError::Refused(ENDED.to_owned()))));
         }

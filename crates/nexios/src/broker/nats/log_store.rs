@@ -51,6 +51,12 @@ impl LogStore {
         Ok(LogStore { refused, ..LogStore::known(client, replicas) })
     }
 
+    /// No logs, for this reason.
+    pub(super) fn refused(client: &Client, reason: String) -> Self {
+        let refused = Some(format!("history needs JetStream: {reason}"));
+        LogStore { refused, ..LogStore::known(client, 0) }
+    }
+
     /// Logs of a JetStream that is known to be on.
     pub(super) fn known(client: &Client, replicas: usize) -> Self {
         LogStore { jetstream: jetstream::new(client.clone()), refused: None, replicas, streams: Mutex::default() }

@@ -1,6 +1,7 @@
 //! NATS: core subjects, at most once; rooms that remember by JetStream.
 
 mod answers;
+mod denied;
 mod log_store;
 mod log_stream;
 mod order;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, ServerAddr, Subscriber};
+use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, ServerAddr, ServerError, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use nexios_protocol::escaped;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
+use self::denied::{Denial, Denied};
 use self::log_store::LogStore;
 use self::order::Order;
 use super::incoming::Sink;
@@ -26,6 +28,8 @@ use super::log::{Append, Appended, Log, Page, Span};
 
 /// A subject that nobody listens to: the server says so at once, and by that how far it is.
 const NOBODY: &str = "nexios-nobody";
+/// Turns of other tasks until one that was told before has had its own.
+const TURNS: usize = 8;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// What subjects, headers and the head of an entry need of the server's limit on a payload.
 const OVERHEAD: usize = 2048;
@@ -79,11 +83,12 @@ impl NatsEngine {
 impl Engine for NatsEngine {
     fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
         Box::pin(async move {
-            let told = sink.clone();
+            let (told, denied) = (sink.clone(), Denied::default());
+            let denials = denied.clone();
             let mut options =
                 ConnectOptions::new().name("nexios").no_echo().connection_timeout(CONNECT_MAX).event_callback(
                     move |event| {
-                        tell(&told, &event);
+                        tell(&told, &denials, &event);
                         std::future::ready(())
                     },
                 );
@@ -93,12 +98,17 @@ impl Engine for NatsEngine {
             }
             let options = self.with_user(options);
             let client = options.connect(&self.servers[..]).await.map_err(answers::connecting)?;
-            let logs = match self.has_jetstream.load(Ordering::Relaxed) {
+            let has_jetstream = self.has_jetstream.load(Ordering::Relaxed) && client.server_info().jetstream;
+            let logs = match has_jetstream {
                 true => LogStore::known(&client, self.replicas),
-                false => LogStore::open(&client, self.replicas).await?,
+                false => match denied.unless(is_of_jetstream, LogStore::open(&client, self.replicas)).await {
+                    Err(LinkError::Refused(reason)) => LogStore::refused(&client, reason),
+                    opened => opened?,
+                },
             };
             self.has_jetstream.store(logs.refused.is_none(), Ordering::Relaxed);
-            let session = NatsSession { client, sink, next: AtomicU64::new(0), reading: Mutex::default(), logs };
+            let session =
+                NatsSession { client, sink, next: AtomicU64::new(0), reading: Mutex::default(), logs, denied };
             session.arrived().await?;
             let session: Box<dyn Session> = Box::new(session);
             Ok(session)
@@ -108,11 +118,13 @@ impl Engine for NatsEngine {
 
 /// The client connects again by itself and says nothing of what it missed: a session that has
 /// lost its connection ends, and the node makes another.
-fn tell(sink: &Sink, event: &Event) {
+fn tell(sink: &Sink, denied: &Denied, event: &Event) {
     match event {
         Event::Disconnected | Event::Closed => sink.lost("NATS has closed the connection"),
         Event::SlowConsumer(_) => sink.lost("messages came faster than they were read"),
         Event::LameDuckMode => sink.lost("the server is about to end"),
+        // Who asked for it is refused.
+        Event::ServerError(ServerError::Other(error)) if denied.take_note(error) => {}
         Event::ServerError(error) => tracing::warn!(error = %escaped(&error), "NATS"),
         _ => {}
     }
@@ -125,18 +137,45 @@ struct NatsSession {
     /// The tasks that read subscriptions.
     reading: Mutex<HashMap<Arc<str>, AbortHandle>>,
     logs: LogStore,
+    denied: Denied,
 }
 
 impl NatsSession {
     /// All that was sent before has been taken by the server.
     async fn arrived(&self) -> Result<(), LinkError> {
         let subject = format!("{NOBODY}.{}", self.next.fetch_add(1, Ordering::Relaxed));
-        match self.client.request(subject, Bytes::new()).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
-            Err(error) => Err(LinkError::lost(error)),
+        let asked = async {
+            match self.client.request(subject, Bytes::new()).await {
+                Ok(_) => Ok(()),
+                Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+                Err(error) => Err(LinkError::lost(error)),
+            }
+        };
+        self.denied.unless(is_of_question, asked).await?;
+        // What was denied before was told before, to a task that has not had its turn.
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
         }
+        Ok(())
     }
+
+    /// Ends subscriptions that the server has denied.
+    fn end_denied(&self, channels: &[Arc<str>]) -> Result<(), LinkError> {
+        let of_these = |denial: &Denial| channels.iter().any(|channel| denial.is_of_subscription(channel));
+        let denials = self.denied.take(of_these);
+        let mut reading = self.reading.lock();
+        denials.iter().filter_map(|denial| reading.remove(&*denial.subject)).for_each(|task| task.abort());
+        denials.first().map_or(Ok(()), |denial| Err(denial.refusal()))
+    }
+}
+
+/// Returns true if what was denied is how a node asks the server anything.
+fn is_of_question(denial: &Denial) -> bool {
+    denial.subject.starts_with(NOBODY) || denial.is_subscription && denial.subject.starts_with("_INBOX.")
+}
+
+fn is_of_jetstream(denial: &Denial) -> bool {
+    denial.subject.starts_with("$JS.") || is_of_question(denial)
 }
 
 /// Takes what comes on a channel, and puts entries into their order.
@@ -176,6 +215,11 @@ impl Session for NatsSession {
                 answers.push(sent.map_err(answers::core_publish_error));
             }
             self.arrived().await?;
+            let of_these = |denial: &Denial| batch.iter().any(|frame| denial.is_of_publish(&frame.channel));
+            for denial in self.denied.take(of_these) {
+                let denied = batch.iter().zip(&mut answers).filter(|(frame, _)| denial.is_of_publish(&frame.channel));
+                denied.for_each(|(_, answer)| *answer = Err(denial.refusal()));
+            }
             Ok(answers)
         })
     }
@@ -183,11 +227,15 @@ impl Session for NatsSession {
     fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
         Box::pin(async move {
             for channel in channels {
+                if self.reading.lock().contains_key(channel) {
+                    continue;
+                }
                 let messages = self.client.subscribe(channel.to_string()).await.map_err(LinkError::lost)?;
                 let task = tokio::spawn(receive(messages, self.sink.clone()));
                 self.reading.lock().insert(channel.clone(), task.abort_handle());
             }
-            self.arrived().await
+            self.arrived().await?;
+            self.end_denied(channels)
         })
     }
 
@@ -201,11 +249,15 @@ impl Session for NatsSession {
     }
 
     fn append<'a>(&'a self, batch: &'a [Append]) -> Step<'a, Vec<Appended>> {
-        Box::pin(self.logs.append(batch))
+        let is_of_these = |denial: &Denial| {
+            let is_subject = |append: &Append| denial.is_of_publish(&log_stream::subject(&append.log));
+            is_of_jetstream(denial) || batch.iter().any(is_subject)
+        };
+        Box::pin(self.denied.unless(is_of_these, self.logs.append(batch)))
     }
 
     fn read<'a>(&'a self, log: &'a Log, span: Span) -> Step<'a, Page> {
-        Box::pin(self.logs.read(log, span))
+        Box::pin(self.denied.unless(is_of_jetstream, self.logs.read(log, span)))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -4,6 +4,25 @@ use redis::{ErrorKind, RedisError};
 
 use crate::broker::link::LinkError;
 
+const REPLICA: &str =
+    "this server is a replica: give the address of the one that writes, or redis+sentinel://a:26379,b:26379/name";
+const CLUSTER: &str = "this is a cluster, use redis+cluster://host:port";
+
+/// Says that a server is a replica. Others may write, and it may again.
+pub(super) fn replica() -> LinkError {
+    LinkError::Elsewhere(REPLICA.to_owned())
+}
+
+/// Says that a server has some of the slots of a cluster, and would not take what is in others.
+pub(super) fn cluster() -> LinkError {
+    LinkError::Refused(CLUSTER.to_owned())
+}
+
+/// Says that a server carries no messages, and knows which does.
+pub(super) fn sentinel() -> LinkError {
+    LinkError::Refused("this is a sentinel, use redis+sentinel://host:port/name".to_owned())
+}
+
 impl From<RedisError> for LinkError {
     fn from(error: RedisError) -> Self {
         let reason = error.to_string();
@@ -26,12 +45,8 @@ fn answered(code: &str, reason: String) -> LinkError {
     match code {
         "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "BUSY" => LinkError::Later(reason),
         "OOM" | "MISCONF" | "NOREPLICAS" => LinkError::Unable(reason),
-        "READONLY" => LinkError::Elsewhere(format!(
-            "{reason}; this server is a replica: give the address of the one that writes, or redis+sentinel://"
-        )),
-        "MOVED" | "ASK" => {
-            LinkError::Elsewhere(format!("{reason}; this server is one of a cluster: give it as redis+cluster://"))
-        }
+        "READONLY" => LinkError::Elsewhere(format!("{reason}; {REPLICA}")),
+        "MOVED" | "ASK" => LinkError::Elsewhere(format!("{CLUSTER} ({reason})")),
         // It says so before it closes the connection.
         "ERR" if reason.contains("max number of clients") => LinkError::Lost(reason),
         // ERR, NOPERM, NOAUTH, WRONGPASS, WRONGTYPE, CROSSSLOT, EXECABORT, and what a later release answers.

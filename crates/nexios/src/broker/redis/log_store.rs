@@ -51,7 +51,7 @@ struct Group<'a> {
 }
 
 impl LogStore {
-    pub(super) async fn open(connection: &Connection, replicas: u32) -> Result<Self, LinkError> {
+    pub(super) async fn open(connection: &Connection, replicas_max: u32, replicas: u32) -> Result<Self, LinkError> {
         let [append, find, read] = [APPEND, FIND, READ].map(Script::new);
         let mut loaded = Ok(());
         for script in [&append, &find, &read] {
@@ -64,8 +64,7 @@ impl LogStore {
             Err(LinkError::Refused(reason)) => Some(format!("Redis runs no scripts for this user: {reason}")),
             Err(lost) => return Err(lost),
         };
-        let (keys, replicas_max) = (Keys::of(connection), count_replicas(connection).await?);
-        Ok(LogStore { append, find, read, keys, refused, replicas_max, replicas })
+        Ok(LogStore { append, find, read, keys: Keys::of(connection), refused, replicas_max, replicas })
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
@@ -229,18 +228,4 @@ fn page(answer: Value) -> Result<Page, LinkError> {
 
 fn unexpected() -> LinkError {
     LinkError::lost("Redis has answered what its script does not say")
-}
-
-/// How many replicas the server has, where one is asked and may say so.
-async fn count_replicas(connection: &Connection) -> Result<u32, LinkError> {
-    if let Connection::Cluster(_) = connection {
-        return Ok(0);
-    }
-    let answer = match connection.ask(cmd("INFO").arg("replication")).await {
-        Err(LinkError::Refused(_)) => return Ok(0),
-        answer => answer?,
-    };
-    let text: String = from_redis_value(answer).map_err(LinkError::lost)?;
-    let line = text.lines().find_map(|line| line.strip_prefix("connected_slaves:"));
-    Ok(line.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
 }

@@ -5,6 +5,7 @@ mod keys;
 mod log_store;
 mod predecessor;
 mod script;
+mod server;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use redis::{Cmd, Pipeline, PushKind, RedisError, Value, cmd};
 
 use self::log_store::LogStore;
 use self::predecessor::Predecessor;
+use self::server::Server;
 use super::incoming::Sink;
 use super::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
 use super::log::{Append, Appended, Log, Page, Span};
@@ -102,9 +104,9 @@ impl Engine for RedisEngine {
                 }
                 Servers::Cluster(nodes) => Connection::Cluster(connect_cluster(nodes.clone(), sink).await?),
             };
-            connection.check_version().await?;
+            let server = Server::examine(&connection).await?;
             self.predecessor.replace(&connection).await?;
-            let logs = LogStore::open(&connection, self.replicas).await?;
+            let logs = LogStore::open(&connection, server.replicas, self.replicas).await?;
             let session: Box<dyn Session> = Box::new(RedisSession { connection, logs });
             Ok(session)
         })
@@ -206,16 +208,6 @@ impl Connection {
                 }
                 Ok(answers)
             }
-        }
-    }
-
-    /// Sharded pub/sub came with Redis 7.
-    async fn check_version(&self) -> Result<(), LinkError> {
-        match self.ask(cmd("SPUBLISH").arg("nexios-probe").arg("")).await {
-            Err(LinkError::Refused(reason)) if reason.to_lowercase().contains("unknown command") => {
-                Err(LinkError::Refused("it is older than Redis 7".to_owned()))
-            }
-            answer => answer.map(drop),
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Faults {
     pub(super) refused: f64,
     /// How often it says that it cannot do it now, or that another server may, and does nothing.
     pub(super) later: f64,
+    /// How often whoever connects finds a server that is of no use.
+    pub(super) useless: f64,
     /// Nodes that the broker does not hear, and that do not hear it.
     pub(super) parted: HashSet<usize>,
     /// Nobody gets a session, or keeps one.
@@ -49,11 +51,19 @@ struct State {
     sessions: BTreeMap<u64, Open>,
     begun: u64,
     /// What is on its way to sessions, by when it is there.
-    mail: BTreeMap<(Instant, u64), (u64, Bytes)>,
+    mail: BTreeMap<(Instant, u64), Letter>,
     posted: u64,
     /// What publishers' messages came to: the truth.
     heard: HashSet<String>,
     stored: HashMap<String, Vec<Position>>,
+}
+
+/// What is on its way to a subscription. It does not come once that has ended, or another has begun.
+struct Letter {
+    session: u64,
+    channel: Arc<str>,
+    lane: u64,
+    bytes: Bytes,
 }
 
 /// One session.
@@ -68,6 +78,7 @@ struct Open {
 /// What one session gets of one channel comes in order. By its own chances, so that nothing depends
 /// on the order in which a node says several things at a time.
 struct Lane {
+    number: u64,
     random: fastrand::Rng,
     last: Instant,
 }
@@ -136,8 +147,10 @@ impl State {
             if entry.key().0 > now {
                 break;
             }
-            let (session, bytes) = entry.remove();
-            if let Some(open) = self.sessions.get_mut(&session) {
+            let Letter { session, channel, lane, bytes } = entry.remove();
+            if let Some(open) = self.sessions.get_mut(&session)
+                && open.channels.get(&channel).is_some_and(|open| open.number == lane)
+            {
                 open.held.push(bytes);
             }
         }
@@ -162,7 +175,8 @@ impl State {
             lane.last = lane.last.max(Instant::now() + delay);
             if lane.random.f64() >= loss {
                 self.posted += 1;
-                self.mail.insert((lane.last, self.posted), (*id, bytes.clone()));
+                let letter = Letter { session: *id, channel: channel.clone(), lane: lane.number, bytes: bytes.clone() };
+                self.mail.insert((lane.last, self.posted), letter);
             }
         }
     }
@@ -226,6 +240,11 @@ impl Engine for Place {
                 let mut state = self.broker.0.lock();
                 if state.faults.is_down {
                     return Err(LinkError::lost("down"));
+                }
+                if state.random.f64() < state.faults.useless {
+                    let kinds = [LinkError::Elsewhere, LinkError::Unable];
+                    let useless = state.random.choice(kinds).unwrap_or(LinkError::Unable);
+                    return Err(useless("a replica".to_owned()));
                 }
                 state.begun += 1;
                 let (id, node) = (state.begun, self.node);
@@ -309,10 +328,13 @@ impl Session for At {
     fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
         Box::pin(self.ask(move |state| {
             let seed = state.seed;
+            state.posted += 1;
+            let lane_number = state.posted;
             let Some(open) = state.sessions.get_mut(&self.id) else { return Ok(()) };
             for channel in channels {
                 let number = channel.bytes().fold(self.id, |number, byte| number.wrapping_mul(31) + u64::from(byte));
-                let lane = || Lane { random: fastrand::Rng::with_seed(seed ^ number << 20), last: Instant::now() };
+                let random = fastrand::Rng::with_seed(seed ^ number << 20);
+                let lane = || Lane { number: lane_number, random, last: Instant::now() };
                 open.channels.entry(channel.clone()).or_insert_with(lane);
             }
             Ok(())

@@ -13,6 +13,8 @@ pub(super) enum Event {
     Refused,
     /// The broker says that it cannot do something now, or that another server may.
     Later,
+    /// Whoever connects finds a server that is of no use.
+    Useless,
     /// A node's session is lost.
     Cut,
     /// A node and the broker do not hear each other any more,
@@ -57,7 +59,8 @@ pub(super) struct Plan {
     kinds: Vec<Event>,
 }
 
-const ALL: [Event; 7] = [Event::Delay, Event::Loss, Event::Torn, Event::Refused, Event::Later, Event::Cut, Event::Part];
+const ALL: [Event; 8] =
+    [Event::Delay, Event::Loss, Event::Torn, Event::Refused, Event::Later, Event::Useless, Event::Cut, Event::Part];
 
 impl Plan {
     pub(super) fn new(random: &mut fastrand::Rng) -> Self {

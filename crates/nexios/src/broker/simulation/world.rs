@@ -105,6 +105,10 @@ impl World {
             Event::Later => self.broker.faults(|faults| {
                 faults.later = random.choice([0.0, 0.1, 0.5, 1.0]).unwrap_or(1.0);
             }),
+            // Servers that are there and of no use, now and then for longer than a node waits for a better one.
+            Event::Useless => self.broker.faults(|faults| {
+                faults.useless = random.choice([0.0, 0.5, 1.0]).unwrap_or(1.0);
+            }),
             Event::Cut => self.broker.cut(Some(at)),
             Event::Part => _ = self.broker.faults(|faults| faults.parted.insert(at)),
             Event::Heal => self.broker.faults(|faults| faults.parted.clear()),
@@ -130,7 +134,8 @@ impl World {
         self.broker.faults(|faults| {
             *faults = Faults { delay_max: faults.delay_max.min(Duration::from_millis(50)), ..Faults::default() };
         });
-        sleep(Duration::from_secs(5)).await;
+        // Sessions have held: one that is lost now is followed by another before marks come.
+        sleep(Duration::from_secs(13)).await;
         let at = self.random.borrow_mut().usize(..NODES);
         match self.plan.end {
             End::Nothing => {}
