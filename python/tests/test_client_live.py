@@ -122,6 +122,37 @@ async def test_a_client_that_was_cut_comes_back_to_its_rooms(serve):
         assert client.state == "open" and client.id != first
 
 
+async def test_a_call_that_cannot_be_sent_hurts_no_other(serve):
+    async with serve(make_app()) as server, client_of(server) as client:
+        chat, joined = client.room("chat-1"), told_by(client.room("chat-1"), "joined")
+        await chat.join()
+        await joined()
+        for data, error in [("\ud83d", ValueError), ({1, 2}, TypeError), (float("nan"), ValueError)]:
+            with pytest.raises(error):
+                await chat.publish(data)
+        with pytest.raises(ValueError, match="4096"):
+            await client.room("chat-" + "x" * 5000).join()
+        client.drop(away=True)
+        client.reconnect()
+        await joined()
+        assert (await chat.publish("hi", key="k")).key == "k"
+
+
+async def test_a_room_that_is_left_and_joined_at_once_is_joined(serve):
+    async with serve(make_app()) as server, client_of(server) as client:
+        chat = client.room("chat-1")
+        heard = told_by(chat, "message")
+        await chat.join()
+        for _ in range(20):
+            leaving = asyncio.create_task(chat.leave())
+            await asyncio.sleep(0)
+            await chat.join()
+            await leaving
+        assert chat.joined
+        await chat.publish("hi")
+        assert await heard() == (Message("hi"),)
+
+
 async def test_a_handlers_close_is_told_with_its_code(serve):
     async with serve(make_app()) as server, client_of(server) as client:
         joined, parked = told_by(client.room("news"), "joined"), told_by(client, "parked")

@@ -86,6 +86,9 @@ class Calls:
         self._bytes = 0
         self._last_id = 0
         self._changed = asyncio.Event()
+        self._resuming: set[int] = set()  # joins of a fresh connection that have to be sent first
+        self._is_resumed = asyncio.Event()
+        self._is_resumed.set()
         self._is_closed = False
 
     async def ask(
@@ -137,6 +140,7 @@ class Calls:
         if self._calls.pop(call.id, None) is None:
             return
         self._unsent.pop(call.id, None)
+        self._resumes(call)
         self._bytes -= call.size
         if call.timer is not None:
             call.timer.cancel()
@@ -156,6 +160,10 @@ class Calls:
             maybe = is_repeated or (code == "unavailable" and header.get("maybe_stored") is True)
             self._fail(call, code, str(header.get("message")), maybe_stored=maybe)
 
+    async def resumed(self) -> None:
+        """Waits until the joins of a fresh connection are sent: nothing else goes before them."""
+        await self._is_resumed.wait()
+
     async def next(self) -> Payload:
         """What is to be sent next, as soon as it may be."""
         while True:
@@ -172,10 +180,15 @@ class Calls:
             if (error := limits.check(call.frame_bytes())) is not None:
                 self._fail(call, error.code, error.message)
         self._unsent = dict(sorted(self._unsent.items(), key=lambda item: (item[1].type != "join", item[0])))
+        self._resuming = {id for id, call in self._unsent.items() if call.type == "join"}
+        if self._resuming:
+            self._is_resumed.clear()
 
     def disconnected(self, blame: str | None = None) -> None:
         """Ends what was sent and is not repeated; with `blame` nothing is."""
         self._limits = None
+        self._resuming.clear()
+        self._is_resumed.set()  # the message that waits learns that its connection is gone
         for call in list(self._calls.values()):
             if not call.sent:
                 continue
@@ -216,8 +229,14 @@ class Calls:
                 continue
             call.sent = True
             call.times_sent += 1
+            self._resumes(call)
             return frame
         return None
+
+    def _resumes(self, call: Call) -> None:
+        self._resuming.discard(call.id)
+        if not self._resuming:
+            self._is_resumed.set()
 
     def _of(self, header: dict[str, Any]) -> Call | None:
         number = header.get("id")

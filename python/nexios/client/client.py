@@ -230,14 +230,14 @@ class Client:
         True
         """
         payload = self._session.encode(data)
+        message = frame(None, payload) if is_marked(payload) else payload
         dialogue = self._driver.dialogue
         if self.state != "open" or dialogue is None:
             return False
-        message = frame(None, payload) if is_marked(payload) else payload
         error = self._session.calls.check(len(message.encode() if isinstance(message, str) else message))
         if error is not None:
             raise error
-        return await dialogue.send(message)
+        return await dialogue.send(message, self._session.calls.resumed)
 
     async def request(self, method: str, data: Any = None, *, timeout: float | None = None) -> Any:
         """Asks the server, and returns its reply: text or bytes, with ``json`` a value.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as dial
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidHeader, InvalidStatus, NegotiationError
 from websockets.typing import Subprotocol
 
 from nexios.client.addresses import SUBPROTOCOL
@@ -70,8 +70,10 @@ class Dialogue:
             self._ending = ending if ending.is_said or self._announced is None else self._announced
             self._task.cancel()
 
-    async def send(self, message: Payload) -> bool:
+    async def send(self, message: Payload, ready: Callable[[], Awaitable[None]]) -> bool:
+        """Sends as soon as it may; false if the connection ends before."""
         try:
+            await ready()
             if self._connection is None or self._ending is not None:
                 return False
             await self._connection.send(message)
@@ -85,10 +87,11 @@ class Dialogue:
             connection = await self._dial(url, protocols)
         except InvalidStatus as error:
             return Ending.refused(error.response.status_code, error.response.headers)
-        except (OSError, asyncio.TimeoutError, InvalidMessage) as error:
-            return Ending(1006, str(error) or _IS_LATE)
-        except InvalidHandshake as error:
+        except (NegotiationError, InvalidHeader) as error:
             return Ending(1002, str(error), "protocol")
+        except (OSError, asyncio.TimeoutError, InvalidHandshake) as error:
+            # A proxy, or a server that does not speak HTTP, may recover.
+            return Ending(1006, str(error) or _IS_LATE)
         try:
             return await self._talk(connection)
         finally:
@@ -161,6 +164,8 @@ class Dialogue:
                 await connection.send(await self._speaker.next_frame())
         except ConnectionClosed:
             pass  # the one who reads says why
+        except Exception as error:
+            self.end(Ending(1006, f"cannot send: {error}"))
 
 
 def _ending_of(error: ConnectionClosed) -> Ending:

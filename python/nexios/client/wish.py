@@ -65,6 +65,8 @@ class Wish:
         await self._settled("join")
 
     async def leave(self) -> None:
+        if self._room._session.state == "closed":
+            return
         self._is_joined = self._has_returned = False
         if self._subscriptions:
             return
@@ -260,6 +262,9 @@ class Wish:
             self._end(waiting)
 
     def _out(self) -> None:
+        if self._room._session.state == "closed":
+            self.closed()
+            return
         if self._is_leaving or any(waiting.type == "leave" for waiting in self._waiting):
             self._room._leave()
         self._is_leaving = False

@@ -2,7 +2,21 @@
 
 import shelve
 
-from nexios.client import Closed, Gap, Joined, Member, Message, NexiosError, Opened, PresenceChange, Room, connect
+from nexios.client import (
+    Closed,
+    Gap,
+    Joined,
+    Member,
+    Message,
+    NexiosError,
+    Opened,
+    Parked,
+    PresenceChange,
+    Room,
+    Subscription,
+    Unauthorized,
+    connect,
+)
 
 
 async def main() -> None:
@@ -43,3 +57,27 @@ async def main() -> None:
         except NexiosError as error:
             print(error.code.upper(), sent, position, members)
         client.state = "open"  # type: ignore[misc]
+
+
+async def token() -> str:
+    return "letmein"
+
+
+async def asked() -> None:
+    async with connect(lambda: "wss://example.org", token=token, bigint="string", stable_after=5) as client:
+
+        @client.on("parked")
+        def parked(event: Parked) -> None:
+            print(event.code + 1, event.kind)
+
+        @client.on("unauthorized")
+        async def unauthorized(event: Unauthorized) -> None:
+            client.reconnect()
+
+        async with client.subscribe("general", message=lambda message: print(message.data)) as subscription:
+            position: str | None = subscription.room.position
+            print(position)
+        stop: Subscription = client.subscribe("general", joined=lambda joined: None, join=False)
+        stop()
+        client.subscribe("general", message=lambda: None)  # type: ignore[arg-type,misc]
+        connect("wss://example.org", bigint="float")  # type: ignore[arg-type]
