@@ -16,6 +16,7 @@ from nexios.client.ending import Ending
 from nexios.client.errors import Malformed
 from nexios.client.frames import Payload, parse
 from nexios.client.retry import window_of
+from nexios.client.shapes import is_known
 
 __all__ = ["Dialogue", "Speaker"]
 
@@ -144,18 +145,17 @@ class Dialogue:
 
     def _take(self, message: Payload) -> None:
         header, payload = parse(message)
-        if header is not None:
-            self._is_welcome |= header.get("type") == "welcome"
-            if header.get("type") == "closing":
-                self._announce(header)
+        kind = "message" if header is None else header["type"]
+        self._is_welcome |= kind == "welcome"
+        if not self._is_welcome and is_known(kind) and kind != "closing":
+            raise Malformed(f"a frame of the type {kind} comes before welcome")
+        if header is not None and kind == "closing":
+            self._announce(header)
         self._speaker.receive(header, payload)
 
     def _announce(self, header: dict[str, Any]) -> None:
-        code, reason = header.get("code"), str(header.get("reason", ""))
-        window = window_of(header.get("retry_ms"))
-        if header.get("retry_ms") is not None and window is None:
-            raise Malformed("retry_ms is [MIN, MAX]")
-        self._announced = Ending(code if isinstance(code, int) else 1005, reason, "closing", window)
+        window, is_final = window_of(header.get("retry_ms")), header.get("retry_ms") is None
+        self._announced = Ending(header["code"], header.get("reason") or "", "closing", window, is_final=is_final)
         self._expect(self._announced)  # the Close frame follows
 
     async def _write(self, connection: ClientConnection) -> None:

@@ -34,6 +34,7 @@ class Ending:
     reason: str
     cause: Cause = "lost"
     window: Window | None = None  # of `closing`
+    is_final: bool = False  # as `closing` says
     status: int = 101
     retry_after: float = 0.0
     is_said: bool = False  # the peer learns it, by a Close frame
@@ -54,7 +55,7 @@ class Ending:
             case "protocol":
                 return "park"
             case "closing":
-                return "park" if self.window is None else "retry"
+                return "park" if self.is_final else "retry"
             case "refused":
                 return "retry" if self.status in (408, 425, 429) or self.status >= 500 else "park"
             case "close":

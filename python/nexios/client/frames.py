@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexios.client.errors import Malformed
+from nexios.client.shapes import check_shape
 
 HEADER_BYTES_MAX = 4096
 # Of a hello, and of what a server says.
@@ -80,6 +81,7 @@ def parse(message: Payload) -> tuple[dict[str, Any] | None, Payload]:
         header = None
     if not isinstance(header, dict):
         raise Malformed("a header is no JSON object")
+    check_shape(header)
     return header, payload
 
 

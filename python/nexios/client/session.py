@@ -123,8 +123,7 @@ class Session:
             return
         kind, room = header.get("type"), header.get("room")
         if room is not None and kind in ("joined", "left", "message", "reset", "gap", "presence"):
-            if isinstance(room, str):
-                self._receive_of_room(str(kind), room, header, payload)
+            self._receive_of_room(str(kind), room, header, payload)
             return
         match kind:
             case "welcome":

@@ -72,6 +72,7 @@ class Wish:
             return
         for waiting in self._waiting:
             waiting.is_replaced = True
+        self._room._forget()
         self._turn_out()
         # Sent even if the client is not in: the server may just be letting it in.
         self._is_leaving = True
