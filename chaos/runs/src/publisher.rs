@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use checker::Fate;
-use nexios_client::{Client, Connector, RequestError, Room};
+use nexios_client::{Client, Connector, Room};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -29,7 +29,7 @@ impl Publisher {
     /// While the run is busy, a message after every few of these milliseconds.
     pub(crate) async fn run(self, mut busy: watch::Receiver<bool>, mut rng: fastrand::Rng) {
         let client = self.connect().await;
-        let room = client.room(&self.room);
+        let Ok(room) = client.room(&self.room) else { return };
         for number in 0.. {
             sleep(Duration::from_millis(rng.u64(10..110))).await;
             if busy.wait_for(|busy| *busy).await.is_err() {
@@ -76,7 +76,7 @@ async fn store(room: &Room, key: String, text: String, journal: &Journal) -> Fat
                 journal.complain(format!("{key}: confirmed and not stored"));
                 return Fate::Accepted;
             }
-            Err(RequestError::Closed) => {
+            Err(error) if error.code() == "closed" => {
                 journal.complain(format!("{key}: the publisher's client has given up"));
                 return Fate::Unknown;
             }

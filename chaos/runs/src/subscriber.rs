@@ -80,7 +80,7 @@ impl Subscriber {
 
     /// Stays as long as its habit is; then, where it was.
     async fn stay(&mut self, client: &Client) -> Option<Position> {
-        let room = client.room(&self.room);
+        let (mut events, Ok(mut room)) = (client.clone(), client.room(&self.room)) else { return self.ended().await };
         let mut until = self.next_deed();
         loop {
             tokio::select! {
@@ -90,9 +90,9 @@ impl Subscriber {
                     Some(event) => self.note(event),
                     None => return self.ended().await,
                 },
-                event = client.next() => match event {
-                    Some(Event::Connected) => self.journal.connected(self.number, true),
-                    Some(Event::Disconnected(_)) => self.journal.connected(self.number, false),
+                event = events.next() => match event {
+                    Some(Event::Open { .. }) => self.journal.connected(self.number, true),
+                    Some(Event::Close(_)) => self.journal.connected(self.number, false),
                     Some(_) => {}
                     None => return self.ended().await,
                 },
@@ -101,7 +101,7 @@ impl Subscriber {
                     match self.habit {
                         _ if !*self.busy.borrow() => {}
                         Habit::Steady => {}
-                        Habit::Cable => client.drop_connection().await,
+                        Habit::Cable => client.drop(false),
                         Habit::Guest => return room.position(),
                     }
                 }
@@ -130,9 +130,9 @@ impl Subscriber {
 
     fn note(&mut self, event: RoomEvent) {
         match event {
-            RoomEvent::Joined { recovered, position } => {
+            RoomEvent::Joined { recovered, position, .. } => {
                 self.journal.joined(self.number);
-                if let (Some(recovered), Some(position)) = (recovered, position) {
+                if let Some(position) = position {
                     self.epoch = position.epoch();
                     self.saw(Seen::Joined { epoch: self.epoch, offset: position.offset(), recovered });
                 }

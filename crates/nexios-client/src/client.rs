@@ -1,200 +1,240 @@
 //! The client, as the application holds it.
 
-use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use futures_core::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
-use crate::error::{CloseReason, RequestError};
-use crate::frame::{Message, ToServer};
-use crate::position::Position;
-use crate::queue::{Full, Queue};
-use crate::room::{Room, RoomShared};
+use crate::call::Answered;
+use crate::error::Error;
+use crate::event::{Event, State};
+use crate::feed::Consumer;
+use crate::handler::{Handler, Outcome};
+use crate::message::Message;
+use crate::room::Room;
+use crate::session::Shared;
+use crate::subscription::Subscription;
 
-/// Commands that wait for the session at most; then the application waits.
-pub(crate) const COMMANDS_MAX: usize = 256;
-/// Rooms that are remembered at most: as many as a `hello` can name.
-pub(crate) const ROOMS_MAX: usize = 1000;
-
-/// A connection that comes back by itself. Clones are the same client; when the last is dropped,
-/// with its rooms, the connection is closed.
-#[derive(Clone)]
-pub struct Client(Arc<Held>);
-
-struct Held {
-    shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+/// A connection that comes back by itself. Clones are the same client; when the last is dropped, with its rooms and
+/// subscriptions, the connection is closed.
+///
+/// A client is a `Stream` of the [events](Event) outside of rooms. Each clone that is read gets all events from its
+/// first read on; the first gets those from before as well. Handlers, by [`on`](Self::on), get them too.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use nexios_client::{Connector, Event};
+/// let mut client = Connector::new("wss://example.org/live").connect().await?;
+/// while let Some(event) = client.next().await {
+///     if let Event::Message(message) = event {
+///         println!("{message:?}");
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Client {
+    held: Arc<Held>,
+    events: Option<Consumer<Event>>,
 }
 
-/// Something that happened outside of rooms.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// A message of the server's handler to this client, or a broadcast.
-    Message(Message),
-    /// So many messages did not fit: the application is too slow.
-    Missed(u64),
-    /// The client is connected, again.
-    Connected,
-    /// The connection is lost; where `retry` is set the client comes back.
-    Disconnected(CloseReason),
+/// Closes the client when nobody holds it.
+pub(crate) struct Held {
+    pub(crate) shared: Arc<Shared>,
 }
 
-/// What the application and the session share.
-#[derive(Default)]
-pub(crate) struct Shared {
-    pub(crate) events: Queue<Event>,
-    rooms: Mutex<HashMap<String, Arc<RoomShared>>>,
-}
-
-/// What the application asks of the session.
-pub(crate) enum Command {
-    Send(Message, oneshot::Sender<Result<(), RequestError>>),
-    Ask(Question),
-    /// A room that is behind wants another connection.
-    ComeBack,
-    /// As if the cable had been pulled.
-    Drop,
-    Close(oneshot::Sender<()>),
-}
-
-/// A frame that is answered.
-pub(crate) struct Question {
-    pub(crate) header: Box<dyn FnOnce(u64) -> ToServer + Send>,
-    pub(crate) payload: Message,
-    /// It is asked again on the next connection.
-    pub(crate) again: bool,
-    pub(crate) answer: oneshot::Sender<Result<Answer, RequestError>>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) payload: Message,
-    pub(crate) position: Option<Position>,
-    /// A message with the key was there before.
-    pub(crate) duplicate: bool,
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.with(crate::core::Core::close);
+    }
 }
 
 impl Client {
-    pub(crate) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command>) -> Self {
-        Client(Arc::new(Held { shared, commands }))
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Client { held: Arc::new(Held { shared }), events: None }
     }
 
-    /// What happens next outside of rooms; `None` once the client is closed.
-    pub async fn next(&self) -> Option<Event> {
-        self.0.shared.events.pop().await
+    fn shared(&self) -> &Shared {
+        &self.held.shared
     }
 
-    /// A room by its name, whether the client is in it yet or not.
-    pub fn room(&self, name: impl AsRef<str>) -> Room {
-        Room::new(self.clone(), self.0.shared.room(name.as_ref()))
+    /// Returns the state.
+    pub fn state(&self) -> State {
+        self.shared().look(|core| core.state())
     }
 
-    /// Sends a message to the server's handler. It is on its way when this returns; nothing
-    /// confirms it: see [`request`](Self::request) and [`Room::publish`].
+    /// Returns the id that the server has given the connection, or the last one.
+    pub fn id(&self) -> Option<String> {
+        self.shared().look(|core| core.id().map(str::to_owned))
+    }
+
+    /// Returns the address of the connection, or of the next attempt.
+    pub fn url(&self) -> String {
+        self.shared().url()
+    }
+
+    /// Returns the next event outside of rooms; `None` once the client is closed.
+    pub async fn next(&mut self) -> Option<Event> {
+        std::future::poll_fn(|context| self.poll_event(context)).await
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        let shared = &self.held.shared;
+        let events = self.events.get_or_insert_with(|| Consumer::new(shared.look(|core| core.events())));
+        events.handled();
+        events.poll_next(context)
+    }
+
+    /// Calls a handler for each event outside of rooms, one after another.
+    ///
+    /// ```no_run
+    /// # fn example(client: nexios_client::Client) {
+    /// use nexios_client::Event;
+    /// client.on(async |event| {
+    ///     if let Event::Close(closed) = event {
+    ///         println!("{closed}");
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn on<F, O>(&self, handler: F) -> Handler
+    where
+        F: Fn(Event) -> O + Send + 'static,
+        O: Future<Output: Outcome> + Send,
+    {
+        crate::handler::of_client(&self.held.shared, handler)
+    }
+
+    /// Returns a room by its name, without joining it.
     ///
     /// # Errors
-    /// [`RequestError::Disconnected`]: there is no connection now, and it was not sent.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), RequestError> {
-        let (done, sent) = oneshot::channel();
-        let command = Command::Send(message.into().escaped(), done);
-        self.0.commands.send(command).await.map_err(|_| RequestError::Closed)?;
-        sent.await.unwrap_or(Err(RequestError::Closed))
+    /// [`Error`] with the code `argument`: the name is too long, or there are 1,000 rooms in use.
+    pub fn room(&self, name: impl Into<String>) -> Result<Room, Error> {
+        let name = name.into();
+        let feed = self.shared().with(|core| core.room(&name))?;
+        Ok(Room::new(self.held.clone(), name.into(), feed))
     }
 
-    /// Asks the server and waits for its answer.
+    /// Joins a room for as long as the subscription, or another one, lives. It does not wait: the subscription gets
+    /// [`RoomEvent::Joined`](crate::RoomEvent::Joined), or [`RoomEvent::Left`](crate::RoomEvent::Left) with the
+    /// server's refusal.
+    ///
+    /// ```no_run
+    /// # async fn example(client: nexios_client::Client) -> Result<(), nexios_client::Error> {
+    /// let mut news = client.subscribe("news")?;
+    /// while let Some(event) = news.next().await {
+    ///     println!("{event:?}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// [`RequestError`]; with `Disconnected` it may have been carried out.
-    pub async fn request(
+    /// As [`room`](Self::room); `closed` once the client is closed.
+    pub fn subscribe(&self, name: impl Into<String>) -> Result<Subscription, Error> {
+        let room = self.room(name)?;
+        self.shared().with(|core| core.subscribe(room.name()))?;
+        Ok(Subscription::new(room))
+    }
+
+    /// Sends a message to the server's handler, at most once; `false` if there is no connection. It waits while too
+    /// much waits to be written. Nothing confirms it: see [`request`](Self::request) and [`Room::publish`].
+    ///
+    /// # Errors
+    /// [`Error`] with the code `too_big`.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<bool, Error> {
+        self.shared().until_drained().await;
+        self.shared().with(|core| core.send(message.into()))
+    }
+
+    /// Sends a value as JSON, as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and `argument` if the value has no form in JSON.
+    pub async fn send_json(&self, value: &impl Serialize) -> Result<bool, Error> {
+        self.send(Message::of_json(value)?).await
+    }
+
+    /// Asks the server and waits for its answer, for as long as
+    /// [`Connector::request_timeout`](crate::Connector::request_timeout) says.
+    ///
+    /// # Errors
+    /// [`Error`]: the server's, or `disconnected`, `timeout`, `busy`, `too_big`, `closed`, `argument`.
+    pub async fn request(&self, method: impl AsRef<str>, argument: impl Into<Message>) -> Result<Message, Error> {
+        self.request_within(method, argument, self.shared().request_timeout).await
+    }
+
+    /// Asks the server, as [`request`](Self::request) does, with a time of its own; `None` waits for ever.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn request_within(
         &self,
-        method: impl Into<String>,
+        method: impl AsRef<str>,
         argument: impl Into<Message>,
-    ) -> Result<Message, RequestError> {
-        let method = method.into();
-        let answer = self.ask(|id| ToServer::Request { id, method }, argument.into(), false).await?;
-        Ok(answer.payload)
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Message, Error> {
+        let (argument, timeout) = (argument.into(), timeout.into());
+        let asked = self.shared().with(|core| core.request(Instant::now(), method.as_ref(), &argument, timeout))?;
+        Answered::new(&self.held, asked).await
     }
 
-    pub(crate) async fn ask(
+    /// Asks the server with a value as JSON, and reads its answer as JSON.
+    ///
+    /// ```no_run
+    /// # async fn example(client: nexios_client::Client) -> Result<(), nexios_client::Error> {
+    /// let sum: f64 = client.request_json("sum", &[1, 2]).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`request`](Self::request), and `invalid_answer` if the answer is not the JSON of such a value.
+    pub async fn request_json<T: DeserializeOwned>(
         &self,
-        header: impl FnOnce(u64) -> ToServer + Send + 'static,
-        payload: Message,
-        again: bool,
-    ) -> Result<Answer, RequestError> {
-        let (answer, answered) = oneshot::channel();
-        let question = Question { header: Box::new(header), payload, again, answer };
-        self.0.commands.send(Command::Ask(question)).await.map_err(|_| RequestError::Closed)?;
-        answered.await.unwrap_or(Err(RequestError::Closed))
+        method: impl AsRef<str>,
+        argument: &impl Serialize,
+    ) -> Result<T, Error> {
+        let answer = self.request(method, Message::of_json(argument)?).await?;
+        answer.json().map_err(|error| Error::new("invalid_answer", format!("the answer cannot be read: {error}")))
     }
 
-    /// Another connection, for a room that has fallen behind.
-    pub(crate) fn come_back(&self) {
-        // Where commands wait already, the next look at the room asks again.
-        let _ = self.0.commands.try_send(Command::ComeBack);
+    /// Loses the connection as if the cable had been pulled, for tests and demonstrations; `away`: until
+    /// [`reconnect`](Self::reconnect).
+    pub fn drop(&self, away: bool) {
+        self.shared().with(|core| core.drop_connection(Instant::now(), away));
     }
 
-    /// Loses the connection as if the cable had been pulled: for tests and demonstrations.
-    pub async fn drop_connection(&self) {
-        // A closed client has none.
-        let _ = self.0.commands.send(Command::Drop).await;
+    /// Makes an attempt now, of a parked client as well.
+    pub fn reconnect(&self) {
+        self.shared().with(|core| core.reconnect(Instant::now()));
     }
 
-    /// Closes for good, with a closing handshake of at most two seconds.
+    /// Closes for good, and waits for the closing handshake, two seconds at most.
     pub async fn close(&self) {
-        let (done, closed) = oneshot::channel();
-        if self.0.commands.send(Command::Close(done)).await.is_ok() {
-            let _ = closed.await;
-        }
+        self.shared().with(crate::core::Core::close);
+        self.shared().until_over().await;
+    }
+}
+
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        Client { held: self.held.clone(), events: None }
+    }
+}
+
+impl Stream for Client {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.poll_event(context)
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("rooms", &self.0.shared.rooms.lock().len()).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    pub(crate) fn room(&self, name: &str) -> Arc<RoomShared> {
-        let mut rooms = self.rooms.lock();
-        if let Some(room) = rooms.get(name) {
-            return room.clone();
-        }
-        if rooms.len() >= ROOMS_MAX {
-            // Those that nobody holds, and that have nothing to say.
-            rooms.retain(|_, room| Arc::strong_count(room) > 1 || !room.queue.is_empty());
-        }
-        let room = Arc::new(RoomShared::new(name, None));
-        rooms.insert(name.to_owned(), room.clone());
-        room
-    }
-
-    pub(crate) fn remember(&self, name: &str, position: Position) {
-        self.rooms.lock().insert(name.to_owned(), Arc::new(RoomShared::new(name, Some(position))));
-    }
-
-    pub(crate) fn rooms(&self) -> Vec<Arc<RoomShared>> {
-        self.rooms.lock().values().cloned().collect()
-    }
-
-    pub(crate) fn tell(&self, event: Event) {
-        let bytes = if let Event::Message(message) = &event { message.as_bytes().len() } else { 64 };
-        if let Err(Full) = self.events.push(event, bytes) {
-            self.events.merge(|last| match last {
-                Some(Event::Missed(missed)) => {
-                    *missed += 1;
-                    None
-                }
-                _ => Some(Event::Missed(1)),
-            });
-        }
-    }
-
-    /// Nothing comes any more.
-    pub(crate) fn close(&self) {
-        self.events.close();
-        self.rooms().iter().for_each(|room| room.queue.close());
+        f.debug_struct("Client").field("url", &self.url()).field("state", &self.state()).finish_non_exhaustive()
     }
 }

@@ -1,103 +1,268 @@
-//! How a client connects.
+//! The settings of a client.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 use crate::client::Client;
+use crate::core::{First, Settings};
 use crate::error::ConnectError;
 use crate::position::Position;
-use crate::session::Session;
+use crate::session::{Route, Session};
+use crate::source::Source;
+use crate::storage::{Storage, over};
+use crate::transport::{Dialer, Tcp, TcpOptions, is_address};
 
-/// Where to connect, and how: made once, used again for each new attempt.
+/// The settings of a client, and the way to start it.
 ///
 /// ```
 /// use nexios_client::Connector;
 /// let connector = Connector::new("wss://example.org/live")
-///     .subprotocol("bearer").subprotocol("secret-token")
+///     .or("wss://other.example.org/live")
+///     .token_from(|| async { std::fs::read_to_string("token") })
 ///     .header("X-Device", "kitchen");
 /// ```
 #[derive(Clone)]
-#[must_use = "nothing is connected until `connect` is awaited"]
+#[must_use = "nothing is connected until `connect` or `start`"]
 pub struct Connector {
     /// At least one.
-    pub(crate) urls: Vec<String>,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) subprotocols: Vec<String>,
-    pub(crate) compression: bool,
-    pub(crate) message_bytes_max: usize,
-    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
-    pub(crate) positions: BTreeMap<String, Position>,
+    urls: Vec<Source>,
+    token: Option<Source>,
+    headers: Vec<(String, String)>,
+    subprotocols: Vec<String>,
+    tcp: TcpOptions,
+    dialer: Option<Arc<dyn Dialer>>,
+    storage: Option<Arc<dyn Storage>>,
+    positions: BTreeMap<String, Position>,
+    stable_after: Duration,
+    open_timeout: Duration,
+    request_timeout: Option<Duration>,
+    is_impatient: bool,
+    chance: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
 
 impl Connector {
-    /// To a `ws://` or `wss://` URL.
+    /// Connects to a `ws://` or `wss://` address.
     pub fn new(url: impl Into<String>) -> Self {
+        Connector::with(Source::Fixed(url.into()))
+    }
+
+    /// Connects to the address that a function returns, which is called for each attempt.
+    ///
+    /// ```
+    /// use nexios_client::Connector;
+    /// let connector = Connector::from_fn(|| async { std::env::var("LIVE_URL") });
+    /// ```
+    pub fn from_fn<F, T, E>(url: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<String>,
+        E: Display,
+    {
+        Connector::with(Source::made(url))
+    }
+
+    fn with(url: Source) -> Self {
         Connector {
-            urls: vec![url.into()],
+            urls: vec![url],
+            token: None,
             headers: Vec::new(),
             subprotocols: Vec::new(),
-            compression: false,
-            message_bytes_max: 16 << 20,
-            tls: None,
+            tcp: TcpOptions::default(),
+            dialer: None,
+            storage: None,
             positions: BTreeMap::new(),
+            stable_after: Duration::from_secs(10),
+            open_timeout: Duration::from_secs(10),
+            request_timeout: Some(Duration::from_secs(10)),
+            is_impatient: false,
+            chance: Arc::new(fastrand::f64),
         }
     }
 
-    /// One more URL, of another node of the same application. The first is tried first, and the next
-    /// after each loss and each failed attempt.
+    /// Adds the address of another node of the same application. The first is tried first, and the next after each
+    /// loss and each failed attempt.
     pub fn or(mut self, url: impl Into<String>) -> Self {
-        self.urls.push(url.into());
+        self.urls.push(Source::Fixed(url.into()));
         self
     }
 
-    /// One more header field of the handshake.
+    /// Adds an address that a function returns, as with [`from_fn`](Self::from_fn).
+    pub fn or_from_fn<F, T, E>(mut self, url: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<String>,
+        E: Display,
+    {
+        self.urls.push(Source::made(url));
+        self
+    }
+
+    /// Offers the subprotocols `bearer` and this token, which is where a Nexios server looks for one.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Source::Fixed(token.into()));
+        self
+    }
+
+    /// Offers a token that a function returns, which is called for each attempt. A server that does not accept it (401,
+    /// or Close 4401) makes the client call it once more before it parks.
+    pub fn token_from<F, T, E>(mut self, token: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<String>,
+        E: Display,
+    {
+        self.token = Some(Source::made(token));
+        self
+    }
+
+    /// Adds a header field to the handshake.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// One more offered subprotocol beside `nexios.v1`: `bearer` and a token, say.
+    /// Offers a subprotocol in addition to `nexios.v1`.
     pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
         self.subprotocols.push(name.into());
         self
     }
 
-    /// Whether the server may compress (RFC 7692); not if not set.
+    /// Lets the server compress (RFC 7692); off by default.
     pub fn compression(mut self, on: bool) -> Self {
-        self.compression = on;
+        self.tcp.compression = on;
         self
     }
 
-    /// The longest message that is taken: 16 MiB if not set.
+    /// Sets the longest message accepted: 16 MiB by default.
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
-        self.message_bytes_max = bytes;
+        self.tcp.message_bytes_max = bytes;
         self
     }
 
-    /// Instead of trusting the certificates that the machine trusts.
+    /// Sets TLS, instead of trusting the certificates that the machine trusts.
     pub fn tls(mut self, config: Arc<rustls::ClientConfig>) -> Self {
-        self.tls = Some(config);
+        self.tcp.tls = Some(config);
         self
     }
 
-    /// Where a room was left: what [`Room::position`](crate::Room::position) said, kept over the
-    /// end of the process.
+    /// Opens connections by other means than TCP and TLS; see [`transport`](crate::transport).
+    pub fn dialer(mut self, dialer: impl Dialer) -> Self {
+        self.dialer = Some(Arc::new(dialer));
+        self
+    }
+
+    /// Keeps positions in a storage, so that rooms continue where an earlier process has handled them.
+    pub fn storage(mut self, storage: impl Storage) -> Self {
+        self.storage = Some(Arc::new(storage));
+        self
+    }
+
+    /// Sets where a room was left, over what a storage says.
     pub fn position(mut self, room: impl Into<String>, position: Position) -> Self {
         self.positions.insert(room.into(), position);
         self
     }
 
-    /// Connects, and waits for the server's welcome. From then on the client comes back by itself.
+    /// Sets the time after which an open connection counts as one that holds, so that attempts are counted from zero
+    /// again: ten seconds by default.
+    pub fn stable_after(mut self, time: Duration) -> Self {
+        self.stable_after = time;
+        self
+    }
+
+    /// Sets the time for an attempt, until the server's welcome: ten seconds by default.
+    pub fn open_timeout(mut self, time: Duration) -> Self {
+        self.open_timeout = time;
+        self
+    }
+
+    /// Sets the time for the answer to a request: ten seconds by default, `None` for ever.
+    pub fn request_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.request_timeout = time.into();
+        self
+    }
+
+    /// Makes [`connect`](Self::connect) fail once each address has been tried, instead of trying again.
+    pub fn fail_at_first(mut self) -> Self {
+        self.is_impatient = true;
+        self
+    }
+
+    /// Replaces the source of chance, numbers in [0, 1), for tests in virtual time.
+    pub fn chance(mut self, chance: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        self.chance = Arc::new(chance);
+        self
+    }
+
+    /// Starts a client without waiting for a connection. It needs a tokio runtime.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), nexios_client::ConnectError> {
+    /// let client = nexios_client::Connector::new("wss://example.org/live").start()?;
+    /// assert_eq!(client.state(), nexios_client::State::Connecting);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
-    /// [`ConnectError`]: the first attempt has failed, at each URL; the last of the errors.
+    /// [`ConnectError`]: an address or the storage cannot be used.
+    pub fn start(self) -> Result<Client, ConnectError> {
+        self.run(None)
+    }
+
+    /// Starts a client and waits for its first connection, which is tried like any other: until it is there, or until
+    /// the server wants no more attempts.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), nexios_client::ConnectError> {
+    /// let client = nexios_client::Connector::new("wss://example.org/live").connect().await?;
+    /// assert!(client.id().is_some());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConnectError`]: an address or the storage cannot be used, or the client has parked, or the first attempts have
+    /// failed where [`fail_at_first`](Self::fail_at_first) is set.
     pub async fn connect(self) -> Result<Client, ConnectError> {
-        Session::start(self).await
+        let attempts_max = self.is_impatient.then_some(self.urls.len());
+        let (reply, first) = oneshot::channel();
+        let client = self.run(Some(First { reply, attempts_max }))?;
+        match first.await {
+            Ok(Err(closed)) => Err(ConnectError::Ended(closed)),
+            _ => Ok(client),
+        }
+    }
+
+    fn run(self, first: Option<First>) -> Result<Client, ConnectError> {
+        self.check()?;
+        let stored = match &self.storage {
+            Some(storage) => storage.load().map_err(|error| ConnectError::Storage(error.to_string()))?,
+            None => Vec::new(),
+        };
+        let stored = over(stored, self.positions);
+        let dialer = self.dialer.unwrap_or_else(|| Arc::new(Tcp::new(self.tcp)));
+        let is_renewable = self.urls.iter().chain(&self.token).any(Source::is_made);
+        let (stable_after, open_timeout, chance) = (self.stable_after, self.open_timeout, self.chance);
+        let settings = Settings { stable_after, open_timeout, is_renewable, chance };
+        let (urls, token, headers, subprotocols) = (self.urls, self.token, self.headers, self.subprotocols);
+        let route = Route { urls, token, headers, subprotocols, dialer };
+        Ok(Session::start(route, settings, stored, self.storage, self.request_timeout, first))
+    }
+
+    fn check(&self) -> Result<(), ConnectError> {
+        let wrong = |url: &&Source| matches!(url, Source::Fixed(url) if !is_address(url));
+        match self.urls.iter().find(wrong) {
+            Some(Source::Fixed(url)) => Err(ConnectError::Url(url.clone())),
+            _ => Ok(()),
+        }
     }
 }
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector").field("urls", &self.urls).finish_non_exhaustive()
+        f.debug_struct("Connector").field("urls", &self.urls.len()).finish_non_exhaustive()
     }
 }

@@ -1,21 +1,19 @@
-//! Messages of `nexios.v1`: an application's as they are, frames with a header before the payload.
+//! Frames of `nexios.v1`: a header before the payload (`docs/protocol.md`, "Frames").
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// What a frame begins with, and an application's message does not.
-const MARK: u8 = 0x1e;
+use crate::message::Message;
+use crate::position::Position;
 
-/// A message, text or binary.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Message {
-    /// In UTF-8.
-    Text(String),
-    /// Bytes.
-    Binary(Vec<u8>),
-}
+/// The first byte of a frame, and not of an application's message.
+const MARK: u8 = 0x1e;
+/// The longest header that a client sends, except `hello`.
+pub(crate) const HEADER_BYTES_MAX: usize = 4096;
+/// The longest header that a server sends.
+const SERVER_HEADER_BYTES_MAX: usize = 131_072;
 
 /// A frame's header, from the server.
 #[derive(Deserialize, PartialEq, Debug)]
@@ -23,11 +21,15 @@ pub enum Message {
 pub(crate) enum FromServer {
     Welcome {
         id: String,
-        retry_ms: (u64, u64),
+        #[serde(default)]
+        retry_ms: Value,
+        #[serde(default)]
+        limits: Limits,
     },
     Joined {
         room: String,
-        position: Option<String>,
+        #[serde(default, deserialize_with = "position")]
+        position: Option<Position>,
         recovered: Option<bool>,
     },
     Left {
@@ -40,7 +42,8 @@ pub(crate) enum FromServer {
     },
     Reset {
         room: String,
-        position: String,
+        #[serde(deserialize_with = "position")]
+        position: Option<Position>,
     },
     Gap {
         room: Option<String>,
@@ -49,7 +52,8 @@ pub(crate) enum FromServer {
     },
     Ack {
         id: u64,
-        position: Option<String>,
+        #[serde(default, deserialize_with = "position")]
+        position: Option<Position>,
         #[serde(default)]
         duplicate: bool,
     },
@@ -60,10 +64,12 @@ pub(crate) enum FromServer {
         id: u64,
         code: String,
         message: String,
+        #[serde(default)]
+        maybe_stored: bool,
     },
     Presence {
         room: String,
-        event: String,
+        event: PresenceEvent,
         user: String,
         #[serde(default)]
         data: Value,
@@ -71,164 +77,135 @@ pub(crate) enum FromServer {
     Closing {
         code: u16,
         reason: String,
-        retry_ms: Option<(u64, u64)>,
+        #[serde(default)]
+        retry_ms: Value,
     },
-    /// Of a later version.
+    /// A type of a later version.
     #[serde(other)]
     Unknown,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PresenceEvent {
+    Join,
+    Leave,
+    #[serde(other)]
+    Unknown,
+}
+
+/// The server's limits, as far as `welcome` names them.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq, Debug)]
+pub(crate) struct Limits {
+    pub(crate) message_bytes: Option<u64>,
+    pub(crate) unanswered: Option<u64>,
+}
+
+/// Reads a position; a text that is not one is an error, and so is a missing member that has no default.
+fn position<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Position>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 /// A frame's header, to the server.
 #[derive(Clone, Serialize, Debug)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum ToServer {
+pub(crate) enum ToServer<'a> {
     Hello {
         rooms: BTreeMap<String, String>,
         user_agent: &'static str,
     },
     Join {
         id: u64,
-        room: String,
+        room: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<String>,
     },
     Leave {
         id: u64,
-        room: String,
+        room: &'a str,
     },
     Publish {
         id: u64,
-        room: String,
-        key: String,
+        room: &'a str,
+        key: &'a str,
     },
     Request {
         id: u64,
-        method: String,
+        method: &'a str,
     },
     Presence {
         id: u64,
-        room: String,
+        room: &'a str,
     },
 }
 
-/// What a message from the server is.
+/// A message from the server.
 #[derive(PartialEq, Debug)]
 pub(crate) enum Incoming {
     Message(Message),
     Frame(FromServer, Message),
 }
 
-/// What came is no frame.
+/// A message that is not a frame of `nexios.v1` though it begins like one.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the server's frame makes no sense: {0}")]
+#[error("malformed frame: {0}")]
 pub(crate) struct Malformed(String);
 
-impl Message {
-    /// Its bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Message::Text(text) => text.as_bytes(),
-            Message::Binary(bytes) => bytes,
-        }
+impl ToServer<'_> {
+    pub(crate) fn header(&self) -> String {
+        // Maps of texts and numbers always have a JSON form.
+        serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Its text; `None` of a binary message.
-    pub fn as_text(&self) -> Option<&str> {
-        match self {
-            Message::Text(text) => Some(text),
-            Message::Binary(_) => None,
-        }
-    }
-
-    /// The value that it is the JSON of.
-    ///
-    /// # Errors
-    /// It is no JSON of such a value.
-    pub fn json<T: serde::de::DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_slice(self.as_bytes())
-    }
-
-    pub(crate) fn empty() -> Self {
-        Message::Text(String::new())
-    }
-
-    /// Of the same kind.
-    fn with(&self, bytes: &[u8]) -> Result<Message, Malformed> {
-        match self {
-            Message::Binary(_) => Ok(Message::Binary(bytes.to_vec())),
-            Message::Text(_) => match std::str::from_utf8(bytes) {
-                Ok(text) => Ok(Message::Text(text.to_owned())),
-                Err(error) => Err(Malformed(error.to_string())),
-            },
-        }
-    }
-
-    /// An application's message as it travels.
-    pub(crate) fn escaped(self) -> Message {
-        match self.as_bytes().first() {
-            Some(&MARK) => framed("", &self),
-            _ => self,
-        }
+    pub(crate) fn with(&self, payload: &Message) -> Message {
+        framed(&self.header(), payload)
     }
 }
 
-impl ToServer {
-    pub(crate) fn with(&self, payload: &Message) -> Message {
-        // Maps of texts and numbers always have a JSON form.
-        framed(&serde_json::to_string(self).unwrap_or_default(), payload)
+/// Returns an application's message as it travels.
+pub(crate) fn escaped(message: Message) -> Message {
+    match message.as_bytes().first() {
+        Some(&MARK) => framed("", &message),
+        _ => message,
     }
 }
 
 fn framed(header: &str, payload: &Message) -> Message {
-    let mut bytes = Vec::with_capacity(header.len() + payload.as_bytes().len() + 2);
-    bytes.push(MARK);
-    bytes.extend(header.as_bytes());
-    bytes.push(b'\n');
-    bytes.extend(payload.as_bytes());
     match payload {
-        // Texts put together are text.
-        Message::Text(_) => Message::Text(String::from_utf8(bytes).unwrap_or_default()),
-        Message::Binary(_) => Message::Binary(bytes),
+        Message::Text(text) => Message::Text(format!("\u{1e}{header}\n{text}")),
+        Message::Binary(bytes) => Message::Binary([&[MARK], header.as_bytes(), b"\n", bytes].concat()),
     }
 }
 
 impl Incoming {
     pub(crate) fn parse(message: Message) -> Result<Incoming, Malformed> {
         let Some(frame) = message.as_bytes().strip_prefix(&[MARK]) else { return Ok(Incoming::Message(message)) };
-        let Some(end) = frame.iter().position(|byte| *byte == b'\n') else {
-            return Err(Malformed("its header does not end".to_owned()));
-        };
-        let (header, payload) = (&frame[..end], message.with(&frame[end + 1..])?);
-        if header.is_empty() {
-            return Ok(Incoming::Message(payload));
+        let end = frame.iter().take(SERVER_HEADER_BYTES_MAX + 1).position(|byte| *byte == b'\n');
+        let end = end.ok_or_else(|| Malformed("its header has no end".to_owned()))?;
+        let payload = payload(&message, &frame[end + 1..])?;
+        match &frame[..end] {
+            [] => Ok(Incoming::Message(payload)),
+            header => Ok(Incoming::Frame(parse_header(header)?, payload)),
         }
-        let header = serde_json::from_slice(header).map_err(|error| Malformed(error.to_string()))?;
-        Ok(Incoming::Frame(header, payload))
     }
 }
 
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Message::Text(text.to_owned())
+fn payload(message: &Message, bytes: &[u8]) -> Result<Message, Malformed> {
+    match message {
+        Message::Binary(_) => Ok(Message::Binary(bytes.to_vec())),
+        Message::Text(_) => match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Message::Text(text.to_owned())),
+            Err(error) => Err(Malformed(error.to_string())),
+        },
     }
 }
 
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Message::Text(text)
+fn parse_header(header: &[u8]) -> Result<FromServer, Malformed> {
+    // An array would do for serde.
+    if !header.trim_ascii_start().starts_with(b"{") {
+        return Err(Malformed("its header is not a JSON object".to_owned()));
     }
-}
-
-impl From<&[u8]> for Message {
-    fn from(bytes: &[u8]) -> Self {
-        Message::Binary(bytes.to_vec())
-    }
-}
-
-impl From<Vec<u8>> for Message {
-    fn from(bytes: Vec<u8>) -> Self {
-        Message::Binary(bytes)
-    }
+    serde_json::from_slice(header).map_err(|error| Malformed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -251,7 +228,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_message_comes_through(message in messages()) {
-            prop_assert_eq!(Incoming::parse(message.clone().escaped()), Ok(Incoming::Message(message)));
+            prop_assert_eq!(Incoming::parse(escaped(message.clone())), Ok(Incoming::Message(message)));
         }
 
         #[test]
@@ -262,18 +239,21 @@ mod tests {
 
     #[test]
     fn a_header_stands_before_its_payload() {
-        let request = ToServer::Request { id: 7, method: "say".into() }.with(&"hi\nyou".into());
+        let request = ToServer::Request { id: 7, method: "say" }.with(&"hi\nyou".into());
         assert_eq!(request, "\u{1e}{\"type\":\"request\",\"id\":7,\"method\":\"say\"}\nhi\nyou".into());
         let reply = Incoming::parse("\u{1e}{\"type\":\"reply\",\"id\":7,\"more\":1}\nyes".into());
         assert_eq!(reply, Ok(Incoming::Frame(FromServer::Reply { id: 7 }, "yes".into())));
     }
 
     #[test]
-    fn what_a_later_version_says_is_left_alone() {
+    fn what_a_later_version_sends_is_left_alone() {
         let frame = Incoming::parse("\u{1e}{\"type\":\"later\",\"x\":[1]}\n".into());
         assert_eq!(frame, Ok(Incoming::Frame(FromServer::Unknown, Message::empty())));
         for text in ["\u{1e}", "\u{1e}{}", "\u{1e}{}\n", "\u{1e}[1]\n", "\u{1e}{\"type\":\"ack\"}\n"] {
             assert!(Incoming::parse(text.into()).is_err(), "{text:?}");
         }
+        assert!(Incoming::parse("\u{1e}[\"left\",\"r\"]\n".into()).is_err());
+        let long = format!("\u{1e}{{\"type\":\"later\",\"x\":\"{}\"}}\n", "x".repeat(SERVER_HEADER_BYTES_MAX));
+        assert!(Incoming::parse(long.into()).is_err());
     }
 }

@@ -1,39 +1,55 @@
 //! A client of the subprotocol `nexios.v1`, for tokio.
 //!
-//! It stays connected: after a loss it comes back by itself, goes on in each room where it was,
-//! and sends again what was not confirmed. `docs/protocol.md` has the subprotocol to the byte;
-//! the clients in JavaScript and Python have the same words.
+//! It stays connected: after a loss it comes back by itself, continues in each room where it was, and publishes again
+//! what was not confirmed. `docs/protocol.md` has the subprotocol to the byte, `docs/clients.md` what is promised; the
+//! clients in JavaScript and Python have the same words and pass the same scenarios (`clients/contract`).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use nexios_client::{Connector, RoomEvent};
 //! let client = Connector::new("wss://example.org/live").connect().await?;
-//! let general = client.room("general");
-//! general.publish("hello").await?;
+//! let mut general = client.subscribe("general")?;
+//! general.room().publish("hello").await?;
 //! while let Some(event) = general.next().await {
 //!     match event {
 //!         RoomEvent::Message { message, .. } => println!("{message:?}"),
-//!         RoomEvent::Joined { recovered: Some(false), .. } | RoomEvent::Reset { .. } => println!("load the room anew"),
+//!         RoomEvent::Joined { recovered: false, .. } | RoomEvent::Reset { .. } => println!("load the room again"),
 //!         _ => {}
 //!     }
 //! }
 //! # Ok(()) }
 //! ```
 
+mod backoff;
+mod call;
 mod client;
 mod connector;
+mod core;
+mod end;
 mod error;
+mod event;
+mod feed;
 mod frame;
+mod handler;
+mod message;
 mod position;
-mod queue;
-mod retry;
+mod positions;
 mod room;
 mod session;
-mod transport;
+mod source;
+mod storage;
+mod subscription;
+pub mod transport;
 
-pub use client::{Client, Event};
+pub use client::Client;
 pub use connector::Connector;
-pub use error::{CloseReason, ConnectError, RequestError};
-pub use frame::Message;
+pub use core::room::Since;
+pub use end::Kind;
+pub use error::{Closed, ConnectError, Error};
+pub use event::{Event, Member, Presence, Published, RoomEvent, State};
+pub use handler::{Handler, Outcome};
+pub use message::Message;
 pub use position::{InvalidPosition, Position};
-pub use room::{Ack, Present, Room, RoomEvent, Since};
+pub use room::Room;
+pub use storage::{FileStorage, MemoryStorage, Storage};
+pub use subscription::Subscription;

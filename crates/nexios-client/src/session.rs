@@ -1,310 +1,314 @@
-//! The task behind a client: connection after connection, each told where the rooms stand.
+//! The task behind a client: it does what the core wants, and tells the core what came of it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Answer, COMMANDS_MAX, Client, Command, Event, Question, ROOMS_MAX, Shared};
-use crate::connector::Connector;
-use crate::error::{CloseReason, ConnectError, RequestError};
-use crate::frame::{FromServer, Incoming, Message, ToServer};
-use crate::retry::Retry;
-use crate::room::RoomEvent;
-use crate::transport::Transport;
+use crate::client::Client;
+use crate::core::{Core, First, SUBPROTOCOL, Settings, Step};
+use crate::end::{Cause, End};
+use crate::error::Error;
+use crate::event::Event;
+use crate::feed::Progress;
+use crate::position::Position;
+use crate::positions::Positions;
+use crate::source::Source;
+use crate::storage::Storage;
+use crate::transport::{Attempt, BoxFuture, Connection, DialError, Dialer, Ended, is_address};
 
-const OPEN_MAX: Duration = Duration::from_secs(15);
-const CLOSE_MAX: Duration = Duration::from_secs(2);
-/// Questions without an answer at most: the server's limit.
-const QUESTIONS_MAX: usize = 256;
+/// The way to the server.
+pub(crate) struct Route {
+    pub(crate) urls: Vec<Source>,
+    pub(crate) token: Option<Source>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) dialer: Arc<dyn Dialer>,
+}
+
+/// The part of a client that the application and the session share.
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    /// The session has something to do.
+    wake: Notify,
+    /// Less waits to be written.
+    drained: Notify,
+    storage: Option<Arc<dyn Storage>>,
+    /// Addresses as they were last.
+    urls: Mutex<Vec<String>>,
+    pub(crate) request_timeout: Option<Duration>,
+    is_over: watch::Sender<bool>,
+}
 
 pub(crate) struct Session {
-    connector: Connector,
     shared: Arc<Shared>,
-    commands: mpsc::Receiver<Command>,
-    retry: Retry,
-    /// Connections that were lost, and attempts that failed.
-    attempts: usize,
-    /// Asked and not answered, by number: on the next connection in the same order.
-    questions: BTreeMap<u64, Asked>,
-    next: u64,
+    route: Arc<Route>,
+    connection: Option<Box<dyn Connection>>,
+    dialling: Option<BoxFuture<Result<Box<dyn Connection>, Failure>>>,
+    /// Connections that say goodbye.
+    closing: JoinSet<()>,
 }
 
-struct Asked {
-    frame: Message,
-    again: bool,
-    answer: oneshot::Sender<Result<Answer, RequestError>>,
+/// The reason there is no connection; `is_own` if the application has to know.
+struct Failure {
+    error: DialError,
+    is_own: bool,
 }
 
-/// Why a connection is not used any more.
-enum End {
-    /// The connection is over.
-    Lost(CloseReason),
-    /// The application wants another.
-    Another,
-    /// The application has closed the client, or dropped it.
-    Closed(Option<oneshot::Sender<()>>),
+/// Something that the session has waited for.
+enum Happened {
+    Woken,
+    Timeout,
+    Dialled(Result<Box<dyn Connection>, Failure>),
+    Received(crate::Message),
+    Ended(Ended),
+}
+
+impl Shared {
+    /// Does something to the core; the session follows.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
+        let result = act(&mut self.core.lock());
+        self.wake.notify_one();
+        result
+    }
+
+    /// Looks at the core.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Core) -> R) -> R {
+        look(&self.core.lock())
+    }
+
+    /// Consumers have handled events of a room.
+    pub(crate) fn handled(&self, room: &str, progress: Progress) {
+        if progress != Progress::default() {
+            let is_closed = self.with(|core| {
+                core.handled(Instant::now(), room, progress);
+                core.is_closed()
+            });
+            // The session is over, or will be.
+            if is_closed {
+                self.store();
+            }
+        }
+    }
+
+    fn store(&self) {
+        let Some(storage) = &self.storage else { return };
+        let changes = self.core.lock().take_position_changes();
+        if !changes.is_empty()
+            && let Err(error) = storage.store(changes)
+        {
+            let error = Error::new("storage", format!("the storage has failed: {error}"));
+            self.core.lock().tell(Event::Error(error));
+        }
+    }
+
+    /// Returns the address whose turn it is, as it was last; empty before a function has made it.
+    pub(crate) fn url(&self) -> String {
+        let turn = self.look(Core::turn);
+        let urls = self.urls.lock();
+        urls.get(turn % urls.len().max(1)).cloned().unwrap_or_default()
+    }
+
+    /// Waits until less waits to be written.
+    pub(crate) async fn until_drained(&self) {
+        loop {
+            let drained = self.drained.notified();
+            if !self.look(Core::is_full) {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Waits until the client has said goodbye.
+    pub(crate) async fn until_over(&self) {
+        // The sender is here.
+        let _ = self.is_over.subscribe().wait_for(|is_over| *is_over).await;
+    }
 }
 
 impl Session {
-    /// Connects for the first time; then the session has a task of its own.
-    pub(crate) async fn start(connector: Connector) -> Result<Client, ConnectError> {
-        connector.urls.iter().try_for_each(|url| Transport::check(url))?;
-        let shared = Arc::<Shared>::default();
-        for (room, position) in &connector.positions {
-            shared.remember(room, position.clone());
-        }
-        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-        let (retry, questions, next, attempts) = (Retry::default(), BTreeMap::new(), 1, 0);
-        let mut session = Session { connector, shared: shared.clone(), commands, retry, attempts, questions, next };
-        let transport = session.first().await?;
-        tokio::spawn(session.run(transport));
-        Ok(Client::new(shared, sender))
+    pub(crate) fn start(
+        route: Route,
+        settings: Settings,
+        stored: Vec<(String, Position)>,
+        storage: Option<Arc<dyn Storage>>,
+        request_timeout: Option<Duration>,
+        first: Option<First>,
+    ) -> Client {
+        let mut core = Core::new(settings, Positions::new(stored, storage.is_some()), Instant::now());
+        first.into_iter().for_each(|first| core.wait_for_first(first));
+        let fixed = |url: &Source| if let Source::Fixed(url) = url { url.clone() } else { String::new() };
+        let shared = Arc::new(Shared {
+            core: Mutex::new(core),
+            wake: Notify::new(),
+            drained: Notify::new(),
+            storage,
+            urls: Mutex::new(route.urls.iter().map(fixed).collect()),
+            request_timeout,
+            is_over: watch::Sender::new(false),
+        });
+        let (route, closing) = (Arc::new(route), JoinSet::new());
+        let session = Session { shared: shared.clone(), route, connection: None, dialling: None, closing };
+        tokio::spawn(session.run());
+        Client::new(shared)
     }
 
-    /// One attempt at each URL.
-    async fn first(&mut self) -> Result<Transport, ConnectError> {
+    async fn run(mut self) {
         loop {
-            match self.open().await {
-                Err(_) if self.attempts + 1 < self.connector.urls.len() => self.attempts += 1,
-                opened => return opened,
+            self.work();
+            self.shared.store();
+            if self.shared.look(Core::is_closed) {
+                break;
             }
+            let happened = self.wait().await;
+            self.tell(happened);
         }
+        while self.closing.join_next().await.is_some() {}
+        self.shared.store();
+        self.shared.is_over.send_replace(true);
     }
 
-    async fn open(&mut self) -> Result<Transport, ConnectError> {
-        let late = |_| ConnectError::Timeout(OPEN_MAX.as_secs());
-        let (transport, retry_ms) = timeout(OPEN_MAX, self.greet()).await.map_err(late)??;
-        self.retry.welcome(retry_ms);
-        self.shared.tell(Event::Connected);
-        Ok(transport)
-    }
-
-    /// Where the next attempt goes.
-    fn url(&self) -> &str {
-        let urls = &self.connector.urls;
-        &urls[self.attempts % urls.len()]
-    }
-
-    /// Connects, says where the rooms stand, and waits for the welcome.
-    async fn greet(&self) -> Result<(Transport, (u64, u64)), ConnectError> {
-        let mut transport = Transport::open(&self.connector, self.url()).await?;
-        let mut rooms = BTreeMap::new();
-        for room in self.shared.rooms().into_iter().take(ROOMS_MAX) {
-            room.reconnected();
-            rooms.extend(room.received().map(|position| (room.name.clone(), position.to_string())));
-        }
-        let user_agent = concat!("nexios-client/", env!("CARGO_PKG_VERSION"), " rust");
-        transport.send(&ToServer::Hello { rooms, user_agent }.with(&Message::empty()));
+    /// Does what the core wants, as far as there is place for it.
+    fn work(&mut self) {
         loop {
-            let message = transport.next().await.map_err(ConnectError::Closed)?;
-            match Incoming::parse(message) {
-                Ok(Incoming::Frame(FromServer::Welcome { retry_ms, .. }, _)) => return Ok((transport, retry_ms)),
-                Ok(Incoming::Frame(FromServer::Closing { .. } | FromServer::Unknown, _)) => {}
-                Ok(_) => return Err(ConnectError::Closed(CloseReason::lost("the server says no welcome"))),
-                Err(error) => return Err(ConnectError::Closed(CloseReason::lost(error))),
+            let mut core = self.shared.core.lock();
+            let is_full = self.connection.as_ref().is_some_and(|connection| connection.is_full());
+            if is_full && core.is_next_a_message() && !core.is_closed() {
+                break;
             }
+            let Some(step) = core.next_step() else { break };
+            drop(core);
+            self.perform(step);
+        }
+        self.shared.drained.notify_waiters();
+    }
+
+    fn perform(&mut self, step: Step) {
+        match step {
+            Step::Dial { turn } => self.dialling = Some(Box::pin(self.route.clone().dial(self.shared.clone(), turn))),
+            Step::Send(message) => {
+                if let Some(connection) = &mut self.connection {
+                    connection.send(message);
+                }
+            }
+            Step::Close { code, reason } => {
+                self.dialling = None;
+                if let Some(connection) = self.connection.take() {
+                    self.closing.spawn(connection.close(code, reason));
+                }
+            }
+            Step::Cut => (self.dialling, self.connection) = (None, None),
         }
     }
 
-    async fn run(mut self, first: Transport) {
-        let mut transport = Some(first);
-        let told = loop {
-            let end = match transport.take() {
-                Some(mut connected) => {
-                    let end = self.serve(&mut connected).await;
-                    if let End::Closed(_) = end {
-                        connected.close(CLOSE_MAX).await;
-                    }
-                    end
-                }
-                None => match self.reconnect().await {
-                    Ok(connected) => {
-                        transport = Some(connected);
-                        continue;
-                    }
-                    Err(end) => end,
-                },
-            };
-            match end {
-                End::Closed(told) => break told,
-                End::Lost(reason) if !reason.retry => {
-                    self.lost(reason);
-                    break None;
-                }
-                End::Lost(reason) => self.lost(reason),
-                End::Another => self.lost(CloseReason::lost("the client wants another connection")),
+    async fn wait(&mut self) -> Happened {
+        let until = self.shared.look(Core::next_timeout);
+        let timeout = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
             }
         };
-        self.commands.close();
-        self.fail(|_| true, &RequestError::Closed);
-        self.shared.close();
-        // Nobody has to wait for it.
-        let _ = told.map(|told| told.send(()));
-    }
-
-    fn lost(&mut self, reason: CloseReason) {
-        tracing::debug!(code = reason.code, reason = %nexios_protocol::escaped(&reason.reason), "the connection is lost");
-        self.attempts = self.attempts.wrapping_add(1);
-        self.fail(|asked| !asked.again, &RequestError::Disconnected);
-        self.shared.tell(Event::Disconnected(reason));
-    }
-
-    fn fail(&mut self, is_failed: impl Fn(&Asked) -> bool, error: &RequestError) {
-        for (_, asked) in self.questions.extract_if(.., |_, asked| is_failed(asked)) {
-            // Who asked may have given up.
-            let _ = asked.answer.send(Err(error.clone()));
+        let (shared, connection, dialling) = (&self.shared, &mut self.connection, &mut self.dialling);
+        let network = std::future::poll_fn(|context| {
+            if let Some(dialling) = dialling
+                && let Poll::Ready(dialled) = dialling.as_mut().poll(context)
+            {
+                return Poll::Ready(Happened::Dialled(dialled));
+            }
+            let Some(connection) = connection else { return Poll::Pending };
+            let was_full = connection.is_full();
+            match connection.poll(context) {
+                Poll::Ready(Ok(message)) => Poll::Ready(Happened::Received(message)),
+                Poll::Ready(Err(ended)) => Poll::Ready(Happened::Ended(ended)),
+                Poll::Pending if was_full && !connection.is_full() => Poll::Ready(Happened::Woken),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        tokio::select! {
+            biased;
+            () = shared.wake.notified() => Happened::Woken,
+            happened = network => happened,
+            () = timeout => Happened::Timeout,
+            Some(_) = self.closing.join_next() => Happened::Woken,
         }
     }
 
-    /// Attempt after attempt; meanwhile what needs no connection is done.
-    async fn reconnect(&mut self) -> Result<Transport, End> {
-        let mut code = nexios_protocol::ABNORMAL;
-        loop {
-            self.pause(code).await?;
-            let opened = self.open().await;
-            self.attempts = self.attempts.wrapping_add(usize::from(opened.is_err()));
-            match opened {
-                Ok(mut transport) => {
-                    self.questions.values().for_each(|asked| transport.send(&asked.frame));
-                    return Ok(transport);
+    fn tell(&mut self, happened: Happened) {
+        let mut core = self.shared.core.lock();
+        let now = Instant::now();
+        match happened {
+            Happened::Woken => {}
+            Happened::Timeout => core.handle_timeout(now),
+            Happened::Dialled(Ok(connection)) => {
+                self.dialling = None;
+                core.dialled(now, connection.subprotocol());
+                self.connection = Some(connection);
+            }
+            Happened::Dialled(Err(failure)) => {
+                self.dialling = None;
+                if failure.is_own {
+                    core.tell(Event::Error(Error::new("address", failure.error.to_string())));
                 }
-                Err(ConnectError::Closed(reason)) if !reason.retry => return Err(End::Lost(reason)),
-                Err(ConnectError::Closed(reason)) => code = reason.code,
-                Err(error @ (ConnectError::Url(_) | ConnectError::NotSpoken)) => {
-                    return Err(End::Lost(CloseReason { retry: false, ..CloseReason::lost(error) }));
+                core.dial_failed(now, End::from(failure.error));
+            }
+            Happened::Received(message) => core.received(now, message),
+            Happened::Ended(ended) => {
+                if !matches!(ended, Ended::Malformed(_)) {
+                    self.connection = None;
                 }
-                // A refusal by HTTP may be a proxy's whose server is away.
-                Err(error) => tracing::debug!(%error, "no connection yet"),
+                core.connection_ended(now, ended);
             }
         }
     }
+}
 
-    async fn pause(&mut self, code: u16) -> Result<(), End> {
-        let wait = sleep(self.retry.wait(code));
-        tokio::pin!(wait);
-        loop {
-            tokio::select! {
-                () = &mut wait => return Ok(()),
-                command = self.commands.recv() => match command {
-                    None => return Err(End::Closed(None)),
-                    Some(Command::Close(told)) => return Err(End::Closed(Some(told))),
-                    Some(Command::Ask(question)) if question.again => drop(self.note(question)),
-                    Some(Command::Ask(question)) => _ = question.answer.send(Err(RequestError::Disconnected)),
-                    Some(Command::Send(_, sent)) => _ = sent.send(Err(RequestError::Disconnected)),
-                    Some(Command::ComeBack | Command::Drop) => {}
-                },
-            }
-        }
-    }
-
-    async fn serve(&mut self, transport: &mut Transport) -> End {
-        loop {
-            tokio::select! {
-                message = transport.next() => match message.map(Incoming::parse) {
-                    Ok(Ok(incoming)) => if self.take(incoming) {
-                        return End::Another;
-                    },
-                    Ok(Err(error)) => return End::Lost(CloseReason::lost(error)),
-                    Err(reason) => return End::Lost(reason),
-                },
-                command = self.commands.recv(), if !transport.is_full() => match command {
-                    None => return End::Closed(None),
-                    Some(Command::Close(told)) => return End::Closed(Some(told)),
-                    Some(Command::ComeBack | Command::Drop) => return End::Another,
-                    Some(Command::Send(message, sent)) => {
-                        transport.send(&message);
-                        // Who sent it may have gone on.
-                        let _ = sent.send(Ok(()));
-                    }
-                    Some(Command::Ask(question)) => {
-                        if let Some(frame) = self.note(question) {
-                            transport.send(frame);
-                        }
-                    }
-                },
-            }
-        }
-    }
-
-    /// Gives a question its number; `None` where too many wait.
-    fn note(&mut self, question: Question) -> Option<&Message> {
-        if self.questions.len() >= QUESTIONS_MAX {
-            // Who asked may have given up.
-            let _ = question.answer.send(Err(RequestError::Busy));
-            return None;
-        }
-        let id = self.next;
-        self.next += 1;
-        let frame = (question.header)(id).with(&question.payload);
-        let asked = Asked { frame, again: question.again, answer: question.answer };
-        Some(&self.questions.entry(id).or_insert(asked).frame)
-    }
-
-    /// `true` where it takes another connection to go on.
-    fn take(&mut self, incoming: Incoming) -> bool {
-        let (frame, payload) = match incoming {
-            Incoming::Message(message) => {
-                self.shared.tell(Event::Message(message));
-                return false;
-            }
-            Incoming::Frame(FromServer::Gap { room, missed, offset }, _) => return self.gap(room, missed, offset),
-            Incoming::Frame(frame, payload) => (frame, payload),
+impl Route {
+    /// Opens a connection to the address whose turn it is.
+    async fn dial(self: Arc<Self>, shared: Arc<Shared>, turn: usize) -> Result<Box<dyn Connection>, Failure> {
+        let own = |what: &str| {
+            let what = what.to_owned();
+            move |error| Failure { error: DialError::Unreachable(format!("{what}: {error}")), is_own: true }
         };
-        match frame {
-            FromServer::Ack { id, position, duplicate } => {
-                let position = position.and_then(|position| position.parse().ok());
-                self.answer(id, Ok(Answer { payload, position, duplicate }));
-            }
-            FromServer::Reply { id } => self.answer(id, Ok(Answer { payload, position: None, duplicate: false })),
-            FromServer::Error { id, code, message } => self.answer(id, Err(RequestError::Refused { code, message })),
-            FromServer::Closing { retry_ms: Some(retry_ms), .. } => self.retry.closing(retry_ms),
-            FromServer::Closing { .. } | FromServer::Welcome { .. } | FromServer::Unknown => {}
-            frame => self.tell_room(frame, payload),
+        let index = turn % self.urls.len().max(1);
+        let url = self.urls[index].get().await.map_err(own("there is no address"))?;
+        if !is_address(&url) {
+            return Err(own("invalid address")(format!("{url:?} must be ws://HOST or wss://HOST")));
         }
-        false
-    }
-
-    /// Where no room is named the broker was lost: rooms that remember go on by themselves.
-    fn gap(&self, room: Option<String>, missed: Option<u64>, offset: Option<u64>) -> bool {
-        let rooms = match room {
-            Some(room) => vec![self.shared.room(&room)],
-            None => self.shared.rooms().into_iter().filter(|room| room.received().is_none()).collect(),
-        };
-        rooms.iter().filter(|room| room.gap(missed, offset)).count() > 0
-    }
-
-    fn answer(&mut self, id: u64, answer: Result<Answer, RequestError>) {
-        if let Some(asked) = self.questions.remove(&id) {
-            // Who asked may have given up.
-            let _ = asked.answer.send(answer);
+        shared.urls.lock()[index].clone_from(&url);
+        let mut subprotocols = vec![SUBPROTOCOL.to_owned()];
+        if let Some(token) = &self.token {
+            let token = token.get().await.and_then(checked).map_err(own("there is no token"))?;
+            subprotocols.extend(["bearer".to_owned(), token]);
         }
+        subprotocols.extend(self.subprotocols.iter().cloned());
+        let attempt = Attempt::new(url, subprotocols, self.headers.clone());
+        self.dialer.dial(attempt).await.map_err(|error| Failure { error, is_own: false })
     }
+}
 
-    fn tell_room(&self, frame: FromServer, payload: Message) {
-        match frame {
-            FromServer::Message { room, offset, nonce } => {
-                self.shared.room(&room).message(payload, offset.zip(nonce));
-            }
-            FromServer::Joined { room, position, recovered } => {
-                let position = position.and_then(|position| position.parse().ok());
-                let event = RoomEvent::Joined { recovered, position: position.clone() };
-                self.shared.room(&room).stands(event, position);
-            }
-            FromServer::Reset { room, position } => {
-                if let Ok(position) = position.parse::<crate::Position>() {
-                    let event = RoomEvent::Reset { position: position.clone() };
-                    self.shared.room(&room).stands(event, Some(position));
-                }
-            }
-            FromServer::Left { room } => self.shared.room(&room).tell(RoomEvent::Left),
-            FromServer::Presence { room, event, user, data } => {
-                let joined = event == "join";
-                self.shared.room(&room).tell(RoomEvent::Presence { joined, user, data });
-            }
-            _ => {}
+/// Returns a token that can stand among subprotocols (RFC 9110 §5.6.2).
+fn checked(token: String) -> Result<String, String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match token.bytes().all(is_allowed) && !token.is_empty() {
+        true => Ok(token),
+        // It is a secret.
+        false => Err("it must have letters, digits and !#$%&'*+-.^_`|~ only".to_owned()),
+    }
+}
+
+impl From<DialError> for End {
+    fn from(error: DialError) -> Self {
+        let end = End::lost(error.to_string());
+        match error {
+            DialError::Unreachable(_) => end,
+            DialError::Refused { status, retry_after } => End { cause: Cause::Refused { status, retry_after }, ..end },
+            DialError::Malformed(reason) => End::malformed(reason),
         }
     }
 }

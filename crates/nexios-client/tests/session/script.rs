@@ -8,6 +8,13 @@ use tungstenite::handshake::server::{Request, Response};
 use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
+pub(crate) const NONCE: &str = "0123456789abcdef0123456789abcdef";
+
+/// A position in the epoch `a`.
+pub(crate) fn at(offset: u64) -> String {
+    format!("a-{offset}-{NONCE}")
+}
+
 pub(crate) struct Server {
     listener: TcpListener,
     subprotocol: Option<&'static str>,
@@ -64,7 +71,7 @@ impl Peer {
 
     /// A message to a room that remembers.
     pub(crate) fn entry(&mut self, offset: u64, payload: &str) {
-        self.send(json!({"type": "message", "room": "x", "offset": offset, "nonce": "0b"}), payload);
+        self.send(json!({"type": "message", "room": "x", "offset": offset, "nonce": NONCE}), payload);
     }
 
     pub(crate) fn joined(&mut self, position: &str, recovered: bool) {
@@ -82,6 +89,17 @@ impl Peer {
         loop {
             if let Message::Text(text) = block_in_place(|| self.0.read()).unwrap() {
                 return text.to_string();
+            }
+        }
+    }
+
+    /// Waits for the client's goodbye, and returns its code.
+    pub(crate) fn until_closed(&mut self) -> Option<u16> {
+        loop {
+            if let Message::Close(frame) = block_in_place(|| self.0.read()).unwrap() {
+                // It answers.
+                while block_in_place(|| self.0.read()).is_ok() {}
+                return frame.map(|frame| frame.code.into());
             }
         }
     }

@@ -1,0 +1,56 @@
+//! Options of a scenario that are more than a number.
+
+use std::collections::VecDeque;
+
+use nexios_client::{Connector, Position};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+pub(crate) fn with_urls(urls: Option<&Value>) -> Result<Connector, String> {
+    let default = json!(["ws://a.test/live"]);
+    let urls = urls.unwrap_or(&default);
+    let single = std::slice::from_ref(urls);
+    let mut connector: Option<Connector> = None;
+    for url in urls.as_array().map_or(single, |urls| urls) {
+        connector = Some(match (url, connector) {
+            (Value::String(url), None) => Connector::new(url),
+            (Value::String(url), Some(connector)) => connector.or(url),
+            (sequence, connector) => {
+                let next = sequence_of(sequence)?;
+                let make = move || std::future::ready(next());
+                match connector {
+                    None => Connector::from_fn(make),
+                    Some(connector) => connector.or_from_fn(make),
+                }
+            }
+        });
+    }
+    connector.ok_or_else(|| "there is no address".to_owned())
+}
+
+/// A function that gives one value after another; the last one again and again.
+pub(crate) fn sequence_of(
+    value: &Value,
+) -> Result<impl Fn() -> Result<String, String> + Send + Sync + 'static, String> {
+    let values = value["sequence"].as_array().ok_or_else(|| format!("{value} is not a sequence"))?;
+    let values = Mutex::new(values.iter().cloned().collect::<VecDeque<_>>());
+    Ok(move || {
+        let mut values = values.lock();
+        let value = if values.len() > 1 { values.pop_front() } else { values.front().cloned() };
+        match value.unwrap_or_default() {
+            Value::String(text) => Ok(text),
+            other => Err(other["error"].as_str().unwrap_or_default().to_owned()),
+        }
+    })
+}
+
+type Changes = Vec<(String, Option<Position>)>;
+
+pub(crate) fn pairs(stored: &Value) -> Result<Changes, String> {
+    let pair = |pair: &Value| {
+        let (room, position) = (pair[0].as_str()?, pair[1].as_str()?);
+        // What cannot be read counts as nothing.
+        Some((room.to_owned(), position.parse().ok()))
+    };
+    stored.as_array().map(|pairs| pairs.iter().filter_map(pair).collect()).ok_or_else(|| "not an array".to_owned())
+}
