@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
+from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
 __all__ = ["SUBPROTOCOL", "Address", "Addresses", "Protocols", "Token"]
@@ -70,7 +71,11 @@ async def _asked(value: Any) -> Any:
 def _checked_url(url: object) -> str:
     if not isinstance(url, str):
         raise TypeError(f"invalid address {url!r}: must be a text such as ws://localhost:8000/live")
-    parse_uri(url)  # raises `websockets.InvalidURI`
+    try:
+        parse_uri(url)
+    except InvalidURI as error:
+        # Without its query, which may have a token.
+        raise InvalidURI(url.split("?")[0], error.msg) from None
     return url
 
 

@@ -68,10 +68,10 @@ class Wish:
         if self._room._session.state == "closed":
             return
         self._is_joined = self._has_returned = False
-        if self._subscriptions:
-            return
         for waiting in self._waiting:
             waiting.is_replaced = True
+        if self._subscriptions:
+            return
         self._room._forget()
         self._turn_out()
         # Sent even if the client is not in: the server may just be letting it in.
