@@ -67,6 +67,24 @@ async def test_joins_of_one_moment_are_one_frame():
         assert await connection.take() == {"message": "nothing else"}
 
 
+async def test_wishes_with_and_without_a_timeout_are_in_the_order_of_their_calls():
+    async with opened() as (_, client, connection, _):
+        room = client.room("r")
+        waiting = asyncio.gather(room.join(timeout=5), room.leave(), return_exceptions=True)
+        await answer(connection, "join")
+        await answer(connection, "leave")
+        refused, _ = await waiting
+        assert refused.code == "closed"
+
+
+async def test_a_reason_that_does_not_fit_closes_nothing():
+    async with opened() as (_, client, _, _):
+        for reason in ("x" * 124, "\ud83d"):
+            with pytest.raises(ValueError, match="invalid reason"):
+                await client.close(1000, reason)
+        assert client.state == "open"
+
+
 async def test_joins_go_before_what_a_handler_of_open_sends():
     async with opened() as (server, client, connection, _):
         with client.subscribe("r"):
@@ -143,7 +161,7 @@ async def test_a_parked_client_is_logged_unless_there_is_a_handler(caplog):
 @pytest.mark.parametrize(
     "options",
     [{"token": "a b"}, {"token": 5}, {"protocols": "bearer"}, {"protocols": ["a,b"]}, {"bigint": "float"}, {"url": 5}]
-    + [{"user_agent": 5}, {"user_agent": "\udc00"}],
+    + [{"user_agent": 5}, {"user_agent": "\udc00"}, {"subprotocols": ["x"]}],
 )
 def test_options_that_cannot_be_are_refused_at_once(options):
     with pytest.raises((TypeError, ValueError)):

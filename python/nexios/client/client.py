@@ -35,6 +35,9 @@ __all__ = ["Client", "connect"]
 
 _EVENTS = ("open", "close", "reconnecting", "parked", "unauthorized", "message", "joined", "gap", "error")
 
+# RFC 6455 5.5: a control frame has 125 bytes at most, two of them for the code.
+_REASON_BYTES_MAX = 123
+
 _OnOpen = TypeVar("_OnOpen", bound=Callable[[Opened], object])
 _OnClose = TypeVar("_OnClose", bound=Callable[[Closed], object])
 _OnReconnecting = TypeVar("_OnReconnecting", bound=Callable[[Reconnecting], object])
@@ -90,6 +93,8 @@ def connect(
     """
     if bigint not in ("error", "string"):
         raise ValueError(f'invalid bigint {bigint!r}: must be "error" or "string"')
+    if "subprotocols" in options:
+        raise TypeError("invalid option subprotocols: they are given as protocols")
     if user_agent is not None:
         check_text("user_agent", user_agent)
     session = Session(
@@ -278,6 +283,8 @@ class Client:
         """
         if code != 1000 and not 3000 <= code <= 4999:
             raise ValueError(f"invalid code {code}: a client closes with 1000, or 3000 to 4999")
+        if (size := len(check_text("reason", reason).encode())) > _REASON_BYTES_MAX:
+            raise ValueError(f"invalid reason: has {size} bytes, must have at most {_REASON_BYTES_MAX}")
         driver, session = self._driver, self._session
         if driver.task is None:
             driver.state = "closed"
@@ -286,7 +293,7 @@ class Client:
         is_handler = any(inbox.is_run_by(current) for inbox in session.inboxes())
         if driver.closed is None:
             session.closer = current if is_handler else None
-            driver.close(code, check_text("reason", reason))
+            driver.close(code, reason)
             session.is_caught_up.set()
         elif is_handler:
             return

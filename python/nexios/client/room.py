@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable
@@ -125,10 +124,7 @@ class Room:
         """
         if since is not None:
             self._since = _checked(since)
-        try:
-            await asyncio.wait_for(self._wish.join(), timeout)
-        except asyncio.TimeoutError:
-            raise NexiosError("timeout", "the client was not let in in time") from None
+        await self._wish.join(timeout)
 
     async def leave(self) -> None:
         """Takes the wish of :meth:`join` back, and forgets where it was; returns when the client is out.

@@ -60,9 +60,9 @@ class Wish:
         """True from the `leave` frame on until its answer."""
         return self._asked is not None and self._asked.type == "leave"
 
-    async def join(self) -> None:
+    async def join(self, timeout: float | None) -> None:
         self._is_joined, self._is_leaving = True, False
-        await self._settled("join")
+        await self._settled("join", timeout)
 
     async def leave(self) -> None:
         if self._room._session.state == "closed":
@@ -120,18 +120,21 @@ class Wish:
 
     # --- one frame at a time
 
-    async def _settled(self, type: Literal["join", "leave"]) -> None:
+    async def _settled(self, type: Literal["join", "leave"], timeout: float | None = None) -> None:
         if type == "join" and self._room._session.state == "closed":
             raise NexiosError("closed", "the client is closed")
         waiting = _Waiting(type, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         try:
             self._pursue()
-            await waiting.future
+            await asyncio.wait_for(waiting.future, timeout)
             self._has_returned |= type == "join" and not waiting.is_replaced
         except asyncio.CancelledError:
             self._give_up(waiting)
             raise
+        except asyncio.TimeoutError:
+            self._give_up(waiting)
+            raise NexiosError("timeout", "the client was not let in in time") from None
         finally:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
