@@ -26,7 +26,9 @@ def frame(opcode, payload=b"", first=0x80, masked=True):
         head = struct.pack("!BBQ", first | opcode, bit | 127, length)
     if not masked:
         return head + payload
-    return head + MASK + bytes(byte ^ MASK[i % 4] for i, byte in enumerate(payload))
+    mask = (MASK * (length // 4 + 1))[:length]
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")
+    return head + MASK + masked.to_bytes(length, "big")
 
 
 class RawClient:

@@ -57,6 +57,12 @@ def connect(loop):
         yield connect
 
 
+def pytest_collection_finish():
+    """Leaves what was imported out of every collection behind this, of which the tests have many."""
+    gc.collect()
+    gc.freeze()
+
+
 def seconds_for(item):
     marker = item.get_closest_marker("timeout")
     return marker.args[0] if marker else float(item.config.getini("timeout"))

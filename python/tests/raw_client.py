@@ -27,7 +27,9 @@ def frame(opcode, payload=b"", first=0x80):
         head = struct.pack("!BBH", first | opcode, 0x80 | 126, length)
     else:
         head = struct.pack("!BBQ", first | opcode, 0x80 | 127, length)
-    return head + MASK + bytes(byte ^ MASK[i % 4] for i, byte in enumerate(payload))
+    mask = (MASK * (length // 4 + 1))[:length]
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")
+    return head + MASK + masked.to_bytes(length, "big")
 
 
 class RawClient:

@@ -520,8 +520,9 @@ async def test_a_full_inbox_stops_reading_until_there_is_room(serve):
     count, payload = 400, b"x" * (64 << 10)
     async with serve(app_with(handler)) as server:
         client = await server.raw()
+        one = frame(BINARY, payload)
         for _ in range(count):
-            client.send(frame(BINARY, payload))
+            client.send(one)
         client.writer.transport.set_write_buffer_limits(high=0)
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(client.writer.drain(), 0.5)
@@ -567,7 +568,7 @@ async def test_sends_wait_above_the_high_water_mark(serve):
             log(i)
 
     async with serve(app_with(handler, settings={"drain_timeout": 60})) as server:
-        client = await server.raw(receive_buffer=4096)
+        client = await server.raw(receive_buffer=32 << 10)
         await log.has(1)
         before = -1
         # Until no progress is made any more: the kernel's buffers are full, and so is the outbox.

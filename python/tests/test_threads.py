@@ -152,11 +152,11 @@ async def test_garbage_that_another_thread_collects_goes_home(serve):
         gc.enable()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", list(LOOPS))
 def test_two_loops_in_two_threads_serve_and_collect_each_others_garbage(kind):
     references, failures, unraisable = [], [], []
-    done, rounds = threading.Barrier(2, timeout=30), 4
+    done, rounds = threading.Barrier(2, timeout=120), 4
 
     async def handler(ws):
         await ws.accept()
