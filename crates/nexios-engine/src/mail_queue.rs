@@ -134,11 +134,15 @@ impl<M: Mail> MailQueue<M> {
         self.waiting.lock().list.is_empty()
     }
 
-    /// Refuses everything from now on.
+    /// Refuses everything from now on, and drops what waits: whoever waits for an answer of it learns that there is none.
     pub(crate) fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
         waiting.wake_publishers();
+        let list = std::mem::take(&mut waiting.list);
+        // What is dropped may wake tasks of other shards.
+        drop(waiting);
+        drop(list);
     }
 }
 

@@ -93,4 +93,16 @@ mod tests {
         drop(shard);
         assert!(left.upgrade().is_none());
     }
+
+    #[test]
+    fn what_waits_for_a_shard_that_ends_is_dropped() {
+        let shard = Server::new(ServerSettings::default()).shard(Instant::now()).unwrap();
+        let handle = shard.handle();
+        let asked = std::sync::Arc::new(());
+        let question = asked.clone();
+        handle.run(Box::new(move |_| drop(question))).unwrap();
+        shard.cancel_all();
+        assert_eq!(std::sync::Arc::strong_count(&asked), 1, "its asker would wait for an answer for ever");
+        assert!(handle.run(Box::new(|_| {})).is_err());
+    }
 }

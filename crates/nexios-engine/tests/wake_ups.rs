@@ -145,6 +145,35 @@ fn two_threads_that_push_at_once_lose_nothing_and_every_byte_is_written_in_the_e
     });
 }
 
+/// Something that somebody waits for the end of.
+struct Question(#[expect(dead_code, reason = "its count is what is looked at")] Arc<()>);
+
+impl Mail for Question {
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Job
+    }
+}
+
+#[test]
+fn nothing_waits_in_the_mail_of_a_shard_that_ends() {
+    loom::model(|| {
+        let (notifier, _) = counted();
+        let queue = Arc::new(MailQueue::new(notifier));
+        let asked = Arc::new(());
+        let asker = {
+            let (queue, asked) = (queue.clone(), asked.clone());
+            thread::spawn(move || drop(queue.push(Question(asked))))
+        };
+        queue.close();
+        asker.join().unwrap();
+        assert_eq!(Arc::strong_count(&asked), 1, "a question that is never answered is still kept");
+    });
+}
+
 /// Counts how often it was woken.
 struct Woken(AtomicUsize);
 
