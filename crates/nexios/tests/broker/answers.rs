@@ -33,7 +33,8 @@ fn passes(line: &'static str, commands: &'static [&'static str]) {
         redis.rule(|_| Act::Pass);
         sending.join().unwrap()
     });
-    assert!(outcome.stored.is_some() && !outcome.duplicate, "{line}: {outcome:?}");
+    // On a busy machine five seconds may have passed: what was accepted is stored later.
+    assert!((outcome.stored.is_some() || outcome.accepted) && !outcome.duplicate, "{line}: {outcome:?}");
     from_outside.wait().unwrap();
     ann.expect(["stored"]);
     let plain = bob.numbered(QUIET);
