@@ -65,9 +65,11 @@ impl Positions {
         }
     }
 
-    /// Takes the changes since the last call, for the storage.
+    /// Takes the changes since the last call, for the storage: those that moved last at the end.
     pub(crate) fn take_changes(&mut self) -> Vec<(String, Option<Position>)> {
-        self.changed.drain().collect()
+        let mut changes: Vec<_> = self.changed.drain().collect();
+        changes.sort_by_key(|(room, _)| self.rooms.get(room).map(|(moved, _)| *moved));
+        changes
     }
 
     /// Returns what fits into a `hello`: `received` first, then what is stored, the newest in front.

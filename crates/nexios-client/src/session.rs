@@ -170,7 +170,6 @@ impl Session {
         }
         while self.closing.join_next().await.is_some() {}
         self.shared.store();
-        self.shared.is_over.send_replace(true);
     }
 
     /// Does what the core wants, as far as there is place for it.
@@ -178,7 +177,7 @@ impl Session {
         loop {
             let mut core = self.shared.core.lock();
             let is_full = self.connection.as_ref().is_some_and(|connection| connection.is_full());
-            if is_full && core.is_next_a_message() && !core.is_closed() {
+            if is_full && core.may_wait() {
                 break;
             }
             let Some(step) = core.next_step() else { break };
@@ -265,6 +264,14 @@ impl Session {
                 core.connection_ended(now, ended);
             }
         }
+    }
+}
+
+impl Drop for Session {
+    /// Ends the client, after a function of the application has panicked as well.
+    fn drop(&mut self) {
+        self.shared.core.lock().close();
+        self.shared.is_over.send_replace(true);
     }
 }
 

@@ -7,6 +7,10 @@
 pub(crate) mod calls;
 pub(crate) mod receive;
 pub(crate) mod room;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 mod wishes;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -270,9 +274,9 @@ impl Core {
         Some(step)
     }
 
-    /// Returns true if the next step is a message, which may wait for the one before.
-    pub(crate) fn is_next_a_message(&self) -> bool {
-        matches!(self.steps.front(), Some(Step::Send(_)))
+    /// Returns true if only messages are to be sent, which may wait for those before them.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.steps.iter().all(|step| matches!(step, Step::Send(_)))
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
@@ -390,6 +394,9 @@ impl Core {
         };
         self.count(now, &end);
         self.link = Link::Idle;
+        // A message of this connection must not be sent on another, and nothing waits behind it.
+        self.steps.retain(|step| !matches!(step, Step::Send(_)));
+        self.out_bytes = 0;
         self.turn = self.turn.wrapping_add(1);
         if end.is_rejection() {
             self.calls.rejected(end.code, &end.reason);

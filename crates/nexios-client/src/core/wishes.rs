@@ -176,7 +176,8 @@ impl Core {
         self.retries.clear();
         let mut left = Vec::new();
         for (name, room) in &mut self.rooms {
-            if room.is_leaving() && !room.wish() {
+            // It was on its way out, or will be asked for no more.
+            if room.is_leaving() || (room.asked.is_some() && !room.wish()) {
                 left.push(name.clone());
             }
             (room.is_inside, room.has_dropped) = (false, false);

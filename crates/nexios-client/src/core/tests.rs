@@ -1,0 +1,102 @@
+//! Limits of the core, and what is left where nobody reads.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Core, SUBPROTOCOL, Settings, Step};
+use crate::event::{Event, RoomEvent};
+use crate::feed::Consumer;
+use crate::message::Message;
+use crate::positions::Positions;
+
+const NONCE: &str = "0123456789abcdef0123456789abcdef";
+
+fn open() -> (Core, Instant) {
+    let (stable_after, open_timeout) = (Duration::from_secs(10), Duration::from_secs(10));
+    let settings = Settings { stable_after, open_timeout, is_renewable: false, chance: Arc::new(|| 0.5) };
+    let now = Instant::now();
+    let mut core = Core::new(settings, Positions::new(Vec::new(), false), now);
+    core.dialled(now, Some(SUBPROTOCOL));
+    say(&mut core, now, json!({"type": "welcome", "id": "c", "retry_ms": [100, 300]}));
+    while core.next_step().is_some() {}
+    (core, now)
+}
+
+fn say(core: &mut Core, now: Instant, header: Value) {
+    core.received(now, Message::Text(format!("\u{1e}{header}\n")));
+}
+
+fn take<T: Clone>(events: &mut Consumer<T>) -> Option<T> {
+    events.handled();
+    match events.poll_next(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(event) => event,
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn a_server_names_a_thousand_rooms_at_most() {
+    let (mut core, now) = open();
+    let mut events = Consumer::new(core.events());
+    while take(&mut events).is_some() {}
+    for room in 0..1000 {
+        say(&mut core, now, json!({"type": "joined", "room": format!("r{room}")}));
+        assert!(matches!(take(&mut events), Some(Event::Joined { .. })));
+    }
+    for room in 1000..3000 {
+        say(&mut core, now, json!({"type": "joined", "room": format!("r{room}")}));
+        assert!(matches!(take(&mut events), Some(Event::Error(error)) if error.code() == "rooms"));
+    }
+    assert_eq!((core.rooms.len(), core.is_joined("r999"), core.is_joined("r1000")), (1000, true, false));
+    assert_eq!(core.room("mine").map(drop).map_err(|error| error.code().to_owned()), Err("argument".to_owned()));
+    say(&mut core, now, json!({"type": "left", "room": "r7"}));
+    assert!(core.room("mine").is_ok(), "a room that was left makes place");
+}
+
+#[test]
+fn a_room_that_nobody_reads_keeps_the_connection_and_says_that_there_is_a_hole() {
+    let (mut core, now) = open();
+    say(&mut core, now, json!({"type": "joined", "room": "r", "position": format!("a1-0-{NONCE}"), "recovered": true}));
+    for offset in 1..=2500 {
+        say(&mut core, now, json!({"type": "message", "room": "r", "offset": offset, "nonce": NONCE}));
+    }
+    assert!(core.next_step().is_none() && core.is_joined("r"));
+    let mut events = Consumer::new(core.room("r").unwrap());
+    assert!(matches!(take(&mut events), Some(RoomEvent::Joined { recovered: false, history: true, .. })));
+    let rest: Vec<_> = std::iter::from_fn(|| take(&mut events)).collect();
+    assert!(matches!(rest.last(), Some(RoomEvent::Message { offset: Some(2500), .. })), "{}", rest.len());
+}
+
+#[test]
+fn events_that_nobody_reads_do_not_grow() {
+    let (mut core, now) = open();
+    (0..5000).for_each(|_| core.received(now, Message::Text("x".repeat(100))));
+    let mut events = Consumer::new(core.events());
+    let count = std::iter::from_fn(|| take(&mut events)).count();
+    assert!(count <= 1000, "{count}");
+}
+
+#[test]
+fn messages_of_a_lost_connection_are_not_sent_on_the_next() {
+    let (mut core, now) = open();
+    assert_eq!(core.send("lost".into()), Ok(true));
+    core.drop_connection(now, false);
+    assert_eq!((core.next_step(), core.next_step(), core.is_full()), (Some(Step::Cut), None, false));
+}
+
+#[test]
+fn a_server_that_says_little_of_its_limits_is_asked_one_at_a_time() {
+    let (mut core, now) = open();
+    core.ended(now, crate::end::End::lost("cut"));
+    core.reconnect(now);
+    core.dialled(now, Some(SUBPROTOCOL));
+    say(&mut core, now, json!({"type": "welcome", "id": "c", "limits": {"unanswered": 0}}));
+    while core.next_step().is_some() {}
+    let _asked = [(); 3].map(|()| core.request(now, "m", &Message::empty(), None).unwrap());
+    assert!(matches!(core.next_step(), Some(Step::Send(_))));
+    assert_eq!(core.next_step(), None);
+}
