@@ -1,5 +1,7 @@
 //! Clients of `nexios.v1` that come back, wherever they are let in, and write down what they see.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use checker::Seen;
 use serde_json::Value;
 use tokio::time::sleep;
 
+use super::speech::Speech;
 use super::world::{LOG, PLAIN, Running, World};
 use crate::broker::Position;
 use crate::testing::{Received, TestSocket};
@@ -20,6 +23,8 @@ pub(super) enum Habit {
     Restless,
     /// It stops reading now and then.
     Slow,
+    /// It publishes in the room with history, and is in no other.
+    Speaking,
 }
 
 pub(super) struct Client {
@@ -34,6 +39,10 @@ pub(super) struct Client {
     /// What it has seen of that room, and of the other since it was last connected.
     pub(super) of_log: usize,
     pub(super) of_plain: usize,
+    /// Users of the other room, once it has asked who they are.
+    pub(super) users: Rc<RefCell<Option<BTreeSet<String>>>>,
+    /// What it publishes.
+    pub(super) speech: Option<Speech>,
 }
 
 impl Client {
@@ -56,6 +65,7 @@ impl Client {
                 }
                 socket.reset();
             }
+            self.users.take();
             self.saw(self.of_log, Seen::Away);
             self.saw(self.of_plain, Seen::Away);
             // Another connection: nobody promises an order from one to the next.
@@ -70,13 +80,27 @@ impl Client {
 
     async fn connect(&mut self, node: &Running) -> Option<TestSocket> {
         let buffer = if self.habit == Habit::Slow { 1 << 10 } else { 256 << 10 };
-        let request = node.client.request("/ws").subprotocol("nexios.v1").receive_buffer(buffer);
-        let mut socket = request.connect().await.ok()?;
-        let rooms = match self.position {
-            Position { epoch: 0, .. } => serde_json::json!({}),
-            position => serde_json::json!({ LOG: position.to_string() }),
+        let joins = self.speech.as_ref().is_some_and(|speech| speech.joins);
+        let path = match &self.speech {
+            None => "/ws",
+            Some(_) if joins => "/own",
+            Some(_) => "/let-in",
         };
-        socket.send_text(format!("\u{1E}{}\n", serde_json::json!({"type": "hello", "rooms": rooms})));
+        let target = format!("{path}?name={}", self.name.replace(' ', "-"));
+        let request = node.client.request(&target).subprotocol("nexios.v1").receive_buffer(buffer);
+        let mut socket = request.connect().await.ok()?;
+        let position = Some(self.position).filter(|position| position.epoch != 0).map(|position| position.to_string());
+        let rooms = match &position {
+            Some(position) if !joins => serde_json::json!({ LOG: position }),
+            _ => serde_json::json!({}),
+        };
+        send(&mut socket, &serde_json::json!({"type": "hello", "rooms": rooms}));
+        if let Some(speech) = &mut self.speech {
+            if joins {
+                send(&mut socket, &serde_json::json!({"type": "join", "id": 1, "room": LOG, "position": position}));
+            }
+            speech.begin().into_iter().for_each(|frame| socket.send_text(frame));
+        }
         Some(socket)
     }
 
@@ -90,8 +114,19 @@ impl Client {
                 }
                 _ => {}
             }
-            match socket.receive().await {
-                Ok(Received::Text(text)) => self.take(&text),
+            let received = match &mut self.speech {
+                None => socket.receive().await,
+                Some(speech) => tokio::select! {
+                    biased;
+                    received = socket.receive() => received,
+                    () = speech.due() => {
+                        speech.speak().into_iter().for_each(|frame| socket.send_text(frame));
+                        continue;
+                    }
+                },
+            };
+            match received {
+                Ok(Received::Text(text)) => self.take(socket, &text),
                 Ok(Received::Ping(_) | Received::Pong(_)) => {}
                 _ => return,
             }
@@ -99,7 +134,7 @@ impl Client {
     }
 
     /// One frame of the server.
-    fn take(&mut self, text: &str) {
+    fn take(&mut self, socket: &mut TestSocket, text: &str) {
         let framed = text.strip_prefix('\u{1E}').and_then(|framed| framed.split_once('\n'));
         let Some((header, payload)) = framed else { panic!("{}: {text:?} is no frame", self.name) };
         let header: Value = serde_json::from_str(header).expect("JSON");
@@ -118,9 +153,31 @@ impl Client {
                 let (publisher, number) = numbers(payload);
                 self.saw(self.of_plain, Seen::Message { publisher, number });
             }
+            (Some("joined"), Some(PLAIN)) => {
+                send(socket, &serde_json::json!({"type": "presence", "id": 2, "room": PLAIN}));
+            }
+            (Some("reply"), _) => {
+                let users: Vec<Value> = serde_json::from_str(payload).expect("users");
+                let names = users.iter().map(|user| user["user"].as_str().expect("a name").to_owned());
+                self.users.replace(Some(names.collect()));
+            }
+            (Some("presence"), _) => self.user(&header),
+            (Some("ack" | "error"), _) => {
+                self.speech.iter_mut().for_each(|speech| speech.answered(&header));
+            }
             (Some("gap"), room) if room != Some(LOG) => self.gap(header["missed"].as_u64()),
             _ => {}
         }
+    }
+
+    /// A user has come or gone.
+    fn user(&self, header: &Value) {
+        let (mut users, user) = (self.users.borrow_mut(), header["user"].as_str().expect("a name").to_owned());
+        let users = users.as_mut().expect("an answer comes before changes");
+        match header["event"] == "join" {
+            true => users.insert(user),
+            false => users.remove(&user),
+        };
     }
 
     fn joined(&mut self, position: Position, recovered: bool) {
@@ -152,9 +209,13 @@ impl Client {
         }
     }
 
-    fn saw(&self, client: usize, seen: Seen) {
+    pub(super) fn saw(&self, client: usize, seen: Seen) {
         self.world.record.borrow_mut().clients[client].seen.push(seen);
     }
+}
+
+fn send(socket: &mut TestSocket, header: &Value) {
+    socket.send_text(format!("\u{1E}{header}\n"));
 }
 
 /// What a publisher has written.

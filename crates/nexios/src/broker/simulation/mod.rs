@@ -13,12 +13,16 @@
 //! - a client that cannot be sent all at once is told twice where it begins;
 //! - members are not told of a reset, or another epoch is taken for the same;
 //! - a position is taken for known that is not kept any more;
-//! - holes are not counted, silence is not marked, or what is not taken has no number.
+//! - holes are not counted, silence is not marked, or what is not taken has no number;
+//! - a publish of a client that is repeated is stored twice, is forbidden before the handler has joined, or is called not
+//!   stored though it is;
+//! - a node, or a client that follows a room's presence, does not know its users at the end.
 
 mod client;
 mod faulty;
 mod plan;
 mod publisher;
+mod speech;
 mod world;
 
 use tokio::task::LocalSet;

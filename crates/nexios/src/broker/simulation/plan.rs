@@ -56,6 +56,8 @@ pub(super) struct Plan {
     pub(super) incoming_bytes_max: usize,
     pub(super) outgoing_messages_max: usize,
     pub(super) outbox_bytes_max: usize,
+    /// How long users stay in presence after their connections.
+    pub(super) leave_delay_ms: u64,
     kinds: Vec<Event>,
 }
 
@@ -99,6 +101,7 @@ impl Plan {
             incoming_bytes_max: random.choice([500, 3000, 1 << 20]).unwrap_or(3000),
             outgoing_messages_max: random.choice([5, 1000]).unwrap_or(1000),
             outbox_bytes_max: random.choice([4 << 10, 1 << 20]).unwrap_or(4096),
+            leave_delay_ms: random.choice([0, 2000]).unwrap_or(0),
             kinds,
         }
     }

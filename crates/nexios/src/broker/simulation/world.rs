@@ -1,6 +1,7 @@
 //! One run: nodes, clients and publishers around a faulty broker, and what happens to them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::client::{Client, Habit};
 use super::faulty::{Faults, Faulty};
 use super::plan::{End, Event, Plan};
 use super::publisher::Publisher;
+use super::speech::Speech;
 use crate::app::{App, AppHandle};
 use crate::broker::driver::Driver;
 use crate::broker::{Broker, History, Memory, Node, Position};
@@ -34,8 +36,15 @@ pub(super) struct World {
     pub(super) is_quiet: Cell<bool>,
     nodes: RefCell<Vec<Option<Rc<Running>>>>,
     publishers: Cell<u64>,
+    /// Publishers that are clients: what they repeat is stored once.
+    speakers: RefCell<Vec<u64>>,
+    /// Members of the plain room, with the users whom each sees there.
+    members: RefCell<Vec<Member>>,
     random: RefCell<fastrand::Rng>,
 }
+
+/// A client's name, and the users whom it sees.
+type Member = (String, Rc<RefCell<Option<BTreeSet<String>>>>);
 
 /// A node that runs.
 pub(super) struct Running {
@@ -60,6 +69,8 @@ impl World {
             is_quiet: Cell::new(false),
             nodes: RefCell::new((0..NODES).map(|_| None).collect()),
             publishers: Cell::new(0),
+            speakers: RefCell::default(),
+            members: RefCell::default(),
             random: RefCell::new(random),
         });
         spawn_local(world.broker.clone().bring());
@@ -72,6 +83,7 @@ impl World {
         sleep(Duration::from_secs(2)).await;
         world.break_things().await;
         world.come_to_rest().await;
+        world.check_presence().await;
         world.end_nodes();
         world.settle_fates();
         world.record.take()
@@ -175,13 +187,26 @@ impl World {
             settings.outbox_mark_bytes = small / 4;
             settings.drain_timeout = Duration::from_secs(1);
         });
-        let app = App::from(router.live(true).ws("/ws", member));
+        let yes = async |_: WebSocket, _: Arc<str>| true;
+        let router = router
+            .live(true)
+            .leave_delay(Duration::from_millis(self.plan.leave_delay_ms))
+            // A broker that is away keeps a handler from joining for longer than a second.
+            .hold_timeout(Duration::from_secs(3600))
+            .ws("/ws", member)
+            .ws("/own", own)
+            .ws("/let-in", let_in)
+            .authorize_join(yes)
+            .authorize_presence(yes)
+            .authorize_publish(async |ws: WebSocket, room: Arc<str>| ws.rooms().contains(&room));
+        let app = App::from(router);
         let _room = app.handle().room(LOG).remembering(History::new(self.plan.history, Duration::from_secs(3600)));
         let built = app.build().expect("an app");
         let (client, turning) = TestClient::driven(&built).expect("a shard");
         let client = client.timeout(Duration::from_secs(3600));
         let broker = Broker::from(&Memory::new())
             .connect_timeout(Duration::from_secs(3600))
+            .presence_ttl(Duration::from_secs(5))
             .incoming_bytes_max(self.plan.incoming_bytes_max)
             .outgoing_messages_max(self.plan.outgoing_messages_max);
         let (engine, hub) = (self.broker.engine(at), built.hub.clone());
@@ -242,11 +267,15 @@ impl World {
     fn settle_fates(&self) {
         for published in self.record.borrow_mut().published.iter_mut().filter(|published| published.room == LOG) {
             let places = self.broker.places(&format!("{} {}", published.publisher, published.number));
+            if self.speakers.borrow().contains(&published.publisher) {
+                let epochs: BTreeSet<u64> = places.iter().map(|place| place.epoch).collect();
+                assert_eq!(epochs.len(), places.len(), "{published:?} is stored twice: {places:?}");
+            }
             let is_told =
                 |place: &Position| published.fate == Fate::Stored { epoch: place.epoch, offset: place.offset };
             match published.fate {
                 Fate::Stored { .. } => assert!(places.iter().any(is_told), "{published:?} is at {places:?}"),
-                Fate::Refused => {}
+                Fate::Refused => assert!(places.is_empty(), "{published:?} is at {places:?}"),
                 Fate::Accepted | Fate::Unknown => {
                     let place = places.first();
                     published.fate =
@@ -265,17 +294,57 @@ impl World {
     }
 
     async fn start_clients(self: &Rc<Self>) {
-        let habits = [Habit::Steady, Habit::Steady, Habit::Steady, Habit::Restless, Habit::Restless, Habit::Slow];
+        let habits = [
+            Habit::Steady,
+            Habit::Steady,
+            Habit::Steady,
+            Habit::Restless,
+            Habit::Restless,
+            Habit::Slow,
+            Habit::Speaking,
+            Habit::Speaking,
+        ];
         for (number, habit) in habits.into_iter().enumerate() {
             let name = format!("{habit:?} {number}");
             let (of_log, of_plain) = (self.new_client(&name, LOG, true), self.new_client(&name, PLAIN, false));
             let random = self.random.borrow_mut().fork();
             let (world, at, position) = (self.clone(), number % NODES, Position::default());
-            let client = Client { world, name, habit, at, random, position, of_log, of_plain };
+            let (users, speech) = (Rc::default(), (habit == Habit::Speaking).then(|| self.speech(number % 2 == 0)));
+            if speech.is_none() {
+                self.members.borrow_mut().push((name.replace(' ', "-"), Rc::clone(&users)));
+            }
+            let client = Client { world, name, habit, at, random, position, of_log, of_plain, users, speech };
+            if habit == Habit::Speaking {
+                // It is in one of the rooms only.
+                client.saw(of_plain, Seen::Away);
+            }
             spawn_local(client.live());
         }
         while !self.record.borrow().clients.iter().filter(|client| client.remembers).all(is_in) {
             sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn speech(self: &Rc<Self>, joins: bool) -> Speech {
+        let publisher = self.publishers.get();
+        self.publishers.set(publisher + 1);
+        self.speakers.borrow_mut().push(publisher);
+        Speech::new(self, self.random.borrow_mut().fork(), publisher, joins)
+    }
+
+    /// All nodes and all members know who is there.
+    async fn check_presence(&self) {
+        let members: Vec<Member> = self.members.borrow().clone();
+        let truth: BTreeSet<String> = members.iter().map(|(name, _)| name.clone()).collect();
+        let nodes: Vec<Rc<Running>> = self.nodes.borrow().iter().flatten().cloned().collect();
+        for (at, node) in nodes.iter().enumerate() {
+            let present = node.app.room(PLAIN).presence().await;
+            let seen: BTreeSet<String> = present.iter().map(|present| present.user.to_string()).collect();
+            assert_eq!(seen, truth, "node {at}");
+            assert!(present.iter().all(|present| present.connections == 1), "node {at}: {present:?}");
+        }
+        for (name, seen) in &members {
+            assert_eq!(seen.borrow().as_ref(), Some(&truth), "{name}");
         }
     }
 
@@ -300,8 +369,30 @@ pub(super) fn is_in(client: &checker::Client) -> bool {
 
 /// What the app does with a client.
 async fn member(ws: WebSocket) -> crate::Result {
+    ws.set_client_id(ws.query("name").unwrap_or_default());
     ws.accept().await?;
-    ws.join(PLAIN).await;
+    if ws.join(PLAIN).await {
+        // It may be gone meanwhile.
+        let _ = ws.track(PLAIN, &ws.path()).await;
+    }
+    ws.join(LOG).await;
+    loop {
+        ws.receive_text().await?;
+    }
+}
+
+/// What it does with one that joins by itself.
+async fn own(ws: WebSocket) -> crate::Result {
+    ws.accept().await?;
+    loop {
+        ws.receive_text().await?;
+    }
+}
+
+/// What it does with one that it lets in, once it has looked something up.
+async fn let_in(ws: WebSocket) -> crate::Result {
+    ws.accept().await?;
+    sleep(Duration::from_millis(5)).await;
     ws.join(LOG).await;
     loop {
         ws.receive_text().await?;
