@@ -291,6 +291,9 @@ class Broker:
         presence_ttl: float | None = None,
         presence_bytes_max: int | None = None,
         durability: Literal["accepted", "stored", "replicated"] | None = None,
+        tls_ca: str | os.PathLike[str] | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
     ) -> Self: ...
 
 @final

@@ -222,6 +222,34 @@ def test_what_is_no_broker_is_said_at_once(broker):
         NexiosApp(broker=17)
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://h?replica=1", 'unknown parameter "replica": there are db, replicas, tls_ca, tls_cert, tls_key'),
+        ("valkey://h?protocol=resp3&replicas=1", 'unknown parameter "protocol"'),
+        ("nats://h?replica=3", 'unknown parameter "replica": there are credentials, replicas, tls_ca'),
+        ("unix:/run/hub.sock?db=1", "redis+unix:///path/to/socket"),
+        ("redis://h?password=QSECRETQ", "user:password@host"),
+        ("redis://ann:QSECRETQ", 'the port of "ann" is not a number'),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said_without_a_secret(url, says):
+    with pytest.raises(ValueError) as raised:
+        Broker(url)
+    assert says in str(raised.value) and "QSECRETQ" not in str(raised.value)
+
+
+def test_the_files_of_tls_are_settings(tmp_path):
+    broker = Broker("rediss://:secret@h", tls_ca=tmp_path / "ca.pem", tls_cert="cert.pem", tls_key="key.pem")
+    assert repr(broker) == 'Broker { url: "rediss://h", namespace: "nexios", .. }'
+    with pytest.raises(ValueError, match="tls_cert needs tls_key"):
+        Broker("tls://h", tls_cert="cert.pem")
+    with pytest.raises(ValueError, match="write rediss://"):
+        Broker("redis://h", tls_ca="ca.pem")
+    with pytest.raises(BrokerError, match=r"cannot read tls_ca .*nowhere\.pem: "):
+        Publisher(Broker("rediss://127.0.0.1:1", tls_ca=tmp_path / "nowhere.pem")).app.broadcast("x")
+
+
 async def test_a_broker_that_is_not_there_is_named_after_a_bounded_wait():
     url = f"redis://:secret@127.0.0.1:{free_port()}"
     app = NexiosApp(broker=Broker(url, connect_timeout=0.3))

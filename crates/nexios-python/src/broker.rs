@@ -1,5 +1,6 @@
 //! Brokers, the hub, and publishing without serving.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nexios::broker::{self, BrokerMetrics, Durability, Gap, Topic};
@@ -28,7 +29,8 @@ impl Broker {
     #[new]
     #[pyo3(signature = (
         place, *, namespace = None, connect_timeout = None, outgoing_messages_max = None, outgoing_bytes_max = None,
-        incoming_bytes_max = None, presence_ttl = None, presence_bytes_max = None, durability = None,
+        incoming_bytes_max = None, presence_ttl = None, presence_bytes_max = None, durability = None, tls_ca = None, tls_cert = None,
+        tls_key = None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn new(
@@ -41,6 +43,9 @@ impl Broker {
         presence_ttl: Option<f64>,
         presence_bytes_max: Option<usize>,
         durability: Option<&str>,
+        tls_ca: Option<PathBuf>,
+        tls_cert: Option<PathBuf>,
+        tls_key: Option<PathBuf>,
     ) -> PyResult<Self> {
         let mut broker = match (place.cast::<MemoryBroker>(), place.extract::<String>()) {
             (Ok(memory), _) => broker::Broker::from(&memory.get().0),
@@ -77,6 +82,15 @@ impl Broker {
                 "replicated" => Durability::Replicated,
                 _ => return Err(PyValueError::new_err("durability is 'accepted', 'stored' or 'replicated'")),
             });
+        }
+        if let Some(path) = tls_ca {
+            broker = broker.tls_ca(path);
+        }
+        if let Some(path) = tls_cert {
+            broker = broker.tls_cert(path);
+        }
+        if let Some(path) = tls_key {
+            broker = broker.tls_key(path);
         }
         broker.check().map_err(|error| value_error(&error))?;
         Ok(Broker(broker))

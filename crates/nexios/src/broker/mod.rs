@@ -15,6 +15,8 @@
 //! Without [`App::broker`](crate::App::broker) the environment's `NEXIOS_BROKER` counts; with
 //! neither there is one node.
 
+#[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "the address of a hub is a path"))]
+mod address;
 #[cfg(test)]
 mod contract;
 mod deliver;
@@ -50,9 +52,11 @@ mod subscribing;
 mod subscriptions;
 mod topic;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use address::Tls;
 pub(crate) use envelope::{Envelope, Kind, Options};
 pub use gap::{Gap, GapCause};
 pub(crate) use history::{Attached, Declarations, Declared, Framing, Member, PAGE_LEN, Since};
@@ -95,6 +99,7 @@ pub struct Broker {
     pub(crate) presence_ttl: Duration,
     pub(crate) presence_bytes_max: usize,
     durability: Durability,
+    tls: Tls,
 }
 
 /// What a broker has to be able to say of a message of a room that remembers.
@@ -186,13 +191,17 @@ impl Broker {
     /// A broker by its URL.
     ///
     /// - `unix:/run/chat-hub.sock`: the hub of one machine
-    /// - `redis://user:password@host:6379/0`, `rediss://` with TLS; `redis+cluster://a:7000,b:7000`,
-    ///   `redis+sentinel://a:26379,b:26379/name`: Redis 7 or Valkey; feature `redis`
+    /// - `redis://user:password@host:6379/0`, `rediss://` with TLS, `redis+unix:///path?db=0`;
+    ///   `redis+cluster://a:7000,b:7000`, `redis+sentinel://a:26379,b:26379/name/0`; all of them also with `valkey`:
+    ///   Redis 7 or Valkey; feature `redis`
     /// - `nats://user:password@host:4222`, `tls://` with TLS, several with commas, and
     ///   `?credentials=/path/to/user.creds`; feature `nats`
     ///
-    /// At the end `?replicas=1` asks Redis on how many replicas it has what rooms remember before that
-    /// counts as stored, for half a second at most; `?replicas=3` says on how many servers of NATS it is.
+    /// User and password may be percent-encoded. At the end `?replicas=1` asks Redis on how many replicas it has what
+    /// rooms remember before that counts as stored, for half a second at most; `?replicas=3` says on how many servers
+    /// of NATS it is. `?tls_ca=/path`, `tls_cert=` and `tls_key=` are [`tls_ca`](Self::tls_ca) and so on;
+    /// `sentinel_user=` and `sentinel_password=` are what the sentinels want to know where that is something else.
+    /// A parameter that is not known is an error.
     pub fn new(url: impl AsRef<str>) -> Self {
         Broker::at(Place::Url(url.as_ref().into()))
     }
@@ -208,6 +217,7 @@ impl Broker {
             presence_ttl: Duration::from_secs(30),
             presence_bytes_max: presence::BYTES_MAX,
             durability: Durability::default(),
+            tls: Tls::default(),
         }
     }
 
@@ -269,6 +279,25 @@ impl Broker {
         self
     }
 
+    /// The file of the certificates (PEM) that are trusted, instead of those that the system trusts: for `rediss://`,
+    /// `tls://`, and a `nats://` that goes on over TLS.
+    pub fn tls_ca(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.ca = Some(path.into());
+        self
+    }
+
+    /// The file of the certificate (PEM) that this node shows to the broker; it needs [`tls_key`](Self::tls_key).
+    pub fn tls_cert(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.cert = Some(path.into());
+        self
+    }
+
+    /// The file of the key (PEM) of [`tls_cert`](Self::tls_cert).
+    pub fn tls_key(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.key = Some(path.into());
+        self
+    }
+
     /// What this broker cannot do and has to.
     fn lacks(&self, capabilities: link::Capabilities) -> Option<BrokerError> {
         let level = match self.durability {
@@ -291,7 +320,7 @@ impl Broker {
     pub(crate) fn display_url(&self) -> String {
         match &self.place {
             Place::Memory(_) => "in memory".to_owned(),
-            Place::Url(url) => without_password(url),
+            Place::Url(url) => address::shown(url),
         }
     }
 
@@ -300,49 +329,56 @@ impl Broker {
             Place::Memory(memory) => return Ok(Box::new(memory.clone())),
             Place::Url(url) => url,
         };
-        let unknown = || BrokerError::Url { url: without_password(url) };
+        let unknown = || BrokerError::Url { url: address::shown(url) };
         let (scheme, rest) = url.split_once(':').ok_or_else(unknown)?;
         match scheme {
-            "unix" if !rest.trim_start_matches("//").is_empty() => {
-                Ok(Box::new(hub::HubEngine(rest.strip_prefix("//").unwrap_or(rest).into())))
-            }
-            "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+sentinel" | "rediss+sentinel" => {
-                redis_engine(url)
-            }
-            "nats" | "tls" => nats_engine(url),
+            "unix" if !rest.trim_start_matches("//").is_empty() => self.hub_engine(url, rest),
+            "nats" | "tls" => nats_engine(url, &self.tls),
+            _ if is_redis(scheme) => redis_engine(url, &self.tls),
             _ => Err(unknown()),
         }
     }
+
+    fn hub_engine(&self, url: &str, rest: &str) -> Result<Box<dyn Engine>, BrokerError> {
+        let has_parameters = rest.split_once('?').is_some_and(|(_, query)| query.contains('='));
+        let reason = match (has_parameters, self.tls.is_set()) {
+            (true, _) => {
+                "unknown parameter: the hub has none; Redis at a Unix socket is redis+unix:///path/to/socket?db=1"
+            }
+            (_, true) => "there is no TLS on a Unix socket",
+            _ => return Ok(Box::new(hub::HubEngine(rest.strip_prefix("//").unwrap_or(rest).into()))),
+        };
+        Err(BrokerError::Malformed { url: address::shown(url), reason: reason.to_owned() })
+    }
+}
+
+/// Returns true for `redis`, `rediss`, `valkey` and `valkeys`, and those with a `+` behind them.
+fn is_redis(scheme: &str) -> bool {
+    let (base, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
+    let is_kind = ["", "cluster", "sentinel", "unix", "socket"].contains(&kind);
+    ["redis", "rediss", "valkey", "valkeys"].contains(&base) && is_kind
 }
 
 #[cfg(feature = "redis")]
-fn redis_engine(url: &str) -> Result<Box<dyn Engine>, BrokerError> {
-    let malformed = |reason| BrokerError::Malformed { url: without_password(url), reason };
-    Ok(Box::new(redis::RedisEngine::parse(url).map_err(malformed)?))
+fn redis_engine(url: &str, tls: &Tls) -> Result<Box<dyn Engine>, BrokerError> {
+    let malformed = |reason| BrokerError::Malformed { url: address::shown(url), reason };
+    Ok(Box::new(redis::RedisEngine::parse(url, tls).map_err(malformed)?))
 }
 
 #[cfg(not(feature = "redis"))]
-fn redis_engine(url: &str) -> Result<Box<dyn Engine>, BrokerError> {
-    Err(BrokerError::Feature { url: without_password(url), feature: "redis" })
+fn redis_engine(url: &str, _: &Tls) -> Result<Box<dyn Engine>, BrokerError> {
+    Err(BrokerError::Feature { url: address::shown(url), feature: "redis" })
 }
 
 #[cfg(feature = "nats")]
-fn nats_engine(url: &str) -> Result<Box<dyn Engine>, BrokerError> {
-    let malformed = |reason| BrokerError::Malformed { url: without_password(url), reason };
-    Ok(Box::new(nats::NatsEngine::parse(url).map_err(malformed)?))
+fn nats_engine(url: &str, tls: &Tls) -> Result<Box<dyn Engine>, BrokerError> {
+    let malformed = |reason| BrokerError::Malformed { url: address::shown(url), reason };
+    Ok(Box::new(nats::NatsEngine::parse(url, tls).map_err(malformed)?))
 }
 
 #[cfg(not(feature = "nats"))]
-fn nats_engine(url: &str) -> Result<Box<dyn Engine>, BrokerError> {
-    Err(BrokerError::Feature { url: without_password(url), feature: "nats" })
-}
-
-/// `scheme://user:password@host` without what nobody should read in a log.
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        _ => url.to_owned(),
-    }
+fn nats_engine(url: &str, _: &Tls) -> Result<Box<dyn Engine>, BrokerError> {
+    Err(BrokerError::Feature { url: address::shown(url), feature: "nats" })
 }
 
 impl From<&str> for Broker {

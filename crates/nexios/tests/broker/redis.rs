@@ -20,7 +20,7 @@ fn ask(port: u16, commands: &str) -> TcpStream {
 }
 
 /// Says something to a server, and waits until it has answered.
-fn say(port: u16, commands: &str, answered: &str) {
+pub(crate) fn say(port: u16, commands: &str, answered: &str) {
     let mut stream = ask(port, commands);
     let (mut answer, mut buffer) = (String::new(), [0; 4096]);
     while !answer.contains(answered) {
@@ -142,19 +142,24 @@ fn a_cluster_that_is_killed_comes_back() {
 }
 
 /// Watches a master by itself, and puts its replica in its place once it is told that the master is down for too long.
-struct Sentinel {
-    port: u16,
+pub(crate) struct Sentinel {
+    pub(crate) port: u16,
     _process: Process,
     _directory: Directory,
 }
 
 impl Sentinel {
     fn of(master: u16) -> Self {
+        Sentinel::with(master, "")
+    }
+
+    /// One with more settings.
+    pub(crate) fn with(master: u16, more: &str) -> Self {
         let (port, directory) = (free_port(), Directory::new());
         let file = directory.0.join("sentinel.conf");
         let settings = format!(
             "bind 127.0.0.1\nport {port}\nsentinel monitor chat 127.0.0.1 {master} 1\n\
-             sentinel down-after-milliseconds chat 600000\nsentinel failover-timeout chat 2000\n"
+             sentinel down-after-milliseconds chat 600000\nsentinel failover-timeout chat 2000\n{more}"
         );
         std::fs::write(&file, settings).unwrap();
         let start = move || {

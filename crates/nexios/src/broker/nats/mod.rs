@@ -22,12 +22,14 @@ use tokio::time::{Instant, sleep_until};
 use self::denied::{Denial, Denied};
 use self::log_store::LogStore;
 use self::order::Order;
+use super::address::{self, Address, Host, Tls};
 use super::incoming::Sink;
 use super::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
 use super::log::{Append, Appended, Log, Page, Span};
 
 /// A subject that nobody listens to: the server says so at once, and by that how far it is.
 const NOBODY: &str = "nexios-nobody";
+const PORT: u16 = 4222;
 /// Turns of other tasks until one that was told before has had its own.
 const TURNS: usize = 8;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -37,7 +39,10 @@ const OVERHEAD: usize = 2048;
 /// Where NATS is: one server, or several of a cluster.
 pub(crate) struct NatsEngine {
     servers: Vec<ServerAddr>,
+    user: Option<String>,
+    password: Option<String>,
     credentials: Option<String>,
+    tls: Tls,
     /// On how many of them what rooms remember is.
     replicas: usize,
     /// JetStream has answered before: while its servers elect a leader it is not asked whether it is on.
@@ -45,39 +50,65 @@ pub(crate) struct NatsEngine {
 }
 
 impl NatsEngine {
-    /// `nats://a,b` or `tls://a`; at the end `?credentials=/path/to/user.creds`, `?replicas=3`, or both with an `&`.
-    pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        let (scheme, rest) = url.split_once("://").ok_or("no address")?;
-        let (servers, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let (mut credentials, mut replicas) = (None, 1);
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            match option.split_once('=') {
-                Some(("credentials", path)) => credentials = Some(path.to_owned()),
-                Some(("replicas", count)) if ["1", "3", "5"].contains(&count) => replicas = count.parse().unwrap_or(1),
-                _ => return Err(format!("{option:?} is neither credentials=/path nor replicas=1, 3 or 5")),
-            }
+    /// `nats://user:password@a,b` or `tls://token@a`; at the end `?credentials=/path/to/user.creds`, `?replicas=3` and
+    /// the files of TLS.
+    pub(crate) fn parse(url: &str, tls: &Tls) -> Result<Self, String> {
+        let address = Address::parse(url)?;
+        address.allow(&[&["credentials", "replicas"][..], &address::TLS].concat())?;
+        if !address.path.trim_matches('/').is_empty() {
+            return Err(format!("there is no path behind the servers of NATS, and {:?} is one", address.path));
         }
-        let (user, hosts) = servers.rsplit_once('@').map_or(("", servers), |(user, hosts)| (user, hosts));
-        let at = if user.is_empty() { "" } else { "@" };
-        let parse =
-            |host: &str| format!("{scheme}://{user}{at}{host}").parse().map_err(|_| format!("{host:?} is no host"));
+        let replicas = match address.parameter("replicas").unwrap_or("1") {
+            count @ ("1" | "3" | "5") => count.parse().unwrap_or(1),
+            count => return Err(format!("replicas={count:?} is not 1, 3 or 5")),
+        };
+        let servers = address.hosts.iter().map(|host| server(&address.scheme, host)).collect::<Result<_, _>>()?;
         Ok(NatsEngine {
-            servers: hosts.split(',').map(parse).collect::<Result<_, String>>()?,
-            credentials,
+            servers,
+            credentials: address.parameter("credentials").map(str::to_owned),
+            tls: address.tls(tls)?,
             replicas,
             has_jetstream: AtomicBool::new(false),
+            user: address.user,
+            password: address.password,
         })
     }
 
-    /// What stands before an `@`: user and password, or a token.
-    fn with_user(&self, options: ConnectOptions) -> ConnectOptions {
-        let server = self.servers.first();
-        match server.map(|server| (server.username(), server.password())) {
-            Some((Some(user), Some(password))) => options.user_and_password(user.to_owned(), password.to_owned()),
-            Some((Some(token), None)) => options.token(token.to_owned()),
-            _ => options,
+    /// What the server wants to know: user and password, a token, credentials, and a certificate.
+    async fn options(&self) -> Result<ConnectOptions, LinkError> {
+        let mut options = ConnectOptions::new().name("nexios").no_echo().connection_timeout(CONNECT_MAX);
+        if let Some(path) = &self.credentials {
+            let unreadable = |error| LinkError::Refused(format!("{path}: {error}"));
+            options = options.credentials_file(path).await.map_err(unreadable)?;
         }
+        let options = match (&self.user, &self.password) {
+            (user, Some(password)) => options.user_and_password(user.clone().unwrap_or_default(), password.clone()),
+            (Some(token), None) => options.token(token.clone()),
+            (None, None) => options,
+        };
+        self.with_tls(options)
     }
+
+    /// The client reads the files itself, and does not say which it cannot read.
+    fn with_tls(&self, mut options: ConnectOptions) -> Result<ConnectOptions, LinkError> {
+        let Tls { ca, cert, key } = &self.tls;
+        for (setting, path) in [("tls_ca", ca), ("tls_cert", cert), ("tls_key", key)] {
+            path.as_ref().map(|path| Tls::read(setting, path)).transpose()?;
+        }
+        if let Some(ca) = ca {
+            options = options.add_root_certificates(ca.clone());
+        }
+        if let (Some(cert), Some(key)) = (cert, key) {
+            options = options.add_client_certificate(cert.clone(), key.clone());
+        }
+        Ok(if self.tls.is_set() { options.require_tls(true) } else { options })
+    }
+}
+
+fn server(scheme: &str, Host { name, port }: &Host) -> Result<ServerAddr, String> {
+    let name_in_url = if name.contains(':') { format!("[{name}]") } else { name.clone() };
+    let url = format!("{scheme}://{name_in_url}:{}", port.unwrap_or(PORT));
+    url.parse().map_err(|_| format!("{name:?} is not a host"))
 }
 
 impl Engine for NatsEngine {
@@ -85,18 +116,10 @@ impl Engine for NatsEngine {
         Box::pin(async move {
             let (told, denied) = (sink.clone(), Denied::default());
             let denials = denied.clone();
-            let mut options =
-                ConnectOptions::new().name("nexios").no_echo().connection_timeout(CONNECT_MAX).event_callback(
-                    move |event| {
-                        tell(&told, &denials, &event);
-                        std::future::ready(())
-                    },
-                );
-            if let Some(path) = &self.credentials {
-                let unreadable = |error| LinkError::Refused(format!("{path}: {error}"));
-                options = options.credentials_file(path).await.map_err(unreadable)?;
-            }
-            let options = self.with_user(options);
+            let options = self.options().await?.event_callback(move |event| {
+                tell(&told, &denials, &event);
+                std::future::ready(())
+            });
             let client = options.connect(&self.servers[..]).await.map_err(answers::connecting)?;
             let has_jetstream = self.has_jetstream.load(Ordering::Relaxed) && client.server_info().jetstream;
             let logs = match has_jetstream {
@@ -279,18 +302,35 @@ impl Drop for NatsSession {
 mod tests {
     use super::*;
 
+    fn parse(url: &str) -> Result<NatsEngine, String> {
+        NatsEngine::parse(url, &Tls::default())
+    }
+
     #[test]
     fn urls_name_one_server_or_several() {
-        let engine = NatsEngine::parse("nats://ann:secret@a:1,b:2").unwrap();
+        let engine = parse("nats://ann:secret@a:1,b:2,[::1]").unwrap();
         let shown: Vec<_> = engine.servers.iter().map(|server| (server.host().to_owned(), server.port())).collect();
-        assert_eq!(shown, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
-        assert!(engine.servers.iter().all(|server| server.username() == Some("ann")));
-        let engine = NatsEngine::parse("tls://a?credentials=/run/user.creds").unwrap();
+        assert_eq!(shown, [("a".to_owned(), 1), ("b".to_owned(), 2), ("::1".to_owned(), 4222)]);
+        assert_eq!((engine.user.as_deref(), engine.password.as_deref()), (Some("ann"), Some("secret")));
+        let engine = parse("tls://a?credentials=/run/user.creds").unwrap();
         assert!(engine.servers[0].tls_required());
         assert_eq!(engine.credentials.as_deref(), Some("/run/user.creds"));
-        let engine = NatsEngine::parse("nats://a?replicas=3&credentials=/x").unwrap();
+        let engine = parse("nats://a?replicas=3&credentials=/x").unwrap();
         assert_eq!((engine.replicas, engine.credentials.as_deref()), (3, Some("/x")));
-        assert!(NatsEngine::parse("nats://a?else=1").is_err());
-        assert!(NatsEngine::parse("nats://a?replicas=2").is_err());
+    }
+
+    #[test]
+    fn what_nats_does_not_have_is_an_error_that_says_what_it_has() {
+        for (url, expected) in [
+            (
+                "nats://a?else=1",
+                "unknown parameter \"else\": there are credentials, replicas, tls_ca, tls_cert, tls_key",
+            ),
+            ("nats://a?replicas=2", "replicas=\"2\" is not 1, 3 or 5"),
+            ("nats://a/1", "there is no path behind the servers of NATS, and \"/1\" is one"),
+            ("nats://a b", "\"a b\" is not a host"),
+        ] {
+            assert_eq!(parse(url).err().as_deref(), Some(expected), "{url}");
+        }
     }
 }

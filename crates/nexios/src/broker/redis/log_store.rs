@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Value, cmd, from_redis_value};
 
-use super::Connection;
 use super::keys::{self, Keys};
 use super::script::{Run, Script};
+use super::{Channels, Connection};
 use crate::broker::link::{Capabilities, LinkError};
 use crate::broker::log::{
     AGAIN_LEN_MAX, Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span,
@@ -34,6 +34,7 @@ pub(super) struct LogStore {
     find: Script,
     read: Script,
     keys: Keys,
+    channels: Channels,
     /// Why there are none.
     refused: Option<String>,
     /// Replicas at the time of connecting.
@@ -51,7 +52,12 @@ struct Group<'a> {
 }
 
 impl LogStore {
-    pub(super) async fn open(connection: &Connection, replicas_max: u32, replicas: u32) -> Result<Self, LinkError> {
+    pub(super) async fn open(
+        connection: &Connection,
+        channels: Channels,
+        replicas_max: u32,
+        replicas: u32,
+    ) -> Result<Self, LinkError> {
         let [append, find, read] = [APPEND, FIND, READ].map(Script::new);
         let mut loaded = Ok(());
         for script in [&append, &find, &read] {
@@ -64,7 +70,7 @@ impl LogStore {
             Err(LinkError::Refused(reason)) => Some(format!("Redis runs no scripts for this user: {reason}")),
             Err(lost) => return Err(lost),
         };
-        Ok(LogStore { append, find, read, keys: Keys::of(connection), refused, replicas_max, replicas })
+        Ok(LogStore { append, find, read, channels, keys: Keys::of(connection), refused, replicas_max, replicas })
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
@@ -133,7 +139,7 @@ impl LogStore {
         for key in appends().filter_map(|append| append.key.as_ref()) {
             run.arg(keys::of_key(log, key));
         }
-        run.arg(&*log.channel).arg(size).arg(ms(ttl)).arg(ms(ttl + HEAD_KEPT));
+        run.arg(&*self.channels.name(&log.channel)).arg(size).arg(ms(ttl)).arg(ms(ttl + HEAD_KEPT));
         run.arg(Origins::random().to_hex()).arg(u8::from(group.again));
         let mut next_key = 4;
         for append in appends() {
@@ -162,7 +168,8 @@ impl LogStore {
         };
         let mut run = self.read.run(&log.channel, 3);
         self.keys.add(&mut run, log);
-        run.arg(ms(log.history.ttl)).arg(Origins::random().to_hex()).arg(&*log.channel).arg(max).arg(PAGE_BYTES_MAX);
+        run.arg(ms(log.history.ttl)).arg(Origins::random().to_hex());
+        run.arg(&*self.channels.name(&log.channel)).arg(max).arg(PAGE_BYTES_MAX);
         if let Some(position) = position {
             run.arg(position);
         }

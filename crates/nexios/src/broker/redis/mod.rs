@@ -6,22 +6,23 @@ mod log_store;
 mod predecessor;
 mod script;
 mod server;
+mod servers;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
-use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo};
-use redis::{Cmd, Pipeline, PushKind, RedisError, Value, cmd};
+use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, Value, cmd};
 
 use self::log_store::LogStore;
 use self::predecessor::Predecessor;
 use self::server::Server;
+use self::servers::Servers;
+use super::address::Tls;
 use super::incoming::Sink;
 use super::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
 use super::log::{Append, Appended, Log, Page, Span};
@@ -40,110 +41,27 @@ pub(crate) struct RedisEngine {
     predecessor: Predecessor,
 }
 
-enum Servers {
-    One(ConnectionInfo),
-    /// Some nodes of a cluster.
-    Cluster(Vec<ConnectionInfo>),
-    /// Some sentinels, and the name of what they watch.
-    Sentinel(Vec<ConnectionInfo>, String),
-}
-
 impl RedisEngine {
     /// `redis://…`, `rediss://…`, `redis+cluster://a,b`, `redis+sentinel://a,b/name`, the last two
-    /// also with `rediss`; `?replicas=1` at the end, but for a cluster.
-    pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        let (url, replicas) = match url.rsplit_once("?replicas=") {
-            Some((url, count)) => (url, count.parse().map_err(|_| format!("replicas={count} is no number"))?),
-            None => (url, 0),
-        };
-        let servers = Servers::parse(url)?;
-        match servers {
-            Servers::Cluster(_) if replicas > 0 => Err("the nodes of a cluster are not asked for replicas".to_owned()),
-            servers => Ok(RedisEngine { servers, replicas, predecessor: Predecessor::default() }),
-        }
+    /// also with `rediss`, `redis+unix:///path`; all also with `valkey`.
+    pub(crate) fn parse(url: &str, tls: &Tls) -> Result<Self, String> {
+        let (servers, replicas) = Servers::parse(url, tls)?;
+        Ok(RedisEngine { servers, replicas, predecessor: Predecessor::default() })
     }
-}
-
-impl Servers {
-    fn parse(url: &str) -> Result<Self, String> {
-        let (scheme, rest) = url.split_once("://").ok_or("no address")?;
-        let Some((scheme, kind)) = scheme.split_once('+') else {
-            return Ok(Servers::One(server(url.to_owned())?));
-        };
-        match kind {
-            "cluster" => Ok(Servers::Cluster(servers(scheme, rest)?)),
-            "sentinel" => {
-                let (sentinels, name) = rest.rsplit_once('/').ok_or("the name that the sentinels know is missing")?;
-                Ok(Servers::Sentinel(servers(scheme, sentinels)?, name.to_owned()))
-            }
-            _ => Err(format!("there is no {kind}")),
-        }
-    }
-}
-
-/// What stands before an `@` of the first holds for all.
-fn servers(scheme: &str, rest: &str) -> Result<Vec<ConnectionInfo>, String> {
-    let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
-    let at = if user.is_empty() { "" } else { "@" };
-    hosts.split(',').map(|host| server(format!("{scheme}://{user}{at}{host}"))).collect()
-}
-
-fn server(url: String) -> Result<ConnectionInfo, String> {
-    let info = url.into_connection_info().map_err(|error| error.to_string())?;
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    Ok(info.set_redis_settings(settings))
 }
 
 impl Engine for RedisEngine {
     fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
         Box::pin(async move {
-            let connection = match &self.servers {
-                Servers::One(info) => Connection::One(connect(info.clone(), sink).await?),
-                Servers::Sentinel(sentinels, name) => {
-                    Connection::One(connect_master(sentinels.clone(), name.clone(), sink).await?)
-                }
-                Servers::Cluster(nodes) => Connection::Cluster(connect_cluster(nodes.clone(), sink).await?),
-            };
+            let connection = self.servers.connect(sink).await?;
             let server = Server::examine(&connection).await?;
             self.predecessor.replace(&connection).await?;
-            let logs = LogStore::open(&connection, server.replicas, self.replicas).await?;
-            let session: Box<dyn Session> = Box::new(RedisSession { connection, logs });
+            let channels = Channels { db: self.servers.db };
+            let logs = LogStore::open(&connection, channels, server.replicas, self.replicas).await?;
+            let session: Box<dyn Session> = Box::new(RedisSession { connection, channels, logs });
             Ok(session)
         })
     }
-}
-
-async fn connect(info: ConnectionInfo, sink: Sink) -> Result<MultiplexedConnection, LinkError> {
-    let config = config(sink);
-    Ok(Client::open(info)?.get_multiplexed_async_connection_with_config(&config).await?)
-}
-
-async fn connect_master(
-    sentinels: Vec<ConnectionInfo>,
-    name: String,
-    sink: Sink,
-) -> Result<MultiplexedConnection, LinkError> {
-    let settings = sentinels.first().map(|info| info.redis_settings().clone()).unwrap_or_default();
-    let node = SentinelNodeConnectionInfo::default().set_redis_connection_info(settings);
-    let mut client = SentinelClient::build(sentinels, name, Some(node), SentinelServerType::Master)?;
-    Ok(client.get_async_connection_with_config(&config(sink)).await?)
-}
-
-async fn connect_cluster(nodes: Vec<ConnectionInfo>, sink: Sink) -> Result<ClusterConnection, LinkError> {
-    let client = ClusterClient::builder(nodes)
-        .use_protocol(ProtocolVersion::RESP3)
-        .connection_timeout(CONNECT_MAX)
-        .push_sender(move |push| pushed(&sink, push))
-        .build()?;
-    Ok(client.get_async_connection().await?)
-}
-
-/// The node has its own limit on how long an answer takes.
-fn config(sink: Sink) -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_MAX))
-        .set_response_timeout(None)
-        .set_push_sender(move |push| pushed(&sink, push))
 }
 
 /// What comes without having been asked for: on the thread that reads, so that nothing piles up
@@ -159,7 +77,24 @@ fn pushed(sink: &Sink, push: PushInfo) -> Result<(), redis::aio::SendError> {
 
 struct RedisSession {
     connection: Connection,
+    channels: Channels,
     logs: LogStore,
+}
+
+/// Names of channels. Pub/sub knows no databases, so a database other than the first is a part of them.
+#[derive(Clone, Copy)]
+struct Channels {
+    db: i64,
+}
+
+impl Channels {
+    /// Returns the name at Redis. A name has no `-` of its own behind the last.
+    fn name<'a>(self, channel: &'a str) -> Cow<'a, str> {
+        match self.db {
+            0 => channel.into(),
+            db => format!("{channel}-db{db}").into(),
+        }
+    }
 }
 
 /// It can be used by many at once.
@@ -211,25 +146,25 @@ impl Connection {
         }
     }
 
-    async fn change(&self, command: &str, channels: &[Arc<str>]) -> Result<(), LinkError> {
+    async fn change(&self, command: &str, names: Channels, channels: &[Arc<str>]) -> Result<(), LinkError> {
+        let names = channels.iter().map(|channel| names.name(channel));
         match self {
             Connection::One(connection) => {
                 let mut pipeline = redis::pipe();
-                channels.iter().for_each(|channel| _ = pipeline.cmd(command).arg(&**channel).ignore());
+                names.for_each(|name| _ = pipeline.cmd(command).arg(&*name).ignore());
                 Ok(pipeline.query_async::<()>(&mut connection.clone()).await?)
             }
             Connection::Cluster(_) => {
-                let changed =
-                    channels.iter().map(|channel| async move { self.ask(cmd(command).arg(&**channel)).await });
+                let changed = names.map(|name| async move { self.ask(cmd(command).arg(&*name)).await });
                 try_join_all(changed).await.map(drop)
             }
         }
     }
 }
 
-fn spublish(frame: &Frame) -> (Arc<str>, Cmd) {
+fn spublish(channels: Channels, frame: &Frame) -> (Arc<str>, Cmd) {
     let mut command = cmd("SPUBLISH");
-    command.arg(&*frame.channel).arg(&*frame.bytes);
+    command.arg(&*channels.name(&frame.channel)).arg(&*frame.bytes);
     (frame.channel.clone(), command)
 }
 
@@ -239,17 +174,18 @@ impl Session for RedisSession {
             if batch.is_empty() {
                 return self.connection.ask(&cmd("PING")).await.map(|_| Vec::new());
             }
-            let answers = self.connection.run(batch.iter().map(spublish).collect()).await?;
+            let answers =
+                self.connection.run(batch.iter().map(|frame| spublish(self.channels, frame)).collect()).await?;
             Ok(answers.into_iter().map(|answer| Ok(answer.map(drop)?)).collect())
         })
     }
 
     fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
-        Box::pin(self.connection.change("SSUBSCRIBE", channels))
+        Box::pin(self.connection.change("SSUBSCRIBE", self.channels, channels))
     }
 
     fn unsubscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
-        Box::pin(self.connection.change("SUNSUBSCRIBE", channels))
+        Box::pin(self.connection.change("SUNSUBSCRIBE", self.channels, channels))
     }
 
     fn append<'a>(&'a self, batch: &'a [Append]) -> Step<'a, Vec<Appended>> {
@@ -270,35 +206,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_name_one_server_a_cluster_or_sentinels() {
-        let count = |url: &str| match Servers::parse(url) {
-            Ok(Servers::One(_)) => "server".to_owned(),
-            Ok(Servers::Cluster(nodes)) => format!("cluster {}", nodes.len()),
-            Ok(Servers::Sentinel(nodes, name)) => format!("{} sentinels of {name}", nodes.len()),
-            Err(error) => error,
-        };
-        assert_eq!(count("redis://user:password@host:6379/2"), "server");
-        assert_eq!(count("rediss://host"), "server");
-        assert_eq!(count("redis+cluster://:password@a:7000,b:7000"), "cluster 2");
-        assert_eq!(count("redis+sentinel://a:26379,b:26379/chat"), "2 sentinels of chat");
-        assert_eq!(count("redis+sentinel://a:26379"), "the name that the sentinels know is missing");
-        assert_eq!(count("redis+else://a"), "there is no else");
-    }
-
-    #[test]
-    fn replicas_are_counted_where_one_server_is_asked() {
-        assert_eq!(RedisEngine::parse("redis://host/2?replicas=1").map(|engine| engine.replicas), Ok(1));
-        assert_eq!(RedisEngine::parse("redis+sentinel://a/chat?replicas=2").map(|engine| engine.replicas), Ok(2));
-        assert!(RedisEngine::parse("redis+cluster://a?replicas=1").is_err());
-        assert!(RedisEngine::parse("redis://host?replicas=many").is_err());
-    }
-
-    #[test]
-    fn the_password_of_a_cluster_is_that_of_all_its_nodes() {
-        let Ok(Servers::Cluster(nodes)) = Servers::parse("redis+cluster://ann:secret@a:1,b:2") else { panic!() };
-        for node in nodes {
-            assert_eq!(node.redis_settings().username(), Some("ann"));
-            assert_eq!(node.redis_settings().password(), Some("secret"));
-        }
+    fn databases_have_channels_of_their_own() {
+        let name = |db, channel: &str| Channels { db }.name(channel).into_owned();
+        assert_eq!(name(0, "nexios-room-x"), "nexios-room-x");
+        assert_eq!(name(1, "nexios-room-x"), "nexios-room-x-db1");
+        let room = |name: &str| crate::broker::Topic::Room(name.into()).channel("nexios");
+        let (x, other) = (room("x"), room("x-db1"));
+        assert_ne!(name(1, &x), name(0, &other));
+        assert_ne!(name(1, &other), name(11, &x));
     }
 }
