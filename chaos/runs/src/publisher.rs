@@ -59,8 +59,7 @@ impl Publisher {
 
     async fn connect(&self) -> Client {
         loop {
-            let connector = Connector::new(format!("ws://{}/publish/{}", self.address, self.room));
-            match connector.stable_after(Duration::ZERO).connect().await {
+            match Connector::new(format!("ws://{}/publish/{}", self.address, self.room)).connect().await {
                 Ok(client) => return client,
                 Err(_) => sleep(AGAIN_AFTER).await,
             }

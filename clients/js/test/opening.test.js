@@ -41,14 +41,17 @@ test("where the protocols cannot be had it is said, and tried again", async (t) 
   assert.deepEqual(server.newest.protocols, ["nexios.v1", "x"]);
 });
 
-test("a server that does not speak nexios.v1 is left for good", (t) => {
+test("a server that does not speak nexios.v1 parks the client", (t) => {
   const { client, connection } = start(t, { protocols: ["bearer", "x"] });
-  const told = recorded(client, "close");
+  const told = recorded(client, "close", "parked");
   connection.accept("bearer");
   const reason = "the server does not speak nexios.v1";
-  assert.deepEqual(told, [["close", { code: 1002, reason, retry: false, kind: "protocol" }]]);
-  assert.deepEqual(connection.closedWith, { code: 1000, reason });
-  assert.equal(client.state, "closed");
+  assert.deepEqual(told, [
+    ["close", { code: 1002, reason, retry: false, kind: "protocol" }],
+    ["parked", { code: 1002, reason, kind: "protocol" }],
+  ]);
+  assert.deepEqual(connection.closedWith, { code: 4002, reason });
+  assert.equal(client.state, "parked");
 });
 
 test("a server that says nothing is given up after ten seconds", (t) => {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -8,24 +9,66 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
 import { transformSync } from "esbuild";
+import { built } from "../build.mjs";
 import * as nexios from "../nexios.js";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 const read = (name) => readFileSync(path(name), "utf8");
 
-test("minified and gzipped it is below 6 KiB", (t) => {
+test("minified and gzipped it is below 11 KiB", (t) => {
   const source = read("../nexios.js");
   const { code } = transformSync(source, { minify: true, format: "esm" });
   const size = gzipSync(code, { level: 9 }).length;
   const whole = gzipSync(source, { level: 9 }).length;
   t.diagnostic(`nexios.js: ${size} bytes minified and gzipped, ${whole} gzipped as it is`);
-  assert.ok(size < 6 * 1024, `${size} bytes`);
+  assert.ok(size < 11 * 1024, `${size} bytes`);
 });
 
 test("it is one module without dependencies", () => {
   assert.doesNotMatch(read("../nexios.js"), /^\s*import\b|\brequire\(|\bimport\(/m);
   const { dependencies, peerDependencies, files } = JSON.parse(read("../package.json"));
-  assert.deepEqual([dependencies, peerDependencies, files], [undefined, undefined, ["nexios.js", "nexios.d.ts"]]);
+  assert.deepEqual([dependencies, peerDependencies], [undefined, undefined]);
+  assert.deepEqual(files, ["nexios.js", "nexios.d.ts", "nexios.cjs", "nexios.d.cts"]);
+});
+
+test("the pages say how large it is", () => {
+  const { code } = transformSync(read("../nexios.js"), { minify: true, format: "esm" });
+  const size = `${(gzipSync(code, { level: 9 }).length / 1024).toFixed(1)} KiB minified and gzipped`;
+  for (const page of ["../README.md", "../../../docs/clients.md"]) assert.ok(read(page).replace(/\s+/g, " ").includes(size), `${page}: ${size}`);
+});
+
+test("the built files are those of the source: npm run build", () => {
+  for (const [name, text] of Object.entries(built())) assert.equal(read(`../${name}`), text, name);
+});
+
+test("require gives what import gives", () => {
+  const required = createRequire(import.meta.url)("../nexios.cjs");
+  assert.deepEqual(Object.keys(required).sort(), Object.keys(nexios).sort());
+  const code = "const { connect } = require('nexios-client'); console.log(typeof connect)";
+  const options = { cwd: path(".."), encoding: "utf8" };
+  assert.equal(execFileSync(process.execPath, ["--input-type=commonjs", "--eval", code], options), "function\n");
+});
+
+test("publint and arethetypeswrong find nothing in the package", () => {
+  const checks = { "publint/src/cli.js": ["--strict"], "@arethetypeswrong/cli/dist/index.js": ["--pack"] };
+  for (const [script, args] of Object.entries(checks)) {
+    const command = [path(`../node_modules/${script}`), ...args, path("..")];
+    const { status, stdout, stderr } = spawnSync(process.execPath, command, { encoding: "utf8" });
+    assert.equal(status, 0, stdout + stderr);
+  }
+});
+
+test("a project of CommonJS gets the types", () => {
+  const directory = mkdtempSync(join(tmpdir(), "nexios-"));
+  mkdirSync(join(directory, "node_modules"));
+  symlinkSync(path(".."), join(directory, "node_modules/nexios-client"));
+  writeFileSync(join(directory, "package.json"), '{"type":"commonjs"}');
+  writeFileSync(join(directory, "use.ts"), 'import nexios = require("nexios-client");\nnexios.connect("ws://a").close(1000);\n');
+  const { compilerOptions } = JSON.parse(read("tsconfig.json"));
+  const options = { ...compilerOptions, paths: undefined, module: "node16" };
+  writeFileSync(join(directory, "tsconfig.json"), JSON.stringify({ compilerOptions: options }));
+  const tsc = path("../node_modules/typescript/bin/tsc");
+  assert.equal(spawnSync(process.execPath, [tsc, "--project", directory], { encoding: "utf8" }).stdout, "");
 });
 
 test("the types let pass what they should, and nothing else", () => {

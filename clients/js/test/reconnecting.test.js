@@ -5,12 +5,11 @@ import { connect } from "../nexios.js";
 import { opened, position, recorded, settled, start } from "./server.js";
 
 const RETRIED = {
-  1001: "going-away", 1005: "lost", 1006: "lost", 1011: "server-error", 1012: "restart", 1014: "bad-gateway",
+  0: "lost", 1001: "going-away", 1002: "protocol", 1003: "invalid-data", 1005: "lost", 1006: "lost",
+  1007: "invalid-data", 1008: "policy", 1009: "too-big", 1011: "server-error", 1012: "restart", 1014: "bad-gateway",
+  1015: "unknown",
 };
-const FINAL = {
-  1000: "normal", 1002: "protocol", 1003: "invalid-data", 1007: "invalid-data", 1008: "policy", 1009: "too-big",
-  1010: "unknown", 1015: "unknown", 3000: "application", 4999: "application",
-};
+const FINAL = { 1000: "normal", 1010: "unknown", 3000: "application", 4999: "application" };
 
 for (const [code, kind] of Object.entries(RETRIED)) {
   test(`${code} is worth another attempt, within the server's window`, (t) => {
@@ -31,14 +30,19 @@ for (const [code, kind] of Object.entries(RETRIED)) {
 }
 
 for (const [code, kind] of Object.entries(FINAL)) {
-  test(`${code} is the end`, (t) => {
+  test(`${code} parks the client`, (t) => {
     const { server, client, connection, tick } = opened(t);
-    const told = recorded(client, "close", "reconnecting");
+    const told = recorded(client, "close", "reconnecting", "parked");
     connection.close(Number(code));
     tick(100_000);
-    assert.equal(client.state, "closed");
+    assert.equal(client.state, "parked");
     assert.equal(server.connections.length, 1);
-    assert.deepEqual(told, [["close", { code: Number(code), reason: "", retry: false, kind }]]);
+    assert.deepEqual(told, [
+      ["close", { code: Number(code), reason: "", retry: false, kind }],
+      ["parked", { code: Number(code), reason: "", kind }],
+    ]);
+    client.reconnect();
+    assert.equal(server.connections.length, 2);
   });
 }
 
@@ -60,8 +64,9 @@ test("each further attempt has twice the limit, up to thirty seconds", (t) => {
     server.newest.cut();
     tick(delays.at(-1));
   }
-  assert.deepEqual(delays, [200, 500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
+  assert.deepEqual(delays, [200, 750, 1500, 3000, 6000, 12_000, 22_500, 22_500, 22_500]);
   server.newest.welcome({ retry_ms: [0, 0] });
+  tick(10_000);
   server.newest.cut();
   assert.equal(delays.at(-1), 0);
 });
@@ -72,7 +77,7 @@ test("the first attempts have a window of their own", (t) => {
   server.newest.cut();
   tick(1000);
   server.newest.cut();
-  assert.deepEqual(told.map(([, { delay }]) => delay), [1000, 1500]);
+  assert.deepEqual(told.map(([, { delay }]) => delay), [1000, 2250]);
 });
 
 test("the whole window is used", (t) => {
@@ -106,14 +111,14 @@ test("closing decides against the code: 4001 with a window comes back, 1012 with
   server.newest.say({ type: "closing", code: 1012, reason: "for good" });
   server.newest.close(1012, "for good");
   assert.deepEqual(told.map(([, { retry, kind }]) => [retry, kind]), [[true, "application"], [false, "restart"]]);
-  assert.equal(client.state, "closed");
+  assert.equal(client.state, "parked");
 });
 
 test("where no close follows a closing, the client ends it", (t) => {
   const { client, connection, tick } = opened(t);
   connection.say({ type: "closing", code: 1001, reason: "" });
   tick(10_000);
-  assert.equal(client.state, "closed");
+  assert.equal(client.state, "parked");
 });
 
 test("a window that is none is taken as the one before", (t) => {
@@ -324,15 +329,17 @@ test("of several addresses the next is tried after a loss, and after an attempt 
   tick(30_000);
   assert.deepEqual(server.newest.welcome().rooms, { r: position(4) });
   server.newest.cut();
-  tick(300);
+  tick(30_000);
   assert.deepEqual(server.connections.map(({ url }) => url[5]), ["a", "b", "c", "a"]);
   assert.throws(() => connect([]), TypeError);
 });
 
-test("an address that is none is told, and the next is tried", (t) => {
-  const { server, errors, connection, tick } = opened(t, { url: ["ws://a/live", "nonsense", "ws://c/live"] });
+test("an address that is none is an error at the call; one of a function is told, and the next is tried", async (t) => {
+  assert.throws(() => connect(["ws://a/live", "nonsense"]), { name: "SyntaxError", message: /"nonsense"/ });
+  const { server, errors, connection, tick } = opened(t, { url: ["ws://a/live", () => "nonsense", "ws://c/live"] });
   connection.cut();
   tick(300);
+  await settled();
   assert.match(`${errors}`, /nonsense/);
   tick(30_000);
   assert.deepEqual(server.connections.map(({ url }) => url), ["ws://a/live", "ws://c/live"]);

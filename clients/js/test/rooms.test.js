@@ -152,16 +152,16 @@ test("after a cut hello says where it was, and what is waiting is handled once",
 test("recovered or not is told, and the newest position counts", (t) => {
   const { server, connection, told, tick } = inRoom(t);
   connection.cut();
-  tick(300);
+  tick(30_000);
   server.newest.welcome();
   server.newest.joined("r", 5, true);
   server.newest.cut();
-  tick(300);
+  tick(30_000);
   server.newest.welcome();
   server.newest.say({ type: "joined", room: "r", position: position(2, "b2"), recovered: false });
   server.newest.message("r", 3);
   server.newest.cut();
-  tick(300);
+  tick(30_000);
   assert.deepEqual(server.newest.welcome().rooms, { r: position(3, "b2") });
   assert.deepEqual(told, [
     ["joined", { recovered: true, remembers: true }],
@@ -295,10 +295,12 @@ test("a joined that crosses a leave changes nothing", async (t) => {
   const told = recorded(room, "joined", "message");
   const joining = room.join();
   const leaving = room.leave();
-  const [join, leave] = connection.takeAll();
+  const join = connection.take();
+  assert.deepEqual(connection.sent, [], "one frame at a time");
   connection.joined("r", 5);
   connection.message("r", 6);
   connection.say({ type: "ack", id: join.id });
+  const leave = connection.take();
   connection.say({ type: "left", room: "r" });
   connection.say({ type: "ack", id: leave.id });
   await assert.rejects(joining, { code: "closed" });

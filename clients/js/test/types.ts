@@ -14,6 +14,13 @@ const off: () => void = client.on("close", ({ code, retry, kind }: CloseReason) 
 });
 off();
 connect(["ws://a.example", new URL("ws://b.example")]).close();
+connect(["ws://a.example", async () => "ws://b.example"], { token: async () => "t", bigint: "string" }).close();
+const stop: () => void = client.subscribe("general", { message: (text, { offset }) => [text, offset] });
+stop();
+client.on("parked", ({ code, reason, kind }) => [code.toFixed(), reason, kind]);
+client.on("unauthorized", ({ code }) => code);
+// @ts-expect-error: a room has no such event
+client.subscribe("general", { open: () => {} });
 // @ts-expect-error: an address is no number
 connect([1]);
 client.on("reconnecting", ({ attempt, delay }) => attempt + delay);
@@ -41,7 +48,7 @@ const members: Member[] = await room.presence();
 try {
   await client.request("sum", [1, 2], { timeout: 1_000 });
 } catch (error) {
-  if (error instanceof NexiosError && error.code === "forbidden") console.log(sent, position, members);
+  if (error instanceof NexiosError && error.code === "forbidden") console.log(sent, position, members, error.key, error.maybeStored);
 }
 // @ts-expect-error: a client is made by `connect`
 new Client("wss://example.org");

@@ -230,11 +230,10 @@ impl Session {
             }
         });
         tokio::select! {
-            // What the application wants is done between any two of these.
             biased;
-            () = timeout => Happened::Timeout,
-            happened = network => happened,
             () = shared.wake.notified() => Happened::Woken,
+            happened = network => happened,
+            () = timeout => Happened::Timeout,
             Some(_) = self.closing.join_next() => Happened::Woken,
         }
     }

@@ -9,6 +9,7 @@ class Connection {
   }
 
   accept(protocol) {
+    this.isAccepted = true;
     this.socket.protocol = protocol;
     this.socket.onopen?.({});
   }
@@ -56,6 +57,7 @@ export class Network {
 
       constructor(url, offers) {
         if (!URL.canParse(url)) throw new SyntaxError(`no address: ${url}`);
+        if (!offers.every((offer) => /^[\w!#$%&'*+.^`|~-]+$/.test(offer))) throw new SyntaxError(`no subprotocols: ${offers}`);
         network.newest = this.connection = new Connection(network, this, url, offers);
         network.dials.push(this.connection);
       }
@@ -71,7 +73,7 @@ export class Network {
 
       close(code = null, reason = "") {
         if (![null, 1000].includes(code) && !(code >= 3000 && code <= 4999)) throw new RangeError(`no code for a browser: ${code}`);
-        if (this.connection.isOpen) network.closes.push({ code, reason });
+        if (this.connection.isOpen && this.connection.isAccepted) network.closes.push({ code, reason });
         this.connection.isOpen = false;
       }
 

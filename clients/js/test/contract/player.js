@@ -251,7 +251,7 @@ class Player {
 
   expect_raw(wanted) {
     const { message, escaped, ...frame } = this.#network.frames.shift() ?? fail("it sent nothing more");
-    const seen = escaped ? `\x1e\n${message}` : message;
+    const seen = !escaped ? message : typeof message === "string" ? `\x1e\n${message}` : Buffer.concat([Buffer.from("\x1e\n"), message]);
     assert.ok(message !== undefined && matches(wanted, asBytes(seen)), `it sent ${JSON.stringify(seen ?? frame)}`);
   }
 

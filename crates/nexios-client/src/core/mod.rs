@@ -328,13 +328,9 @@ impl Core {
 
     /// The connection is over.
     pub(crate) fn ended(&mut self, now: Instant, end: End) {
-        if self.is_connected() {
+        if matches!(self.link, Link::Greeting { .. } | Link::Open { .. }) {
             self.end(now, end, false);
         }
-    }
-
-    fn is_connected(&self) -> bool {
-        matches!(self.link, Link::Greeting { .. } | Link::Open { .. })
     }
 
     // --- between the two

@@ -1,0 +1,63 @@
+const PROBE_MS = 2_000;
+const TIMER_MAX = 2 ** 31 - 1;
+
+/** Whether the connection lives: a browser shows no pings, so the client asks. */
+export class Liveness {
+  #every;
+  #heard = false;
+  #beat;
+  #probe; // the ping that has to be answered soon
+  #deadline;
+  #ping;
+  #lost;
+
+  /** `ping` sends one and returns its id, `lost` gets the reason. */
+  constructor(ping, lost) {
+    this.#ping = ping;
+    this.#lost = lost;
+  }
+
+  /** True while nobody knows. */
+  get isProbing() {
+    return this.#probe !== undefined;
+  }
+
+  start(every) {
+    if (!(every > 0)) return; // such a server need not know `ping`
+    this.#every = Math.min(every, TIMER_MAX);
+    this.#heard = true; // the welcome
+    this.#listen(false);
+  }
+
+  stop() {
+    clearTimeout(this.#beat);
+    clearTimeout(this.#deadline);
+    this.#every = this.#probe = undefined;
+  }
+
+  heard() {
+    this.#heard = true;
+  }
+
+  /** Asks at once, and waits two seconds for the answer. */
+  probe() {
+    if (!this.#every || this.isProbing) return;
+    this.#probe = this.#ping();
+    this.#deadline = setTimeout(() => this.#lost("the network is gone"), PROBE_MS);
+  }
+
+  acked(id) {
+    if (id === undefined || id !== this.#probe) return;
+    clearTimeout(this.#deadline);
+    this.#probe = undefined;
+  }
+
+  #listen(isAsked) {
+    this.#beat = setTimeout(() => {
+      if (!this.#heard && isAsked) return this.#lost("nothing was heard");
+      if (!this.#heard) this.#ping();
+      this.#listen(!this.#heard);
+      this.#heard = false;
+    }, this.#every);
+  }
+}

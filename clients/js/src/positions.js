@@ -1,0 +1,101 @@
+import { positionOf } from "./position.js";
+
+const ROOMS_MAX = 1000;
+const SLOTS_MAX = 100; // tabs of one browser
+
+/** Where the client is in its rooms, and the storage that outlives it. Those that moved last are at the end. */
+export class Positions {
+  #positions = new Map();
+  #storage;
+  #key;
+  #slot; // the key of this tab
+  #release = () => {};
+  #failed;
+
+  constructor({ storage, storageKey }, failed) {
+    this.#storage = storage;
+    this.#key = this.#slot = storageKey;
+    this.#failed = failed;
+    if (!this.#isShared()) this.#positions = this.#stored();
+  }
+
+  get(room) {
+    return this.#positions.get(room);
+  }
+
+  [Symbol.iterator]() {
+    return this.#positions[Symbol.iterator]();
+  }
+
+  keep(room, position) {
+    this.#positions.delete(room);
+    this.#positions.set(room, position);
+    if (this.#positions.size > ROOMS_MAX) this.#positions.delete(this.#positions.keys().next().value);
+    this.#save();
+  }
+
+  forget(room) {
+    if (this.#positions.delete(room)) this.#save();
+  }
+
+  /** Takes a place in a storage that tabs share; returns a promise, or nothing where no other tab has it. */
+  acquire() {
+    return this.#isShared() ? this.#lock(1).catch(() => {}) : undefined;
+  }
+
+  release() {
+    this.#release();
+  }
+
+  #isShared() {
+    const { navigator } = globalThis;
+    if (!this.#storage || !navigator?.locks) return false;
+    try {
+      return this.#storage === globalThis.localStorage;
+    } catch {
+      return false; // a page may have none
+    }
+  }
+
+  /** Takes the first place that no tab has; it is given back when the tab ends. */
+  async #lock(number) {
+    if (number > SLOTS_MAX) return;
+    const key = number === 1 ? this.#key : `${this.#key}:${number}`;
+    const isMine = await new Promise((resolve, reject) => {
+      const hold = (lock) => {
+        resolve(Boolean(lock));
+        return lock && new Promise((release) => (this.#release = release));
+      };
+      globalThis.navigator.locks.request(key, { ifAvailable: true }, hold).catch(reject);
+    });
+    if (!isMine) return this.#lock(number + 1);
+    this.#slot = key;
+    if (this.#positions.size) this.#save();
+    else this.#positions = this.#stored();
+  }
+
+  #save() {
+    try {
+      this.#storage?.setItem(this.#slot, JSON.stringify([...this.#positions]));
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #stored() {
+    try {
+      const stored = JSON.parse(this.#storage?.getItem(this.#slot) ?? "[]");
+      return new Map(stored.filter(isPlace).slice(-ROOMS_MAX));
+    } catch {
+      return new Map(); // what is no longer readable is as good as nothing
+    }
+  }
+}
+
+function isPlace([room, position]) {
+  try {
+    return typeof room === "string" && Boolean(positionOf(position));
+  } catch {
+    return false;
+  }
+}
