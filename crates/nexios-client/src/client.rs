@@ -89,7 +89,8 @@ impl Client {
         events.poll_next(context)
     }
 
-    /// Calls a handler for each event outside of rooms, one after another.
+    /// Calls a handler for each event outside of rooms, one after another. A handler that holds the client keeps it
+    /// connected.
     ///
     /// ```no_run
     /// # fn example(client: nexios_client::Client) {

@@ -19,6 +19,10 @@ use crate::end::Kind;
 /// | `timeout` | a request had no answer in time |
 /// | `too_big` | the frame is larger than the server takes |
 ///
+/// [`Event::Error`](crate::Event::Error) has the codes `handler` (a handler failed), `storage` (the storage failed),
+/// `address` (a function for a token or an address failed, or returned what cannot be used), `rooms` (the server named
+/// more than 1,000 rooms) and `invalid_answer`.
+///
 /// ```
 /// # fn show(error: nexios_client::Error) {
 /// match error.code() {

@@ -102,12 +102,15 @@ impl<T> Feed<T> {
         }
     }
 
-    /// Drops all events: nobody reads them.
+    /// Drops all events: nobody reads them. A consumer that has just come begins behind them.
     pub(crate) fn clear(&self) {
         let mut state = self.state.lock();
-        state.base += state.entries.len() as u64;
+        let base = state.base + state.entries.len() as u64;
+        (state.base, state.bytes) = (base, 0);
         state.entries.clear();
-        state.bytes = 0;
+        for reader in &mut state.consumers {
+            (reader.taken, reader.handled) = (base, base);
+        }
     }
 
     pub(crate) fn has_consumers(&self) -> bool {
@@ -324,6 +327,29 @@ mod tests {
         take(&mut first);
         drop(first);
         assert_eq!((take(&mut Consumer::new(feed.clone())), feed.handled()), (Some(2), None));
+    }
+
+    #[test]
+    fn a_consumer_that_comes_as_the_feed_is_cleared_gets_what_comes_then() {
+        let feed = Arc::new(Feed::new(None));
+        feed.push(1, Mark::Nothing, 1).unwrap();
+        let mut consumer = Consumer::new(feed.clone());
+        feed.clear();
+        feed.push(2, Mark::Nothing, 1).unwrap();
+        assert_eq!((take(&mut consumer), take(&mut consumer)), (Some(2), None));
+        assert_eq!(consumer.handled(), Progress { position: None, is_drained: true });
+    }
+
+    #[test]
+    fn a_count_that_nobody_takes_stays_one_event_though_others_take_it() {
+        let feed = Arc::new(Feed::new(None));
+        let (mut fast, _slow) = (Consumer::new(feed.clone()), Consumer::new(feed.clone()));
+        for _ in 0..5 * EVENTS_MAX {
+            feed.merge(|last| if last.is_some() { None } else { Some(1) });
+            while take(&mut fast).is_some() {}
+            fast.handled();
+        }
+        assert!(feed.state.lock().entries.len() <= 2 * EVENTS_MAX);
     }
 
     #[test]

@@ -121,6 +121,6 @@ fn report(shared: &Weak<Shared>, message: String, is_error: bool) {
     let error = Error::new("handler", format!("a handler has failed: {message}"));
     match shared.upgrade() {
         Some(shared) if !is_error => shared.with(|core| core.tell(Event::Error(error))),
-        _ => tracing::warn!(%error, "nexios-client"),
+        _ => tracing::warn!(%error, "an error that no handler takes"),
     }
 }

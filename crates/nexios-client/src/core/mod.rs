@@ -248,7 +248,7 @@ impl Core {
         if let Event::Error(error) = &event
             && !self.events.has_consumers()
         {
-            tracing::warn!(%error, "nexios-client");
+            tracing::warn!(%error, "an error that no handler takes");
         }
         let Err(Full) = self.events.push(event, Mark::Nothing, bytes) else { return };
         if !self.events.has_consumers() {
@@ -446,6 +446,8 @@ impl Core {
             Some(_) if is_away => {}
             Some(delay) => self.wait(now, delay),
             None => {
+                let shown = nexios_protocol::escaped(&reason);
+                tracing::warn!(code, reason = %shown, %kind, "parked: there is no attempt until reconnect()");
                 if next == Next::Authorize {
                     self.tell(Event::Unauthorized { code, reason: reason.clone() });
                 }

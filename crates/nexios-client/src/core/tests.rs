@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -99,4 +100,59 @@ fn a_server_that_says_little_of_its_limits_is_asked_one_at_a_time() {
     let _asked = [(); 3].map(|()| core.request(now, "m", &Message::empty(), None).unwrap());
     assert!(matches!(core.next_step(), Some(Step::Send(_))));
     assert_eq!(core.next_step(), None);
+}
+
+/// A member of a frame, right or wrong.
+fn members() -> impl Strategy<Value = Value> {
+    let position = format!("a1-7-{NONCE}");
+    prop_oneof![
+        Just(json!("r")),
+        Just(json!(position)),
+        Just(json!(NONCE)),
+        Just(json!([100, 300])),
+        Just(json!({"message_bytes": 10, "unanswered": 3})),
+        Just(Value::Null),
+        (0u64..9).prop_map(|number| json!(number)),
+        any::<f64>().prop_map(|number| json!(number)),
+        ".{0,9}".prop_map(|text| json!(text)),
+    ]
+}
+
+fn frames() -> impl Strategy<Value = Value> {
+    let types =
+        ["welcome", "joined", "left", "message", "reset", "gap", "ack", "reply", "error", "presence", "closing"];
+    let names =
+        ["id", "room", "position", "recovered", "offset", "nonce", "missed", "code", "message", "user", "event"];
+    let names = names.into_iter().chain(["retry_ms", "limits", "reason"]).collect::<Vec<_>>();
+    let some = prop::collection::hash_map(prop::sample::select(names), members(), 0..6);
+    (prop::sample::select(types.to_vec()), some).prop_map(|(kind, members)| {
+        let mut frame = json!({"type": kind});
+        members.into_iter().for_each(|(name, value)| frame[name] = value);
+        frame
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_server_says_the_client_goes_on(frames in prop::collection::vec(frames(), 1..30)) {
+        let (mut core, mut now) = open();
+        let _joining = core.join("r", None).unwrap();
+        let _asked = [(); 5].map(|()| core.request(now, "m", &Message::empty(), None).unwrap());
+        let _publishing = core.publish(now, "r", "k".to_owned(), &Message::empty()).unwrap();
+        for frame in frames {
+            say(&mut core, now, frame);
+            while core.next_step().is_some() {}
+            if core.state() == crate::State::Parked {
+                core.reconnect(now);
+            }
+            if let Some(until) = core.next_timeout().filter(|_| core.state() != crate::State::Open) {
+                now = until;
+                core.handle_timeout(now);
+            }
+            core.dialled(now, Some(SUBPROTOCOL));
+            say(&mut core, now, json!({"type": "welcome", "id": "c"}));
+        }
+        core.close();
+        prop_assert!(core.is_closed() && core.next_timeout().is_none());
+    }
 }

@@ -343,3 +343,87 @@ async fn shake_hands(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    /// A connection, and the server's end of it.
+    fn open() -> (Open, DuplexStream) {
+        let (stream, server) = tokio::io::duplex(1 << 20);
+        let (limits, input, out) = (Limits::default(), BytesMut::new(), BytesMut::new());
+        let (protocol, codec, patience) = (Protocol::new(Role::Client, None), Codec::new(), Box::pin(sleep(SILENCE)));
+        let (stream, subprotocol, has_asked, ended) = (Box::new(stream), None, false, None);
+        (Open { stream, subprotocol, protocol, codec, limits, input, out, patience, has_asked, ended }, server)
+    }
+
+    async fn next(open: &mut Open) -> Result<Message, Ended> {
+        std::future::poll_fn(|context| open.poll(context)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_silent_is_asked_and_then_left() {
+        let (mut open, mut server) = open();
+        let start = Instant::now();
+        assert_eq!(next(&mut open).await, Err(Ended::Lost("the server does not answer".to_owned())));
+        assert_eq!(start.elapsed().as_secs(), (SILENCE + ANSWER_MAX).as_secs());
+        assert_eq!(server.read_u8().await.unwrap(), 0x89, "a Ping");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_is_kept() {
+        let (mut open, mut server) = open();
+        let answering = tokio::spawn(async move {
+            let mut ping = [0; 6];
+            for _ in 0..3 {
+                server.read_exact(&mut ping).await.unwrap();
+                server.write_all(&[0x8a, 0]).await.unwrap();
+            }
+            server.write_all(&[0x81, 1, b'x']).await.unwrap();
+            server
+        });
+        assert_eq!(next(&mut open).await, Ok(Message::from("x")));
+        drop(answering.await.unwrap());
+        assert!(matches!(next(&mut open).await, Err(Ended::Lost(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_close_frame_of_the_server_is_answered() {
+        let (mut open, mut server) = open();
+        server.write_all(&[0x88, 2, 0x0f, 0xa0]).await.unwrap();
+        assert_eq!(next(&mut open).await, Err(Ended::Closed { code: 4000, reason: String::new() }));
+        assert_eq!(server.read_u8().await.unwrap(), 0x88);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_breaks_the_protocol_is_told_and_left() {
+        let (mut open, mut server) = open();
+        server.write_all(&[0xff, 0xff]).await.unwrap();
+        assert!(matches!(next(&mut open).await, Err(Ended::Malformed(_))));
+        Box::new(open).close(1002, "no".to_owned()).await;
+        assert_eq!(server.read_u8().await.unwrap(), 0x88);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_say_goodbye_is_left_after_two_seconds() {
+        let (open, _server) = open();
+        let start = Instant::now();
+        Box::new(open).close(1000, String::new()).await;
+        assert_eq!(start.elapsed(), CLOSE_MAX);
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_back_in_seconds() {
+        let refused = |value: &str| {
+            let headers = vec![("Retry-After".to_owned(), value.to_owned())];
+            match DialError::from(HandshakeError::Refused { status: 503, headers }) {
+                DialError::Refused { retry_after, .. } => retry_after,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(refused(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!((refused("tomorrow"), refused("-1"), refused("99999999999999999999")), (None, None, None));
+    }
+}
