@@ -635,7 +635,8 @@ impl WebSocket {
         })
     }
 
-    /// Leaves a room, given as a `Room` or by its name; says whether the connection was in it.
+    /// Leaves a room, given as a `Room` or by its name; says whether the connection was in it. Joins that
+    /// wait, also those that a client of `nexios.v1` has asked for, come to nothing.
     ///
     /// >>> await ws.leave("general")
     /// False

@@ -48,7 +48,7 @@ impl WebSocket {
     pub async fn join_from(&self, room: impl AsRef<str>, since: Option<Position>) -> Option<Joined> {
         let room = room.as_ref();
         let wish = self.wish(room);
-        match self.node_that_remembers(room).filter(|_| !self.is_in_room(room)) {
+        match self.node_to_enter(room) {
             Some(node) => self.resume(&wish, node, room.into(), since.or_else(|| self.left_off(room))).await,
             None => self.join_without_history(&wish, room).await,
         }
@@ -69,7 +69,7 @@ impl WebSocket {
 
     /// Enters a room from its beginning unless the wish is withdrawn meanwhile.
     pub(crate) async fn join_from_start_by(&self, wish: &Wish, room: &str) -> Option<Joined> {
-        match self.node_that_remembers(room).filter(|_| !self.is_in_room(room)) {
+        match self.node_to_enter(room) {
             Some(node) => Box::pin(self.way(wish, node, room.into(), None, true).walk()).await,
             None => self.join_without_history(wish, room).await,
         }
@@ -92,6 +92,12 @@ impl WebSocket {
     pub(crate) fn node_that_remembers(&self, room: &str) -> Option<Arc<Node>> {
         let hub = &self.route().hub;
         hub.history(room).and_then(|_| hub.history_node())
+    }
+
+    /// The same, unless there is nothing to get there, which [`join`](Self::join) says.
+    fn node_to_enter(&self, room: &str) -> Option<Arc<Node>> {
+        let may_enter = !self.is_in_room(room) && (!self.connection().is_framed() || live::is_nameable(room));
+        self.node_that_remembers(room).filter(|_| may_enter)
     }
 
     /// Brings the connection to where the node is, and into the room. Boxed: a handler that waits

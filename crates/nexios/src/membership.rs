@@ -88,6 +88,10 @@ impl WebSocket {
         }
         let framed = self.connection().is_framed();
         if framed {
+            if !live::is_nameable(room) {
+                tracing::error!(connection = %self.id(), bytes = room.len(), room = %escaped(room), "the name of a room is too long for nexios.v1: the connection is not in it");
+                return false;
+            }
             live::ready(self).await;
         }
         if self.is_in_room(room) {

@@ -261,6 +261,11 @@ impl ServerFrame<'_> {
     }
 }
 
+/// Returns true if the header of a server's frame has room for the name of a room.
+pub(crate) fn is_nameable(room: &str) -> bool {
+    up_to_bytes(room, MESSAGE_BYTES_MAX).len() == room.len()
+}
+
 /// Returns as much of a text as has so many bytes as a JSON string.
 fn up_to_bytes(text: &str, bytes_max: usize) -> &str {
     let mut left = bytes_max;

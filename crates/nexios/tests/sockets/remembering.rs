@@ -1,5 +1,6 @@
 //! Rooms that remember, for clients that speak `nexios.v1`: they come back to where they were.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexios::broker::{Broker, History, Memory};
@@ -126,6 +127,42 @@ fn a_publish_that_is_not_confirmed_says_if_it_may_be_stored() {
         answer["type"] == "ack"
     });
     assert_eq!(answer["duplicate"], true, "{answer}");
+}
+
+#[test]
+fn a_client_that_is_taken_out_while_it_gets_what_it_missed_is_told_so() {
+    const MISSED: usize = 100;
+    let kick = Arc::new(tokio::sync::Notify::new());
+    let kicked = kick.clone();
+    let handler = move |ws: WebSocket| {
+        let kicked = kicked.clone();
+        async move {
+            ws.accept().await?;
+            kicked.notified().await;
+            assert!(!ws.leave("x").await, "it is on its way into the room");
+            ws.wait_closed().await;
+            nexios::Result::Ok(())
+        }
+    };
+    let node = Node::remembering(1000, App::new().hold_timeout(Duration::ZERO).ws("/kick", handler));
+    let mut before = node.connect("/?join=1", "");
+    before.joined();
+    let position = before.position.clone();
+    drop(before);
+    let big = "x".repeat(100_000);
+    (0..MISSED).for_each(|_| _ = node.send(&big));
+    let wire = Wire::dial_narrow(node.running.addresses()[0]);
+    let mut client = node.greet(wire, "/kick", &position);
+    client.ask(r#"{"type":"join","id":1,"room":"x"}"#, "");
+    assert!(client.joined());
+    // It does not read, and so the rest waits.
+    kick.notify_one();
+    let rest: Vec<_> =
+        (0..MISSED + 2).map(|_| client.next().0).take_while(|header| header["type"] != "error").collect();
+    let (last, messages) = rest.split_last().unwrap();
+    assert_eq!(last["type"], "left");
+    assert!(messages.len() < MISSED && messages.iter().all(|header| header["type"] == "message"), "{}", messages.len());
+    assert_eq!(node.room.count(), 0);
 }
 
 #[test]

@@ -136,6 +136,33 @@ fn a_user_who_comes_back_before_the_end_of_the_stay_has_not_left_anywhere() {
 }
 
 #[test]
+fn connections_that_are_gone_and_stay_count_against_the_limit_until_their_users_come_back() {
+    let mut world = World::new(1, 1);
+    let room: Arc<str> = "x".into();
+    for _ in 0..100 {
+        let gone = world.track(0, "x", "ann", "1");
+        world.depart(0, &room, gone);
+    }
+    assert_eq!(world.seen(0, "x"), [("ann".into(), "1".into(), 1)], "each stands for those before");
+    let replica = &mut world.nodes[0].replica;
+    replica.settings.bytes_max = 10 * cost("user 0", "1");
+    let track = |replica: &mut Replica, n: u32| {
+        let connection = format!("{n:032x}").parse().unwrap();
+        replica.track("x", connection, &format!("user {n}"), &"1".into(), world.now).map(|()| connection)
+    };
+    let mut tracked = 0;
+    while let Ok(gone) = track(replica, tracked) {
+        replica.depart("x", gone);
+        tracked += 1;
+    }
+    assert!(tracked <= 10 && matches!(track(replica, 99), Err(PresenceError::Full(_))), "{tracked}");
+    for n in 0..tracked {
+        assert!(replica.untrack("x", format!("{n:032x}").parse().unwrap(), world.now));
+    }
+    assert!(track(replica, 99).is_ok());
+}
+
+#[test]
 fn a_node_that_dies_is_gone_within_its_ttl_and_one_that_ends_at_once() {
     for with_a_word in [true, false] {
         let mut world = World::new(2, 3);

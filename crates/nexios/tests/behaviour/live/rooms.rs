@@ -313,6 +313,23 @@ fn a_leave_of_the_application_counts_instead_of_joins_that_wait() {
     assert_eq!(bench.app.room("x").count(), 1);
 }
 
+#[test]
+fn a_room_whose_name_is_too_long_for_a_frame_is_not_entered_by_a_framed_client() {
+    let quiet = Bench::new(App::new().live(true).ws("/", obey_quietly));
+    let (framed, plain) = (live(&quiet, "/"), quiet.connect("/"));
+    let (long, escaped) = ("x".repeat(140_000), "\u{1}".repeat(30_000));
+    for room in [&long, &escaped] {
+        framed.send(&format!("+{room}"));
+        assert_eq!((got(&framed).len(), quiet.app.room(room).count()), (0, 0));
+        plain.send(&format!("+{room}"));
+        assert_eq!(quiet.app.room(room).count(), 1);
+        quiet.wait(quiet.app.room(room).broadcast("hello"));
+        assert_eq!((got(&framed).len(), plain.texts()), (0, vec!["hello".to_owned()]));
+    }
+    framed.send("+x");
+    assert_eq!(got(&framed), [r#"|{"type":"joined","room":"x"}|"#]);
+}
+
 /// Leaves a room, whether it is in it or not, or joins it.
 async fn obey_quietly(ws: WebSocket) -> nexios::Result {
     ws.accept().await?;
