@@ -6,6 +6,9 @@ from playwright.sync_api import expect
 
 TOKEN = "letmein"
 
+# The default of five seconds is not enough for a browser on a busy machine.
+expect.set_options(timeout=20_000)
+
 
 class ChatPage:
     def __init__(self, page, server):

@@ -59,7 +59,8 @@ impl Publisher {
 
     async fn connect(&self) -> Client {
         loop {
-            match Connector::new(format!("ws://{}/publish/{}", self.address, self.room)).connect().await {
+            let connector = Connector::new(format!("ws://{}/publish/{}", self.address, self.room));
+            match connector.stable_after(Duration::ZERO).connect().await {
                 Ok(client) => return client,
                 Err(_) => sleep(AGAIN_AFTER).await,
             }

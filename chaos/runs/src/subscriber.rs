@@ -67,7 +67,9 @@ impl Subscriber {
 
     async fn connect(&self, position: Option<Position>) -> Client {
         loop {
-            let mut connector = Connector::new(format!("ws://{}/live/{}", self.address, self.room));
+            let connector = Connector::new(format!("ws://{}/live/{}", self.address, self.room));
+            // Its connections are short on purpose.
+            let mut connector = connector.stable_after(Duration::ZERO);
             if let Some(position) = &position {
                 connector = connector.position(&*self.room, position.clone());
             }

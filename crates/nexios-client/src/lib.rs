@@ -53,3 +53,8 @@ pub use position::{InvalidPosition, Position};
 pub use room::Room;
 pub use storage::{FileStorage, MemoryStorage, Storage};
 pub use subscription::Subscription;
+
+/// The snippet of `docs/clients.md`, so that it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/clients.md")]
+struct ClientsPage;

@@ -230,10 +230,11 @@ impl Session {
             }
         });
         tokio::select! {
+            // What the application wants is done between any two of these.
             biased;
-            () = shared.wake.notified() => Happened::Woken,
-            happened = network => happened,
             () = timeout => Happened::Timeout,
+            happened = network => happened,
+            () = shared.wake.notified() => Happened::Woken,
             Some(_) = self.closing.join_next() => Happened::Woken,
         }
     }

@@ -28,8 +28,11 @@ impl Tick {
         self.0 != 0
     }
 
-    /// The tick at which `duration` will have passed in full.
+    /// The tick at which `duration` will have passed in full. What never began never ends.
     pub(crate) fn after(self, duration: Duration) -> Tick {
+        if !self.is_set() {
+            return Tick::NEVER;
+        }
         // One more, since this tick has begun already: never early, at most 100 ms late.
         let ticks = duration.as_millis().div_ceil(TICK.as_millis()) + 1;
         Tick(self.0.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX)).max(1))

@@ -328,9 +328,13 @@ impl Core {
 
     /// The connection is over.
     pub(crate) fn ended(&mut self, now: Instant, end: End) {
-        if matches!(self.link, Link::Greeting { .. } | Link::Open { .. }) {
+        if self.is_connected() {
             self.end(now, end, false);
         }
+    }
+
+    fn is_connected(&self) -> bool {
+        matches!(self.link, Link::Greeting { .. } | Link::Open { .. })
     }
 
     // --- between the two

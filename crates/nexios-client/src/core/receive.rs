@@ -122,6 +122,7 @@ impl Core {
     /// The connection is over, by the server or the network.
     pub(crate) fn connection_ended(&mut self, now: Instant, ended: Ended) {
         match ended {
+            Ended::Malformed(_) if !self.is_connected() => {}
             Ended::Malformed(reason) => self.malformed(now, reason),
             Ended::Closed { code, reason } => self.ended(now, End { code, reason, cause: Cause::Close }),
             Ended::Lost(reason) => self.ended(now, End::lost(reason)),

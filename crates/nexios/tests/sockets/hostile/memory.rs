@@ -6,7 +6,7 @@ use nexios::{App, Cause, Route, WebSocket};
 
 use super::framing::deflated;
 use crate::site::{Site, echo};
-use crate::wire::{BINARY, CONTINUATION, FIN, RSV1, Seen, Wire, eventually, frame, upgrade};
+use crate::wire::{BINARY, CONTINUATION, FIN, RSV1, Seen, TEXT, Wire, eventually, frame, upgrade};
 
 const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 const KIB: usize = 1 << 10;
@@ -149,4 +149,19 @@ fn a_message_that_takes_too_long_is_1008_though_its_bytes_keep_coming() {
     assert!(echoes > 1);
     assert_eq!(endless.next(), Seen::Close(1008, "message not finished in time".into()));
     site.assert_causes(&[(Cause::StalledMessage, 1)]);
+}
+
+#[test]
+fn the_time_of_a_message_begins_with_it_however_long_the_server_has_been_there() {
+    const MOMENT: Duration = Duration::from_millis(300);
+    let site = Site::echo(|settings| settings.message_timeout = Some(MOMENT));
+    let mut wire = site.connect("/");
+    std::thread::sleep(3 * MOMENT);
+    let message = frame(FIN | TEXT, "slow");
+    // The first byte of a header is no message yet.
+    wire.say(&message[..1]);
+    std::thread::sleep(MOMENT);
+    wire.say(&message[1..]);
+    assert_eq!(wire.next(), Seen::Text("slow".into()));
+    site.assert_causes(&[]);
 }
