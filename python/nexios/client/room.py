@@ -189,7 +189,7 @@ class Room:
     def _leave(self, left: Left | None = None) -> None:
         self._joined = self._is_watched = False
         self._at, self._dropped = None, 0
-        if self._is_known:
+        if self._is_known or left is not None:
             self._push(self._item("left", left or Left(), handled=self._keeping(None)))
         else:
             self._forget()

@@ -229,10 +229,10 @@ class Wish:
         if not isinstance(answer, NexiosError) or answer.code == "disconnected":
             self._is_inside = self._is_leaving = False
             self._room._leave()
-            if self.is_in:
-                self._pursue()
-            else:
-                self._out()
+            for waiting in self._waiting:
+                if waiting.type == "leave":
+                    self._end(waiting)
+            self._pursue()
         elif answer.code == "closed":
             self.closed()
         else:
