@@ -11,6 +11,8 @@ use crate::position::Position;
 /// Events that wait at most, and their bytes.
 pub(crate) const EVENTS_MAX: usize = 1000;
 pub(crate) const BYTES_MAX: usize = 16 << 20;
+/// Bytes that wait at most in a room that the application has not asked for.
+pub(crate) const UNASKED_BYTES_MAX: usize = 64 << 10;
 
 /// A queue of events. Each consumer gets those that come while it is there; the first one gets those as well that
 /// came before it. An event leaves the queue when all consumers have handled it: when they ask for the next.
@@ -102,7 +104,7 @@ impl<T> Feed<T> {
         }
     }
 
-    /// Drops all events: nobody reads them. A consumer that has just come begins behind them.
+    /// Drops all events. A consumer that has just been added begins behind them.
     pub(crate) fn clear(&self) {
         let mut state = self.state.lock();
         let base = state.base + state.entries.len() as u64;
@@ -115,6 +117,11 @@ impl<T> Feed<T> {
 
     pub(crate) fn has_consumers(&self) -> bool {
         !self.state.lock().consumers.is_empty()
+    }
+
+    /// Returns the bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state.lock().bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -211,7 +218,7 @@ impl<T> Consumer<T> {
         self.feed.state.lock().remove(self.id)
     }
 
-    /// Says that the event which was taken last has failed: its position is not kept.
+    /// Marks the event that was taken last as failed: its position is not kept.
     pub(crate) fn fail(&mut self) {
         let mut state = self.feed.state.lock();
         let base = state.base;
@@ -222,7 +229,7 @@ impl<T> Consumer<T> {
         }
     }
 
-    /// Says that the event which was taken last is handled.
+    /// Marks the event that was taken last as handled.
     pub(crate) fn handled(&mut self) -> Progress {
         let mut state = self.feed.state.lock();
         let mut is_news = false;

@@ -33,9 +33,9 @@ pub(crate) struct Route {
 /// The part of a client that the application and the session share.
 pub(crate) struct Shared {
     core: Mutex<Core>,
-    /// The session has something to do.
+    /// Notified when the session has something to do.
     wake: Notify,
-    /// Less waits to be written.
+    /// Notified when less waits to be written.
     drained: Notify,
     storage: Option<Arc<dyn Storage>>,
     /// Addresses as they were last.
@@ -49,7 +49,7 @@ pub(crate) struct Session {
     route: Arc<Route>,
     connection: Option<Box<dyn Connection>>,
     dialling: Option<BoxFuture<Result<Box<dyn Connection>, Failure>>>,
-    /// Connections that say goodbye.
+    /// Connections in their closing handshake.
     closing: JoinSet<()>,
 }
 
@@ -81,7 +81,7 @@ impl Shared {
         look(&self.core.lock())
     }
 
-    /// Consumers have handled events of a room.
+    /// Notes that consumers have handled events of a room.
     pub(crate) fn handled(&self, room: &str, progress: Progress) {
         if progress != Progress::default() {
             let is_closed = self.with(|core| {
@@ -124,7 +124,7 @@ impl Shared {
         }
     }
 
-    /// Waits until the client has said goodbye.
+    /// Waits until the closing handshake is over.
     pub(crate) async fn until_over(&self) {
         // The sender is here.
         let _ = self.is_over.subscribe().wait_for(|is_over| *is_over).await;

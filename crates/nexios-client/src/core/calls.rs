@@ -15,7 +15,7 @@ use crate::position::Position;
 
 /// Calls that wait at most, sent or not.
 const CALLS_MAX: usize = 1000;
-/// Calls that are sent and not answered at most, unless the server says less.
+/// Calls that are sent and not answered at most, unless the server allows less.
 const UNANSWERED_MAX: usize = 256;
 /// The time for which a room with history knows the key of a message.
 pub(crate) const KEY_TIME: Duration = Duration::from_secs(300);
@@ -183,8 +183,8 @@ impl Calls {
         failed.into_iter().for_each(|id| self.fail(id, error.clone()));
     }
 
-    /// The connection is over. Requests that were sent fail, rooms ask again by themselves, publishes wait for the
-    /// next connection.
+    /// Handles the end of the connection. Requests that were sent fail, rooms join again by themselves, publishes wait
+    /// for the next connection.
     pub(crate) fn disconnected(&mut self) {
         let is_over = |call: &Call| call.is_of_room() || call.is_given_up() || (call.is_sent && !call.is_repeated());
         self.fail_where(is_over, &Error::disconnected());
@@ -196,7 +196,7 @@ impl Calls {
         self.limits = Limits::default();
     }
 
-    /// The server closed the connection because of what was sent on it: publishes are not repeated.
+    /// Fails the publishes that were sent: the server closed the connection because of what it received.
     pub(crate) fn rejected(&mut self, code: u16, reason: &str) {
         let message = format!("the server closed the connection with {code} {reason:?} before the answer");
         self.fail_where(|call| call.is_sent && call.is_repeated(), &Error::new("rejected", message));
@@ -225,7 +225,7 @@ impl Calls {
         }
     }
 
-    /// Removes a call that nobody waits for any more, unless it is sent.
+    /// Removes a call that was given up, unless it is sent.
     pub(crate) fn withdraw(&mut self, id: u64) {
         if !self.is_sent(id) {
             self.take(id);
@@ -259,7 +259,7 @@ impl Call {
         }
     }
 
-    /// Fails for a reason of the client's own: nobody knows what the server has done.
+    /// Fails for a reason of the client's own; a call that was sent may have been carried out.
     pub(crate) fn fail(self, error: Error) {
         let error = error.with_maybe_stored(self.was_sent);
         self.reject(error);

@@ -60,12 +60,12 @@ pub(crate) struct Core {
     turn: usize,
     /// Connections in a row that ended with a malformed frame.
     malformed: u32,
-    /// The token was asked for again since the last connection that held.
+    /// True if a fresh token was fetched since the last connection that held.
     is_renewed: bool,
     calls: Calls,
     positions: Positions,
     rooms: HashMap<String, RoomState>,
-    /// When rooms are asked for again.
+    /// Times at which rooms are joined again, after a passing refusal.
     retries: BTreeSet<(Instant, String)>,
     tickets: u64,
     steps: VecDeque<Step>,
@@ -242,7 +242,7 @@ impl Core {
         self.positions.take_changes()
     }
 
-    /// Reports an event of the client. Where nobody reads them the oldest are dropped.
+    /// Reports an event of the client. Without a consumer, events over the limit replace the waiting ones.
     pub(crate) fn tell(&mut self, event: Event) {
         let bytes = if let Event::Message(message) = &event { message.len() } else { 0 };
         if let Event::Error(error) = &event
@@ -305,7 +305,7 @@ impl Core {
         self.flush();
     }
 
-    /// The handshake has succeeded, with this subprotocol.
+    /// Handles a handshake that selected this subprotocol.
     pub(crate) fn dialled(&mut self, now: Instant, subprotocol: Option<&str>) {
         let Link::Dialling { until } = self.link else { return };
         if subprotocol != Some(SUBPROTOCOL) {
@@ -319,14 +319,14 @@ impl Core {
         self.push_out(hello);
     }
 
-    /// There is no connection.
+    /// Handles an attempt that failed.
     pub(crate) fn dial_failed(&mut self, now: Instant, end: End) {
         if matches!(self.link, Link::Dialling { .. }) {
             self.end(now, end, false);
         }
     }
 
-    /// The connection is over.
+    /// Handles the end of the connection.
     pub(crate) fn ended(&mut self, now: Instant, end: End) {
         if self.is_connected() {
             self.end(now, end, false);
@@ -460,7 +460,7 @@ impl Core {
         }
     }
 
-    /// Nothing comes of the first attempts.
+    /// Fails `connect()` if the first attempts have come to nothing.
     fn fail_first(&mut self, closed: &Closed) {
         let turn = self.turn;
         let is_over = |first: &mut First| !closed.retry || first.attempts_max.is_some_and(|max| turn >= max);

@@ -90,7 +90,7 @@ impl Core {
         Ok((id, answer))
     }
 
-    /// Nobody waits for a call any more.
+    /// Gives up a call: unless it is sent, it is removed.
     pub(crate) fn give_up_call(&mut self, id: u64) {
         self.calls.withdraw(id);
     }
@@ -119,7 +119,7 @@ impl Core {
         self.flush();
     }
 
-    /// The connection is over, by the server or the network.
+    /// Handles the end of the connection by the server or the network.
     pub(crate) fn connection_ended(&mut self, now: Instant, ended: Ended) {
         match ended {
             Ended::Malformed(_) if !self.is_connected() => {}
@@ -270,7 +270,7 @@ impl Core {
         }
     }
 
-    /// The broker was lost: rooms with history continue by themselves.
+    /// Handles a gap of no room: the broker was lost, and rooms with history continue by themselves.
     fn gap_anywhere(&mut self, now: Instant, missed: Option<u64>) {
         self.tell(Event::Gap { missed });
         let plain = self.rooms.iter().filter(|(_, room)| room.at.is_none() && room.is_joined());

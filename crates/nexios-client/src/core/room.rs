@@ -43,7 +43,7 @@ impl std::fmt::Display for Since {
 
 /// One room. The application's wish is in or out; one frame at a time makes it so.
 pub(crate) struct RoomState {
-    /// Rooms are asked for again in this order.
+    /// Position in the order in which rooms are joined again.
     pub(crate) number: u64,
     pub(crate) feed: Arc<Feed<RoomEvent>>,
     /// A `join()` has succeeded, and no `leave()` came since.
@@ -123,7 +123,12 @@ impl RoomState {
         self.asked.is_some_and(|asked| !asked.is_join)
     }
 
-    /// Returns true if nobody would miss the room.
+    /// Returns true if the application does not know of the room.
+    pub(crate) fn is_unasked(&self) -> bool {
+        !self.wish() && Arc::strong_count(&self.feed) == 1 && !self.feed.has_consumers()
+    }
+
+    /// Returns true if the room can be forgotten.
     pub(crate) fn is_idle(&self) -> bool {
         !self.wish() && !self.is_known && self.asked.is_none() && Arc::strong_count(&self.feed) == 1
     }
@@ -165,7 +170,7 @@ impl RoomState {
         self.waiters.retain(|waiter| waiter.ticket != ticket);
     }
 
-    /// The wish is fulfilled: all calls end.
+    /// Ends all calls: the wish is fulfilled.
     pub(crate) fn settle(&mut self, is_in: bool) {
         for waiter in self.waiters.drain(..) {
             self.is_held |= is_in && waiter.counts;
@@ -175,7 +180,7 @@ impl RoomState {
         }
     }
 
-    /// The server refuses to let the client in.
+    /// Handles the refusal of a join.
     pub(crate) fn refused(&mut self, error: &Error) {
         self.is_held = false;
         self.is_refused = true;
@@ -183,7 +188,7 @@ impl RoomState {
         self.fail(error);
     }
 
-    /// All calls fail.
+    /// Fails all calls.
     pub(crate) fn fail(&mut self, error: &Error) {
         for waiter in self.waiters.drain(..) {
             // As above.
@@ -191,7 +196,7 @@ impl RoomState {
         }
     }
 
-    /// The server refuses to let the client out: `leave()` fails, a `join()` meanwhile is as good as done.
+    /// Handles the refusal of a leave: `leave()` fails, and a `join()` made meanwhile succeeds.
     pub(crate) fn leave_refused(&mut self, error: &Error) {
         for waiter in self.waiters.drain(..) {
             self.is_held |= waiter.counts;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Core, SUBPROTOCOL, Settings, Step};
 use crate::event::{Event, RoomEvent};
-use crate::feed::Consumer;
+use crate::feed::{Consumer, UNASKED_BYTES_MAX};
 use crate::message::Message;
 use crate::positions::Positions;
 
@@ -70,6 +70,30 @@ fn a_room_that_nobody_reads_keeps_the_connection_and_says_that_there_is_a_hole()
     assert!(matches!(take(&mut events), Some(RoomEvent::Joined { recovered: false, history: true, .. })));
     let rest: Vec<_> = std::iter::from_fn(|| take(&mut events)).collect();
     assert!(matches!(rest.last(), Some(RoomEvent::Message { offset: Some(2500), .. })), "{}", rest.len());
+}
+
+#[test]
+fn rooms_that_nobody_asked_for_keep_little_of_what_a_server_sends() {
+    let (mut core, now) = open();
+    let _mine = core.room("mine").unwrap();
+    for room in ["mine", "other"] {
+        say(&mut core, now, json!({"type": "joined", "room": room}));
+        for _ in 0..100 {
+            let header = json!({"type": "message", "room": room});
+            core.received(now, Message::Text(format!("\u{1e}{header}\n{}", "x".repeat(10_000))));
+        }
+    }
+    let bytes = |room: &str| core.rooms[room].feed.bytes();
+    assert_eq!((bytes("mine"), bytes("other") <= UNASKED_BYTES_MAX), (1_000_000, true), "{}", bytes("other"));
+    let mut events = Consumer::new(core.room("other").unwrap());
+    assert!(matches!(take(&mut events), Some(RoomEvent::Gap { missed: None })));
+}
+
+#[test]
+fn a_room_whose_name_is_too_long_for_a_client_is_not_kept() {
+    let (mut core, now) = open();
+    say(&mut core, now, json!({"type": "joined", "room": "x".repeat(5000)}));
+    assert!(core.rooms.is_empty());
 }
 
 #[test]

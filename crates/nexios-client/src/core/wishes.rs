@@ -11,7 +11,7 @@ use super::{Core, Link};
 use crate::end::End;
 use crate::error::Error;
 use crate::event::{Event, Presence, RoomEvent};
-use crate::feed::{Feed, Full, Mark, Progress};
+use crate::feed::{Feed, Full, Mark, Progress, UNASKED_BYTES_MAX};
 use crate::frame::{HEADER_BYTES_MAX, ToServer};
 use crate::message::Message;
 use crate::position::Position;
@@ -163,7 +163,7 @@ impl Core {
         received.or_else(since).or_else(|| self.positions.get(name).map(ToString::to_string))
     }
 
-    /// The connection is open: rooms that are wished for are asked for, before anything else is sent.
+    /// Joins the rooms whose wish is in, before anything else is sent on an open connection.
     pub(super) fn resume_rooms(&mut self) {
         let wanted = self.rooms.iter().filter(|(_, room)| room.wish());
         let mut wanted: Vec<_> = wanted.map(|(name, room)| (room.number, name.clone())).collect();
@@ -171,12 +171,12 @@ impl Core {
         wanted.iter().for_each(|(_, name)| self.drive(name, Lane::Resume));
     }
 
-    /// The connection is over: the client is in no room.
+    /// Takes the client out of all rooms: the connection is over.
     pub(super) fn rooms_disconnected(&mut self) {
         self.retries.clear();
         let mut left = Vec::new();
         for (name, room) in &mut self.rooms {
-            // It was on its way out, or will be asked for no more.
+            // A leave was sent, or a join whose wish was taken back.
             if room.is_leaving() || (room.asked.is_some() && !room.wish()) {
                 left.push(name.clone());
             }
@@ -201,9 +201,11 @@ impl Core {
     // --- what the server says
 
     pub(super) fn room_joined(&mut self, now: Instant, name: &str, at: Option<Position>, recovered: bool) {
-        let Some(room) = self.add_room(name) else {
+        let is_usable = name.len() <= HEADER_BYTES_MAX;
+        let Some(room) = is_usable.then(|| self.add_room(name)).flatten() else {
             let shown: String = name.chars().take(100).collect();
-            let over = Error::new("rooms", format!("no place for the room {shown:?}: there are {ROOMS_MAX} already"));
+            let limits = format!("{ROOMS_MAX} rooms, with names of {HEADER_BYTES_MAX} bytes");
+            let over = Error::new("rooms", format!("no place for the room {shown:?}: a client has at most {limits}"));
             return self.tell(Event::Error(over));
         };
         room.is_inside = true;
@@ -252,7 +254,7 @@ impl Core {
         let _ = room.feed.push(RoomEvent::Left { code, message }, Mark::Forget, 0);
     }
 
-    /// After a `leave()` that has nothing to wait for.
+    /// Forgets a room after a `leave()` that has nothing to wait for.
     fn forget_if_out(&mut self, name: &str) {
         let is_out = |room: &RoomState| !room.wish() && !room.is_inside && room.asked.is_none();
         if self.rooms.get(name).is_some_and(is_out) {
@@ -260,7 +262,7 @@ impl Core {
         }
     }
 
-    /// The answer to a `join` or `leave`.
+    /// Handles the answer to a `join` or `leave`.
     pub(super) fn asked_answered(&mut self, now: Instant, name: &str, is_join: bool, refusal: Option<&Error>) {
         let Some(room) = self.rooms.get_mut(name) else { return };
         room.asked = None;
@@ -306,7 +308,7 @@ impl Core {
         }
     }
 
-    /// Asks again for rooms that were refused for a while.
+    /// Joins rooms again whose refusal was a passing one.
     pub(super) fn retry_rooms(&mut self, now: Instant) {
         while let Some((at, _)) = self.retries.first()
             && *at <= now
@@ -323,8 +325,13 @@ impl Core {
 
     /// Puts an event into a room's feed; `false` if there is no place.
     pub(super) fn put(&mut self, now: Instant, name: &str, event: RoomEvent, mark: Mark) -> bool {
+        let is_stored = self.positions.get(name).is_some();
         let Some(room) = self.rooms.get_mut(name) else { return false };
         let (missed, bytes) = (missed_by(&event), event.bytes());
+        if !is_stored && room.is_unasked() && room.feed.bytes() + bytes > UNASKED_BYTES_MAX {
+            room.collapse();
+            return false;
+        }
         let Err(Full) = room.feed.push(event, mark, bytes) else { return true };
         match &room.at {
             _ if !room.feed.has_consumers() => room.collapse(),
@@ -360,7 +367,7 @@ impl Core {
         self.cut(now, End::lost("a room is too far behind"));
     }
 
-    /// A room's consumers have handled events.
+    /// Notes that a room's consumers have handled events.
     pub(crate) fn handled(&mut self, now: Instant, name: &str, progress: Progress) {
         if let Some(position) = progress.position {
             self.positions.keep(name, position);
@@ -383,7 +390,7 @@ fn missed_by(event: &RoomEvent) -> Option<u64> {
 }
 
 impl RoomState {
-    /// Nobody reads the room: what waits is dropped, and the first who does learns that there is a hole.
+    /// Drops the waiting events of a room without consumers. The first consumer gets an event that declares the hole.
     fn collapse(&mut self) {
         self.feed.clear();
         let (event, mark) = match self.at.clone() {
@@ -397,7 +404,7 @@ impl RoomState {
         let _ = self.feed.push(event, mark, 0);
     }
 
-    /// In a room without history what does not fit is lost, and counted.
+    /// Counts a lost message of a room without history.
     fn miss(&mut self, lost: Option<u64>) {
         self.feed.merge(|last| match last {
             Some(RoomEvent::Gap { missed }) => {
