@@ -1,22 +1,19 @@
-//! The broker of a run: a real one, in a process that can be killed, stopped and emptied.
+//! The broker of a run: a real one, in processes that can be killed, stopped and emptied.
 
 use std::fmt;
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use rustix::process::Signal;
+use tokio::process::Command;
 
 use crate::Result;
 use crate::network::{Network, free_port};
+use crate::server::{Server, installed};
+use crate::{nats, sentinel, slots};
 
 /// So much may wait for a node that does not read, before it is cut off.
-const BACKLOG_BYTES: usize = 1 << 20;
-const START_MAX: Duration = Duration::from_secs(20);
+pub(crate) const BACKLOG_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 pub(crate) enum Kind {
@@ -28,11 +25,22 @@ pub(crate) enum Kind {
     Nats,
     /// `nexios::broker::Hub` in a process of its own.
     Hub,
+    /// Redis, its replica, and a sentinel that watches both.
+    Sentinel,
+    /// Three servers of Redis that share the slots.
+    Cluster,
+    /// Three servers of NATS that keep streams together.
+    NatsCluster,
 }
 
 impl Kind {
     pub(crate) fn of_round(seed: u64) -> Self {
-        [Kind::Redis, Kind::Nats, Kind::LastingRedis, Kind::Hub][(seed % 4) as usize]
+        Kind::value_variants()[(seed % Kind::value_variants().len() as u64) as usize]
+    }
+
+    /// Returns true if it is one server, with which all is done that can be done to one.
+    pub(crate) fn is_one(self) -> bool {
+        !matches!(self, Kind::Sentinel | Kind::Cluster | Kind::NatsCluster)
     }
 }
 
@@ -43,15 +51,18 @@ impl fmt::Display for Kind {
             Kind::LastingRedis => "Redis that syncs each change to disk",
             Kind::Nats => "NATS with JetStream",
             Kind::Hub => "the hub",
+            Kind::Sentinel => "Redis with a replica and a sentinel",
+            Kind::Cluster => "a cluster of Redis",
+            Kind::NatsCluster => "three servers of NATS",
         })
     }
 }
 
 pub(crate) struct Broker {
     pub(crate) kind: Kind,
-    port: u16,
+    /// One, or those of a kind that has several, in an order of their own.
+    pub(crate) servers: Vec<Server>,
     directory: PathBuf,
-    child: Child,
 }
 
 impl Broker {
@@ -59,29 +70,37 @@ impl Broker {
         let directory =
             std::env::temp_dir().join(format!("nexios-chaos-{}-{:x}", std::process::id(), fastrand::u64(..)));
         std::fs::create_dir(&directory)?;
-        let port = free_port()?;
-        let child = command(kind, port, &directory, network.listens())?.spawn()?;
-        let broker = Broker { kind, port, directory, child };
-        broker.wait_until_up().await?;
+        let mut broker = Broker { kind, servers: Vec::new(), directory };
+        let place = broker.directory.clone();
+        broker.servers = match kind {
+            Kind::Sentinel => sentinel::start(&place).await?,
+            Kind::Cluster => slots::start(&place).await?,
+            Kind::NatsCluster => nats::start(&place, network.listens()).await?,
+            _ => vec![Server::start(free_port()?, place, one(kind, network.listens())).await?],
+        };
         Ok(broker)
     }
 
     /// How the node at this address reaches it.
     pub(crate) fn url(&self, address: &str) -> String {
+        let ports = || self.servers.iter().map(Server::port);
+        let hosts = |address: &str| ports().map(|port| format!("{address}:{port}")).collect::<Vec<_>>().join(",");
         match self.kind {
-            Kind::Redis | Kind::LastingRedis => format!("redis://{address}:{}", self.port),
-            Kind::Nats => format!("nats://{address}:{}", self.port),
+            Kind::Redis | Kind::LastingRedis => format!("redis://{}", hosts(address)),
+            Kind::Nats => format!("nats://{}", hosts(address)),
             Kind::Hub => format!("unix:{}", socket(&self.directory).display()),
+            Kind::Sentinel => format!("redis+sentinel://127.0.0.1:{}/chat?replicas=1", sentinel::port(&self.servers)),
+            Kind::Cluster => format!("redis+cluster://{}", hosts("127.0.0.1")),
+            Kind::NatsCluster => format!("nats://{}?replicas=3", hosts(address)),
         }
     }
 
     pub(crate) async fn kill(&mut self) -> Result<()> {
-        Ok(self.child.kill().await?)
+        self.one()?.kill().await
     }
 
-    pub(crate) async fn restart(&mut self, network: &Network) -> Result<()> {
-        self.child = command(self.kind, self.port, &self.directory, network.listens())?.spawn()?;
-        self.wait_until_up().await
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.one()?.restart(&[]).await
     }
 
     /// Forgets all that it kept; to be killed before.
@@ -90,36 +109,20 @@ impl Broker {
         Ok(std::fs::create_dir(&self.directory)?)
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill_process(pid(&self.child)?, signal)?)
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.one()?.signal(signal)
     }
 
-    async fn wait_until_up(&self) -> Result<()> {
-        let end = Instant::now() + START_MAX;
-        let is_up = || match self.kind {
-            Kind::Hub => UnixStream::connect(socket(&self.directory)).is_ok(),
-            _ => TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
-        };
-        while !is_up() {
-            if Instant::now() > end {
-                return Err("the broker does not come up".into());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
+    fn one(&mut self) -> Result<&mut Server> {
+        self.servers.first_mut().ok_or_else(|| "there is no server".into())
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // The process goes with its handle; what is left in the temporary directory does no harm.
+        // Processes go with their handles; what is left in the temporary directory does no harm.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-pub(crate) fn pid(child: &Child) -> Result<Pid> {
-    let id = child.id().ok_or("the process has ended by itself")?;
-    Ok(Pid::from_raw(id.try_into()?).ok_or("no process")?)
 }
 
 /// What `chaos hub` does.
@@ -127,42 +130,34 @@ pub(crate) fn run_hub(path: &Path) -> Result<()> {
     Ok(nexios::broker::Hub::bind(path)?.node_bytes_max(BACKLOG_BYTES).run()?)
 }
 
-fn socket(directory: &Path) -> PathBuf {
+pub(crate) fn socket(directory: &Path) -> PathBuf {
     directory.join("hub.sock")
 }
 
-fn command(kind: Kind, port: u16, directory: &Path, listens: &str) -> Result<Command> {
-    let (place, port) = (directory.display().to_string(), port.to_string());
-    let backlog = BACKLOG_BYTES.to_string();
-    let mut command = match kind {
-        Kind::Hub => Command::new(std::env::current_exe()?),
-        Kind::Nats => Command::new(installed("nats-server")?),
-        Kind::Redis | Kind::LastingRedis => Command::new(installed("redis-server")?),
-    };
-    match kind {
-        Kind::Hub => _ = command.arg("hub").arg(socket(directory)),
-        Kind::Nats => {
-            let settings = directory.join("nats.conf");
-            std::fs::write(&settings, format!("max_pending: {backlog}\nwrite_deadline: \"2s\"\n"))?;
-            command.arg("--config").arg(settings).args(["--addr", listens, "--port", &port]);
-            command.args(["--jetstream", "--store_dir", &place]);
+/// The only server of a kind.
+fn one(kind: Kind, listens: &str) -> impl Fn(&str, &Path) -> Result<Command> + use<> {
+    let listens = listens.to_owned();
+    move |port, directory| match kind {
+        Kind::Hub => {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("hub").arg(socket(directory));
+            Ok(command)
         }
-        Kind::Redis | Kind::LastingRedis => {
-            command.args(["--bind", listens, "--protected-mode", "no", "--port", &port, "--dir", &place, "--save", ""]);
-            command.args(["--client-output-buffer-limit", "pubsub", &backlog, &backlog, "1"]);
+        Kind::Nats => nats::command(port, directory, &listens),
+        _ => {
+            let mut command = redis(port, directory, &listens)?;
             let lasting = if kind == Kind::LastingRedis { "yes" } else { "no" };
             command.args(["--appendonly", lasting, "--appendfsync", "always"]);
+            Ok(command)
         }
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    Ok(command)
 }
 
-/// A server that `scripts/brokers` has got.
-fn installed(name: &str) -> Result<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cache/brokers/bin")).join(name);
-    match path.exists() {
-        true => Ok(path),
-        false => Err(format!("{name} is missing: run scripts/brokers").into()),
-    }
+/// A server of Redis that cuts off who reads too slowly.
+pub(crate) fn redis(port: &str, directory: &Path, listens: &str) -> Result<Command> {
+    let backlog = BACKLOG_BYTES.to_string();
+    let mut command = installed("redis-server")?;
+    command.args(["--bind", listens, "--protected-mode", "no", "--port", port, "--save", ""]);
+    command.args(["--client-output-buffer-limit", "pubsub", &backlog, &backlog, "1"]).arg("--dir").arg(directory);
+    Ok(command)
 }

@@ -10,9 +10,9 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::Result;
-use crate::broker::pid;
 use crate::network::free_port;
 use crate::node::RECONNECTS;
+use crate::server::pid;
 
 pub(crate) const NODES: usize = 3;
 const START_MAX: Duration = Duration::from_secs(20);

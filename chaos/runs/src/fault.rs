@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use rustix::process::Signal;
@@ -14,6 +14,7 @@ use crate::cluster::{NODES, Node};
 use crate::journal::Journal;
 use crate::network::Network;
 use crate::publisher::Publisher;
+use crate::{nats, sentinel, slots};
 
 /// More than the broker, or the kernel for it, lets wait for a node that does not read.
 const BURST: (u64, usize) = (2500, 8192);
@@ -27,6 +28,9 @@ pub(crate) enum Fault {
     KillNodes,
     RollNodes,
     Partition,
+    FailOver,
+    MoveSlots,
+    KillServer,
 }
 
 /// What faults can get at.
@@ -58,12 +62,31 @@ impl fmt::Display for Fault {
             Fault::KillNodes => "nodes killed one after another",
             Fault::RollNodes => "nodes rolled one after another",
             Fault::Partition => "a node cut off from the broker",
+            Fault::FailOver => "master killed, replica elected",
+            Fault::MoveSlots => "slots moved between servers",
+            Fault::KillServer => "one of three servers killed",
         })
     }
 }
 
 impl Fault {
+    /// Returns true if it can be done to a broker of this kind.
+    pub(crate) fn is_for(self, kind: Kind) -> bool {
+        match self {
+            Fault::KillBroker | Fault::FreezeBroker | Fault::EmptyBroker => kind.is_one(),
+            // Servers of these say by which address they are reached, and it is that of all nodes.
+            Fault::Partition => !matches!(kind, Kind::Hub | Kind::Sentinel | Kind::Cluster),
+            Fault::FailOver => kind == Kind::Sentinel,
+            Fault::MoveSlots => kind == Kind::Cluster,
+            Fault::KillServer => kind == Kind::NatsCluster,
+            Fault::LagNode | Fault::KillNodes | Fault::RollNodes => true,
+        }
+    }
+
     pub(crate) async fn strike(self, world: &mut World<'_>) -> Result<Done> {
+        if !self.is_for(world.broker.kind) {
+            return Ok(Done::Skipped(format!("it cannot be done to {}", world.broker.kind)));
+        }
         match self {
             Fault::KillBroker => world.kill_broker().await,
             Fault::FreezeBroker => world.freeze_broker().await,
@@ -72,6 +95,9 @@ impl Fault {
             Fault::KillNodes => world.kill_nodes().await,
             Fault::RollNodes => world.roll_nodes().await,
             Fault::Partition => world.partition().await,
+            Fault::FailOver => world.fail_over().await,
+            Fault::MoveSlots => world.move_slots().await,
+            Fault::KillServer => world.kill_server().await,
         }
     }
 }
@@ -80,7 +106,7 @@ impl World<'_> {
     async fn kill_broker(&mut self) -> Result<Done> {
         self.broker.kill().await?;
         let away = self.pause(0.1, 0.8, 2.5).await;
-        self.broker.restart(self.network).await?;
+        self.broker.restart().await?;
         Ok(Done::Yes(format!("away for {away:.1} s")))
     }
 
@@ -97,7 +123,7 @@ impl World<'_> {
         self.broker.kill().await?;
         self.broker.empty()?;
         let away = self.pause(0.1, 0.8, 2.5).await;
-        self.broker.restart(self.network).await?;
+        self.broker.restart().await?;
         Ok(Done::Yes(format!("away for {away:.1} s")))
     }
 
@@ -144,9 +170,6 @@ impl World<'_> {
     }
 
     async fn partition(&mut self) -> Result<Done> {
-        if self.broker.kind == Kind::Hub {
-            return Ok(Done::Skipped("there is no network between a node and the hub".to_owned()));
-        }
         if let Some(refused) = self.network.refused() {
             return Ok(Done::Skipped(refused.to_owned()));
         }
@@ -155,6 +178,27 @@ impl World<'_> {
         let away = self.pause(1.0, 6.5, 12.0).await;
         self.network.mend(node)?;
         Ok(Done::Yes(format!("node {node} for {away:.1} s")))
+    }
+
+    async fn fail_over(&mut self) -> Result<Done> {
+        let since = Instant::now();
+        sentinel::fail_over(&mut self.broker.servers).await?;
+        Ok(Done::Yes(format!("with another master after {:.1} s", since.elapsed().as_secs_f32())))
+    }
+
+    async fn move_slots(&mut self) -> Result<Done> {
+        let pause = Duration::from_millis(if self.quick { 100 } else { 700 });
+        let moved = slots::move_all(&self.broker.servers, pause).await?;
+        Ok(Done::Yes(format!("{moved} of them")))
+    }
+
+    async fn kill_server(&mut self) -> Result<Done> {
+        let at = self.rng.usize(..self.broker.servers.len());
+        self.broker.servers[at].kill().await?;
+        let away = self.pause(0.5, 2.0, 6.0).await;
+        self.broker.servers[at].restart(&[]).await?;
+        nats::wait_for_leader(&self.broker.servers[at]).await?;
+        Ok(Done::Yes(format!("server {at}, away for {away:.1} s")))
     }
 
     fn order(&mut self) -> Vec<usize> {

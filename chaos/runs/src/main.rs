@@ -8,10 +8,14 @@ mod broker;
 mod cluster;
 mod fault;
 mod journal;
+mod nats;
 mod network;
 mod node;
 mod publisher;
 mod round;
+mod sentinel;
+mod server;
+mod slots;
 mod subscriber;
 
 use std::path::PathBuf;

@@ -70,7 +70,7 @@ async fn strike_all(plan: &Plan, network: &Network, totals: &mut Totals) -> Resu
 
     let mut faults = plan.faults.clone();
     if faults.is_empty() {
-        faults.extend(Fault::value_variants());
+        faults.extend(Fault::value_variants().iter().filter(|fault| fault.is_for(plan.kind)));
     }
     rng.shuffle(&mut faults);
     let (journal, quick) = (load.journal.clone(), plan.quick);

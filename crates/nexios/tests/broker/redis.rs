@@ -136,6 +136,23 @@ fn who_is_let_in_before_its_room_can_be_read_gets_what_comes_from_then_on() {
     client.expect(["0", "1", "2", "3", "4"]);
 }
 
+/// As it does when the slot of a channel moves to another server.
+#[test]
+fn a_subscription_that_a_cluster_has_ended_is_made_again() {
+    let cluster = cluster();
+    let (here, there) = (Node::start(cluster.broker()), Node::start(cluster.broker()));
+    let client = there.client("x", "ann");
+    send(here.room("x").broadcast("here 0"));
+    client.expect(["here 0"]);
+    let mut buffer = [0; 64];
+    let len = ask(cluster.0.port, "CLUSTER KEYSLOT nexios-room-x\r\n").read(&mut buffer).unwrap();
+    let slot = std::str::from_utf8(&buffer[1..len]).unwrap().trim();
+    say(cluster.0.port, &format!("CLUSTER DELSLOTS {slot}\r\nCLUSTER ADDSLOTS {slot}\r\n"), "+OK\r\n+OK\r\n");
+    there.wait_until("declared", |node| node.gaps().iter().any(|gap| gap.cause == GapCause::Reconnect));
+    send(here.room("x").broadcast("here 1"));
+    client.expect(["here 1"]);
+}
+
 #[test]
 fn a_cluster_that_is_killed_comes_back() {
     contract::a_broker_that_is_killed_comes_back_and_the_gap_is_declared(&mut cluster());

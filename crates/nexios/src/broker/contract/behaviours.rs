@@ -144,6 +144,35 @@ pub(super) async fn what_exceeds_the_size_is_gone_and_not_recovered(server: &imp
     }
 }
 
+/// A position is as good as its own entry: that has to be kept, too.
+pub(super) async fn what_is_missed_is_recovered_while_it_is_fewer_than_the_size(server: &impl Server) {
+    let peer = Peer::connect(server).await;
+    for came in 0..8 {
+        let log = log(&format!("fewer{came}"), 5, 600);
+        let start = peer.top(&log).await;
+        let position = peer.fill(&log, 0..1).await[0];
+        peer.fill(&log, 1..came + 1).await;
+        let missed = |from: u32| (from..came + 1).map(|n| n.to_string()).collect::<Vec<_>>();
+        let expected = (came < 5).then(|| missed(1));
+        assert_eq!(peer.missed(&log, position).await, expected, "{came} came behind a message");
+        // All of these and the first: one more.
+        if came != 4 {
+            let expected = (came < 4).then(|| missed(0));
+            assert_eq!(peer.missed(&log, start).await, expected, "{} came behind the beginning", came + 1);
+        }
+    }
+}
+
+/// Before the first message there is no entry that has to be kept.
+pub(super) async fn as_many_as_the_size_are_recovered_from_the_beginning(server: &impl Server) {
+    let (log, peer) = (log("all", 5, 600), Peer::connect(server).await);
+    let start = peer.top(&log).await;
+    peer.fill(&log, 0..5).await;
+    assert_eq!(peer.missed(&log, start).await.unwrap(), ["0", "1", "2", "3", "4"]);
+    peer.fill(&log, 5..6).await;
+    assert_eq!(peer.missed(&log, start).await, None);
+}
+
 pub(super) async fn what_is_past_its_time_is_gone_and_not_recovered(server: &impl Server) {
     let (log, peer) = (log("time", 100, 1), Peer::connect(server).await);
     let start = peer.top(&log).await;

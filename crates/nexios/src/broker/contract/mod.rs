@@ -23,6 +23,7 @@ macro_rules! contract {
             a_long_page_ends_early
             a_position_in_an_empty_log_counts
             what_exceeds_the_size_is_gone_and_not_recovered
+            what_is_missed_is_recovered_while_it_is_fewer_than_the_size
             what_is_past_its_time_is_gone_and_not_recovered
             another_nonce_epoch_or_offset_is_not_recovered
             a_position_that_was_never_given_out_recovers_nothing
@@ -53,3 +54,17 @@ contract! { of_redis, crate::broker::contract::servers::TcpServer::redis(&[]) }
 contract! { of_a_redis_cluster, crate::broker::contract::redis::cluster() }
 #[cfg(feature = "nats")]
 contract! { of_nats, crate::broker::contract::servers::TcpServer::jetstream() }
+
+/// NATS does not know whether one more was there.
+macro_rules! from_the_beginning {
+    ($name:ident, $start:expr) => {
+        contract! { $name, $start; as_many_as_the_size_are_recovered_from_the_beginning }
+    };
+}
+
+from_the_beginning! { beginning_of_memory, crate::broker::contract::servers::MemoryServer::default() }
+from_the_beginning! { beginning_of_the_hub, crate::broker::contract::hub::OwnHub::start() }
+#[cfg(feature = "redis")]
+from_the_beginning! { beginning_of_redis, crate::broker::contract::servers::TcpServer::redis(&[]) }
+#[cfg(feature = "redis")]
+from_the_beginning! { beginning_of_a_redis_cluster, crate::broker::contract::redis::cluster() }

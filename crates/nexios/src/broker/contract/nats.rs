@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::{self, stream::Config};
 
-use super::peer::{Peer, append, room};
+use super::peer::{Peer, append, log, room};
 use super::servers::{Server as _, TcpServer};
 use crate::broker::link::LinkError;
 use crate::broker::log::Append;
@@ -18,6 +18,18 @@ async fn where_jetstream_is_off_there_is_no_history_and_it_says_what_to_do() {
     assert!(!peer.session.capabilities().history);
     let refused = peer.session.append(&[append(&room("x"), "x")]).await.unwrap_err();
     assert!(matches!(&refused, LinkError::Refused(reason) if reason.contains("--jetstream")), "{refused}");
+}
+
+/// Whether one more was there before them is not known.
+#[tokio::test]
+async fn as_many_as_the_size_are_not_recovered_from_the_beginning() {
+    let server = TcpServer::jetstream();
+    let (log, peer) = (log("all", 5, 600), Peer::connect(&server).await);
+    let start = peer.top(&log).await;
+    peer.fill(&log, 0..4).await;
+    assert_eq!(peer.missed(&log, start).await.unwrap(), ["0", "1", "2", "3"]);
+    peer.fill(&log, 4..5).await;
+    assert_eq!(peer.missed(&log, start).await, None);
 }
 
 #[tokio::test]

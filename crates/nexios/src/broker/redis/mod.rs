@@ -9,11 +9,12 @@ mod server;
 mod servers;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, Value, cmd};
@@ -53,12 +54,13 @@ impl RedisEngine {
 impl Engine for RedisEngine {
     fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
         Box::pin(async move {
-            let connection = self.servers.connect(sink).await?;
+            let pushes = Pushes::new(sink);
+            let connection = self.servers.connect(&pushes).await?;
             let server = Server::examine(&connection).await?;
             self.predecessor.replace(&connection).await?;
             let channels = Channels { db: self.servers.db };
             let logs = LogStore::open(&connection, channels, server.replicas, self.replicas).await?;
-            let session: Box<dyn Session> = Box::new(RedisSession { connection, channels, logs });
+            let session: Box<dyn Session> = Box::new(RedisSession { connection, pushes, channels, logs });
             Ok(session)
         })
     }
@@ -66,17 +68,46 @@ impl Engine for RedisEngine {
 
 /// What comes without having been asked for: on the thread that reads, so that nothing piles up
 /// in front of the node's own bounded queue.
-fn pushed(sink: &Sink, push: PushInfo) -> Result<(), redis::aio::SendError> {
-    match (push.kind, push.data.into_iter().nth(1)) {
-        (PushKind::SMessage, Some(Value::BulkString(bytes))) => sink.message(bytes.into()),
-        (PushKind::Disconnection, _) => sink.lost("Redis has closed the connection"),
-        _ => {}
+#[derive(Clone)]
+struct Pushes {
+    sink: Sink,
+    /// Channels that are subscribed to, as Redis knows them.
+    wanted: Arc<Mutex<HashSet<Box<[u8]>>>>,
+}
+
+impl Pushes {
+    fn new(sink: Sink) -> Self {
+        Pushes { sink, wanted: Arc::default() }
     }
-    Ok(())
+
+    fn take(&self, push: PushInfo) -> Result<(), redis::aio::SendError> {
+        let mut data = push.data.into_iter();
+        match (push.kind, data.next(), data.next()) {
+            (PushKind::SMessage, _, Some(Value::BulkString(bytes))) => self.sink.message(bytes.into()),
+            // A server ends subscriptions whose slot has gone to another; the client does not make them again.
+            (PushKind::SUnsubscribe, Some(Value::BulkString(channel)), _) if self.wanted.lock().contains(&*channel) => {
+                self.sink.lost("Redis has ended a subscription: the slot of its channel has moved");
+            }
+            (PushKind::Disconnection, ..) => self.sink.lost("Redis has closed the connection"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn subscribing(&self, names: Channels, channels: &[Arc<str>]) {
+        let names = channels.iter().map(|channel| names.name(channel).as_bytes().into());
+        self.wanted.lock().extend(names);
+    }
+
+    fn unsubscribing(&self, names: Channels, channels: &[Arc<str>]) {
+        let mut wanted = self.wanted.lock();
+        channels.iter().for_each(|channel| _ = wanted.remove(names.name(channel).as_bytes()));
+    }
 }
 
 struct RedisSession {
     connection: Connection,
+    pushes: Pushes,
     channels: Channels,
     logs: LogStore,
 }
@@ -181,10 +212,12 @@ impl Session for RedisSession {
     }
 
     fn subscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
+        self.pushes.subscribing(self.channels, channels);
         Box::pin(self.connection.change("SSUBSCRIBE", self.channels, channels))
     }
 
     fn unsubscribe<'a>(&'a self, channels: &'a [Arc<str>]) -> Step<'a, ()> {
+        self.pushes.unsubscribing(self.channels, channels);
         Box::pin(self.connection.change("SUNSUBSCRIBE", self.channels, channels))
     }
 

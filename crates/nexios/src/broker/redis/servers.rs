@@ -9,9 +9,8 @@ use redis::{
     ProtocolVersion, RedisConnectionInfo, TlsCertificates, TlsMode,
 };
 
-use super::{CONNECT_MAX, Connection, pushed};
+use super::{CONNECT_MAX, Connection, Pushes};
 use crate::broker::address::{self, Address, Host, Tls};
-use crate::broker::incoming::Sink;
 use crate::broker::link::LinkError;
 
 const PORT: u16 = 6379;
@@ -68,32 +67,33 @@ impl Servers {
         Ok((Servers { place, db, settings, is_secure, tls }, replicas))
     }
 
-    pub(super) async fn connect(&self, sink: Sink) -> Result<Connection, LinkError> {
+    pub(super) async fn connect(&self, pushes: &Pushes) -> Result<Connection, LinkError> {
         match &self.place {
-            Place::One(place) => Ok(Connection::One(self.connect_to(place.clone(), sink).await?)),
-            Place::Cluster(nodes) => Ok(Connection::Cluster(self.connect_cluster(nodes, sink).await?)),
+            Place::One(place) => Ok(Connection::One(self.connect_to(place.clone(), pushes).await?)),
+            Place::Cluster(nodes) => Ok(Connection::Cluster(self.connect_cluster(nodes, pushes).await?)),
             Place::Sentinel { .. } => {
                 let mut client = self.sentinels()?;
-                Ok(Connection::One(client.get_async_connection_with_config(&config(sink)).await?))
+                Ok(Connection::One(client.get_async_connection_with_config(&config(pushes)).await?))
             }
         }
     }
 
-    async fn connect_to(&self, place: ConnectionAddr, sink: Sink) -> Result<MultiplexedConnection, LinkError> {
+    async fn connect_to(&self, place: ConnectionAddr, pushes: &Pushes) -> Result<MultiplexedConnection, LinkError> {
         let info = self.info(place)?;
         let client = match self.certificates()? {
             Some(certificates) => Client::build_with_tls(info, certificates)?,
             None => Client::open(info)?,
         };
-        Ok(client.get_multiplexed_async_connection_with_config(&config(sink)).await?)
+        Ok(client.get_multiplexed_async_connection_with_config(&config(pushes)).await?)
     }
 
-    async fn connect_cluster(&self, nodes: &[ConnectionAddr], sink: Sink) -> Result<ClusterConnection, LinkError> {
+    async fn connect_cluster(&self, nodes: &[ConnectionAddr], pushes: &Pushes) -> Result<ClusterConnection, LinkError> {
         let nodes = nodes.iter().map(|node| self.info(node.clone())).collect::<Result<Vec<_>, _>>()?;
+        let pushes = pushes.clone();
         let mut builder = ClusterClient::builder(nodes)
             .use_protocol(ProtocolVersion::RESP3)
             .connection_timeout(CONNECT_MAX)
-            .push_sender(move |push| pushed(&sink, push));
+            .push_sender(move |push| pushes.take(push));
         if let Some(certificates) = self.certificates()? {
             builder = builder.certs(certificates);
         }
@@ -227,11 +227,12 @@ fn server(host: &Host, port: u16, is_secure: bool) -> ConnectionAddr {
 }
 
 /// The node has its own limit on how long an answer takes.
-fn config(sink: Sink) -> AsyncConnectionConfig {
+fn config(pushes: &Pushes) -> AsyncConnectionConfig {
+    let pushes = pushes.clone();
     AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_MAX))
         .set_response_timeout(None)
-        .set_push_sender(move |push| pushed(&sink, push))
+        .set_push_sender(move |push| pushes.take(push))
 }
 
 #[cfg(test)]
