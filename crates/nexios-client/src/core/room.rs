@@ -180,12 +180,15 @@ impl RoomState {
         }
     }
 
-    /// Handles the refusal of a join.
+    /// Handles the refusal of a join: the client is out, as a `leave()` meanwhile has wished.
     pub(crate) fn refused(&mut self, error: &Error) {
         self.is_held = false;
         self.is_refused = true;
         self.since = None;
-        self.fail(error);
+        for waiter in self.waiters.drain(..) {
+            // As above.
+            let _ = waiter.reply.send(if waiter.is_join { Err(error.clone()) } else { Ok(()) });
+        }
     }
 
     /// Fails all calls.
