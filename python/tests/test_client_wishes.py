@@ -120,6 +120,18 @@ async def test_a_storage_that_names_what_cannot_be_sent_keeps_no_client_from_con
         assert hello["rooms"] == {"r": "a1-5-" + "0" * 32}
 
 
+@pytest.mark.parametrize("name", ["\ud83d", "x" * 5000])
+async def test_a_room_of_the_server_that_the_client_cannot_name_keeps_it_from_nothing(name):
+    async with opened() as (server, client, connection, _):
+        told = recorded(client, "error")
+        await connection.joined(name, 5)
+        error = (await take(told))[1]
+        assert str(error).startswith("invalid room") and len(str(error)) < 200
+        connection.cut()
+        _, hello = await come_back(server)
+        assert hello["rooms"] == {}
+
+
 async def test_an_answer_of_presence_that_is_none_is_an_error_of_the_call():
     async with opened() as (_, client, connection, _):
         for reply in ("no json", "5", "[5]", '{"a":1}'):

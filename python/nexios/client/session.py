@@ -18,7 +18,7 @@ from nexios.client.inbox import Handlers, Inbox, Item, logger
 from nexios.client.positions import Positions
 from nexios.client.retry import window_of
 from nexios.client.room import Room
-from nexios.client.values import Bigint, encode
+from nexios.client.values import Bigint, check_room, encode
 
 __all__ = ["Session"]
 
@@ -166,7 +166,11 @@ class Session:
         self.tell("open", Opened(self.id))
 
     def _enter(self, name: str, header: dict[str, Any]) -> None:
-        room = self.rooms.get(name) or self.add_room(name)
+        try:
+            room = self.rooms.get(name) or self.add_room(check_room(name))
+        except ValueError as error:
+            self.failed(error)  # no frame of the client could name it
+            return
         if room is None:
             self.failed(ValueError(f"over {ROOMS_MAX} rooms: no place for {name}"))
             return
