@@ -989,13 +989,13 @@ var Room = class extends Emitter {
     if (this.#push(item)) this._at = at ?? this._at;
   }
   /** The stay has ended: its position counts no more. */
-  #out(why = {}) {
+  #out(why = {}, isReported = this.#isKnown) {
     this.#muted = [];
     this.#isWatching = false;
     this._at = void 0;
     this.#stay++;
     this.#client._positions.forget(this.name);
-    if (this.#isKnown) this.#push({ event: "left", values: [why] });
+    if (isReported) this.#push({ event: "left", values: [why] });
     this.#isKnown = false;
   }
   #push(item) {
@@ -1020,7 +1020,7 @@ var Room = class extends Emitter {
       isClosed: () => this.#client.state === "closed",
       out: () => this.#out(),
       stays: () => this.#muted.splice(0).forEach((again) => again()),
-      refused: ({ code, message }) => this.#out({ code, message })
+      refused: ({ code, message }) => this.#out({ code, message }, true)
     };
   }
   /** Only what has been handled is not asked for again. */

@@ -175,13 +175,13 @@ export class Room extends Emitter {
   }
 
   /** The stay has ended: its position counts no more. */
-  #out(why = {}) {
+  #out(why = {}, isReported = this.#isKnown) {
     this.#muted = [];
     this.#isWatching = false;
     this._at = undefined;
     this.#stay++;
     this.#client._positions.forget(this.name);
-    if (this.#isKnown) this.#push({ event: "left", values: [why] });
+    if (isReported) this.#push({ event: "left", values: [why] });
     this.#isKnown = false;
   }
 
@@ -209,7 +209,7 @@ export class Room extends Emitter {
       isClosed: () => this.#client.state === "closed",
       out: () => this.#out(),
       stays: () => this.#muted.splice(0).forEach((again) => again()),
-      refused: ({ code, message }) => this.#out({ code, message }),
+      refused: ({ code, message }) => this.#out({ code, message }, true),
     };
   }
 

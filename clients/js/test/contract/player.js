@@ -131,7 +131,7 @@ class Player {
     const { dials, frames, closes } = this.#network;
     const left = { dials: dials.map(({ url }) => url), closes };
     if (!this.#ignored.has("frames")) left.frames = frames;
-    const named = new Set(this.#steps.map((step) => `subscription ${step.subscription}`));
+    const named = new Set(this.#steps.map((step) => step.event && `subscription ${step.subscription}`));
     for (const [queue, events] of this.#ignored.has("events") ? [] : this.#events) {
       if (!queue.startsWith("subscription") || named.has(queue)) left[`events ${queue}`] = events;
     }
