@@ -518,6 +518,7 @@ var Positions = class {
   #key;
   #slot;
   // the key of this tab
+  #isNeeded = true;
   #release = () => {
   };
   #failed;
@@ -544,10 +545,11 @@ var Positions = class {
   }
   /** Takes a place in a storage that tabs share; returns a promise, or nothing where no other tab has it. */
   acquire() {
-    return this.#isShared() ? this.#lock(1).catch(() => {
-    }) : void 0;
+    this.#isNeeded = true;
+    return this.#isShared() ? this.#lock(1).catch(() => this.#use(this.#key)) : void 0;
   }
   release() {
+    this.#isNeeded = false;
     this.#release();
   }
   #isShared() {
@@ -561,17 +563,19 @@ var Positions = class {
   }
   /** Takes the first place that no tab has; it is given back when the tab ends. */
   async #lock(number) {
-    if (number > SLOTS_MAX) return;
     const key = number === 1 ? this.#key : `${this.#key}:${number}`;
     const isMine = await new Promise((resolve, reject) => {
       const hold = (lock) => {
         resolve(Boolean(lock));
-        return lock && new Promise((release) => this.#release = release);
+        return lock && this.#isNeeded ? new Promise((release) => this.#release = release) : void 0;
       };
       globalThis.navigator.locks.request(key, { ifAvailable: true }, hold).catch(reject);
     });
-    if (!isMine) return this.#lock(number + 1);
-    this.#slot = key;
+    if (isMine || number === SLOTS_MAX) this.#use(key);
+    else await this.#lock(number + 1);
+  }
+  #use(slot) {
+    this.#slot = slot;
     if (this.#positions.size) this.#save();
     else this.#positions = this.#stored();
   }
