@@ -1388,7 +1388,7 @@ var Client = class extends Emitter {
     welcome: (welcome) => this._isOpen || this.#welcomed(welcome),
     joined: ({ room: name, position, recovered }) => {
       const at = position === void 0 ? void 0 : positionOf(position);
-      const room = this.#rooms.get(name) ?? this.#addRoom(name);
+      const room = this.#rooms.get(name) ?? this.#addRoom(roomName(name));
       if (!room) return this._failed(new RangeError(`over ${ROOMS_MAX3} rooms: no place for ${name}`));
       room._enter(at, { recovered: recovered === true, remembers: at !== void 0 });
     },

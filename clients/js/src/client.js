@@ -332,7 +332,7 @@ export class Client extends Emitter {
     welcome: (welcome) => this._isOpen || this.#welcomed(welcome),
     joined: ({ room: name, position, recovered }) => {
       const at = position === undefined ? undefined : positionOf(position);
-      const room = this.#rooms.get(name) ?? this.#addRoom(name);
+      const room = this.#rooms.get(name) ?? this.#addRoom(roomName(name));
       if (!room) return this._failed(new RangeError(`over ${ROOMS_MAX} rooms: no place for ${name}`));
       room._enter(at, { recovered: recovered === true, remembers: at !== undefined });
     },
