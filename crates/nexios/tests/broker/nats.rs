@@ -1,5 +1,7 @@
 //! What only NATS does: users, and a limit on messages.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nexios::App;
@@ -142,4 +144,29 @@ fn who_may_not_ask_the_server_anything_is_refused_at_the_start() {
     let server = with_permissions("publish: {deny: [\"nexios-nobody.>\"]}");
     let error = App::new().broker(user(&server, "ann:secret")).start("127.0.0.1:0").unwrap_err().to_string();
     assert!(error.contains("permissions violation") && error.contains("nexios-nobody"), "{error}");
+}
+
+#[test]
+fn a_jetstream_that_is_off_after_a_restart_is_named_in_time() {
+    let is_off = Arc::new(AtomicBool::new(false));
+    let off = is_off.clone();
+    let mut server = TcpServer::start("nats", "nats-server", move |command, port, directory| {
+        command.args(["--addr", "127.0.0.1", "--port", port]);
+        if !off.load(Ordering::Relaxed) {
+            command.args(["--jetstream", "--store_dir", directory]);
+        }
+    });
+    let publisher = Publisher::connect_blocking(server.broker()).unwrap();
+    let room = publisher.room("log").remembering(History::new(10, Duration::from_secs(60)));
+    assert!(room.broadcast("before").wait_for(Duration::from_secs(60)).unwrap().stored.is_some());
+    server.kill();
+    is_off.store(true, Ordering::Relaxed);
+    server.restart();
+    match room.broadcast("in vain").wait_for(Duration::from_secs(60)) {
+        Err(BrokerError::Refused(reason) | BrokerError::Unconfirmed(reason)) => {
+            assert!(reason.contains("--jetstream"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    publisher.room("x").broadcast("plain").wait_for(Duration::from_secs(60)).unwrap();
 }

@@ -1,12 +1,17 @@
 //! Brokers that can be connected to and are of no use: nodes wait for better ones, and say so once.
 
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nexios::broker::{BrokerError, GapCause, History, Publisher, Topic};
+use nexios::broker::{Broker, BrokerError, GapCause, History, Hub, Publisher, Topic};
+use parking_lot::Mutex;
 
 use crate::fake_redis::{Act, FakeRedis, is};
 use crate::logged::Log;
 use crate::node::{Node, send};
+use crate::servers::Directory;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Longer than messages are kept for a broker that is of no use.
@@ -136,4 +141,60 @@ fn a_room_that_may_not_be_subscribed_to_takes_no_other_along() {
     good.expect(["hello"]);
     assert_eq!(there.metrics().reconnects, 0);
     drop(bad);
+}
+
+/// Ends connections as soon as they are there, for as long as a client would see a storm.
+fn cut_for_a_while(node: &Node, cut: impl Fn(), connections: impl Fn() -> usize) {
+    let (before, begun) = (connections(), Instant::now());
+    while begun.elapsed() < Duration::from_secs(8) {
+        cut();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let made = connections() - before;
+    assert!(made <= CONNECTIONS_MAX, "{made} connections");
+    node.wait_until("back", |node| node.metrics().connected && reconnects(node) > 0);
+    // The last of them is announced once it has lived for a while.
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(reconnects(node) <= 2, "{:?}", node.gaps());
+}
+
+#[test]
+fn a_redis_that_cuts_each_connection_is_not_connected_to_in_a_storm() {
+    let redis = FakeRedis::start();
+    let node = Node::start(redis.broker());
+    let client = node.client("x", "ann");
+    cut_for_a_while(&node, || redis.cut(), || redis.connections());
+    send(Node::start(redis.real()).room("x").broadcast("hello"));
+    client.expect(["hello"]);
+}
+
+#[test]
+fn what_cuts_each_connection_in_the_place_of_a_hub_is_not_connected_to_in_a_storm() {
+    let directory = Directory::new();
+    let (real, path) = (directory.0.join("real.sock"), directory.0.join("hub.sock"));
+    let _hub = Hub::bind(&real).unwrap().start().unwrap();
+    let (listener, at) = (UnixListener::bind(&path).unwrap(), real.clone());
+    let open = Arc::new(Mutex::new((0, Vec::<UnixStream>::new())));
+    let accepting = open.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, hub) = (client.unwrap(), UnixStream::connect(&at).unwrap());
+            let mut open = accepting.lock();
+            open.0 += 1;
+            open.1.extend([client.try_clone().unwrap(), hub.try_clone().unwrap()]);
+            for (mut from, mut to) in [(client.try_clone().unwrap(), hub.try_clone().unwrap()), (hub, client)] {
+                std::thread::spawn(move || {
+                    // Whatever is wrong here ends the connection.
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    let node = Node::start(Broker::new(format!("unix:{}", path.display())));
+    let client = node.client("x", "ann");
+    let cut = || open.lock().1.drain(..).for_each(|end| _ = end.shutdown(Shutdown::Both));
+    cut_for_a_while(&node, cut, || open.lock().0);
+    send(Node::start(Broker::new(format!("unix:{}", real.display()))).room("x").broadcast("hello"));
+    client.expect(["hello"]);
 }
