@@ -76,7 +76,9 @@ function onClose({ code, reason, retry }) {
   }
 }
 
+/** The client would come back by itself, and say again what was too much. */
 function pauseAfterFlood() {
+  hangUp();
   setStatus("reconnecting");
   showNotice("Rate limit exceeded: that was too fast.", { retry: "Try now" });
   countDown(RATE_LIMIT_PAUSE_MS, open);
