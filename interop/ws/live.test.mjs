@@ -107,7 +107,7 @@ test("who comes and goes is told", async () => {
   assert.equal(change.event, "leave");
 });
 
-test("an application's close is final, and says why", async () => {
+test("an application's close parks the client, and says why", async () => {
   const ann = start("ann");
   await told(ann, "open")();
   const next = told(ann, "close", "message");
@@ -115,5 +115,5 @@ test("an application's close is final, and says why", async () => {
   assert.deepEqual(await next(), ["message", { any: "value" }]);
   ann.send("close");
   assert.deepEqual(await next(), ["close", { code: 4000, reason: "enough", retry: false, kind: "application" }]);
-  assert.equal(ann.state, "closed");
+  assert.equal(ann.state, "parked");
 });
