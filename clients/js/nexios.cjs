@@ -739,9 +739,9 @@ var Wish = class {
   }
   leave(waiter) {
     this.#isExplicit = false;
+    for (const join of this.#joins) join.isReplaced = true;
     if (this.#isSubscribed || this.#owner.isClosed()) return waiter.resolve();
     if (!this.#canWait(waiter, this.#leaves)) return;
-    for (const join of this.#joins) join.isReplaced = true;
     this.#unwant();
   }
   retain() {

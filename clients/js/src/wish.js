@@ -44,9 +44,9 @@ export class Wish {
 
   leave(waiter) {
     this.#isExplicit = false;
+    for (const join of this.#joins) join.isReplaced = true;
     if (this.#isSubscribed || this.#owner.isClosed()) return waiter.resolve();
     if (!this.#canWait(waiter, this.#leaves)) return;
-    for (const join of this.#joins) join.isReplaced = true;
     this.#unwant();
   }
 
