@@ -136,6 +136,36 @@ fn who_is_let_in_before_its_room_can_be_read_gets_what_comes_from_then_on() {
     client.expect(["0", "1", "2", "3", "4"]);
 }
 
+#[test]
+fn an_address_of_another_kind_is_named_at_the_start() {
+    let masters = [(0, 8191), (8192, 16383)].map(|(first, last)| {
+        let server = TcpServer::start("redis", "redis-server", |command, port, directory| {
+            command.args(["--bind", "127.0.0.1", "--save", "", "--port", port, "--dir", directory]);
+            command.args(["--cluster-enabled", "yes", "--cluster-port", &free_port().to_string()]);
+        });
+        say(server.port, &format!("CLUSTER ADDSLOTSRANGE {first} {last}\r\n"), "+OK\r\n");
+        server
+    });
+    let mut buffer = [0; 1024];
+    let len = ask(masters[1].port, "CLUSTER NODES\r\n").read(&mut buffer).unwrap();
+    let nodes = String::from_utf8_lossy(&buffer[..len]).into_owned();
+    let bus = nodes.split('@').nth(1).and_then(|rest| rest.split([' ', ',']).next()).unwrap();
+    say(masters[0].port, &format!("CLUSTER MEET 127.0.0.1 {} {bus}\r\n", masters[1].port), "+OK\r\n");
+    ask_until(masters[0].port, "CLUSTER INFO\r\n", "cluster_size:2");
+    let alone = TcpServer::redis(&[]);
+    let sentinel = Sentinel::of(alone.port);
+    for (url, says) in [
+        (masters[0].url(), "this is a cluster, use redis+cluster://"),
+        (format!("redis://127.0.0.1:{}", sentinel.port), "this is a sentinel, use redis+sentinel://"),
+        (format!("redis+cluster://127.0.0.1:{}", alone.port), "cluster support disabled"),
+        (format!("redis+sentinel://127.0.0.1:{}/chat", alone.port), "cannot reach the broker"),
+    ] {
+        let broker = Broker::new(&url).connect_timeout(Duration::from_secs(2));
+        let error = App::new().broker(broker).start("127.0.0.1:0").unwrap_err().to_string();
+        assert!(error.contains(says), "{url}: {error}");
+    }
+}
+
 /// As it does when the slot of a channel moves to another server.
 #[test]
 fn a_subscription_that_a_cluster_has_ended_is_made_again() {
