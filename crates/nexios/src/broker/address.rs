@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 /// Parameters whose values may be shown.
 const SHOWN: [&str; 7] = ["replicas", "db", "credentials", "tls_ca", "tls_cert", "tls_key", "sentinel_user"];
+/// Parameters whose values may hold an `@` as it is; elsewhere it shows that a password holds a `?`.
+const MAY_HAVE_AT: [&str; 6] = ["credentials", "tls_ca", "tls_cert", "tls_key", "sentinel_user", "sentinel_password"];
 /// Parameters that each broker over TCP has.
 pub(super) const TLS: [&str; 3] = ["tls_ca", "tls_cert", "tls_key"];
 
@@ -76,6 +78,10 @@ impl Address {
             ("", true) => format!("{error}; a ? in a password is written %3F"),
             _ => error,
         })?;
+        let has_at = |(name, value): &(String, String)| value.contains('@') && !MAY_HAVE_AT.contains(&&**name);
+        if query.contains('@') && parameters.iter().any(has_at) {
+            return Err("a ? in a password is written %3F".to_owned());
+        }
         let (hosts, path) = place(rest)?;
         let (user, password) = match user.split_once(':') {
             Some((user, password)) => (user, Some(decode(password).ok_or("the password is not UTF-8")?)),
@@ -204,12 +210,11 @@ pub(super) fn shown(url: &str) -> String {
         return url.rsplit_once('@').map_or(url, |(_, rest)| rest).to_owned();
     };
     let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
-    let place = match place.rsplit_once('@') {
-        Some((_, place)) => place,
-        // A ? in a password ends what looks like the hosts, and what is behind it looks like parameters.
-        None if query.is_some_and(|query| query.contains('@')) => return format!("{scheme}://***"),
-        None => place,
-    };
+    // A ? in a password ends what looks like the hosts, and what is behind it looks like parameters.
+    if query.is_some_and(|query| query.contains('@')) {
+        return format!("{scheme}://***");
+    }
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
     let (hosts, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     let mut shown = format!("{scheme}://{}{path}", hosts.split(',').map(shown_host).collect::<Vec<_>>().join(","));
     let pairs = query.into_iter().flat_map(|query| query.split('&')).map(|pair| pair.split_once('='));
@@ -321,6 +326,7 @@ mod tests {
             ("redis://host?password=secret", "redis://host?password=***"),
             ("redis://host?password=se@cret", "redis://***"),
             ("redis://:se?cret@host", "redis://***"),
+            ("redis://ann:@se?cret@host", "redis://***"),
             ("redis://ann:secret", "redis://ann:***"),
             (
                 "redis+sentinel://a,b/chat?sentinel_password=secret&db=1",
