@@ -404,7 +404,9 @@ impl WebSocket {
             false => {
                 let subprotocol =
                     auth::pick_for_close(&self.subprotocols(), &self.route().subprotocols, self.route().live);
-                self.connection().accept_and_close(subprotocol.as_deref(), code, reason)
+                let framed = subprotocol.as_deref() == Some(crate::live::SUBPROTOCOL);
+                let accept = nexios_engine::Accept { subprotocol, framed, ..Default::default() };
+                self.connection().accept_and_close(&accept, code, reason)
             }
         };
         if let Err(error) = closed {

@@ -125,18 +125,14 @@ impl Connection {
     }
 
     /// Completes the handshake with a Close frame as the first and only frame, so that the
-    /// client sees the code. The connection never counts as connected.
+    /// client sees the code. Before it comes the announcement that the service has for framed connections. The connection never counts as connected.
     ///
     /// # Errors
     /// [`AcceptError`], as for [`accept`](Self::accept).
-    pub fn accept_and_close(
-        &self,
-        subprotocol: Option<&str>,
-        code: CloseCode,
-        reason: &str,
-    ) -> Result<(), AcceptError> {
-        self.0.switch_protocols(subprotocol, &[])?;
+    pub fn accept_and_close(&self, accept: &Accept, code: CloseCode, reason: &str) -> Result<(), AcceptError> {
+        self.0.switch_protocols(accept.subprotocol.as_deref(), &accept.headers)?;
         let mut state = self.0.state.borrow_mut();
+        state.flags.set(Flag::Framed, accept.framed);
         self.0.start_close(&mut state, code, reason);
         Ok(())
     }

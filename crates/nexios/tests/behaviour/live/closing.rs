@@ -38,6 +38,20 @@ fn a_close_is_announced_with_the_window_for_coming_back() {
 }
 
 #[test]
+fn a_close_before_accept_is_announced_as_well() {
+    let refuse = async |ws: WebSocket| {
+        ws.close(1008, "Invalid token").await?;
+        Ok(())
+    };
+    let bench = Bench::new(App::new().live(true).ws("/", refuse));
+    let client = offer(&bench, "/");
+    let closing = r#"|{"type":"closing","code":1008,"reason":"Invalid token"}|"#;
+    assert_eq!(got(&client)[..2], [closing, r#"Close(1008, "Invalid token")"#]);
+    let plain = bench.connect("/");
+    assert_eq!(got(&plain)[0], r#"Close(1008, "Invalid token")"#);
+}
+
+#[test]
 fn a_close_for_a_message_of_the_client_is_not_announced() {
     let bench = Bench::new(App::new().live(true).ws("/", obey));
     for (message, code) in [("1002", 1002), ("1003", 1003), ("1007", 1007), ("1009", 1009), ("no json", 1007)] {
