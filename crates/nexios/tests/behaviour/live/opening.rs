@@ -229,7 +229,7 @@ fn a_client_that_is_turned_away_sees_the_code_without_hello() {
     let bench =
         Bench::new(App::new().live(true).ws("/", async |ws: WebSocket| ws.close(4001, "no").await.map_err(Into::into)));
     let client = offer(&bench, "/");
-    assert_eq!(got(&client), [r#"Close(4001, "no")"#]);
+    assert_eq!(got(&client), [r#"|{"type":"closing","code":4001,"reason":"no"}|"#, r#"Close(4001, "no")"#]);
 }
 
 #[test]
