@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tungstenite::stream::MaybeTlsStream;
 
 /// More than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than a message takes that should not come.
 const SILENCE: Duration = Duration::from_millis(300);
 
