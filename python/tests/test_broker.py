@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import pathlib
 import signal
 import socket
@@ -333,6 +334,7 @@ def test_what_is_not_confirmed_at_the_end_may_have_been_sent(tmp_path):
                 publisher = Publisher(Broker(url, connect_timeout=60))
                 room = publisher.room("x", history=history)
                 process.send_signal(signal.SIGSTOP)
+                os.waitpid(process.pid, os.WUNTRACED)  # until it has stopped: before, it may still answer
                 sent = room._publish("one", None, None, None, None)
                 publisher.close()
                 with pytest.raises(PublishUnconfirmed, match=r"^the message may have been sent, the broker has not"):
