@@ -74,8 +74,6 @@ class Wish:
             return
         self._room._forget()
         self._turn_out()
-        # Sent even if the client is not in: the server may just be letting it in.
-        self._is_leaving = True
         await self._settled("leave")
 
     def subscribe(self, subscription: object) -> None:
@@ -89,7 +87,7 @@ class Wish:
         self._subscriptions.remove(subscription)
         if not self.is_in:
             self._turn_out()
-            self._is_leaving = True
+            self._is_leaving = True  # also while the connection is away: the room reports `left`
             self._pursue()
 
     # --- what happens to the connection
@@ -152,10 +150,11 @@ class Wish:
             self._room._session.calls.withdraw(self._asked)
             self._asked = None
         self._turn_out()
-        self._is_leaving = self._is_inside or self._asked is not None
         self._pursue()
 
     def _turn_out(self) -> None:
+        # A client that is out already has nothing to say.
+        self._is_leaving = self._is_inside or self._asked is not None
         self._was_inside = False
         self._room._since = None
         self._stop_timer()
