@@ -1,4 +1,4 @@
-//! What waits for a shard: a bounded list behind a lock, and a notification of the host behind each push.
+//! The commands that wait for a shard: a bounded list behind a lock. Each push notifies the host.
 //!
 //! Modelled by loom in `tests/wake_ups.rs`, which compiles this very file.
 
@@ -134,7 +134,8 @@ impl<M: Mail> MailQueue<M> {
         self.waiting.lock().list.is_empty()
     }
 
-    /// Refuses everything from now on, and drops what waits: whoever waits for an answer of it learns that there is none.
+    /// Refuses everything from now on, and drops the commands that wait, so that the tasks which wait for their answers
+    /// continue.
     pub(crate) fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
