@@ -44,7 +44,8 @@ mod timer;
 mod tls;
 
 pub use connection::{
-    Accept, AcceptError, CloseInfo, Connection, ConnectionState, ReceiveError, ReceiveTicket, Refusal, SendError,
+    Accept, AcceptError, CloseInfo, Connection, ConnectionState, KeptBytes, ReceiveError, ReceiveTicket, Refusal,
+    SendError,
 };
 pub use fanout::Dropped;
 pub use framing::FRAME_MARK;

@@ -30,6 +30,8 @@ pub(crate) struct Extra {
     pub(super) began: Tick,
     /// Its part of the shard's sum of bytes held.
     pub(super) held: usize,
+    /// Bytes of messages that the front end has taken and keeps.
+    pub(super) kept: usize,
     /// How it ended, or is ending; the flag `Closing` says that it is there.
     pub(super) close: Option<Box<CloseInfo>>,
     /// The own task's, as long as there are clones of it.
@@ -71,6 +73,7 @@ impl Extra {
             && !self.heard.is_set()
             && !self.began.is_set()
             && self.held == 0
+            && self.kept == 0
             && self.close.is_none()
             && self.waker.is_none()
             && self.extension.is_none()

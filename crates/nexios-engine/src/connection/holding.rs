@@ -1,4 +1,5 @@
-//! Bytes of a connection's received messages: of those that are incomplete, and of those that wait for its handler.
+//! Bytes of a connection's received messages: of those that are incomplete, of those that wait for its handler, and of
+//! those that the front end keeps until it has answered them.
 //!
 //! The shard keeps the sum. Beyond its share of [`ServerSettings::waiting_bytes_max`] the connections that hold
 //! most are ended, so that many small connections cannot fill the memory together.
@@ -10,14 +11,45 @@ use std::rc::Rc;
 
 use nexios_protocol::CloseCode;
 
-use super::{CloseInfo, Flag, Inner, Phase, Refusal, State};
+use super::{CloseInfo, Connection, Flag, Inner, Phase, Refusal, State};
 use crate::inbox::Inbox;
 use crate::metrics::Cause;
 use crate::shard::ShardInner;
 
 const REASON: &str = "too many bytes wait for their handlers";
 
+/// Bytes of a received message that the front end keeps. They count towards
+/// [`ServerSettings::waiting_bytes_max`](crate::ServerSettings::waiting_bytes_max) until this is dropped.
+#[must_use = "the bytes count as long as this exists"]
+pub struct KeptBytes {
+    inner: Rc<Inner>,
+    bytes: usize,
+}
+
+impl Connection {
+    /// Counts bytes of a message that was received and has to be kept, because it cannot be answered yet.
+    pub fn keep_bytes(&self, bytes: usize) -> KeptBytes {
+        let inner = &self.0;
+        inner.update_kept(|kept| kept + bytes);
+        KeptBytes { inner: inner.clone(), bytes }
+    }
+}
+
+impl Drop for KeptBytes {
+    fn drop(&mut self) {
+        self.inner.update_kept(|kept| kept - self.bytes);
+    }
+}
+
 impl Inner {
+    fn update_kept(&self, update: impl FnOnce(usize) -> usize) {
+        let mut state = self.state.borrow_mut();
+        let kept = &mut state.extra().kept;
+        *kept = update(*kept);
+        self.note_held(&mut state);
+        self.shard.give_back_extra(&mut state);
+    }
+
     /// Brings the shard's sum up to date with what this connection holds now.
     pub(super) fn note_held(&self, state: &mut State) {
         let bytes = state.bytes_held();
@@ -57,7 +89,9 @@ impl State {
         let unread = extra.rare.as_deref().map_or(0, |rare| rare.unread.len());
         // Behind our Close frame it is thrown away in the next turn.
         let unread = if self.is_connected() || self.flags.has(Flag::HungUp) { unread } else { 0 };
-        waiting + unread + self.bytes_in_phase()
+        // Behind it nothing is answered, and what was kept for that is dropped.
+        let kept = if self.is_connected() { extra.kept } else { 0 };
+        waiting + unread + kept + self.bytes_in_phase()
     }
 
     fn bytes_in_phase(&self) -> usize {

@@ -36,6 +36,7 @@ pub(crate) use allowance::Allowance;
 pub(crate) use clock::Clock;
 pub(crate) use extra::{Extra, Pool};
 pub(crate) use flags::{Flag, Flags};
+pub use holding::KeptBytes;
 pub(crate) use opening::Opened;
 pub use opening::{Accept, AcceptError, Refusal};
 use peer::Peer;

@@ -100,6 +100,7 @@ async fn begin(ws: &WebSocket, frame: ClientFrame, payload: Message) {
     let Some(place) = Place::take(&session, id, payload.len()) else {
         return send(ws, &ServerFrame::error(id, "busy", "too much is unanswered", None).into());
     };
+    let place = place.keeping(ws.connection().keep_bytes(payload.len()));
     match frame {
         ClientFrame::Hello { .. } | ClientFrame::Ping { .. } => {}
         ClientFrame::Request { method, .. } => beside(ws, request(ws.clone(), place, method, payload)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use nexios_engine::Message;
+use nexios_engine::{KeptBytes, Message};
 
 use super::frame::{ClientFrame, Id};
 use super::resume::Resume;
@@ -51,6 +51,8 @@ pub(crate) struct Place {
     session: Rc<Session>,
     pub(crate) id: Id,
     bytes: usize,
+    /// Its share of what the process keeps of all clients.
+    _kept: Option<KeptBytes>,
 }
 
 impl Place {
@@ -62,7 +64,13 @@ impl Place {
         }
         session.unanswered.set(unanswered + 1);
         session.unanswered_bytes.update(|waiting| waiting + bytes);
-        Some(Place { session: session.clone(), id, bytes })
+        Some(Place { session: session.clone(), id, bytes, _kept: None })
+    }
+
+    /// Counts its payload with the bytes that wait in the whole process.
+    pub(crate) fn keeping(mut self, kept: KeptBytes) -> Self {
+        self._kept = Some(kept);
+        self
     }
 }
 

@@ -126,6 +126,45 @@ fn what_is_sent_to_a_handler_that_does_not_accept_counts_and_is_answered_503() {
     }
 }
 
+const LIVE: &str = "Sec-WebSocket-Protocol: nexios.v1\r\n";
+
+/// A client that speaks `nexios.v1` and has asked something, with so many KiB.
+fn asking(site: &Site, method: &str, kib: usize) -> Wire {
+    let mut wire = site.dial().shake_hands_with("/live", LIVE);
+    wire.text("\u{1E}{\"type\":\"hello\"}\n");
+    assert!(matches!(wire.next(), Seen::Text(text) if text.contains("welcome")));
+    let request = format!("\u{1E}{{\"type\":\"request\",\"id\":1,\"method\":\"{method}\"}}\n");
+    wire.text(&[request, "a".repeat(kib * KIB)].concat());
+    wire
+}
+
+#[test]
+fn requests_that_nobody_answers_count_with_what_waits() {
+    let app = app()
+        .live(true)
+        .ws("/live", deaf)
+        .on_request("length", async |_: WebSocket, text: String| text.len().to_string())
+        .on_request("never", async |_: WebSocket, _: String| std::future::pending::<()>().await);
+    let site = Site::start(app);
+    // What was answered counts no longer.
+    for _ in 0..8 {
+        let mut answered = asking(&site, "length", 200);
+        assert!(matches!(answered.next(), Seen::Text(text) if text.ends_with("204800")));
+    }
+    let mut largest = asking(&site, "never", 240);
+    let mut others: Vec<Wire> = [100, 100, 100, 130, 220].map(|kib| asking(&site, "never", kib)).into();
+    site.assert_others_served();
+    site.assert_causes(&[]);
+    others.push(asking(&site, "never", 200));
+    assert!(matches!(largest.next(), Seen::Text(text) if text.contains("\"closing\",\"code\":1013")));
+    assert_ended_for_room(&mut largest);
+    site.assert_causes(&[(Cause::WaitingBytes, 1)]);
+    for mut wire in others {
+        wire.assert_silent();
+    }
+    site.assert_others_served();
+}
+
 #[test]
 fn a_message_that_takes_too_long_is_1008_though_its_bytes_keep_coming() {
     const MOMENT: Duration = Duration::from_millis(300);
