@@ -21,10 +21,22 @@ pub(crate) struct Clients {
 impl Clients {
     /// Opens the connections; `at_once` is the most frames that one call sends.
     pub(crate) fn open(target: &Target, path: &str, count: usize, content: Content, at_once: usize) -> Result<Self> {
-        let connections = opening::open_many(target, path, count, content.deflate)?;
+        Self::open_sending(target, path, count, content.deflate, &content.frame(target.kind()), at_once)
+    }
+
+    /// Opens connections that send this frame.
+    pub(crate) fn open_sending(
+        target: &Target,
+        path: &str,
+        count: usize,
+        deflate: bool,
+        frame: &[u8],
+        at_once: usize,
+    ) -> Result<Self> {
+        let connections = opening::open_many(target, path, count, deflate)?;
         Ok(Self {
             watched: vec![false; count],
-            tape: Tape::new(&content.frame(target.kind()), at_once),
+            tape: Tape::new(frame, at_once),
             poller: Poller::over(&connections)?,
             buffer: read_buffer(),
             connections,

@@ -7,6 +7,7 @@
 //!
 //! The public interface is [`Target`], [`Content`], one module for each workload, and [`Report`].
 
+pub mod attack;
 pub mod broadcast;
 pub mod cluster;
 pub mod echo;

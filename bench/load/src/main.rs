@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
+use load::attack::Attack;
 use load::broadcast::{self, Broadcast};
 use load::cluster::recovery::{self, Recovery};
 use load::cluster::traffic::{self, Traffic};
@@ -71,6 +72,9 @@ enum Workload {
         /// Messages in a second, over all connections.
         #[arg(long, default_value_t = 20_000.0)]
         per_second: f64,
+        /// Beside a client that works against the others.
+        #[arg(long, value_enum)]
+        attack: Option<Attack>,
         #[command(flatten)]
         message: Message<20>,
     },
@@ -203,8 +207,8 @@ fn run(target: &Target, workload: Workload) -> Result<Report> {
         Workload::Echo { path, connections, in_flight, message } => {
             echo::run(target, &Echo { path, connections, in_flight, content: message.into() })
         }
-        Workload::Rate { path, connections, per_second, message } => {
-            rate::run(target, &Rate { path, connections, per_second, content: message.into() })
+        Workload::Rate { path, connections, per_second, attack, message } => {
+            rate::run(target, &Rate { path, connections, per_second, content: message.into(), attack })
         }
         Workload::Broadcast(audience) => broadcast::run(target, &audience.into()),
         Workload::Idle { path, connections, size, tls } => idle::run(target, &Idle { path, connections, size, tls }),

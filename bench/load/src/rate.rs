@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
+use crate::attack::{Attack, Attacker};
 use crate::clients::Clients;
 use crate::content::Content;
 use crate::report::{Latency, Pace, Report};
@@ -33,6 +34,8 @@ pub struct Rate {
     pub per_second: f64,
     /// What each message is made of.
     pub content: Content,
+    /// Another client, which has the server do as much as it can.
+    pub attack: Option<Attack>,
 }
 
 /// Runs the workload; its unit is one message there and back.
@@ -41,8 +44,10 @@ pub struct Rate {
 pub fn run(target: &Target, rate: &Rate) -> Result<Report> {
     verify::exchange(target, &rate.path, rate.content)?;
     let mut schedule = Schedule::open(target, rate)?;
+    let mut attacker = rate.attack.map(|attack| Attacker::open(target, attack)).transpose()?;
     let mut window = Window::new(target);
     loop {
+        attacker.as_mut().map_or(Ok(()), Attacker::advance)?;
         let now = Instant::now();
         schedule.send_due(now)?;
         schedule.receive()?;

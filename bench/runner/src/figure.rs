@@ -17,7 +17,7 @@ impl Workload {
             Self::Cluster { .. } => "ns of CPU/delivery",
             Self::Idle { .. } | Self::IdleBroadcast { .. } | Self::ClusterIdle { .. } => "bytes/connection",
             Self::ClusterRecovery { .. } => "ms until all have everything",
-            Self::Latency { .. } => "µs at p99",
+            Self::Latency { .. } | Self::Attacked { .. } => "µs at p99",
             Self::Handshakes | Self::Storm { .. } => "ns of CPU/handshake",
             Self::Http => "ns of CPU/request",
         }
@@ -30,7 +30,7 @@ impl Workload {
                 Some(report.memory.as_ref()?.bytes_per_used())
             }
             Self::ClusterRecovery { .. } => report.recoveries_ms.iter().copied().max_by(f64::total_cmp),
-            Self::Latency { .. } => report.kept_up().then_some(report.latency.as_ref()?.p99_us),
+            Self::Latency { .. } | Self::Attacked { .. } => report.kept_up().then_some(report.latency.as_ref()?.p99_us),
             _ => (report.units > 0).then(|| report.cpu_ns_per_unit()),
         }
     }

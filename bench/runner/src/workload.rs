@@ -1,6 +1,8 @@
 //! Workloads, and what the load is told for each. How they are called is in `workload_name`,
 //! which figure counts in `figure`.
 
+use load::attack::Attack;
+
 /// One kind of load on a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Workload {
@@ -12,6 +14,8 @@ pub(crate) enum Workload {
     Deflate { size: usize },
     /// Echo of 20 bytes at a fixed rate.
     Latency { per_second: usize },
+    /// Echo of 20 bytes at a fixed rate, while another client works against the others.
+    Attacked { attack: Attack, per_second: usize },
     /// 256 bytes to many, one message at a time.
     Broadcast { receivers: usize },
     /// The same from a client of `/pub` to many of `/sub`.
@@ -51,7 +55,8 @@ impl Workload {
             Self::Echo { .. } | Self::Pipeline { .. } | Self::Latency { .. } => "echo",
             Self::Idle { tls: false, .. } | Self::Handshakes | Self::Storm { .. } => "echo",
             Self::Idle { tls: true, .. } => "tls",
-            Self::Deflate { .. } => "deflate",
+            Self::Deflate { .. } | Self::Attacked { attack: Attack::Inflating, .. } => "deflate",
+            Self::Attacked { attack: Attack::Flooding, .. } => "echo",
             Self::Broadcast { .. } | Self::Publish { .. } | Self::Burst { .. } | Self::IdleBroadcast { .. } => {
                 "broadcast"
             }
@@ -75,6 +80,13 @@ impl Workload {
             Self::Deflate { size } => format!("{size} B of JSON there and back, compressed, 150 connections"),
             Self::Latency { per_second } => {
                 format!("20 B there and back, {per_second} in a second over 150 connections, from intended times")
+            }
+            Self::Attacked { attack, per_second } => {
+                let attack = match attack {
+                    Attack::Inflating => "120 messages of 1 KB that inflate to 1 MB",
+                    Attack::Flooding => "10,000 messages of 8 B",
+                };
+                format!("20 B there and back, {per_second} in a second, next to a client that keeps {attack} in flight")
             }
             Self::Broadcast { receivers } => format!("256 B from one of {receivers} clients to all of them"),
             Self::Publish { receivers } => format!("256 B from a client of /pub to {receivers} of /sub"),
@@ -118,6 +130,13 @@ impl Workload {
             }
             Self::Deflate { size } => format!("echo --path /deflate --deflate --size {size}"),
             Self::Latency { per_second } => format!("rate --per-second {per_second} --size 20"),
+            Self::Attacked { attack, per_second } => {
+                let attack = match attack {
+                    Attack::Inflating => "inflating",
+                    Attack::Flooding => "flooding",
+                };
+                format!("rate --connections 50 --per-second {per_second} --size 20 --attack {attack}")
+            }
             Self::Broadcast { receivers } => format!("broadcast --receivers {receivers} --burst 1 --size 256"),
             Self::Publish { receivers } => {
                 format!("broadcast --path /sub --publisher-path /pub --receivers {receivers} --burst 1 --size 256")

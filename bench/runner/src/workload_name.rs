@@ -6,11 +6,13 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use load::attack::Attack;
+
 use crate::workload::{ECHO_CONNECTIONS, PIPELINE_CONNECTIONS, Workload};
 
 /// For `--help`.
 pub(crate) const NAMES: &str = "echo-SIZE[xCONNECTIONS], pipeline-COUNT[xCONNECTIONS], deflate-SIZE, \
-    latency-RATE, broadcast-CLIENTS, publish-CLIENTS, rooms-COUNT, burst-COUNT, broadcast-deflate-SIZE, idle-CLIENTS, \
+    latency-RATE, inflated-RATE, flooded-RATE, broadcast-CLIENTS, publish-CLIENTS, rooms-COUNT, burst-COUNT, broadcast-deflate-SIZE, idle-CLIENTS, \
     idle-tls-CLIENTS, idle-broadcast-CLIENTS, handshakes, storm-CLIENTS, http, cluster-RATE, cluster-idle-CLIENTS, \
     cluster-recovery-CLIENTS; SIZE may end in k";
 
@@ -35,6 +37,8 @@ impl FromStr for Workload {
             "pipeline" => Self::Pipeline { in_flight: number, connections: of(PIPELINE_CONNECTIONS) },
             "deflate" => Self::Deflate { size: number },
             "latency" => Self::Latency { per_second: number },
+            "inflated" => Self::Attacked { attack: Attack::Inflating, per_second: number },
+            "flooded" => Self::Attacked { attack: Attack::Flooding, per_second: number },
             "broadcast" => Self::Broadcast { receivers: number },
             "rooms" => Self::Rooms { rooms: number },
             "publish" => Self::Publish { receivers: number },
@@ -66,6 +70,8 @@ impl fmt::Display for Workload {
             }
             Self::Deflate { size } => write!(f, "deflate-{}", bytes(*size)),
             Self::Latency { per_second } => write!(f, "latency-{per_second}"),
+            Self::Attacked { attack: Attack::Inflating, per_second } => write!(f, "inflated-{per_second}"),
+            Self::Attacked { attack: Attack::Flooding, per_second } => write!(f, "flooded-{per_second}"),
             Self::Broadcast { receivers } => write!(f, "broadcast-{receivers}"),
             Self::Rooms { rooms } => write!(f, "rooms-{rooms}"),
             Self::Publish { receivers } => write!(f, "publish-{receivers}"),
@@ -129,6 +135,8 @@ mod tests {
             "pipeline-16x100",
             "deflate-2k",
             "latency-50000",
+            "inflated-1000",
+            "flooded-1000",
             "broadcast-1000",
             "rooms-4000",
             "publish-1000",
