@@ -65,9 +65,9 @@ build-tests: brokers package | has-cargo
 	$(CARGO) test --workspace --all-targets --test broker --no-run
 	cd bench && $(SHARED_TARGET) $(CARGO) test $(BENCH_TOOLS) --no-run
 
-# With all of the workspace's features: it is what `make test-rust` has built.
+# Examples and programs with all features of the workspace: their libraries are those that `make test-rust` has built.
 examples: | has-cargo
-	$(CARGO) build --workspace --examples
+	$(CARGO) build --workspace --examples --bins
 
 package: | has-cargo has-python
 	@PYTHON=$(PYTHON) python/build --quiet
@@ -76,8 +76,8 @@ checked: | has-cargo has-python
 	$(CARGO) build --profile checked -p nexios --features redis --example echo --example chat --example live
 	@PYTHON=$(PYTHON) PROFILE=checked python/build --quiet
 
-test-chaos: brokers | has-cargo ## Three nodes and Redis, each fault once under traffic: nothing is lost unsaid; seventy-five seconds
-	$(CARGO) run -p chaos -- run --quick --broker redis
+test-chaos: brokers examples ## Three nodes and Redis, each fault once under traffic: nothing is lost unsaid; seventy-five seconds
+	$${CARGO_TARGET_DIR:-target}/debug/chaos run --quick --broker redis
 
 chaos: brokers | has-cargo ## Three nodes and each broker in turn, ROUNDS=20 of all faults: under an hour; and SEEDS=2000 of the simulation
 	$(CARGO) run -p chaos -- run --rounds $(ROUNDS)
