@@ -8,19 +8,19 @@ use http::Request;
 use nexios_engine::{CloseInfo, Connection, ConnectionId, RequestBody, ResponseFuture, Shard};
 use nexios_protocol::CloseCode;
 
-use crate::accept::{self, Accept};
-use crate::app::{App, BuiltApp};
+use crate::audience::hub::Target;
+use crate::audience::room::Room;
 use crate::broker::PresenceError;
+use crate::connection::accept::{self, Accept};
+use crate::connection::origin::{InvalidOrigin, Origins};
+use crate::connection::websocket::WebSocket;
 use crate::error::Result;
-use crate::handler::LocalFuture;
-use crate::hub::Target;
 use crate::live;
-use crate::origin::{InvalidOrigin, Origins};
-use crate::rate_limit::{Limiter, RateLimit};
-use crate::room::Room;
-use crate::router::RouterHandle;
-use crate::service::ShardService;
-use crate::websocket::WebSocket;
+use crate::routing::app::{App, BuiltApp};
+use crate::routing::handler::LocalFuture;
+use crate::routing::rate_limit::{Limiter, RateLimit};
+use crate::routing::router::RouterHandle;
+use crate::serving::service::ShardService;
 
 /// Checks a list of allowed origins before there is an app.
 ///
@@ -199,7 +199,7 @@ async fn hello_and_enter(ws: WebSocket) -> Result {
     Ok(())
 }
 
-fn local(target: Option<(Arc<crate::hub::Hub>, Target)>) -> Vec<Connection> {
+fn local(target: Option<(Arc<crate::audience::hub::Hub>, Target)>) -> Vec<Connection> {
     let Some((hub, target)) = target else { return Vec::new() };
     let audience = target.audience();
     hub.on_local_shards(|shard: &Shard| shard.members(&audience))

@@ -31,93 +31,58 @@
 #[cfg(test)]
 extern crate self as nexios;
 
-mod accept;
-mod access;
-mod allowed_hosts;
-mod app;
-mod auth;
-mod broadcast;
+mod audience;
 pub mod broker;
-mod build;
-mod companion;
-mod connection_task;
+mod connection;
 mod error;
-mod event;
-mod exception;
 mod foreign;
-mod handle;
-mod handler;
-mod host;
-mod host_names;
-mod http;
-mod hub;
-mod joining;
 mod live;
-mod membership;
-mod middleware;
-mod options;
-mod origin;
-mod path;
-mod proxy;
-mod rate_limit;
-mod receive;
-mod registry;
-mod request;
-mod room;
-mod rooms;
-mod route;
-mod router;
-mod send;
-mod serve;
-mod service;
-mod state;
-mod static_files;
+mod routing;
+mod serving;
 pub mod testing;
-mod tls;
-mod websocket;
 
-pub use accept::{Accept, Accepting, NotLive, SubprotocolNotOffered};
-pub use allowed_hosts::InvalidHost;
-pub use app::{App, AppHandle, BuiltApp, Connected};
-pub use broadcast::{Broadcasting, BroadcastingTo, ClientRef, Outcome};
+pub use audience::broadcast::{Broadcasting, BroadcastingTo, ClientRef, Outcome};
+pub use audience::room::Room;
 pub use broker::{PresenceData, PresenceError, PresenceEvent, PresenceKind, Present};
-pub use build::ConfigError;
+pub use connection::accept::{Accept, Accepting, NotLive, SubprotocolNotOffered};
+pub use connection::allowed_hosts::InvalidHost;
+pub use connection::handle::Handle;
+pub use connection::joining::Joined;
+pub use connection::origin::InvalidOrigin;
+pub use connection::proxy::InvalidProxy;
+pub use connection::receive::{
+    AnyMessage, BinaryMessage, JsonMessage, MessageKind, Messages, Receive, ReceiveControl, ReceiveWith, TextMessage,
+};
+pub use connection::request::{Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
+pub use connection::send::{AsBinary, AsJson, AsText, Compress, Payload, RoundTrip, Sending};
+pub use connection::state::State;
+pub use connection::websocket::WebSocket;
 pub use error::{
     Error, IntoCloseCode, ReceiveError, Result, SendError, WebSocketDisconnect, WebSocketException, WebSocketTypeError,
 };
-pub use exception::{Exception, ExceptionHandler};
 #[doc(hidden)]
 pub use foreign::check_origins;
-pub use handle::Handle;
-pub use handler::{Handler, IntoResult, LocalFuture};
-pub use joining::Joined;
 pub use live::{Argument, IntoPermission, IntoReply, Json, RequestError};
-pub use middleware::{Identity, Middleware, Next};
 pub use nexios_engine::{
     AcceptError, Binary, Cause, Compression, ConnectionId, ConnectionState, InvalidSetting, Message, MessageRef,
     MetricsSnapshot, Refusal, RequestBody, ServerSettings, Settings, SlowClient, Text,
 };
 pub use nexios_protocol::{CloseCode, Escaped, InvalidCloseCode, escaped};
-pub use origin::InvalidOrigin;
-pub use path::PathError;
-pub use proxy::InvalidProxy;
-pub use rate_limit::{OnExcess, RateLimit};
-pub use receive::{
-    AnyMessage, BinaryMessage, JsonMessage, MessageKind, Messages, Receive, ReceiveControl, ReceiveWith, TextMessage,
-};
-pub use request::{Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
-pub use room::Room;
-pub use route::Route;
-pub use router::{RouterHandle, WsRouter};
+pub use routing::app::{App, AppHandle, BuiltApp, Connected};
+pub use routing::build::ConfigError;
+pub use routing::exception::{Exception, ExceptionHandler};
+pub use routing::handler::{Handler, IntoResult, LocalFuture};
+pub use routing::middleware::{Identity, Middleware, Next};
+pub use routing::path::PathError;
+pub use routing::rate_limit::{OnExcess, RateLimit};
+pub use routing::route::Route;
+pub use routing::router::{RouterHandle, WsRouter};
 #[doc(hidden)]
 pub use rustls::ServerConfig as TlsConfig;
-pub use send::{AsBinary, AsJson, AsText, Compress, Payload, RoundTrip, Sending};
-pub use serve::{Running, Serve, StartError};
-pub use service::ShardService;
-pub use state::State;
-pub use static_files::StaticFiles;
-pub use tls::{Tls, TlsError};
-pub use websocket::WebSocket;
+pub use serving::serve::{Running, Serve, StartError};
+pub use serving::service::ShardService;
+pub use serving::static_files::StaticFiles;
+pub use serving::tls::{Tls, TlsError};
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

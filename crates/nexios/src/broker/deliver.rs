@@ -13,8 +13,8 @@ use super::history::Following;
 use super::incoming::{Event, Overflow, Span};
 use super::node::Node;
 use super::topic::Topic;
-use crate::broadcast;
-use crate::hub::Hub;
+use crate::audience::broadcast;
+use crate::audience::hub::Hub;
 
 /// Events after which the thread's other work gets its turn.
 const EVENTS_PER_TURN: usize = 64;

@@ -22,7 +22,7 @@ use super::presence;
 use super::subscriptions::SWEEP_EVERY;
 use super::topic::Topic;
 use super::{Broker, BrokerError, deliver};
-use crate::hub::Hub;
+use crate::audience::hub::Hub;
 
 /// A broker that does not answer for so long is taken for lost.
 const ANSWER_MAX: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use super::outgoing::{Limits, Outgoing};
 use super::subscriptions::Subscriptions;
 use super::topic::Topic;
 use super::{Broker, BrokerError};
-use crate::hub::Hub;
+use crate::audience::hub::Hub;
 
 /// What handlers and the node's own thread share.
 pub(crate) struct Node {

@@ -14,10 +14,10 @@ use super::line;
 use super::request::RequestError;
 use super::session::{Place, Session, Step};
 use crate::broker::Position;
-use crate::connection_task::{log_fault, on_panic};
+use crate::connection::connection_task::{log_fault, on_panic};
+use crate::connection::membership::Wish;
+use crate::connection::websocket::WebSocket;
 use crate::error::{Error, Result};
-use crate::membership::Wish;
-use crate::websocket::WebSocket;
 
 /// The code of an error that says that the broker, or the connection, is away.
 pub(super) const UNAVAILABLE: &str = "unavailable";

@@ -6,9 +6,9 @@ use nexios_protocol::CloseCode;
 
 use super::frame::{NUMBER_MAX, ServerFrame};
 use super::opening::NO_HELLO;
-use crate::hub::Hub;
-use crate::rate_limit::Limiter;
-use crate::route::BuiltRoute;
+use crate::audience::hub::Hub;
+use crate::routing::rate_limit::Limiter;
+use crate::routing::route::BuiltRoute;
 
 /// How many clients come back in a second after a restart, about.
 const RETURNS_PER_SECOND: u64 = 1000;

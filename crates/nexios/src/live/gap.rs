@@ -6,8 +6,8 @@ use std::sync::Arc;
 use nexios_engine::{Audience, Broadcast, Connection, Message, MessageRef, Shard, SlowClient};
 
 use super::frame::{self, ServerFrame};
+use crate::audience::hub::{Hub, Target};
 use crate::broker::{Gap, Topic};
-use crate::hub::{Hub, Target};
 
 /// Tells those who may have missed messages of other nodes.
 pub(crate) fn tell_gap(hub: &Hub, gap: &Gap) {

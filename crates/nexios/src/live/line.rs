@@ -14,9 +14,9 @@ use super::presence::Watch;
 use super::request::RequestError;
 use super::rules::Authorize;
 use super::session::{Place, ROOMS_MAX, Session, Step};
+use crate::connection::membership::Wish;
+use crate::connection::websocket::WebSocket;
 use crate::error::Result;
-use crate::membership::Wish;
-use crate::websocket::WebSocket;
 
 /// What stands for a position where a client wants all that the room remembers.
 const START: &str = "start";

@@ -12,8 +12,8 @@ use super::answer::{fail, tell};
 use super::closing::milliseconds;
 use super::frame::{self, ClientFrame, Incoming, LONG_HEADER_BYTES_MAX, Malformed, ServerFrame, WelcomeLimits};
 use super::session::{ROOMS_MAX, Session, UNANSWERED_MAX};
+use crate::connection::websocket::WebSocket;
 use crate::error::{Result, WebSocketDisconnect};
-use crate::websocket::WebSocket;
 
 /// How long a client may take for it.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);

@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use super::answer::{ready, tell};
 use super::frame::ServerFrame;
 use super::request::RequestError;
+use crate::audience::hub::Hub;
 use crate::broker::{Lagged, PresenceChange, PresenceData, PresenceFollowing, Present};
-use crate::hub::Hub;
-use crate::membership::Watching;
-use crate::websocket::WebSocket;
+use crate::connection::membership::Watching;
+use crate::connection::websocket::WebSocket;
 
 /// Rooms whose presence a client may watch at a time, if not set.
 pub(crate) const WATCHED_ROOMS_MAX: usize = 100;

@@ -7,9 +7,9 @@ use nexios_engine::{Audience, Broadcast, Message, MessageRef};
 pub(crate) use super::answer::ready;
 use super::answer::tell;
 use super::frame::ServerFrame;
+use crate::audience::hub::Target;
 use crate::broker::Position;
-use crate::hub::Target;
-use crate::websocket::WebSocket;
+use crate::connection::websocket::WebSocket;
 
 /// The connection has become a member; nothing of the room has been sent to it yet.
 pub(crate) fn joined(ws: &WebSocket, room: &str) {

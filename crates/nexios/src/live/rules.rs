@@ -7,9 +7,9 @@ use std::sync::Arc;
 use nexios_engine::Message;
 
 use super::request::{Argument, IntoReply};
+use crate::connection::websocket::WebSocket;
 use crate::error::Result;
-use crate::handler::LocalFuture;
-use crate::websocket::WebSocket;
+use crate::routing::handler::LocalFuture;
 
 /// Whether a client may; every `async fn(WebSocket, Arc<str>)` that says so is one.
 pub(crate) type Authorize = Arc<dyn Fn(WebSocket, Arc<str>) -> LocalFuture<Result<bool>> + Send + Sync>;

@@ -12,7 +12,7 @@ use nexios_engine::{KeptBytes, Message};
 use super::frame::{ClientFrame, Id};
 use super::resume::Resume;
 use crate::broker::Position;
-use crate::membership::Wish;
+use crate::connection::membership::Wish;
 
 /// How many frames of a client may wait for their answers.
 pub(crate) const UNANSWERED_MAX: usize = 256;

@@ -13,9 +13,9 @@ use nexios_engine::{MemoryClient, MetricsSnapshot, Server};
 use tokio::time::Instant;
 
 use super::{TestError, TestRequest, TestSocket};
-use crate::app::{App, AppHandle, BuiltApp, Connected};
-use crate::host::Host;
-use crate::serve::StartError;
+use crate::routing::app::{App, AppHandle, BuiltApp, Connected};
+use crate::serving::host::Host;
+use crate::serving::serve::StartError;
 
 /// How long a call waits for the server by default.
 const TIMEOUT: Duration = Duration::from_secs(5);

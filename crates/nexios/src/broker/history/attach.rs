@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::follow::RoomName;
 use super::framing::Framing;
 use crate::broker::log::{Entry, Position};
-use crate::membership::Wish;
-use crate::websocket::WebSocket;
+use crate::connection::membership::Wish;
+use crate::connection::websocket::WebSocket;
 
 /// A client that wants to join, as the node's thread is told.
 pub(crate) struct Attach {

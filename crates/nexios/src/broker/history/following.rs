@@ -11,7 +11,8 @@ use super::PAGE_LEN;
 use super::appends::Confirmation;
 use super::attach::{Attach, Attached};
 use super::follow::{Arrived, Cover, Follow, RoomName};
-use crate::broadcast;
+use crate::audience::broadcast;
+use crate::audience::hub::Hub;
 use crate::broker::envelope::Envelope;
 use crate::broker::gap::{Gap, GapCause};
 use crate::broker::incoming::Event;
@@ -19,7 +20,6 @@ use crate::broker::link::LinkError;
 use crate::broker::log::{Entry, Log, Page, Position, Span};
 use crate::broker::node::Node;
 use crate::broker::topic::Topic;
-use crate::hub::Hub;
 
 /// Rooms that are being read at the same time.
 const READING_MAX: usize = 32;

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use nexios_engine::Message;
 
+use crate::audience::hub::Hub;
 use crate::broker::BrokerError;
 use crate::broker::envelope::Envelope;
 use crate::broker::log::{Entry, History, Position, Span};
-use crate::hub::Hub;
 
 /// Messages that are read if nothing else is said.
 const LIMIT: usize = 100;

@@ -14,11 +14,11 @@ use super::changes::{Changes, Reader};
 use super::replica::{Command, Replica, Settings};
 use super::wire::Word;
 use super::{BYTES_MAX, Change, PresenceError, PresenceEvent, Present};
+use crate::audience::hub::Hub;
 use crate::broker::envelope::{Envelope, Kind, NodeId, Options, Unreadable};
 use crate::broker::node::Node;
 use crate::broker::topic::Topic;
-use crate::event::PresenceListener;
-use crate::hub::Hub;
+use crate::routing::event::PresenceListener;
 
 /// Events that wait for slow listeners at most; then the oldest are left out.
 const EVENTS_MAX: usize = 65_536;

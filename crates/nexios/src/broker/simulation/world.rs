@@ -16,9 +16,9 @@ use super::faulty::{Faults, Faulty};
 use super::plan::{End, Event, Plan};
 use super::publisher::Publisher;
 use super::speech::Speech;
-use crate::app::{App, AppHandle};
 use crate::broker::driver::Driver;
 use crate::broker::{Broker, History, Memory, Node, Position};
+use crate::routing::app::{App, AppHandle};
 use crate::testing::TestClient;
 use crate::{WebSocket, WsRouter};
 

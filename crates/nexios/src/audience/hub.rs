@@ -1,0 +1,511 @@
+//! What the shards of an app share: groups, rooms, and the way from one shard to all.
+
+use std::any::{Any, TypeId};
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use nexios_engine::{Audience, Broadcast, Group, Shard, ShardHandle, SlowClient};
+use nexios_protocol::escaped;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use crate::audience::rooms::{ROOM_IDS, RoomGroups, Rooms};
+use crate::broker::{
+    Broker, BrokerError, Declarations, Declared, Entering, Framing, Gap, History, Memory, Node, NodeThread, Presence,
+    PresenceListeners, Topic,
+};
+use crate::connection::proxy::TrustedProxies;
+use crate::live;
+use crate::routing::event::GapListener;
+
+/// Attempts to put something into a full mailbox; between two the caller's executor runs.
+const MAILBOX_ATTEMPTS: usize = 1000;
+
+/// One for each app, made by `App::build`.
+pub(crate) struct Hub {
+    /// By router id.
+    routers: Vec<RouterGroup>,
+    rooms: Rooms,
+    /// How many framed connections there are.
+    framed: AtomicUsize,
+    shards: RwLock<Arc<[ShardHandle]>>,
+    state: AppState,
+    pub(crate) proxies: TrustedProxies,
+    /// Where the other nodes are, if the app has a broker.
+    node: OnceLock<Arc<Node>>,
+    /// Which rooms remember.
+    declarations: Declarations,
+    /// Declared before the app was built: these are not forgotten.
+    declared_first: Mutex<Vec<Arc<Declared>>>,
+    /// What keeps their messages where there is no broker.
+    own_node: Mutex<OwnNode>,
+    presence: Arc<Presence>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Hub::new(Vec::new(), AppState::default(), TrustedProxies::default(), PresenceListeners::default())
+    }
+}
+
+/// A node whose broker is in this process; started with the first room that remembers.
+#[derive(Default)]
+enum OwnNode {
+    #[default]
+    Idle,
+    Running(NodeThread),
+    Ended,
+}
+
+/// The app's own values, by type.
+#[derive(Default)]
+pub(crate) struct AppState(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+/// A router's connections, and what happens to its slow ones.
+pub(crate) struct RouterGroup {
+    pub(crate) group: Group,
+    pub(crate) slow_client: SlowClient,
+    /// Itself and those below it.
+    pub(crate) ids: Range<u32>,
+    /// What other nodes call it; the first is what is sent to.
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) gap: Vec<GapListener>,
+}
+
+/// Where a router is among the others: itself and those below it.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) ids: Range<u32>,
+}
+
+/// Whom a broadcast is for.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A router and those below it.
+    Routers(Range<u32>),
+    /// A room; without members here it has no group.
+    Room(Arc<str>, Option<RoomGroups>),
+}
+
+/// Keeps a room's group for a connection that is on its way into it.
+pub(crate) struct Expected {
+    hub: Arc<Hub>,
+    room: Arc<str>,
+    framed: bool,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.hub.rooms.unexpect(&self.room, self.framed);
+        self.hub.left_room(&self.room);
+    }
+}
+
+/// A question that every shard answers.
+pub(crate) type Question<R> = Arc<dyn Fn(&Shard) -> R + Send + Sync>;
+
+impl Target {
+    pub(crate) fn audience(&self) -> Audience {
+        match self {
+            Target::Routers(ids) => Audience::Range(ids.clone()),
+            Target::Room(_, Some(groups)) => groups.audience(),
+            Target::Room(_, None) => Audience::Range(0..0),
+        }
+    }
+}
+
+impl AppState {
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.0.insert(TypeId::of::<T>(), Arc::new(value));
+    }
+}
+
+impl Hub {
+    pub(crate) fn new(
+        routers: Vec<RouterGroup>,
+        state: AppState,
+        proxies: TrustedProxies,
+        listeners: PresenceListeners,
+    ) -> Self {
+        Hub {
+            routers,
+            rooms: Rooms::default(),
+            framed: AtomicUsize::new(0),
+            shards: RwLock::default(),
+            state,
+            proxies,
+            node: OnceLock::new(),
+            declarations: Declarations::default(),
+            declared_first: Mutex::default(),
+            own_node: Mutex::default(),
+            presence: Presence::new(listeners),
+        }
+    }
+
+    /// Makes the shards known. A shard calls it before its first connection, and shards may
+    /// start one after another, so the longest list counts.
+    pub(crate) fn attach(&self, shards: Vec<ShardHandle>) {
+        if self.shards.read().len() < shards.len() {
+            *self.shards.write() = shards.into();
+        }
+    }
+
+    pub(crate) fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.state.0.get(&TypeId::of::<T>())?.clone().downcast().ok()
+    }
+
+    /// The broker's side, if there is one.
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        self.node.get()
+    }
+
+    /// Who is in which room.
+    pub(crate) fn presence(&self) -> &Arc<Presence> {
+        &self.presence
+    }
+
+    /// From now on broadcasts go to other nodes, too; the first call counts.
+    pub(crate) fn connect(&self, node: Arc<Node>) {
+        self.node.get_or_init(|| node);
+    }
+
+    /// The room remembers so much from now on.
+    pub(crate) fn declare(&self, room: &Arc<str>, declared: &Arc<Declared>) -> Arc<Declared> {
+        self.declarations.declare(room, declared, |name| self.room(name).is_some())
+    }
+
+    /// The same for a room of an app that was not built yet.
+    pub(crate) fn declare_first(&self, room: &Arc<str>, declared: Arc<Declared>) {
+        let shared = self.declare(room, &declared);
+        self.declared_first.lock().push(shared);
+    }
+
+    /// How much a room remembers, if it does.
+    pub(crate) fn history(&self, room: &str) -> Option<History> {
+        self.declarations.find(room)
+    }
+
+    /// Where rooms that remember are kept: at the broker, else in this process.
+    pub(crate) fn history_node(self: &Arc<Self>) -> Option<Arc<Node>> {
+        if let Some(node) = self.node() {
+            return Some(node.clone());
+        }
+        let mut own = self.own_node.lock();
+        if matches!(*own, OwnNode::Idle) {
+            match NodeThread::start(&Broker::from(&Memory::new()), Some(Arc::downgrade(self)), None) {
+                Ok(thread) => *own = OwnNode::Running(thread),
+                Err(error) => tracing::error!(error = %escaped(&error), "rooms cannot remember anything"),
+            }
+        }
+        match &*own {
+            OwnNode::Running(thread) => Some(thread.node.clone()),
+            OwnNode::Idle | OwnNode::Ended => None,
+        }
+    }
+
+    /// The node that has been started for rooms that remember, if one was.
+    pub(crate) fn own_node(&self) -> Option<Arc<Node>> {
+        match &*self.own_node.lock() {
+            OwnNode::Running(thread) => Some(thread.node.clone()),
+            OwnNode::Idle | OwnNode::Ended => None,
+        }
+    }
+
+    /// The app is not served any more.
+    pub(crate) fn end(&self) {
+        let ended = std::mem::replace(&mut *self.own_node.lock(), OwnNode::Ended);
+        drop(ended);
+    }
+
+    /// The groups of a room that have members here, or soon will, and how an entry looks to each.
+    pub(crate) fn groups(&self, room: &str) -> Vec<(Group, Framing)> {
+        self.rooms.framings(room)
+    }
+
+    /// Two routers of one name would be one to other nodes.
+    pub(crate) fn check_topics(&self) -> Result<(), BrokerError> {
+        let mut seen = HashSet::new();
+        let mut topics = self.routers.iter().flat_map(|router| &router.topics);
+        match topics.find(|topic| !seen.insert(*topic)) {
+            Some(topic) => Err(BrokerError::SameName(topic.name().to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// What a target is called on other nodes.
+    pub(crate) fn topic(&self, target: &Target) -> Option<Topic> {
+        match target {
+            Target::Routers(ids) => self.routers.get(ids.start as usize)?.topics.first().cloned(),
+            Target::Room(name, _) => Some(Topic::Room(name.clone())),
+        }
+    }
+
+    /// What another node means; `None` where it has no clients here.
+    pub(crate) fn find(&self, topic: &Topic) -> Option<Target> {
+        let target = match topic {
+            Topic::Room(name) => Target::Room(name.clone(), Some(self.room(name)?)),
+            _ => Target::Routers(self.routers.iter().find(|router| router.topics.contains(topic))?.ids.clone()),
+        };
+        (self.count(&target).0 > 0).then_some(target)
+    }
+
+    /// Whether a topic has clients here, or presence needs it.
+    pub(crate) fn has_clients(&self, topic: &Topic) -> bool {
+        match topic.is_presence() {
+            true => self.presence.needs(topic),
+            false => self.find(topic).is_some(),
+        }
+    }
+
+    /// A client has connected to a router: with it to those around it.
+    pub(crate) fn enter_router(&self, id: u32) -> Option<Entering> {
+        let around = self.routers.iter().take(id as usize + 1).filter(|router| router.ids.contains(&id));
+        self.node()?.enter(around.flat_map(|router| &router.topics))
+    }
+
+    /// Tells clients that are told such things, and runs the listeners of all routers whose
+    /// clients may have missed something.
+    pub(crate) fn tell_gap(&self, gap: &Gap) {
+        live::tell_gap(self, gap);
+        let concerned = match &gap.topic {
+            Some(topic @ Topic::Router(_)) => self.routers.iter().find(|router| router.topics.contains(topic)),
+            _ => self.routers.first(),
+        };
+        let Some(ids) = concerned.map(|router| router.ids.clone()) else { return };
+        let overlaps = |router: &&RouterGroup| router.ids.start < ids.end && ids.start < router.ids.end;
+        let listeners: Vec<_> = self.routers.iter().filter(overlaps).flat_map(|router| router.gap.clone()).collect();
+        let (Some(shard), false) = (self.shards().first().cloned(), listeners.is_empty()) else { return };
+        let gap = gap.clone();
+        let told = shard.run(Box::new(move |shard| shard.spawn(tell_all(listeners, gap))));
+        if told.is_err() {
+            tracing::warn!("a shard's mailbox is full: gap listeners were not called");
+        }
+    }
+
+    /// Runs something on the first shard that takes it.
+    pub(crate) fn run_somewhere(&self, run: impl FnOnce(&Shard) + Send + 'static) {
+        let Some(shard) = self.shards().first().cloned() else { return };
+        let mut run = Some(run);
+        let job = move |shard: &Shard| run.take().into_iter().for_each(|run| run(shard));
+        if shard.run(Box::new(job)).is_err() {
+            tracing::warn!("a shard's mailbox is full: presence listeners are called later");
+        }
+    }
+
+    fn shards(&self) -> Arc<[ShardHandle]> {
+        self.shards.read().clone()
+    }
+
+    /// Whether some shards are on other threads than this one.
+    pub(crate) fn has_remote_shards(&self) -> bool {
+        self.shards().iter().any(|shard| shard.local().is_none())
+    }
+
+    fn routers(&self, ids: &Range<u32>) -> &[RouterGroup] {
+        self.routers.get(ids.start as usize..ids.end as usize).unwrap_or(&[])
+    }
+
+    /// How many connections a broadcast would reach, and how many of them it would leave out now.
+    pub(crate) fn count(&self, target: &Target) -> (usize, usize) {
+        match target {
+            Target::Routers(ids) => self.routers(ids).iter().fold((0, 0), |(members, dropped), router| {
+                let drops = router.slow_client == SlowClient::DropNewest;
+                (members + router.group.members(), dropped + if drops { router.group.over_mark() } else { 0 })
+            }),
+            Target::Room(_, groups) => (groups.as_ref().map_or(0, RoomGroups::members), 0),
+        }
+    }
+
+    /// All connections.
+    pub(crate) fn everybody(&self) -> Target {
+        Target::Routers(0..u32::try_from(self.routers.len()).unwrap_or(ROOM_IDS))
+    }
+
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.count(&self.everybody()).0
+    }
+
+    /// How many of them are framed.
+    pub(crate) fn framed(&self) -> usize {
+        self.framed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn framed_began(&self) {
+        self.framed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn framed_ended(&self) {
+        self.framed.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The groups of a room; a room without members has none.
+    pub(crate) fn room(&self, name: &str) -> Option<RoomGroups> {
+        self.rooms.get(name)
+    }
+
+    /// Makes the groups of a room for a connection that will enter it.
+    pub(crate) fn expect(self: &Arc<Self>, room: &Arc<str>, framed: bool) -> Expected {
+        self.rooms.expect(room, framed);
+        Expected { hub: self.clone(), room: room.clone(), framed }
+    }
+
+    /// Lets `join` enter one of the room's groups; the room exists from the first member on.
+    pub(crate) fn join_room(
+        &self,
+        name: &str,
+        framed: bool,
+        join: impl FnOnce(&Group) -> bool,
+    ) -> Option<(Arc<str>, Group)> {
+        self.rooms.join(name, framed, join)
+    }
+
+    /// Forgets a room whose last member has left.
+    pub(crate) fn left_room(&self, name: &str) {
+        // Not under its lock: the broker's thread asks for rooms while it looks at its subscriptions.
+        let Some(name) = self.rooms.forget_if_over(name) else { return };
+        if let Some(node) = self.node().cloned().or_else(|| self.own_node()) {
+            node.left_room(&name);
+        }
+    }
+
+    /// Asks every shard: those of this thread at once, the others through their mailboxes.
+    /// A shard that has ended gives no answer.
+    pub(crate) async fn ask<R: Send + 'static>(&self, question: Question<R>) -> Vec<R> {
+        let shards = self.shards();
+        let mut answers = Vec::with_capacity(shards.len());
+        let mut waiting = Vec::new();
+        for handle in shards.iter() {
+            if let Some(shard) = handle.local() {
+                answers.push(question(&shard));
+                continue;
+            }
+            let (sender, receiver) = oneshot::channel();
+            let (question, mut sender) = (question.clone(), Some(sender));
+            let job = move |shard: &Shard| {
+                // Nobody waits any more: the asking task was dropped.
+                let _ = sender.take().map(|sender| sender.send(question(shard)));
+            };
+            match handle.run(Box::new(job)) {
+                Ok(()) => waiting.push(receiver),
+                Err(_) => tracing::warn!(shard = handle.index(), "a shard's mailbox is full: it was not asked"),
+            }
+        }
+        for receiver in waiting {
+            answers.extend(receiver.await);
+        }
+        answers
+    }
+
+    /// Runs something on every shard, soon.
+    pub(crate) fn on_each_shard(&self, act: impl Fn(&Shard) + Clone + Send + 'static) {
+        for handle in self.shards().iter() {
+            // On this thread at once, so that it stands in one line with what is published.
+            let done = handle.local().map(|shard| act(&shard)).is_some();
+            if !done && handle.run(Box::new(act.clone())).is_err() {
+                tracing::warn!(shard = handle.index(), "a shard's mailbox is full: clients were not told of a gap");
+            }
+        }
+    }
+
+    /// What the shards of this thread say.
+    pub(crate) fn on_local_shards<R>(&self, mut look: impl FnMut(&Shard) -> Vec<R>) -> Vec<R> {
+        self.shards().iter().filter_map(ShardHandle::local).flat_map(|shard| look(&shard)).collect()
+    }
+
+    /// Has the shards of this thread carry out what other threads have asked of them so far.
+    pub(crate) fn take_mail(&self) {
+        self.shards().iter().filter_map(ShardHandle::local).for_each(|shard| shard.take_mail());
+    }
+
+    /// About how many of all connections are on so many shards.
+    pub(crate) fn share_of(&self, connections: usize, shards: usize) -> usize {
+        connections * shards / self.shards().len().max(1)
+    }
+
+    /// Sends a broadcast to all shards; says how many it could not reach.
+    pub(crate) async fn publish(&self, broadcast: &Arc<Broadcast>) -> usize {
+        let mut missed = 0;
+        for handle in self.shards().iter() {
+            let published = handle.local().map(|shard| shard.publish(broadcast)).is_some();
+            if !published && !publish_to(handle, broadcast).await {
+                tracing::warn!(shard = handle.index(), "a shard's mailbox is full: a broadcast does not reach it");
+                missed += 1;
+            }
+        }
+        missed
+    }
+
+    /// Waits until the shards have written enough of what was published.
+    pub(crate) async fn room_to_broadcast(&self) {
+        for handle in self.shards().iter() {
+            let room = |cx: &mut Context<'_>| match handle.local() {
+                Some(shard) => shard.poll_broadcast_room(cx),
+                None => handle.poll_broadcast_room(cx),
+            };
+            poll_fn(room).await;
+        }
+    }
+}
+
+async fn tell_all(listeners: Vec<GapListener>, gap: Gap) {
+    for listener in listeners {
+        if let Err(error) = listener(gap.clone()).await {
+            tracing::error!(error = %escaped(&error), "a gap listener failed");
+        }
+    }
+}
+
+async fn publish_to(handle: &ShardHandle, broadcast: &Arc<Broadcast>) -> bool {
+    for _ in 0..MAILBOX_ATTEMPTS {
+        if handle.publish(broadcast.clone()).is_ok() {
+            return true;
+        }
+        yield_now().await;
+    }
+    false
+}
+
+/// Lets the executor run something else once.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> Hub {
+        let group = |id| RouterGroup {
+            group: Group::new(id),
+            slow_client: SlowClient::default(),
+            ids: id..id + 1,
+            topics: Vec::new(),
+            gap: Vec::new(),
+        };
+        Hub::new(vec![group(0), group(1)], AppState::default(), TrustedProxies::default(), PresenceListeners::default())
+    }
+
+    #[test]
+    fn an_audience_before_the_server_runs_is_empty() {
+        let hub = hub();
+        assert_eq!(hub.count(&Target::Routers(0..2)), (0, 0));
+        assert_eq!(hub.count(&Target::Routers(5..9)), (0, 0));
+        assert_eq!(hub.count(&Target::Room("x".into(), Some(RoomGroups::new(7)))), (0, 0));
+        assert_eq!(hub.count(&Target::Room("x".into(), None)), (0, 0));
+        assert!(!hub.has_remote_shards());
+    }
+}

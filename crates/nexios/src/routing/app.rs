@@ -1,0 +1,425 @@
+//! The app: the outermost router, and what the whole server shares.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexios_engine::{Message, Server, ServerSettings, Settings, Shard, SlowClient};
+
+use crate::audience::hub::{AppState, Hub};
+use crate::broker::{Broker, BrokerError, Gap, NodeThread, PresenceEvent};
+use crate::connection::allowed_hosts::AllowedHosts;
+use crate::connection::websocket::WebSocket;
+use crate::live::{Argument, IntoPermission, IntoReply};
+use crate::routing::build::{self, ConfigError};
+use crate::routing::exception::{Exception, ExceptionHandler};
+use crate::routing::handler::{Handler, IntoResult};
+use crate::routing::middleware::Middleware;
+use crate::routing::path::PathTree;
+use crate::routing::route::{BuiltRoute, Route, ServedRoute};
+use crate::routing::router::{RouterHandle, WsRouter};
+use crate::serving::http::HttpRoutes;
+use crate::serving::service::ShardService;
+
+/// The handle of an app is that of its outermost router: it reaches everybody.
+pub type AppHandle = RouterHandle;
+
+/// Everything that a server serves.
+///
+/// ```
+/// use nexios::{App, WebSocket, WsRouter};
+///
+/// struct Greeting(&'static str);
+///
+/// async fn hello(ws: WebSocket) -> nexios::Result {
+///     ws.accept().await?;
+///     let greeting = ws.app_state::<Greeting>()?;
+///     ws.send_text(greeting.0).await?;
+///     Ok(())
+/// }
+///
+/// let app = App::new().state(Greeting("Connected!")).ws("/hello", hello).mount(WsRouter::with_prefix("/chat"));
+/// ```
+#[must_use = "an app serves nobody until it runs"]
+pub struct App {
+    pub(crate) root: WsRouter,
+    pub(crate) state: AppState,
+    pub(crate) trusted_proxies: Vec<String>,
+    pub(crate) allowed_hosts: Option<Vec<String>>,
+    pub(crate) server: ServerSettings,
+    pub(crate) http: HttpRoutes,
+    pub(crate) broker: Option<Broker>,
+    pub(crate) access_log: bool,
+}
+
+/// An app whose parts are in their places: what a server of any host runs.
+pub struct BuiltApp {
+    pub(crate) routes: PathTree<ServedRoute>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) hosts: AllowedHosts,
+    pub(crate) server: ServerSettings,
+    pub(crate) http: HttpRoutes,
+    pub(crate) handle: AppHandle,
+    pub(crate) broker: Option<Broker>,
+    pub(crate) access_log: bool,
+}
+
+/// An app's connection to its broker; dropped, it sends what waits and ends within a second.
+#[must_use = "dropping it ends the connection"]
+pub struct Connected {
+    broker: Option<NodeThread>,
+    hub: Arc<Hub>,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        App::new()
+    }
+}
+
+impl App {
+    /// An app without routes.
+    pub fn new() -> Self {
+        App::from(WsRouter::new())
+    }
+
+    fn around(root: WsRouter) -> Self {
+        App {
+            root,
+            state: AppState::default(),
+            trusted_proxies: Vec::new(),
+            allowed_hosts: None,
+            server: ServerSettings::default(),
+            http: HttpRoutes::default(),
+            broker: None,
+            access_log: false,
+        }
+    }
+
+    /// Connects the nodes of this app: [`broker`](crate::broker) has the kinds.
+    ///
+    /// ```
+    /// let app = nexios::App::new().broker("unix:/run/chat-hub.sock");
+    /// ```
+    pub fn broker(mut self, broker: impl Into<Broker>) -> Self {
+        self.broker = Some(broker.into());
+        self
+    }
+
+    /// Answers requests to these hosts only, WebSockets and plain HTTP, and all others with HTTP 400: names,
+    /// `*.example.org` for all hosts below that one, or addresses, each with a port where it counts. Any host if it is
+    /// not called, or with `*`. Against DNS rebinding, where a page makes its own name lead to this server.
+    ///
+    /// ```
+    /// let app = nexios::App::new().allowed_hosts(["example.org", "*.example.org", "localhost"]);
+    /// ```
+    pub fn allowed_hosts<I: IntoIterator<Item: Into<String>>>(mut self, hosts: I) -> Self {
+        self.allowed_hosts.get_or_insert_default().extend(hosts.into_iter().map(Into::into));
+        self
+    }
+
+    /// Shares a value with all handlers, one of each type: [`WebSocket::app_state`].
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.state.insert(value);
+        self
+    }
+
+    /// A handle that broadcasts to everybody and finds rooms, also after the app runs.
+    pub fn handle(&self) -> AppHandle {
+        self.root.handle()
+    }
+
+    /// Changes what holds for the whole server.
+    ///
+    /// ```
+    /// let app = nexios::App::new().server(|server| server.connections_max = Some(10_000));
+    /// ```
+    pub fn server(mut self, change: impl FnOnce(&mut ServerSettings)) -> Self {
+        change(&mut self.server);
+        self
+    }
+
+    /// Believes the `X-Forwarded-*` fields of these proxies: addresses, networks such as
+    /// `10.0.0.0/8`, or `unix` for what comes over a Unix socket.
+    pub fn trusted_proxies<I: IntoIterator<Item: Into<String>>>(mut self, proxies: I) -> Self {
+        self.trusted_proxies.extend(proxies.into_iter().map(Into::into));
+        self
+    }
+
+    /// Mounts a router.
+    pub fn mount(self, router: WsRouter) -> Self {
+        self.on_root(|root| root.mount(router))
+    }
+
+    /// Mounts a router with another prefix than its own.
+    pub fn mount_at(self, prefix: impl Into<String>, router: WsRouter) -> Self {
+        self.on_root(|root| root.mount_at(prefix, router))
+    }
+
+    /// Adds a route with nothing but a path and a handler.
+    pub fn ws(self, path: impl Into<String>, handler: impl Handler) -> Self {
+        self.on_root(|root| root.ws(path, handler))
+    }
+
+    /// Adds a route.
+    pub fn route(self, route: Route) -> Self {
+        self.on_root(|root| root.route(route))
+    }
+
+    /// Adds a middleware around those of all routers.
+    pub fn middleware(self, middleware: impl Middleware) -> Self {
+        self.on_root(|root| root.middleware(middleware))
+    }
+
+    /// Runs when a client has connected: [`WsRouter::on_connect`].
+    pub fn on_connect<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_connect(function))
+    }
+
+    /// Runs when a client is gone: [`WsRouter::on_disconnect`].
+    pub fn on_disconnect<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_disconnect(function))
+    }
+
+    /// Sees every data message: [`WsRouter::on_message`].
+    pub fn on_message<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Message) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_message(function))
+    }
+
+    /// Runs when messages to a slow client were dropped: [`WsRouter::on_drop`].
+    pub fn on_drop<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Vec<Message>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_drop(function))
+    }
+
+    /// Runs when clients here may have missed messages of other nodes: [`WsRouter::on_gap`].
+    pub fn on_gap<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(Gap) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_gap(function))
+    }
+
+    /// Runs when a user comes into a room: [`WsRouter::on_join`].
+    pub fn on_join<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(PresenceEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_join(function))
+    }
+
+    /// Runs when a user has left a room: [`WsRouter::on_leave`].
+    pub fn on_leave<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(PresenceEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoResult> + 'static,
+    {
+        self.on_root(|root| root.on_leave(function))
+    }
+
+    /// Lets clients speak `nexios.v1` on all routes, or not: [`WsRouter::live`].
+    pub fn live(self, on: bool) -> Self {
+        self.on_root(|root| root.live(on))
+    }
+
+    /// Says whether a client may enter a room by itself: [`WsRouter::authorize_join`].
+    pub fn authorize_join<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_join(function))
+    }
+
+    /// Says whether a client may send to a room by itself: [`WsRouter::authorize_publish`].
+    pub fn authorize_publish<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_publish(function))
+    }
+
+    /// Says whether a client may read what a room remembers from before it joined: [`WsRouter::authorize_history`].
+    pub fn authorize_history<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_history(function))
+    }
+
+    /// Says whether a client may see who is in a room: [`WsRouter::authorize_presence`].
+    pub fn authorize_presence<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_presence(function))
+    }
+
+    /// Says whether a client may leave a room of the application's: [`WsRouter::authorize_leave`].
+    pub fn authorize_leave<F, Fut>(self, function: F) -> Self
+    where
+        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoPermission> + 'static,
+    {
+        self.on_root(|root| root.authorize_leave(function))
+    }
+
+    /// Answers clients' requests of this method: [`WsRouter::on_request`].
+    pub fn on_request<A, F, Fut>(self, method: impl AsRef<str>, function: F) -> Self
+    where
+        A: Argument,
+        F: Fn(WebSocket, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoReply> + 'static,
+    {
+        self.on_root(|root| root.on_request(method, function))
+    }
+
+    /// When clients come back after an unexpected end: [`WsRouter::retry`].
+    pub fn retry(self, min: Duration, max: Duration) -> Self {
+        self.on_root(|root| root.retry(min, max))
+    }
+
+    /// How many rooms one client may watch the presence of: [`WsRouter::watched_rooms_max`].
+    pub fn watched_rooms_max(self, rooms: Option<usize>) -> Self {
+        self.on_root(|root| root.watched_rooms_max(rooms))
+    }
+
+    /// How long the first frames of a `nexios.v1` client wait for the handler: [`WsRouter::hold_timeout`].
+    pub fn hold_timeout(self, timeout: Duration) -> Self {
+        self.on_root(|root| root.hold_timeout(timeout))
+    }
+
+    /// How long a user stays in presence after a connection is lost: [`WsRouter::leave_delay`].
+    pub fn leave_delay(self, delay: Duration) -> Self {
+        self.on_root(|root| root.leave_delay(delay))
+    }
+
+    /// Takes errors that no router took: [`WsRouter::exception_handler`].
+    pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(self, handler: H) -> Self {
+        self.on_root(|root| root.exception_handler::<E, H>(handler))
+    }
+
+    /// Changes limits and timings of all routes.
+    pub fn settings(self, change: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
+        self.on_root(|root| root.settings(change))
+    }
+
+    /// What a broadcast does to clients that do not keep up.
+    pub fn slow_client(self, policy: SlowClient) -> Self {
+        self.on_root(|root| root.slow_client(policy))
+    }
+
+    /// The origins whose pages may connect besides the same origin: [`WsRouter::allowed_origins`].
+    pub fn allowed_origins<I: IntoIterator<Item: Into<String>>>(self, origins: I) -> Self {
+        self.on_root(|root| root.allowed_origins(origins))
+    }
+
+    /// Whether `close()` before `accept()` answers HTTP 403 with the reason as body.
+    pub fn refuse_before_accept(self, on: bool) -> Self {
+        self.on_root(|root| root.refuse_before_accept(on))
+    }
+
+    /// Puts all parts into their places; `run` and `serve` do it by themselves.
+    ///
+    /// ```
+    /// # async fn chat(ws: nexios::WebSocket) -> nexios::Result { ws.accept().await }
+    /// let error = nexios::App::new().ws("/chat", chat).ws("//chat/", chat).build().err().unwrap();
+    /// assert_eq!(error.to_string(), "two routes are on one path: /chat and /chat");
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the part that cannot be.
+    pub fn build(self) -> Result<Arc<BuiltApp>, ConfigError> {
+        build::build(self)
+    }
+
+    fn on_root(mut self, change: impl FnOnce(WsRouter) -> WsRouter) -> Self {
+        self.root = change(self.root);
+        self
+    }
+}
+
+impl From<WsRouter> for App {
+    /// The router becomes the outermost one.
+    fn from(router: WsRouter) -> Self {
+        App::around(router)
+    }
+}
+
+impl BuiltApp {
+    /// Whether [`connect`](Self::connect) has something to do.
+    pub fn has_broker(&self) -> bool {
+        self.broker.is_some() || Broker::from_environment().is_some()
+    }
+
+    /// Connects to the broker of the app, else to that of the environment, and waits until it
+    /// is reached.
+    ///
+    /// # Errors
+    /// [`BrokerError`]
+    pub fn connect(&self) -> Result<Connected, BrokerError> {
+        let hub = self.hub.clone();
+        let Some(broker) = self.broker.clone().or_else(Broker::from_environment) else {
+            return Ok(Connected { broker: None, hub });
+        };
+        hub.check_topics()?;
+        let thread = NodeThread::start(&broker, Some(Arc::downgrade(&hub)), Some(hub.clone()))?;
+        hub.connect(thread.node.clone());
+        Ok(Connected { broker: Some(thread), hub })
+    }
+
+    /// Makes a shard run this app: call it for each shard, before its first connection.
+    pub fn run_on(self: &Arc<Self>, server: &Server, shard: &Shard) {
+        shard.set_service(Rc::new(ShardService::new(self.clone(), server.places())));
+        self.hub.attach(server.shards());
+    }
+
+    /// What holds for the whole server.
+    pub fn server_settings(&self) -> &ServerSettings {
+        &self.server
+    }
+
+    /// A handle that broadcasts to everybody.
+    pub fn handle(&self) -> AppHandle {
+        self.handle.clone()
+    }
+
+    /// The route of a path.
+    pub(crate) fn find(&self, path: &str) -> Option<&Arc<BuiltRoute>> {
+        self.routes.find(path).map(|served| &served.route)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        drop(self.broker.take());
+        self.hub.end();
+    }
+}
+
+impl std::fmt::Debug for Connected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connected").field("broker", &self.broker.is_some()).finish_non_exhaustive()
+    }
+}
