@@ -35,7 +35,7 @@ mod audience;
 pub mod broker;
 mod connection;
 mod error;
-mod foreign;
+mod ffi;
 mod live;
 mod routing;
 mod serving;
@@ -61,7 +61,7 @@ pub use error::{
     Error, IntoCloseCode, ReceiveError, Result, SendError, WebSocketDisconnect, WebSocketException, WebSocketTypeError,
 };
 #[doc(hidden)]
-pub use foreign::check_origins;
+pub use ffi::check_origins;
 pub use live::{Argument, IntoPermission, IntoReply, Json, RequestError};
 pub use nexios_engine::{
     AcceptError, Binary, Cause, Compression, ConnectionId, ConnectionState, InvalidSetting, Message, MessageRef,

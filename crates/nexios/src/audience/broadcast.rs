@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use nexios_engine::{Audience, Broadcast, Connection, ConnectionId, Message, Shard};
 
-use crate::audience::hub::{Hub, Target};
-use crate::audience::registry;
+use crate::audience::client_ids;
+use crate::audience::switchboard::{Switchboard, Target};
 use crate::broker::{Entry, Envelope, History, Kind, LinkError, Options, Position, key_of_application, key_of_client};
 use crate::connection::websocket::WebSocket;
 use crate::live;
@@ -74,7 +74,7 @@ pub struct ClientRef {
 /// ```
 #[must_use = "a broadcast is sent when it is awaited"]
 pub struct Broadcasting {
-    to: Option<(Arc<Hub>, Target)>,
+    to: Option<(Arc<Switchboard>, Target)>,
     message: Message,
     exclude: Vec<ClientRef>,
     key: Option<Arc<str>>,
@@ -85,14 +85,14 @@ pub struct Broadcasting {
 /// A message to named clients that is sent when it is awaited.
 #[must_use = "a broadcast is sent when it is awaited"]
 pub struct BroadcastingTo {
-    to: Option<(Arc<Hub>, Target)>,
+    to: Option<(Arc<Switchboard>, Target)>,
     message: Message,
     clients: Vec<ClientRef>,
     compress: Option<bool>,
 }
 
 impl Broadcasting {
-    pub(crate) fn new(to: Option<(Arc<Hub>, Target)>, message: Message) -> Self {
+    pub(crate) fn new(to: Option<(Arc<Switchboard>, Target)>, message: Message) -> Self {
         Broadcasting { to, message, exclude: Vec::new(), key: None, idempotency_key: None, compress: None }
     }
 
@@ -130,47 +130,53 @@ impl Broadcasting {
     }
 
     async fn run(mut self) -> Outcome {
-        let Some((hub, target)) = self.to.take() else { return Outcome::default() };
+        let Some((switchboard, target)) = self.to.take() else { return Outcome::default() };
         if let Target::Room(room, _) = &target
-            && let Some(history) = hub.history(room)
+            && let Some(history) = switchboard.history(room)
         {
-            return self.store(&hub, &target, room, history).await;
+            return self.store(&switchboard, &target, room, history).await;
         }
         let audience = target.audience();
-        let named = hub.node().map_or_else(Vec::new, |_| self.exclude.clone());
-        let exclude = find_all(&hub, &audience, self.exclude).await;
+        let named = switchboard.node().map_or_else(Vec::new, |_| self.exclude.clone());
+        let exclude = find_all(&switchboard, &audience, self.exclude).await;
         let named = elsewhere(&named, |client| exclude.iter().any(|found| Some(found.id) == client.id));
-        let (members, dropped) = hub.count(&target);
+        let (members, dropped) = switchboard.count(&target);
         let excluded = exclude.iter().filter(|found| found.member).count();
         let dropped = dropped.saturating_sub(exclude.iter().filter(|found| found.left_out).count());
         let exclude: Vec<ConnectionId> = exclude.into_iter().map(|found| found.id).collect();
         let broadcast = live::forms(&target, self.message.clone(), |form| {
             (form.exclude, form.key, form.compress) = (exclude.clone(), self.key.clone(), self.compress);
         });
-        let missed = hub.publish(&broadcast).await;
+        let missed = switchboard.publish(&broadcast).await;
         let options = Options { key: self.key.as_deref(), compress: self.compress, clients: named };
-        let accepted = publish_elsewhere(&hub, &target, Kind::Broadcast, &self.message, &options);
-        hub.room_to_broadcast().await;
-        let dropped = dropped + hub.share_of(members, missed);
+        let accepted = publish_elsewhere(&switchboard, &target, Kind::Broadcast, &self.message, &options);
+        switchboard.room_to_broadcast().await;
+        let dropped = dropped + switchboard.share_of(members, missed);
         Outcome { count: members.saturating_sub(excluded + dropped), dropped, accepted, ..Outcome::default() }
     }
 }
 
 impl Broadcasting {
     /// Members of all nodes, of this one too, get it from the broker: in one order.
-    async fn store(self, hub: &Arc<Hub>, target: &Target, room: &Arc<str>, history: History) -> Outcome {
-        let Some(node) = hub.history_node() else { return Outcome::default() };
+    async fn store(
+        self,
+        switchboard: &Arc<Switchboard>,
+        target: &Target,
+        room: &Arc<str>,
+        history: History,
+    ) -> Outcome {
+        let Some(node) = switchboard.history_node() else { return Outcome::default() };
         let clients = self.exclude.iter().map(ToString::to_string).collect();
         let options = Options { key: self.key.as_deref(), compress: self.compress, clients };
         let Ok(stored) = node.append(room, history, &self.message, &options, self.idempotency_key) else {
             return Outcome::default();
         };
         let excluded =
-            find_all(hub, &target.audience(), self.exclude).await.iter().filter(|found| found.member).count();
-        let count = hub.count(target).0.saturating_sub(excluded);
+            find_all(switchboard, &target.audience(), self.exclude).await.iter().filter(|found| found.member).count();
+        let count = switchboard.count(target).0.saturating_sub(excluded);
         let stored = stored.done().await;
         // It has been sent to the shards: what this client is sent next comes behind it.
-        hub.take_mail();
+        switchboard.take_mail();
         match stored {
             Some(Ok(appended)) => Outcome {
                 count,
@@ -188,7 +194,7 @@ impl Broadcasting {
 }
 
 impl BroadcastingTo {
-    pub(crate) fn new(to: Option<(Arc<Hub>, Target)>, clients: Vec<ClientRef>, message: Message) -> Self {
+    pub(crate) fn new(to: Option<(Arc<Switchboard>, Target)>, clients: Vec<ClientRef>, message: Message) -> Self {
         BroadcastingTo { to, message, clients, compress: None }
     }
 
@@ -203,9 +209,9 @@ impl BroadcastingTo {
         let mut known = vec![false; clients.len()];
         let mut outcome = Outcome::default();
         let mut is_forwarded = false;
-        if let Some((hub, target)) = self.to {
+        if let Some((switchboard, target)) = self.to {
             let message = self.message.clone();
-            for delivered in deliver_all(&hub, &target, clients.clone(), message, self.compress).await {
+            for delivered in deliver_all(&switchboard, &target, clients.clone(), message, self.compress).await {
                 outcome.count += delivered.sent;
                 outcome.dropped += delivered.dropped;
                 known.iter_mut().zip(delivered.known).for_each(|(all, here)| *all |= here);
@@ -213,12 +219,12 @@ impl BroadcastingTo {
             let mut found = known.iter();
             let clients = elsewhere(&clients, |_| found.next().is_some_and(|found| *found));
             outcome.accepted = true;
-            if hub.node().is_some() && !clients.is_empty() {
+            if switchboard.node().is_some() && !clients.is_empty() {
                 let options = Options { key: None, compress: self.compress, clients };
-                outcome.accepted = publish_elsewhere(&hub, &target, Kind::ToClients, &self.message, &options);
+                outcome.accepted = publish_elsewhere(&switchboard, &target, Kind::ToClients, &self.message, &options);
                 is_forwarded = outcome.accepted;
             }
-            hub.room_to_broadcast().await;
+            switchboard.room_to_broadcast().await;
         }
         let missing = clients.iter().zip(known).filter(|(_, known)| !known).map(|(client, _)| client.to_string());
         match is_forwarded {
@@ -248,9 +254,15 @@ impl IntoFuture for BroadcastingTo {
 }
 
 /// Hands a message to the other nodes, if there are any.
-fn publish_elsewhere(hub: &Hub, target: &Target, kind: Kind, message: &Message, options: &Options<'_>) -> bool {
-    let Some(node) = hub.node() else { return true };
-    hub.topic(target).is_none_or(|topic| node.publish(kind, &topic, message, options, None))
+fn publish_elsewhere(
+    switchboard: &Switchboard,
+    target: &Target,
+    kind: Kind,
+    message: &Message,
+    options: &Options<'_>,
+) -> bool {
+    let Some(node) = switchboard.node() else { return true };
+    switchboard.topic(target).is_none_or(|topic| node.publish(kind, &topic, message, options, None))
 }
 
 /// What other nodes have to know of these clients: a client id may be there as well as here.
@@ -260,60 +272,65 @@ fn elsewhere(clients: &[ClientRef], mut is_here: impl FnMut(&ClientRef) -> bool)
 }
 
 /// Passes on what another node has sent; `false` where some of the clients here miss it.
-pub(crate) async fn receive(hub: &Hub, envelope: &Envelope<'_>) -> bool {
-    let Some(target) = hub.find(&envelope.topic) else { return true };
+pub(crate) async fn receive(switchboard: &Switchboard, envelope: &Envelope<'_>) -> bool {
+    let Some(target) = switchboard.find(&envelope.topic) else { return true };
     let message = envelope.message.to_message();
     if envelope.kind == Kind::ToClients {
         let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
-        deliver_all(hub, &target, clients.into(), message, envelope.compress).await;
-        hub.room_to_broadcast().await;
+        deliver_all(switchboard, &target, clients.into(), message, envelope.compress).await;
+        switchboard.room_to_broadcast().await;
         return true;
     }
-    let exclude = excluded(hub, &target, envelope).await;
+    let exclude = excluded(switchboard, &target, envelope).await;
     let broadcast = live::forms(&target, message, |form| carry(form, envelope, &exclude));
-    publish_here(hub, broadcast).await
+    publish_here(switchboard, broadcast).await
 }
 
 /// Passes on an entry of a room that remembers; `false` where some of the clients here miss it.
-pub(crate) async fn pass_on(hub: &Hub, room: &Arc<str>, entry: &Entry, envelope: &Envelope<'_>) -> bool {
-    let exclude = excluded(hub, &Target::Room(room.clone(), hub.room(room)), envelope).await;
+pub(crate) async fn pass_on(
+    switchboard: &Switchboard,
+    room: &Arc<str>,
+    entry: &Entry,
+    envelope: &Envelope<'_>,
+) -> bool {
+    let exclude = excluded(switchboard, &Target::Room(room.clone(), switchboard.room(room)), envelope).await;
     let mut all = true;
-    for (group, framing) in hub.groups(room) {
+    for (group, framing) in switchboard.groups(room) {
         let mut form = framing.broadcast(&group, framing.message(room, entry, envelope));
         carry(&mut form, envelope, &exclude);
-        all &= publish_here(hub, Arc::new(form)).await;
+        all &= publish_here(switchboard, Arc::new(form)).await;
     }
     all
 }
 
 /// Tells the members of a room that remembers of messages that cannot be had any more.
-pub(crate) async fn tell_reset(hub: &Hub, room: &str, position: Position) {
-    for (group, framing) in hub.groups(room) {
+pub(crate) async fn tell_reset(switchboard: &Switchboard, room: &str, position: Position) {
+    for (group, framing) in switchboard.groups(room) {
         if let Some(message) = framing.reset(room, position) {
             // Those that it does not reach see that by the numbers of what follows.
-            hub.publish(&Arc::new(framing.broadcast(&group, message))).await;
+            switchboard.publish(&Arc::new(framing.broadcast(&group, message))).await;
         }
     }
 }
 
 /// Whom an envelope leaves out.
-async fn excluded(hub: &Hub, target: &Target, envelope: &Envelope<'_>) -> Vec<ConnectionId> {
+async fn excluded(switchboard: &Switchboard, target: &Target, envelope: &Envelope<'_>) -> Vec<ConnectionId> {
     let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
-    find_all(hub, &target.audience(), clients).await.into_iter().map(|found| found.id).collect()
+    find_all(switchboard, &target.audience(), clients).await.into_iter().map(|found| found.id).collect()
 }
 
 fn carry(form: &mut Broadcast, envelope: &Envelope<'_>, exclude: &[ConnectionId]) {
     (form.exclude, form.key, form.compress) = (exclude.to_vec(), envelope.key.map(Into::into), envelope.compress);
 }
 
-async fn publish_here(hub: &Hub, broadcast: Arc<Broadcast>) -> bool {
-    let missed = hub.publish(&broadcast).await;
-    hub.room_to_broadcast().await;
+async fn publish_here(switchboard: &Switchboard, broadcast: Arc<Broadcast>) -> bool {
+    let missed = switchboard.publish(&broadcast).await;
+    switchboard.room_to_broadcast().await;
     missed == 0
 }
 
 async fn deliver_all(
-    hub: &Hub,
+    switchboard: &Switchboard,
     target: &Target,
     clients: Arc<[ClientRef]>,
     message: Message,
@@ -326,7 +343,7 @@ async fn deliver_all(
         None => connection.send(message.as_ref(), compress),
     };
     let deliver = move |shard: &Shard| deliver(shard, &audience, &clients, &send);
-    hub.ask(Arc::new(deliver)).await
+    switchboard.ask(Arc::new(deliver)).await
 }
 
 /// A connection that a broadcast leaves out.
@@ -340,18 +357,18 @@ struct Found {
 
 /// The connections behind the references. Without references this is done at once, and so
 /// it is where all are ids of connections on this thread.
-async fn find_all(hub: &Hub, audience: &Audience, clients: Vec<ClientRef>) -> Vec<Found> {
+async fn find_all(switchboard: &Switchboard, audience: &Audience, clients: Vec<ClientRef>) -> Vec<Found> {
     if clients.is_empty() {
         return Vec::new();
     }
-    let local = hub.on_local_shards(|shard| find(shard, audience, &clients));
+    let local = switchboard.on_local_shards(|shard| find(shard, audience, &clients));
     let all_here =
         clients.iter().all(|client| client.id.is_some() && local.iter().any(|found| Some(found.id) == client.id));
-    if all_here || !hub.has_remote_shards() {
+    if all_here || !switchboard.has_remote_shards() {
         return local;
     }
     let audience = audience.clone();
-    let answers = hub.ask(Arc::new(move |shard: &Shard| find(shard, &audience, &clients))).await;
+    let answers = switchboard.ask(Arc::new(move |shard: &Shard| find(shard, &audience, &clients))).await;
     answers.into_iter().flatten().collect()
 }
 
@@ -407,7 +424,7 @@ impl ClientRef {
         if let Some(connection) = self.id.and_then(|id| shard.connection(&id)) {
             return vec![connection];
         }
-        self.name.as_ref().map_or_else(Vec::new, |name| registry::connections(shard, name))
+        self.name.as_ref().map_or_else(Vec::new, |name| client_ids::connections(shard, name))
     }
 }
 

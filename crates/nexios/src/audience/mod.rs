@@ -1,7 +1,7 @@
 //! Many connections: groups, rooms, broadcasts, and the way to all shards.
 
 pub(crate) mod broadcast;
-pub(crate) mod hub;
-pub(crate) mod registry;
+pub(crate) mod client_ids;
 pub(crate) mod room;
 pub(crate) mod rooms;
+pub(crate) mod switchboard;

@@ -6,7 +6,7 @@ use nexios_engine::Message;
 use serde::Serialize;
 
 use crate::audience::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
-use crate::audience::hub::{Hub, Target};
+use crate::audience::switchboard::{Switchboard, Target};
 use crate::broker::{Declared, History, PresenceError, Present, ReadingHistory};
 use crate::connection::handle::Handle;
 use crate::connection::websocket::WebSocket;
@@ -87,16 +87,16 @@ impl Room {
     /// It fails with [`BrokerError::Unavailable`](crate::broker::BrokerError::Unavailable) where
     /// the broker does not answer within five seconds, or keeps no history.
     pub fn history(&self) -> ReadingHistory {
-        ReadingHistory::new(self.declaring_hub().map(|hub| (hub, self.name.clone())))
+        ReadingHistory::new(self.declaring_hub().map(|switchboard| (switchboard, self.name.clone())))
     }
 
-    /// The hub, with the declaration renewed.
-    fn declaring_hub(&self) -> Option<Arc<Hub>> {
-        let hub = self.app.hub()?;
+    /// The switchboard, with the declaration renewed.
+    fn declaring_hub(&self) -> Option<Arc<Switchboard>> {
+        let switchboard = self.app.switchboard()?;
         if let Some(declared) = &self.declared {
-            hub.declare(&self.name, declared);
+            switchboard.declare(&self.name, declared);
         }
-        Some(hub)
+        Some(switchboard)
     }
 
     /// Its name.
@@ -106,7 +106,7 @@ impl Room {
 
     /// How many connections of this node are in it.
     pub fn count(&self) -> usize {
-        self.target().map_or(0, |(hub, target)| hub.count(&target).0)
+        self.target().map_or(0, |(switchboard, target)| switchboard.count(&target).0)
     }
 
     /// Those of this node who are in it.
@@ -170,23 +170,23 @@ impl Room {
     /// On a node that has not tracked anybody in this room, nor asked within a minute, it first
     /// waits for other nodes, up to a quarter of a second.
     pub async fn presence(&self) -> Vec<Present> {
-        match self.app.hub() {
-            Some(hub) => hub.presence().list(&hub, &self.name).await,
+        match self.app.switchboard() {
+            Some(switchboard) => switchboard.presence().list(&switchboard, &self.name).await,
             None => Vec::new(),
         }
     }
 
     /// How many users [`presence`](Self::presence) would show, without making the list.
     pub async fn presence_count(&self) -> usize {
-        match self.app.hub() {
-            Some(hub) => hub.presence().count(&hub, &self.name).await,
+        match self.app.switchboard() {
+            Some(switchboard) => switchboard.presence().count(&switchboard, &self.name).await,
             None => 0,
         }
     }
 
-    pub(crate) fn target(&self) -> Option<(Arc<Hub>, Target)> {
-        let hub = self.declaring_hub()?;
-        let groups = hub.room(&self.name);
-        Some((hub, Target::Room(self.name.clone(), groups)))
+    pub(crate) fn target(&self) -> Option<(Arc<Switchboard>, Target)> {
+        let switchboard = self.declaring_hub()?;
+        let groups = switchboard.room(&self.name);
+        Some((switchboard, Target::Room(self.name.clone(), groups)))
     }
 }

@@ -14,22 +14,22 @@ use super::incoming::{Event, Overflow, Span};
 use super::node::Node;
 use super::topic::Topic;
 use crate::audience::broadcast;
-use crate::audience::hub::Hub;
+use crate::audience::switchboard::Switchboard;
 
 /// Events after which the thread's other work gets its turn.
 const EVENTS_PER_TURN: usize = 64;
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
 
 /// Passes on what arrives, as fast as the clients here take it.
-pub(crate) async fn receive(node: Arc<Node>, hub: Weak<Hub>) {
+pub(crate) async fn receive(node: Arc<Node>, switchboard: Weak<Switchboard>) {
     let following = Following::new(node.clone());
     let mut receiver = Receiver { node, tracker: Tracker::default(), resuming: None, following };
     let mut cleaned = Instant::now();
     loop {
         for _ in 0..EVENTS_PER_TURN {
             let event = receiver.node.incoming.next().await;
-            let Some(hub) = hub.upgrade() else { return };
-            receiver.take(&hub, event).await;
+            let Some(switchboard) = switchboard.upgrade() else { return };
+            receiver.take(&switchboard, event).await;
         }
         if cleaned.elapsed() > CLEAN_EVERY {
             cleaned = Instant::now();
@@ -50,90 +50,90 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn take(&mut self, hub: &Arc<Hub>, event: Event) {
+    async fn take(&mut self, switchboard: &Arc<Switchboard>, event: Event) {
         match event {
             Event::Envelope(bytes) => match Envelope::parse(&bytes) {
-                Ok(envelope) => self.envelope(hub, &envelope).await,
+                Ok(envelope) => self.envelope(switchboard, &envelope).await,
                 Err(error) => self.node.incoming.unreadable(error),
             },
-            Event::Entry(entry) => self.following.entry(hub, entry).await,
+            Event::Entry(entry) => self.following.entry(switchboard, entry).await,
             Event::Overflow(Overflow { envelopes, rooms }) => {
-                self.overflow(hub, envelopes);
-                self.following.lost(hub, &rooms);
+                self.overflow(switchboard, envelopes);
+                self.following.lost(switchboard, &rooms);
             }
             Event::Subscribed(topics) => {
                 // Members of a room that were let in all the same are owed what is in between.
-                let is_new = |topic: &&Topic| !topic.is_of_room() || !hub.has_clients(topic);
+                let is_new = |topic: &&Topic| !topic.is_of_room() || !switchboard.has_clients(topic);
                 topics.iter().filter(is_new).for_each(|topic| self.tracker.forget(topic));
-                self.following.subscribed(hub, &topics);
+                self.following.subscribed(switchboard, &topics);
             }
             Event::Live { topics, late } => {
-                self.following.lost(hub, &topics);
-                let missed = late.iter().filter(|topic| is_owed(hub, topic));
-                missed.for_each(|topic| self.gap(hub, Some(topic), None, GapCause::Late));
+                self.following.lost(switchboard, &topics);
+                let missed = late.iter().filter(|topic| is_owed(switchboard, topic));
+                missed.for_each(|topic| self.gap(switchboard, Some(topic), None, GapCause::Late));
             }
             Event::Resuming => self.resuming = Some(HashSet::new()),
             Event::Restored => {
                 self.resuming = None;
-                self.gap(hub, None, None, GapCause::Reconnect);
-                self.following.restored(hub);
+                self.gap(switchboard, None, None, GapCause::Reconnect);
+                self.following.restored(switchboard);
             }
-            Event::Attach(attach) => self.following.attach(hub, attach),
-            Event::Read(done) => self.following.read_done(hub, done).await,
-            Event::Stored(stored) => self.following.stored(hub, stored),
+            Event::Attach(attach) => self.following.attach(switchboard, attach),
+            Event::Read(done) => self.following.read_done(switchboard, done).await,
+            Event::Stored(stored) => self.following.stored(switchboard, stored),
             Event::Tick => self.following.tick(Instant::now()),
         }
     }
 
-    async fn envelope(&mut self, hub: &Arc<Hub>, envelope: &Envelope<'_>) {
+    async fn envelope(&mut self, switchboard: &Arc<Switchboard>, envelope: &Envelope<'_>) {
         if envelope.kind == Kind::Presence {
-            let received = hub.presence().receive(hub, envelope);
+            let received = switchboard.presence().receive(switchboard, envelope);
             return received.unwrap_or_else(|error| self.node.incoming.unreadable(error));
         }
         // All are told once everything is subscribed to; whoever gets something earlier is told before it.
         let is_first = self.resuming.as_mut().is_some_and(|topics| topics.insert(envelope.topic.clone()));
-        if is_first && is_owed(hub, &envelope.topic) {
-            self.gap(hub, Some(&envelope.topic), None, GapCause::Reconnect);
+        if is_first && is_owed(switchboard, &envelope.topic) {
+            self.gap(switchboard, Some(&envelope.topic), None, GapCause::Reconnect);
         }
         match self.tracker.arrived(envelope, Instant::now()) {
             Arrival::Duplicate if envelope.kind == Kind::Mark => return,
             Arrival::Duplicate => return self.node.counters.duplicate(),
             Arrival::New { missed: 0 } => {}
-            Arrival::New { missed } => self.gap(hub, Some(&envelope.topic), Some(missed), GapCause::Hole),
+            Arrival::New { missed } => self.gap(switchboard, Some(&envelope.topic), Some(missed), GapCause::Hole),
         }
         if envelope.kind == Kind::Mark {
             return;
         }
         self.node.counters.received();
-        if !broadcast::receive(hub, envelope).await {
-            self.gap(hub, Some(&envelope.topic), Some(1), GapCause::Overflow);
+        if !broadcast::receive(switchboard, envelope).await {
+            self.gap(switchboard, Some(&envelope.topic), Some(1), GapCause::Overflow);
         }
     }
 
-    fn overflow(&mut self, hub: &Hub, lost: HashMap<(Topic, NodeId), Span>) {
+    fn overflow(&mut self, switchboard: &Switchboard, lost: HashMap<(Topic, NodeId), Span>) {
         let mut missed = HashMap::<Topic, u64>::new();
         if lost.keys().any(|(topic, _)| topic.is_presence()) {
-            hub.presence().overflowed(hub);
+            switchboard.presence().overflowed(switchboard);
         }
         for ((topic, node), span) in lost.into_iter().filter(|((topic, _), _)| !topic.is_presence()) {
             let count = self.tracker.skipped(&topic, node, span.first, span.next, Instant::now());
             *missed.entry(topic).or_default() += count;
         }
         for (topic, count) in missed.into_iter().filter(|(_, count)| *count > 0) {
-            self.gap(hub, Some(&topic), Some(count), GapCause::Overflow);
+            self.gap(switchboard, Some(&topic), Some(count), GapCause::Overflow);
         }
     }
 
-    fn gap(&self, hub: &Hub, topic: Option<&Topic>, missed: Option<u64>, cause: GapCause) {
+    fn gap(&self, switchboard: &Switchboard, topic: Option<&Topic>, missed: Option<u64>, cause: GapCause) {
         let gap = Gap { topic: topic.cloned(), missed, cause };
         tracing::warn!(gap = %escaped(&gap), "messages of other nodes are missing");
         self.node.counters.gap(&gap);
-        hub.tell_gap(&gap);
+        switchboard.tell_gap(&gap);
     }
 }
 
 /// Whether clients here miss what is not passed on: what a room remembers is read.
-fn is_owed(hub: &Hub, topic: &Topic) -> bool {
-    let remembers = matches!(topic, Topic::Room(room) if hub.history(room).is_some());
-    !topic.is_presence() && !remembers && hub.has_clients(topic)
+fn is_owed(switchboard: &Switchboard, topic: &Topic) -> bool {
+    let remembers = matches!(topic, Topic::Room(room) if switchboard.history(room).is_some());
+    !topic.is_presence() && !remembers && switchboard.has_clients(topic)
 }

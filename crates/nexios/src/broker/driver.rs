@@ -22,7 +22,7 @@ use super::presence;
 use super::subscriptions::SWEEP_EVERY;
 use super::topic::Topic;
 use super::{Broker, BrokerError, deliver};
-use crate::audience::hub::Hub;
+use crate::audience::switchboard::Switchboard;
 
 /// A broker that does not answer for so long is taken for lost.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -38,9 +38,9 @@ const SWEEPS_PER_CLEANING: u32 = 240;
 pub(crate) struct Driver {
     pub(crate) node: Arc<Node>,
     /// A publisher has none: nothing arrives.
-    pub(crate) hub: Option<Weak<Hub>>,
+    pub(crate) switchboard: Option<Weak<Switchboard>>,
     /// Whose presence goes to other nodes.
-    pub(crate) presence: Option<Arc<Hub>>,
+    pub(crate) presence: Option<Arc<Switchboard>>,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) broker: Broker,
     pub(super) complaints: RefCell<Complaints>,
@@ -49,20 +49,20 @@ pub(crate) struct Driver {
 type Ready = Sender<Result<(), BrokerError>>;
 
 impl Driver {
-    /// A node that has not begun to work. What arrives goes to the hub, for as long as there is
-    /// one; presence of the other hub, the same one in an app, goes out.
+    /// A node that has not begun to work. What arrives goes to the switchboard, for as long as there is
+    /// one; presence of the other switchboard, the same one in an app, goes out.
     pub(crate) fn new(
         broker: &Broker,
         engine: Box<dyn Engine>,
-        hub: Option<Weak<Hub>>,
-        presence: Option<Arc<Hub>>,
+        switchboard: Option<Weak<Switchboard>>,
+        presence: Option<Arc<Switchboard>>,
     ) -> Self {
         let node = Node::new(broker);
-        if let Some(hub) = &presence {
+        if let Some(switchboard) = &presence {
             let settings = presence::Settings { ttl: broker.presence_ttl, bytes_max: broker.presence_bytes_max };
-            hub.presence().attach(hub, node.id(), settings);
+            switchboard.presence().attach(switchboard, node.id(), settings);
         }
-        Driver { node, hub, presence, engine, broker: broker.clone(), complaints: RefCell::default() }
+        Driver { node, switchboard, presence, engine, broker: broker.clone(), complaints: RefCell::default() }
     }
 
     /// Runs until the node stops; says when the broker is reached, or that it is not.
@@ -77,11 +77,11 @@ impl Driver {
     /// All that [`run`](Self::run) does, on the runtime of whoever calls.
     pub(crate) async fn work(self, ready: &Ready) {
         let mut tasks = JoinSet::new();
-        if let Some(hub) = self.hub.clone() {
-            tasks.spawn(deliver::receive(self.node.clone(), hub));
+        if let Some(switchboard) = self.switchboard.clone() {
+            tasks.spawn(deliver::receive(self.node.clone(), switchboard));
         }
-        if let Some(hub) = self.presence.clone() {
-            tasks.spawn(presence::drive(self.node.clone(), hub));
+        if let Some(switchboard) = self.presence.clone() {
+            tasks.spawn(presence::drive(self.node.clone(), switchboard));
         }
         let stopped = async {
             self.node.stopping.notified().await;
@@ -98,16 +98,16 @@ impl Driver {
         self.node.appends.abandon();
         self.node.reads.close();
         self.node.incoming.close();
-        self.tell_presence(|presence, hub| presence.detach(hub));
+        self.tell_presence(|presence, switchboard| presence.detach(switchboard));
     }
 
     fn unreachable(&self, reason: &dyn std::fmt::Display) -> BrokerError {
         BrokerError::Unreachable { url: self.broker.display_url(), reason: reason.to_string() }
     }
 
-    fn tell_presence(&self, tell: impl FnOnce(&Arc<presence::Presence>, &Hub)) {
-        if let Some(hub) = &self.presence {
-            tell(hub.presence(), hub);
+    fn tell_presence(&self, tell: impl FnOnce(&Arc<presence::Presence>, &Switchboard)) {
+        if let Some(switchboard) = &self.presence {
+            tell(switchboard.presence(), switchboard);
         }
     }
 
@@ -141,7 +141,7 @@ impl Driver {
             let ended = self.serve(&*session, &sink, &mut unfinished, outage.announced_after(), &mut told).await;
             self.node.counters.connected(false);
             self.node.subscriptions.down();
-            self.tell_presence(|presence, hub| presence.disconnected(hub));
+            self.tell_presence(|presence, switchboard| presence.disconnected(switchboard));
             self.node.reads.set_away(true);
             let Err(error) = ended else { return };
             if let (Some(ready), false) = (&told, matches!(error, LinkError::Lost(_))) {
@@ -218,7 +218,7 @@ impl Driver {
         // Where somebody has waited in vain, the session is said to be restored anyway.
         let (_, refused) = self.subscribe(session, &node.subscriptions.begin()).await?;
         node.subscriptions.up();
-        self.tell_presence(|presence, hub| presence.connected(hub));
+        self.tell_presence(|presence, switchboard| presence.connected(switchboard));
         node.counters.connected(true);
         node.reads.set_away(false);
         let is_back = match first.take() {
@@ -334,7 +334,7 @@ impl Driver {
 
     /// Has a publisher wait until the members here are sent what it has stored. Nothing arrives at one without members.
     fn confirm(&self, stored: Confirmation) {
-        if self.hub.is_some() {
+        if self.switchboard.is_some() {
             // Where there is no room it is dropped, and by that the publisher goes on.
             self.node.incoming.try_tell(Event::Stored(stored));
         }
@@ -434,7 +434,7 @@ impl Driver {
     }
 
     fn has_clients(&self, topic: &Topic) -> bool {
-        self.hub.as_ref().and_then(Weak::upgrade).is_some_and(|hub| hub.has_clients(topic))
+        self.switchboard.as_ref().and_then(Weak::upgrade).is_some_and(|switchboard| switchboard.has_clients(topic))
     }
 
     /// Lets those go on who have waited long enough, whether the broker is there or not.
@@ -445,7 +445,7 @@ impl Driver {
             ticks.tick().await;
             let now = Instant::now();
             // A publisher's own wait until the broker is back, as all of its messages do.
-            if self.hub.is_some() {
+            if self.switchboard.is_some() {
                 self.node.appends.release(now);
             }
             self.node.reads.release(now);

@@ -18,7 +18,7 @@ use super::outgoing::{Limits, Outgoing};
 use super::subscriptions::Subscriptions;
 use super::topic::Topic;
 use super::{Broker, BrokerError};
-use crate::audience::hub::Hub;
+use crate::audience::switchboard::Switchboard;
 
 /// What handlers and the node's own thread share.
 pub(crate) struct Node {
@@ -38,7 +38,7 @@ pub(crate) struct Node {
 pub(crate) struct NodeThread {
     pub(crate) node: Arc<Node>,
     /// Whose presence other nodes see.
-    presence: Option<Arc<Hub>>,
+    presence: Option<Arc<Switchboard>>,
     thread: Option<JoinHandle<()>>,
     /// The process that started it.
     pub(crate) process: u32,
@@ -177,14 +177,14 @@ impl Entering {
 }
 
 impl NodeThread {
-    /// Starts the thread, and waits until the broker is reached. What arrives goes to the hub, for
-    /// as long as there is one; presence of the other hub, the same one in an app, goes out.
+    /// Starts the thread, and waits until the broker is reached. What arrives goes to the switchboard, for
+    /// as long as there is one; presence of the other switchboard, the same one in an app, goes out.
     pub(crate) fn start(
         broker: &Broker,
-        hub: Option<Weak<Hub>>,
-        presence: Option<Arc<Hub>>,
+        switchboard: Option<Weak<Switchboard>>,
+        presence: Option<Arc<Switchboard>>,
     ) -> Result<Self, BrokerError> {
-        let driver = Driver::new(broker, broker.engine()?, hub, presence.clone());
+        let driver = Driver::new(broker, broker.engine()?, switchboard, presence.clone());
         let node = driver.node.clone();
         let (ready, connected) = std::sync::mpsc::channel();
         // What it logs goes to where its app's log goes.
@@ -209,8 +209,8 @@ impl Drop for NodeThread {
             std::mem::forget(self.node.clone());
             return std::mem::forget(self.thread.take());
         }
-        if let Some(hub) = &self.presence {
-            hub.presence().leave(&self.node);
+        if let Some(switchboard) = &self.presence {
+            switchboard.presence().leave(&self.node);
         }
         self.node.stop();
         let Some(thread) = self.thread.take() else { return };

@@ -139,7 +139,7 @@ impl Drop for Accepting<'_> {
 /// With a broker: tells it of a client that has connected.
 pub(crate) fn enter(ws: &WebSocket) -> Option<Entering> {
     let route = ws.route();
-    route.hub.enter_router(route.group.id())
+    route.switchboard.enter_router(route.group.id())
 }
 
 pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
@@ -176,7 +176,7 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
     }
     if !route.listeners.dropped.is_empty() {
         ws.mark(Mark::Registered);
-        ws.service().into_iter().for_each(|service| service.registry().borrow_mut().watch(ws.clone()));
+        ws.service().into_iter().for_each(|service| service.client_ids().borrow_mut().watch(ws.clone()));
     }
     Ok(())
 }

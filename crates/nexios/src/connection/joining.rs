@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nexios_engine::{ConnectionState, Message, MessageRef, SendError};
 use nexios_protocol::escaped;
 
-use crate::audience::hub::yield_now;
+use crate::audience::switchboard::yield_now;
 use crate::broker::{Attached, Entry, Envelope, Framing, Held, Member, Node, Nonce, PAGE_LEN, Position, Since, Span};
 use crate::connection::membership::Wish;
 use crate::connection::websocket::WebSocket;
@@ -79,7 +79,7 @@ impl WebSocket {
     /// Only then is a client let in, so that nothing is missing between two messages that it gets.
     /// Boxed: a handler that waits in another place does not hold the room for it.
     pub(crate) fn arrive(&self, room: &str) -> Option<LocalFuture<Held>> {
-        let (held, entering) = self.route().hub.node()?.hold(&room.into());
+        let (held, entering) = self.route().switchboard.node()?.hold(&room.into());
         Some(Box::pin(async move {
             if let Some(entering) = entering {
                 entering.done().await;
@@ -90,8 +90,8 @@ impl WebSocket {
 
     /// Where the room's messages come from, if it remembers.
     pub(crate) fn node_that_remembers(&self, room: &str) -> Option<Arc<Node>> {
-        let hub = &self.route().hub;
-        hub.history(room).and_then(|_| hub.history_node())
+        let switchboard = &self.route().switchboard;
+        switchboard.history(room).and_then(|_| switchboard.history_node())
     }
 
     /// The same, unless there is nothing to get there, which [`join`](Self::join) says.
@@ -195,7 +195,7 @@ impl Way {
 
     async fn go(&mut self) -> Option<Joined> {
         let (_held, entering) = self.node.hold(&self.room);
-        let _expected = self.ws.route().hub.expect(&self.room, self.member.framing == Framing::Live);
+        let _expected = self.ws.route().switchboard.expect(&self.room, self.member.framing == Framing::Live);
         if let Some(entering) = entering {
             entering.done().await;
         }
@@ -223,7 +223,7 @@ impl Way {
 
     /// Takes the first step of one who wants all that the room remembers.
     async fn read_oldest(&mut self) -> Option<()> {
-        let log = self.node.log(&self.room, self.ws.route().hub.history(&self.room).unwrap_or_default());
+        let log = self.node.log(&self.room, self.ws.route().switchboard.history(&self.room).unwrap_or_default());
         match self.node.reads.ask(&log, Span::Oldest(PAGE_LEN)).await {
             Ok(page) => {
                 self.node.counters.read(page.entries.len());
@@ -242,7 +242,7 @@ impl Way {
     /// Takes a step by what the broker has.
     async fn read(&mut self) -> Option<()> {
         let Some(since) = self.since else { return Some(()) };
-        let log = self.node.log(&self.room, self.ws.route().hub.history(&self.room).unwrap_or_default());
+        let log = self.node.log(&self.room, self.ws.route().switchboard.history(&self.room).unwrap_or_default());
         match self.node.reads.ask(&log, Span::After(since.position, PAGE_LEN)).await {
             Ok(page) if page.recovered => {
                 self.node.counters.read(page.entries.len());

@@ -141,8 +141,8 @@ impl WebSocket {
     pub(crate) fn wish(&self, room: &str) -> Wish {
         let wish = Wish::default();
         // A plain connection enters at once where there is neither a broker nor a history.
-        let hub = &self.route().hub;
-        if self.connection().is_framed() || hub.node().is_some() || self.node_that_remembers(room).is_some() {
+        let switchboard = &self.route().switchboard;
+        if self.connection().is_framed() || switchboard.node().is_some() || self.node_that_remembers(room).is_some() {
             self.memberships(|memberships| {
                 memberships.wishes.retain(|(_, other)| other.strong_count() > 0);
                 memberships.wishes.push((room.into(), Arc::downgrade(&wish.0)));
@@ -167,15 +167,15 @@ impl WebSocket {
     }
 
     fn has_left(&self, membership: &Membership) -> bool {
-        let hub = &self.route().hub;
+        let switchboard = &self.route().switchboard;
         if membership.tracked {
-            hub.presence().untrack(hub, &membership.name, self.id());
+            switchboard.presence().untrack(switchboard, &membership.name, self.id());
         }
         let was_in = self.connection().leave(&membership.group);
         if was_in && self.connection().is_framed() {
             live::left(self, &membership.name);
         }
-        hub.left_room(&membership.name);
+        switchboard.left_room(&membership.name);
         was_in
     }
 
@@ -197,7 +197,7 @@ impl WebSocket {
     /// Enters a room; the broker's side knows of it already.
     pub(crate) fn enter_room(&self, room: &str) -> bool {
         let framed = self.connection().is_framed();
-        let joined = self.route().hub.join_room(room, framed, |group| self.connection().join(group));
+        let joined = self.route().switchboard.join_room(room, framed, |group| self.connection().join(group));
         let Some((name, group)) = joined else { return false };
         let membership = Membership { name, group, tracked: false, by_itself: false, watched: None };
         self.memberships(|memberships| memberships.rooms.push(membership));
@@ -241,8 +241,8 @@ impl WebSocket {
         }
         let id = self.id();
         let user = self.client_id().unwrap_or_else(|| id.to_string().into());
-        let hub = &self.route().hub;
-        hub.presence().track(hub, room, id, &user, data)?;
+        let switchboard = &self.route().switchboard;
+        switchboard.presence().track(switchboard, room, id, &user, data)?;
         let is_awaited = self.memberships(|memberships| {
             memberships.find(room).into_iter().for_each(|membership| membership.tracked = true);
             std::mem::replace(&mut memberships.awaited, true)
@@ -266,17 +266,17 @@ impl WebSocket {
             Some(memberships.rooms.iter_mut().filter_map(take).collect::<Vec<_>>())
         });
         let rooms = tracked.filter(|rooms| !rooms.is_empty());
-        let (hub, id) = (self.route().hub.clone(), self.id());
+        let (switchboard, id) = (self.route().switchboard.clone(), self.id());
         match (rooms, self.route().leave_delay) {
             (None, _) => {}
             (Some(rooms), Duration::ZERO) => {
-                rooms.iter().for_each(|room| _ = hub.presence().untrack(&hub, room, id));
+                rooms.iter().for_each(|room| _ = switchboard.presence().untrack(&switchboard, room, id));
             }
             (Some(rooms), delay) => {
                 let shard = self.connection().shard();
                 let over = shard.sleep_until(shard.now() + delay);
-                hub.presence().depart(&rooms, id);
-                self.spawn(async move { hub.presence().untrack_later(&hub, &rooms, id, over).await });
+                switchboard.presence().depart(&rooms, id);
+                self.spawn(async move { switchboard.presence().untrack_later(&switchboard, &rooms, id, over).await });
             }
         }
     }
@@ -286,8 +286,8 @@ impl WebSocket {
         let was_tracked = self
             .memberships_if_any(|memberships| Some(std::mem::take(&mut memberships.find(room)?.tracked)))
             .unwrap_or_default();
-        let hub = &self.route().hub;
-        was_tracked && hub.presence().untrack(hub, room, self.id())
+        let switchboard = &self.route().switchboard;
+        was_tracked && switchboard.presence().untrack(switchboard, room, self.id())
     }
 
     /// The client is told of a room's presence from now on, once, however often it asks; it may watch so many rooms.

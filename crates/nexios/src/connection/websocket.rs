@@ -10,11 +10,11 @@ use std::sync::Arc;
 use nexios_engine::{CloseInfo, Connection, ConnectionId, ConnectionState, Refusal};
 use nexios_protocol::{CloseCode, InvalidCloseCode, escaped};
 
-use crate::audience::hub::yield_now;
+use crate::audience::switchboard::yield_now;
 use crate::connection::accept::{Accept, Accepting};
 use crate::connection::auth;
-use crate::connection::companion;
 use crate::connection::handle::Handle;
+use crate::connection::listeners;
 use crate::connection::membership::Memberships;
 use crate::connection::request::{self, Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
 use crate::connection::state::State;
@@ -67,8 +67,8 @@ struct Rare {
     subprotocol: Option<String>,
     /// Of a client that speaks `nexios.v1`.
     session: Option<Rc<Session>>,
-    /// What runs beside the handler; taken out while it is polled.
-    companion: Option<LocalFuture<()>>,
+    /// Runs next to the handler; taken out while it is polled.
+    listeners: Option<LocalFuture<()>>,
 }
 
 /// What has happened to a connection so far: one bit each, kept by the engine.
@@ -80,15 +80,15 @@ pub(crate) enum Mark {
     Opened = 2,
     /// Listeners or limits look at each message.
     Observed = 4,
-    /// The companion has begun to show them each message.
+    /// The task of the listeners has begun to show them each message.
     Observing = 8,
     /// The connection is gone, and the disconnect listeners have been called.
     Departed = 16,
-    /// The registry of the shard knows it.
+    /// The shard's client ids have an entry for it.
     Registered = 32,
-    /// It has a companion.
-    Accompanied = 64,
-    /// Nothing runs beside the handler or ends it early; what most connections are.
+    /// The task of its listeners runs.
+    HasListeners = 64,
+    /// Nothing runs next to the handler or ends it early, as on most connections.
     Alone = 128,
 }
 
@@ -121,7 +121,7 @@ impl WebSocket {
     /// `accept()` is over: from now on messages and the end are told to their listeners.
     pub(crate) fn opens(&self) {
         self.mark(Mark::Opened);
-        if !companion::is_needed(self) && !self.route().cancel_on_disconnect {
+        if !listeners::is_needed(self) && !self.route().cancel_on_disconnect {
             self.mark(Mark::Alone);
         }
     }
@@ -175,7 +175,7 @@ impl WebSocket {
         self.rare(|rare| rare.client_id = Some(client_id.clone()));
         self.mark(Mark::Registered);
         if let Some(service) = self.service() {
-            service.registry().borrow_mut().set_client_id(self.id(), Some(client_id));
+            service.client_ids().borrow_mut().set_client_id(self.id(), Some(client_id));
         }
     }
 
@@ -260,7 +260,7 @@ impl WebSocket {
 
     /// The whole URL that the client asked for, as far as it is known here.
     pub fn url(&self) -> String {
-        let (headers, proxies, peer) = (self.headers(), &self.route().hub.proxies, self.peer());
+        let (headers, proxies, peer) = (self.headers(), &self.route().switchboard.proxies, self.peer());
         let secure = match proxies.scheme(peer, &headers) {
             Some(scheme) => ["https", "wss"].contains(&scheme.as_str()),
             None => self.connection().is_tls(),
@@ -303,7 +303,7 @@ impl WebSocket {
     /// Who is on the other side; `None` on a Unix socket.
     pub fn client(&self) -> Option<Client> {
         let port = self.connection().peer().map_or(0, |peer| peer.port());
-        let host = self.route().hub.proxies.client(self.peer(), &self.headers())?;
+        let host = self.route().switchboard.proxies.client(self.peer(), &self.headers())?;
         Some(Client { host, port })
     }
 
@@ -337,7 +337,7 @@ impl WebSocket {
     /// The app has none.
     pub fn app_state<T: Send + Sync + 'static>(&self) -> Result<Arc<T>> {
         let missing = || Error::msg(format!("the app has no state of type {}", std::any::type_name::<T>()));
-        self.route().hub.state().ok_or_else(missing)
+        self.route().switchboard.state().ok_or_else(missing)
     }
 
     // --- the handshake and the end
@@ -481,7 +481,7 @@ impl WebSocket {
     /// The client has said `hello`.
     pub(crate) fn begin_session(&self, session: Rc<Session>) {
         self.rare(|rare| rare.session = Some(session));
-        self.route().hub.framed_began();
+        self.route().switchboard.framed_began();
     }
 
     pub(crate) fn session(&self) -> Option<Rc<Session>> {
@@ -491,7 +491,7 @@ impl WebSocket {
     pub(crate) fn forget_client_id(&self) {
         self.rare(|rare| rare.client_id = None);
         if let Some(service) = self.service() {
-            service.registry().borrow_mut().set_client_id(self.id(), None);
+            service.client_ids().borrow_mut().set_client_id(self.id(), None);
         }
     }
 
@@ -511,30 +511,30 @@ impl WebSocket {
         self.connection().observe();
     }
 
-    /// Keeps what runs beside the handler.
-    pub(crate) fn accompany(&self, companion: LocalFuture<()>) {
-        self.mark(Mark::Accompanied);
-        let before = self.rare(|rare| rare.companion.replace(companion));
+    /// Keeps the task of the listeners, which runs next to the handler.
+    pub(crate) fn set_listeners(&self, listeners: LocalFuture<()>) {
+        self.mark(Mark::HasListeners);
+        let before = self.rare(|rare| rare.listeners.replace(listeners));
         drop(before);
     }
 
-    /// Without [`accompany`](Self::accompany) it has none from now on.
-    pub(crate) fn take_companion(&self) -> Option<LocalFuture<()>> {
-        self.unmark(Mark::Accompanied);
-        self.rare_if_any(|rare| rare.companion.take())
+    /// Takes the task of the listeners out. [`set_listeners`](Self::set_listeners) puts it back.
+    pub(crate) fn take_listeners(&self) -> Option<LocalFuture<()>> {
+        self.unmark(Mark::HasListeners);
+        self.rare_if_any(|rare| rare.listeners.take())
     }
 
     /// The connection's task has ended: nothing of the app remembers it.
     pub(crate) fn forget(&self) {
-        drop(self.take_companion());
+        drop(self.take_listeners());
         self.leave_all();
         if self.has(Mark::Registered) {
-            let watched = self.service().and_then(|service| service.registry().borrow_mut().remove(&self.id()));
+            let watched = self.service().and_then(|service| service.client_ids().borrow_mut().remove(&self.id()));
             drop(watched);
         }
         if let Some(session) = self.rare_if_any(|rare| rare.session.take()) {
             session.end();
-            self.route().hub.framed_ended();
+            self.route().switchboard.framed_ended();
         }
     }
 }

@@ -14,8 +14,8 @@ use super::line;
 use super::request::RequestError;
 use super::session::{Place, Session, Step};
 use crate::broker::Position;
-use crate::connection::connection_task::{log_fault, on_panic};
 use crate::connection::membership::Wish;
+use crate::connection::task::{log_fault, on_panic};
 use crate::connection::websocket::WebSocket;
 use crate::error::{Error, Result};
 

@@ -6,7 +6,7 @@ use nexios_protocol::CloseCode;
 
 use super::frame::{NUMBER_MAX, ServerFrame};
 use super::opening::NO_HELLO;
-use crate::audience::hub::Hub;
+use crate::audience::switchboard::Switchboard;
 use crate::routing::rate_limit::Limiter;
 use crate::routing::route::BuiltRoute;
 
@@ -51,11 +51,11 @@ pub(crate) fn milliseconds(time: Duration) -> u64 {
 /// Returns the frame before our Close frame. Without a window the client does not come back by itself. Where all are
 /// sent away at once, the window is wide enough for all of them. `None` where a message of the client is at fault: the
 /// code alone says that the client comes back without it.
-pub(crate) fn farewell(hub: &Hub, route: &BuiltRoute, code: CloseCode, reason: &str) -> Option<String> {
+pub(crate) fn farewell(switchboard: &Switchboard, route: &BuiltRoute, code: CloseCode, reason: &str) -> Option<String> {
     let [min, max] = route.retry.window_ms();
     let retry_ms = match code {
         CloseCode::GOING_AWAY | CloseCode::SERVICE_RESTART => {
-            let all = u64::try_from(hub.connections()).unwrap_or(u64::MAX);
+            let all = u64::try_from(switchboard.connections()).unwrap_or(u64::MAX);
             Some([min, max.max(min.saturating_add(all.saturating_mul(1000) / RETURNS_PER_SECOND))])
         }
         CloseCode::TRY_AGAIN_LATER => Some([TRY_AGAIN_LATER_MS.max(min), TRY_AGAIN_LATER_MS.saturating_add(max)]),

@@ -6,31 +6,31 @@ use std::sync::Arc;
 use nexios_engine::{Audience, Broadcast, Connection, Message, MessageRef, Shard, SlowClient};
 
 use super::frame::{self, ServerFrame};
-use crate::audience::hub::{Hub, Target};
+use crate::audience::switchboard::{Switchboard, Target};
 use crate::broker::{Gap, Topic};
 
 /// Tells those who may have missed messages of other nodes.
-pub(crate) fn tell_gap(hub: &Hub, gap: &Gap) {
+pub(crate) fn tell_gap(switchboard: &Switchboard, gap: &Gap) {
     let room = match &gap.topic {
         Some(Topic::Room(room)) => Some(&**room),
         _ => None,
     };
     // A room that remembers says `reset` instead, where messages cannot be had any more.
-    if hub.framed() == 0 || room.is_some_and(|room| hub.history(room).is_some()) {
+    if switchboard.framed() == 0 || room.is_some_and(|room| switchboard.history(room).is_some()) {
         return;
     }
     let frame: Message = ServerFrame::Gap { room, missed: gap.missed, offset: None }.to_text().into();
-    let target = gap.topic.as_ref().map_or_else(|| Some(hub.everybody()), |topic| hub.find(topic));
+    let target = gap.topic.as_ref().map_or_else(|| Some(switchboard.everybody()), |topic| switchboard.find(topic));
     match target {
         Some(Target::Room(_, Some(groups))) => {
             let mut broadcast = Broadcast::new(Audience::One(groups.framed.id()), frame);
             broadcast.framed = true;
             let broadcast = Arc::new(broadcast);
-            hub.on_each_shard(move |shard| shard.publish(&broadcast));
+            switchboard.on_each_shard(move |shard| shard.publish(&broadcast));
         }
         Some(target) => {
             let audience = target.audience();
-            hub.on_each_shard(move |shard| tell_members(shard, &audience, frame.as_ref()));
+            switchboard.on_each_shard(move |shard| tell_members(shard, &audience, frame.as_ref()));
         }
         None => {}
     }

@@ -166,7 +166,7 @@ async fn publish(ws: &WebSocket, place: Place, room: &Arc<str>, key: Option<Arc<
     if let Some(key) = key {
         broadcast = broadcast.key_of(ws, &key);
     }
-    let remembers = ws.route().hub.history(room).is_some();
+    let remembers = ws.route().switchboard.history(room).is_some();
     let ws = ws.clone();
     let mut confirming: Pin<Box<dyn Future<Output = ()>>> = Box::pin({
         let ws = ws.clone();

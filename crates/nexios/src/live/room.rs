@@ -7,7 +7,7 @@ use nexios_engine::{Audience, Broadcast, Message, MessageRef};
 pub(crate) use super::answer::ready;
 use super::answer::tell;
 use super::frame::ServerFrame;
-use crate::audience::hub::Target;
+use crate::audience::switchboard::Target;
 use crate::broker::Position;
 use crate::connection::websocket::WebSocket;
 

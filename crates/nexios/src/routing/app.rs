@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nexios_engine::{Message, Server, ServerSettings, Settings, Shard, SlowClient};
 
-use crate::audience::hub::{AppState, Hub};
+use crate::audience::switchboard::{AppState, Switchboard};
 use crate::broker::{Broker, BrokerError, Gap, NodeThread, PresenceEvent};
 use crate::connection::allowed_hosts::AllowedHosts;
 use crate::connection::websocket::WebSocket;
@@ -56,7 +56,7 @@ pub struct App {
 /// An app whose parts are in their places: what a server of any host runs.
 pub struct BuiltApp {
     pub(crate) routes: PathTree<ServedRoute>,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) hosts: AllowedHosts,
     pub(crate) server: ServerSettings,
     pub(crate) http: HttpRoutes,
@@ -69,7 +69,7 @@ pub struct BuiltApp {
 #[must_use = "dropping it ends the connection"]
 pub struct Connected {
     broker: Option<NodeThread>,
-    hub: Arc<Hub>,
+    switchboard: Arc<Switchboard>,
 }
 
 impl Default for App {
@@ -379,20 +379,20 @@ impl BuiltApp {
     /// # Errors
     /// [`BrokerError`]
     pub fn connect(&self) -> Result<Connected, BrokerError> {
-        let hub = self.hub.clone();
+        let switchboard = self.switchboard.clone();
         let Some(broker) = self.broker.clone().or_else(Broker::from_environment) else {
-            return Ok(Connected { broker: None, hub });
+            return Ok(Connected { broker: None, switchboard });
         };
-        hub.check_topics()?;
-        let thread = NodeThread::start(&broker, Some(Arc::downgrade(&hub)), Some(hub.clone()))?;
-        hub.connect(thread.node.clone());
-        Ok(Connected { broker: Some(thread), hub })
+        switchboard.check_topics()?;
+        let thread = NodeThread::start(&broker, Some(Arc::downgrade(&switchboard)), Some(switchboard.clone()))?;
+        switchboard.connect(thread.node.clone());
+        Ok(Connected { broker: Some(thread), switchboard })
     }
 
     /// Makes a shard run this app: call it for each shard, before its first connection.
     pub fn run_on(self: &Arc<Self>, server: &Server, shard: &Shard) {
         shard.set_service(Rc::new(ShardService::new(self.clone(), server.places())));
-        self.hub.attach(server.shards());
+        self.switchboard.attach(server.shards());
     }
 
     /// What holds for the whole server.
@@ -414,7 +414,7 @@ impl BuiltApp {
 impl Drop for Connected {
     fn drop(&mut self) {
         drop(self.broker.take());
-        self.hub.end();
+        self.switchboard.end();
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nexios_engine::{Group, InvalidSetting};
 
-use crate::audience::hub::{Hub, Place, RouterGroup};
+use crate::audience::switchboard::{Place, RouterGroup, Switchboard};
 use crate::broker::{PresenceListeners, Topic};
 use crate::connection::allowed_hosts::{AllowedHosts, InvalidHost};
 use crate::connection::origin::{InvalidOrigin, Origins};
@@ -93,19 +93,19 @@ pub(crate) fn build(app: App) -> Result<Arc<BuiltApp>, ConfigError> {
         join: levels.listeners(|listeners| &listeners.join),
         leave: levels.listeners(|listeners| &listeners.leave),
     };
-    let hub = Arc::new(Hub::new(groups, app.state, proxies, listeners));
+    let switchboard = Arc::new(Switchboard::new(groups, app.state, proxies, listeners));
     let mut routes = PathTree::default();
     for (level, own) in levels.done {
-        level.handle.place(Place { hub: hub.clone(), ids: level.ids.clone() });
+        level.handle.place(Place { switchboard: switchboard.clone(), ids: level.ids.clone() });
         for route in own {
-            let route = Arc::new(level.build_route(route, &hub, &handle)?);
+            let route = Arc::new(level.build_route(route, &switchboard, &handle)?);
             let inserted = routes.insert(&route.pattern, ServedRoute::new(route.clone()));
             inserted.map_err(|other| ConfigError::DuplicateRoute(other.route.path.clone(), route.path.clone()))?;
         }
     }
     Ok(Arc::new(BuiltApp {
         routes,
-        hub,
+        switchboard,
         hosts,
         server: app.server,
         http: app.http,
@@ -191,7 +191,12 @@ impl Level {
         }
     }
 
-    fn build_route(&self, route: Route, hub: &Arc<Hub>, app: &RouterHandle) -> Result<BuiltRoute, ConfigError> {
+    fn build_route(
+        &self,
+        route: Route,
+        switchboard: &Arc<Switchboard>,
+        app: &RouterHandle,
+    ) -> Result<BuiltRoute, ConfigError> {
         let pattern = Pattern::parse(&route.path).and_then(|own| own.under(&self.prefix));
         let pattern = pattern.map_err(|error| ConfigError::Path { path: route.path.clone(), error })?;
         let options = route.options.under(&self.options);
@@ -222,7 +227,7 @@ impl Level {
             group: self.group.clone(),
             router: self.handle.clone(),
             app: app.clone(),
-            hub: hub.clone(),
+            switchboard: switchboard.clone(),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use nexios_engine::BoxedTask;
 use pin_project_lite::pin_project;
 
-use crate::connection::connection_task::HandlerTask;
+use crate::connection::task::HandlerTask;
 use crate::connection::websocket::WebSocket;
 use crate::error::Result;
 

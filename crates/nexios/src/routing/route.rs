@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nexios_engine::{Group, Profile, Settings};
 
-use crate::audience::hub::Hub;
+use crate::audience::switchboard::Switchboard;
 use crate::connection::websocket::WebSocket;
 use crate::live::{HOLD_TIMEOUT, Retry, Rules, WATCHED_ROOMS_MAX};
 use crate::routing::event::Listeners;
@@ -68,7 +68,7 @@ pub(crate) struct BuiltRoute {
     pub(crate) group: Group,
     pub(crate) router: RouterHandle,
     pub(crate) app: RouterHandle,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) switchboard: Arc<Switchboard>,
 }
 
 /// A route as the table of routes has it: connections carry its profile, and with it the route.
@@ -200,7 +200,7 @@ impl BuiltRoute {
                 group: Group::new(u32::MAX),
                 router: RouterHandle::default(),
                 app: RouterHandle::default(),
-                hub: Arc::default(),
+                switchboard: Arc::default(),
             })
         });
         &NONE

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::audience::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
-use crate::audience::hub::{Hub, Place, Target};
 use crate::audience::room::Room;
+use crate::audience::switchboard::{Place, Switchboard, Target};
 use crate::broker::{BrokerMetrics, Declared, Gap, PresenceEvent};
 use crate::connection::handle::Handle;
 use crate::connection::websocket::WebSocket;
@@ -437,14 +437,14 @@ impl RouterHandle {
         self.tell_declared();
     }
 
-    pub(crate) fn hub(&self) -> Option<Arc<Hub>> {
-        self.0.place.get().map(|place| place.hub.clone())
+    pub(crate) fn switchboard(&self) -> Option<Arc<Switchboard>> {
+        self.0.place.get().map(|place| place.switchboard.clone())
     }
 
     /// A room remembers; where there is no app yet, it is told once there is one.
     pub(crate) fn declare(&self, room: &Arc<str>, declared: Arc<Declared>) -> Arc<Declared> {
-        if let Some(hub) = self.hub() {
-            return hub.declare(room, &declared);
+        if let Some(switchboard) = self.switchboard() {
+            return switchboard.declare(room, &declared);
         }
         let mut waiting = self.0.declared.lock();
         waiting.retain(|(name, _)| name != room);
@@ -455,15 +455,15 @@ impl RouterHandle {
     }
 
     fn tell_declared(&self) {
-        let Some(hub) = self.hub() else { return };
+        let Some(switchboard) = self.switchboard() else { return };
         for (room, declared) in std::mem::take(&mut *self.0.declared.lock()) {
-            hub.declare_first(&room, declared);
+            switchboard.declare_first(&room, declared);
         }
     }
 
-    pub(crate) fn target(&self) -> Option<(Arc<Hub>, Target)> {
+    pub(crate) fn target(&self) -> Option<(Arc<Switchboard>, Target)> {
         let place = self.0.place.get()?;
-        Some((place.hub.clone(), Target::Routers(place.ids.clone())))
+        Some((place.switchboard.clone(), Target::Routers(place.ids.clone())))
     }
 
     /// Sends a message to every connected client of this router and of those below it.
@@ -508,7 +508,7 @@ impl RouterHandle {
 
     /// How many clients are connected to this node.
     pub fn count(&self) -> usize {
-        self.target().map_or(0, |(hub, target)| hub.count(&target).0)
+        self.target().map_or(0, |(switchboard, target)| switchboard.count(&target).0)
     }
 
     /// The clients that are connected to this node.
@@ -519,13 +519,13 @@ impl RouterHandle {
     /// The counters of the app's broker; without one those of what keeps its rooms that remember;
     /// `None` where there is neither.
     pub fn broker_metrics(&self) -> Option<BrokerMetrics> {
-        let hub = &self.0.place.get()?.hub;
-        Some(hub.node().cloned().or_else(|| hub.own_node())?.counters.snapshot())
+        let switchboard = &self.0.place.get()?.switchboard;
+        Some(switchboard.node().cloned().or_else(|| switchboard.own_node())?.counters.snapshot())
     }
 
     /// The app's own value of this type; [`App::state`](crate::App::state) sets it.
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.0.place.get()?.hub.state()
+        self.0.place.get()?.switchboard.state()
     }
 }
 
@@ -536,14 +536,14 @@ impl std::fmt::Debug for RouterHandle {
 }
 
 /// Handles to all connections of an audience, on all shards.
-pub(crate) async fn members(target: Option<(Arc<Hub>, Target)>) -> Vec<Handle> {
-    let Some((hub, target)) = target else { return Vec::new() };
+pub(crate) async fn members(target: Option<(Arc<Switchboard>, Target)>) -> Vec<Handle> {
+    let Some((switchboard, target)) = target else { return Vec::new() };
     let audience = target.audience();
     let list = move |shard: &Shard| {
         let service = shard.service::<ShardService>();
-        let client_id = |id| service.as_ref().and_then(|service| service.registry().borrow().client_id(&id));
+        let client_id = |id| service.as_ref().and_then(|service| service.client_ids().borrow().client_id(&id));
         let members = shard.members(&audience).into_iter();
         members.map(|connection| Handle::new(connection.remote(), client_id(connection.id()))).collect::<Vec<_>>()
     };
-    hub.ask(Arc::new(list)).await.into_iter().flatten().collect()
+    switchboard.ask(Arc::new(list)).await.into_iter().flatten().collect()
 }

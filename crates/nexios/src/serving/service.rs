@@ -13,11 +13,11 @@ use nexios_engine::{
 };
 use nexios_protocol::{CloseCode, escaped};
 
-use crate::audience::registry::Registry;
+use crate::audience::client_ids::ClientIds;
 use crate::broker::{Gap, GapCause};
-use crate::connection::connection_task;
 use crate::connection::origin::Target;
 use crate::connection::request::Headers;
+use crate::connection::task;
 use crate::connection::websocket::WebSocket;
 use crate::live;
 use crate::routing::app::BuiltApp;
@@ -28,7 +28,7 @@ use crate::serving::access::AccessLog;
 pub struct ShardService {
     app: Arc<BuiltApp>,
     places: Places,
-    registry: RefCell<Registry>,
+    client_ids: RefCell<ClientIds>,
     on_ended: OnceCell<OnEnded>,
     access: Option<AccessLog>,
 }
@@ -38,11 +38,11 @@ type OnEnded = Box<dyn Fn(&ConnectionId, bool)>;
 impl ShardService {
     pub(crate) fn new(app: Arc<BuiltApp>, places: Places) -> Self {
         let access = app.access_log.then(AccessLog::default);
-        ShardService { app, places, registry: RefCell::default(), on_ended: OnceCell::new(), access }
+        ShardService { app, places, client_ids: RefCell::default(), on_ended: OnceCell::new(), access }
     }
 
-    pub(crate) fn registry(&self) -> &RefCell<Registry> {
-        &self.registry
+    pub(crate) fn client_ids(&self) -> &RefCell<ClientIds> {
+        &self.client_ids
     }
 
     /// A front end in another language hears of each connection whose task has ended.
@@ -86,7 +86,7 @@ const OTHER_HOST: &str = "this host is not served here\n";
 fn start(connection: &Connection) -> BoxedTask {
     let ws = WebSocket::of(connection);
     // A handler may be a plain function that returns a future, and may panic before it does.
-    let started = catch_unwind(AssertUnwindSafe(|| connection_task::start(ws.clone())));
+    let started = catch_unwind(AssertUnwindSafe(|| task::start(ws.clone())));
     started.unwrap_or_else(|_| {
         tracing::error!(connection = %ws.id(), route = ws.route_path(), "the handler panicked before it began");
         connection.shard().count(Cause::Panic);
@@ -104,7 +104,8 @@ impl Service for ShardService {
         }
         let headers = Headers::new(Some(head.clone()));
         let peer = connection.peer().map(|address| address.ip());
-        let host = || self.app.hub.proxies.host(peer, &headers).or_else(|| headers.get("host").map(str::to_owned));
+        let host =
+            || self.app.switchboard.proxies.host(peer, &headers).or_else(|| headers.get("host").map(str::to_owned));
         if !self.serves(host) {
             return Some(refuse(connection, Refusal::new(400, OTHER_HOST)));
         }
@@ -119,12 +120,12 @@ impl Service for ShardService {
     }
 
     fn is_proxy(&self, peer: Option<IpAddr>) -> bool {
-        self.app.hub.proxies.trusts(peer)
+        self.app.switchboard.proxies.trusts(peer)
     }
 
     fn client(&self, connection: &Connection) -> Option<IpAddr> {
         let peer = connection.peer().map(|address| address.ip());
-        self.app.hub.proxies.client(peer, &Headers::new(connection.head()))
+        self.app.switchboard.proxies.client(peer, &Headers::new(connection.head()))
     }
 
     fn ended(self: Rc<Self>, connection: &Connection) {
@@ -137,7 +138,7 @@ impl Service for ShardService {
 
     fn overflowed(self: Rc<Self>) {
         tracing::error!("more waits for a shard than its mailbox holds: clients are told of a gap in everything");
-        self.app.hub.tell_gap(&Gap { topic: None, missed: None, cause: GapCause::Overflow });
+        self.app.switchboard.tell_gap(&Gap { topic: None, missed: None, cause: GapCause::Overflow });
     }
 
     fn logs_access(&self) -> bool {
@@ -154,7 +155,7 @@ impl Service for ShardService {
 
     fn report(&self, connection: &Connection, request: &http::Request<RequestBody>, peer: HttpPeer) -> Option<Report> {
         self.access()?;
-        AccessLog::request(connection.id(), request, self.app.hub.proxies.http_peer(peer, request.headers()))
+        AccessLog::request(connection.id(), request, self.app.switchboard.proxies.http_peer(peer, request.headers()))
     }
 
     fn has_websocket(&self, path: &str) -> bool {
@@ -162,7 +163,7 @@ impl Service for ShardService {
     }
 
     fn http(self: Rc<Self>, mut request: http::Request<RequestBody>, peer: HttpPeer) -> Option<ResponseFuture> {
-        let (proxies, headers) = (&self.app.hub.proxies, request.headers());
+        let (proxies, headers) = (&self.app.switchboard.proxies, request.headers());
         let own = || headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let from = peer.address.map(|address| address.ip());
         if !self.serves(|| proxies.http_host(from, headers).or_else(own)) {
@@ -175,18 +176,18 @@ impl Service for ShardService {
     }
 
     fn closing(&self) {
-        self.app.hub.presence().close();
+        self.app.switchboard.presence().close();
     }
 
     fn farewell(&self, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {
         let route = profile.front::<Arc<BuiltRoute>>()?;
-        live::farewell(&self.app.hub, route, code, reason)
+        live::farewell(&self.app.switchboard, route, code, reason)
     }
 
     fn dropped(self: Rc<Self>, connection: &Connection, dropped: Dropped) {
         let framed = connection.is_framed();
         let messages = if framed { live::tell_dropped(connection, dropped.messages) } else { dropped.messages };
-        let Some(ws) = self.registry.borrow().watched(&connection.id()) else { return };
+        let Some(ws) = self.client_ids.borrow().watched(&connection.id()) else { return };
         let shard = connection.shard();
         shard.spawn(async move {
             for listener in &ws.route().listeners.dropped {
@@ -209,7 +210,7 @@ fn refuse(connection: &Connection, refusal: Refusal) -> BoxedTask {
 /// Same origin, or one that the route allows; the origin where it is neither.
 fn check_origin(connection: &Connection, route: &BuiltRoute, headers: &Headers) -> Result<(), String> {
     let peer = connection.peer().map(|address| address.ip());
-    let proxies = &route.hub.proxies;
+    let proxies = &route.switchboard.proxies;
     let (forwarded, scheme) = (proxies.host(peer, headers), proxies.scheme(peer, headers));
     let own_scheme = connection.is_tls().then_some("https");
     let host = forwarded.as_deref().or_else(|| headers.get("host"));

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use nexios_engine::Message;
 
-use crate::audience::hub::Hub;
+use crate::audience::switchboard::Switchboard;
 use crate::broker::BrokerError;
 use crate::broker::envelope::Envelope;
 use crate::broker::log::{Entry, History, Position, Span};
@@ -43,13 +43,13 @@ pub struct HistoryPage {
 /// Reads what a room remembers when it is awaited: [`Room::history`](crate::Room::history).
 #[must_use = "nothing is read until this is awaited"]
 pub struct ReadingHistory {
-    from: Option<(Arc<Hub>, Arc<str>)>,
+    from: Option<(Arc<Switchboard>, Arc<str>)>,
     limit: usize,
     since: Option<Position>,
 }
 
 impl ReadingHistory {
-    pub(crate) fn new(from: Option<(Arc<Hub>, Arc<str>)>) -> Self {
+    pub(crate) fn new(from: Option<(Arc<Switchboard>, Arc<str>)>) -> Self {
         ReadingHistory { from, limit: LIMIT, since: None }
     }
 
@@ -67,9 +67,9 @@ impl ReadingHistory {
 
     async fn run(self) -> Result<HistoryPage, BrokerError> {
         let unavailable = |reason: &dyn std::fmt::Display| BrokerError::Unavailable(reason.to_string());
-        let Some((hub, room)) = self.from else { return Err(unavailable(&"the app does not run yet")) };
-        let history: History = hub.history(&room).unwrap_or_default();
-        let node = hub.history_node().ok_or_else(|| unavailable(&"the node has ended"))?;
+        let Some((switchboard, room)) = self.from else { return Err(unavailable(&"the app does not run yet")) };
+        let history: History = switchboard.history(&room).unwrap_or_default();
+        let node = switchboard.history_node().ok_or_else(|| unavailable(&"the node has ended"))?;
         let log = node.log(&room, history);
         let limit = self.limit.min(history.size);
         let newest = Span::Newest(limit);

@@ -14,7 +14,7 @@ use super::changes::{Changes, Reader};
 use super::replica::{Command, Replica, Settings};
 use super::wire::Word;
 use super::{BYTES_MAX, Change, PresenceError, PresenceEvent, Present};
-use crate::audience::hub::Hub;
+use crate::audience::switchboard::Switchboard;
 use crate::broker::envelope::{Envelope, Kind, NodeId, Options, Unreadable};
 use crate::broker::node::Node;
 use crate::broker::topic::Topic;
@@ -59,7 +59,7 @@ pub(crate) struct Listeners {
 /// Follows a room's changes; as long as it is there the room is looked after.
 pub(crate) struct Following {
     presence: Arc<Presence>,
-    hub: Arc<Hub>,
+    switchboard: Arc<Switchboard>,
     room: Arc<str>,
     /// In order; one who is too slow is told that there were more, and looks at the whole.
     pub(crate) changes: Reader,
@@ -80,17 +80,17 @@ impl Presence {
 
     pub(crate) fn track(
         self: &Arc<Self>,
-        hub: &Hub,
+        switchboard: &Switchboard,
         room: &str,
         connection: ConnectionId,
         user: &str,
         data: &Arc<str>,
     ) -> Result<(), PresenceError> {
-        self.with(hub, |replica, now| replica.track(room, connection, user, data, now))
+        self.with(switchboard, |replica, now| replica.track(room, connection, user, data, now))
     }
 
-    pub(crate) fn untrack(self: &Arc<Self>, hub: &Hub, room: &str, connection: ConnectionId) -> bool {
-        self.with(hub, |replica, now| replica.untrack(room, connection, now))
+    pub(crate) fn untrack(self: &Arc<Self>, switchboard: &Switchboard, room: &str, connection: ConnectionId) -> bool {
+        self.with(switchboard, |replica, now| replica.untrack(room, connection, now))
     }
 
     /// A connection is gone, and its user stays until [`Self::untrack_later`] is over, or comes back before.
@@ -102,7 +102,7 @@ impl Presence {
     /// Ends the stay of a connection that is gone, once its time is over or the app ends.
     pub(crate) async fn untrack_later(
         self: &Arc<Self>,
-        hub: &Hub,
+        switchboard: &Switchboard,
         rooms: &[Arc<str>],
         connection: ConnectionId,
         over: impl Future<Output = ()>,
@@ -114,7 +114,7 @@ impl Presence {
             _ = closing.wait_for(|closing| *closing) => {}
         }
         for room in rooms {
-            self.untrack(hub, room, connection);
+            self.untrack(switchboard, room, connection);
         }
     }
 
@@ -124,19 +124,19 @@ impl Presence {
     }
 
     /// All who are in a room, as far as it is known within a quarter of a second.
-    pub(crate) async fn list(self: &Arc<Self>, hub: &Hub, room: &str) -> Vec<Present> {
-        self.look(hub, room).await;
+    pub(crate) async fn list(self: &Arc<Self>, switchboard: &Switchboard, room: &str) -> Vec<Present> {
+        self.look(switchboard, room).await;
         self.state.lock().replica.list(room)
     }
 
     /// How many users are in a room.
-    pub(crate) async fn count(self: &Arc<Self>, hub: &Hub, room: &str) -> usize {
-        self.look(hub, room).await;
+    pub(crate) async fn count(self: &Arc<Self>, switchboard: &Switchboard, room: &str) -> usize {
+        self.look(switchboard, room).await;
         self.state.lock().replica.count(room)
     }
 
-    async fn look(self: &Arc<Self>, hub: &Hub, room: &str) {
-        let waiting: Option<oneshot::Receiver<()>> = self.with(hub, |replica, now| replica.look(room, now));
+    async fn look(self: &Arc<Self>, switchboard: &Switchboard, room: &str) {
+        let waiting: Option<oneshot::Receiver<()>> = self.with(switchboard, |replica, now| replica.look(room, now));
         if let Some(waiting) = waiting {
             // An error says that nobody will say more.
             let _ = waiting.await;
@@ -144,48 +144,52 @@ impl Presence {
     }
 
     /// Follows a room: [`Following::changes`] has what changes in what [`Self::list`] says.
-    pub(crate) fn follow(self: &Arc<Self>, hub: &Arc<Hub>, room: &str) -> Following {
+    pub(crate) fn follow(self: &Arc<Self>, switchboard: &Arc<Switchboard>, room: &str) -> Following {
         let room: Arc<str> = room.into();
         let changes = {
             let mut state = self.state.lock();
             state.followers.entry(room.clone()).or_default().changes.reader()
         };
-        self.with(hub, |replica, now| replica.watch(&room, now));
-        Following { presence: self.clone(), hub: hub.clone(), room, changes }
+        self.with(switchboard, |replica, now| replica.watch(&room, now));
+        Following { presence: self.clone(), switchboard: switchboard.clone(), room, changes }
     }
 
     // --- the broker's thread
 
-    pub(crate) fn attach(self: &Arc<Self>, hub: &Hub, node: NodeId, settings: Settings) {
-        self.with(hub, |replica, now| {
+    pub(crate) fn attach(self: &Arc<Self>, switchboard: &Switchboard, node: NodeId, settings: Settings) {
+        self.with(switchboard, |replica, now| {
             replica.settings = settings;
             replica.attach(node, now);
         });
     }
 
-    pub(crate) fn detach(self: &Arc<Self>, hub: &Hub) {
-        self.with(hub, |replica, _| replica.detach());
+    pub(crate) fn detach(self: &Arc<Self>, switchboard: &Switchboard) {
+        self.with(switchboard, |replica, _| replica.detach());
     }
 
-    pub(crate) fn connected(self: &Arc<Self>, hub: &Hub) {
-        self.with(hub, Replica::connected);
+    pub(crate) fn connected(self: &Arc<Self>, switchboard: &Switchboard) {
+        self.with(switchboard, Replica::connected);
     }
 
-    pub(crate) fn disconnected(self: &Arc<Self>, hub: &Hub) {
-        self.with(hub, |replica, _| replica.disconnected());
+    pub(crate) fn disconnected(self: &Arc<Self>, switchboard: &Switchboard) {
+        self.with(switchboard, |replica, _| replica.disconnected());
     }
 
-    pub(crate) fn overflowed(self: &Arc<Self>, hub: &Hub) {
-        self.with(hub, Replica::overflowed);
+    pub(crate) fn overflowed(self: &Arc<Self>, switchboard: &Switchboard) {
+        self.with(switchboard, Replica::overflowed);
     }
 
     pub(crate) fn needs(&self, topic: &Topic) -> bool {
         self.state.lock().replica.needs(topic)
     }
 
-    pub(crate) fn receive(self: &Arc<Self>, hub: &Hub, envelope: &Envelope<'_>) -> Result<(), Unreadable> {
+    pub(crate) fn receive(
+        self: &Arc<Self>,
+        switchboard: &Switchboard,
+        envelope: &Envelope<'_>,
+    ) -> Result<(), Unreadable> {
         let word = Word::decode(envelope.message.as_bytes())?;
-        self.with(hub, |replica, now| replica.receive(envelope.node, &envelope.topic, word, now));
+        self.with(switchboard, |replica, now| replica.receive(envelope.node, &envelope.topic, word, now));
         Ok(())
     }
 
@@ -198,7 +202,7 @@ impl Presence {
     }
 
     /// Changes what is known, and sees to it that whoever is concerned hears of it.
-    fn with<R>(self: &Arc<Self>, hub: &Hub, act: impl FnOnce(&mut Replica, Instant) -> R) -> R {
+    fn with<R>(self: &Arc<Self>, switchboard: &Switchboard, act: impl FnOnce(&mut Replica, Instant) -> R) -> R {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let due = state.replica.due();
@@ -217,7 +221,7 @@ impl Presence {
         drop(guard);
         if starts {
             let telling = Telling { presence: self.clone(), is_over: false };
-            hub.run_somewhere(move |shard: &Shard| shard.spawn(telling.run()));
+            switchboard.run_on_first(move |shard: &Shard| shard.spawn(telling.run()));
         }
         result
     }
@@ -284,8 +288,12 @@ impl Drop for Telling {
 
 impl Following {
     /// Returns all who are there as clients are told of them. It is written once until something changes.
-    pub(crate) async fn answer(&self, hub: &Hub, write: impl FnOnce(Vec<Present>) -> Message) -> Message {
-        self.presence.look(hub, &self.room).await;
+    pub(crate) async fn answer(
+        &self,
+        switchboard: &Switchboard,
+        write: impl FnOnce(Vec<Present>) -> Message,
+    ) -> Message {
+        self.presence.look(switchboard, &self.room).await;
         let mut state = self.presence.state.lock();
         if let Some(answer) = state.followers.get(&self.room).and_then(|followed| followed.answer.clone()) {
             return answer;
@@ -300,7 +308,7 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.presence.with(&self.hub, |replica, now| replica.unwatch(&self.room, now));
+        self.presence.with(&self.switchboard, |replica, now| replica.unwatch(&self.room, now));
         let mut state = self.presence.state.lock();
         // The receiver of this one is still there.
         if state.followers.get(&self.room).is_some_and(|followed| followed.changes.readers() <= 1) {
@@ -310,13 +318,13 @@ impl Drop for Following {
 }
 
 /// Does what is due, for as long as the node's thread runs.
-pub(crate) async fn drive(node: Arc<Node>, hub: Arc<Hub>) {
-    let presence = hub.presence().clone();
+pub(crate) async fn drive(node: Arc<Node>, switchboard: Arc<Switchboard>) {
+    let presence = switchboard.presence().clone();
     loop {
-        let commands = presence.with(&hub, Replica::poll);
+        let commands = presence.with(&switchboard, Replica::poll);
         for command in commands {
             match command {
-                Command::Enter(topic) => enter(&node, &hub, topic),
+                Command::Enter(topic) => enter(&node, &switchboard, topic),
                 Command::Leave(topic) => node.subscriptions.left(&topic, Instant::now()),
                 Command::Publish(topic, word) => publish(&node, &topic, &word),
             }
@@ -335,14 +343,14 @@ pub(crate) async fn drive(node: Arc<Node>, hub: Arc<Hub>) {
     }
 }
 
-fn enter(node: &Node, hub: &Arc<Hub>, topic: Topic) {
+fn enter(node: &Node, switchboard: &Arc<Switchboard>, topic: Topic) {
     let entering = node.enter([&topic].into_iter());
-    let hub = hub.clone();
+    let switchboard = switchboard.clone();
     tokio::spawn(async move {
         if let Some(entering) = entering {
             entering.done().await;
         }
-        hub.presence().with(&hub, |replica, now| replica.entered(&topic, now));
+        switchboard.presence().with(&switchboard, |replica, now| replica.entered(&topic, now));
     });
 }
 
@@ -363,14 +371,15 @@ mod tests {
 
     #[test]
     fn who_follows_a_room_hears_every_change_in_order_and_of_no_other_room() {
-        let hub = Arc::<Hub>::default();
-        let presence = hub.presence().clone();
-        let track = |room, n, user, data: &str| presence.track(&hub, room, connection(n), user, &data.into()).unwrap();
+        let switchboard = Arc::<Switchboard>::default();
+        let presence = switchboard.presence().clone();
+        let track =
+            |room, n, user, data: &str| presence.track(&switchboard, room, connection(n), user, &data.into()).unwrap();
         track("x", 1, "ann", "1");
-        let mut following = presence.follow(&hub, "x");
+        let mut following = presence.follow(&switchboard, "x");
         track("y", 2, "bob", "1");
         track("x", 1, "ann", "2");
-        assert!(presence.untrack(&hub, "x", connection(1)));
+        assert!(presence.untrack(&switchboard, "x", connection(1)));
         let mut next = || following.changes.try_recv().unwrap().map(|(change, event)| (change, event.data.to_string()));
         assert_eq!(next(), Some((Change::Update, "2".to_owned())));
         assert_eq!(next(), Some((Change::Leave, "2".to_owned())));
@@ -382,21 +391,21 @@ mod tests {
 
     #[test]
     fn one_who_is_too_slow_is_told_that_there_was_more() {
-        let hub = Arc::<Hub>::default();
-        let mut following = hub.presence().follow(&hub, "x");
+        let switchboard = Arc::<Switchboard>::default();
+        let mut following = switchboard.presence().follow(&switchboard, "x");
         for n in 0..2048 {
-            hub.presence().track(&hub, "x", connection(1), "ann", &n.to_string().into()).unwrap();
+            switchboard.presence().track(&switchboard, "x", connection(1), "ann", &n.to_string().into()).unwrap();
         }
         assert!(matches!(following.changes.try_recv(), Err(Lagged)));
     }
 
     #[tokio::test]
     async fn an_answer_is_written_once_until_something_changes() {
-        let hub = Arc::<Hub>::default();
-        let presence = hub.presence().clone();
-        let track = |n, user, data: &str| presence.track(&hub, "x", connection(n), user, &data.into()).unwrap();
+        let switchboard = Arc::<Switchboard>::default();
+        let presence = switchboard.presence().clone();
+        let track = |n, user, data: &str| presence.track(&switchboard, "x", connection(n), user, &data.into()).unwrap();
         track(1, "ann", "1");
-        let followings = [presence.follow(&hub, "x"), presence.follow(&hub, "x")];
+        let followings = [presence.follow(&switchboard, "x"), presence.follow(&switchboard, "x")];
         let written = std::cell::Cell::new(0);
         let answer = async |which: usize| {
             let write = |present: Vec<Present>| {
@@ -405,7 +414,7 @@ mod tests {
                     present.iter().map(|present| format!("{} {}", present.user, present.data)).collect();
                 Message::from(texts.join(","))
             };
-            followings[which].answer(&hub, write).await.as_text().unwrap().to_owned()
+            followings[which].answer(&switchboard, write).await.as_text().unwrap().to_owned()
         };
         for which in [0, 1, 0] {
             assert_eq!((answer(which).await, written.get()), ("ann 1".to_owned(), 1));
@@ -414,7 +423,7 @@ mod tests {
         assert_eq!((answer(1).await, written.get()), ("ann 2".to_owned(), 2));
         track(2, "bob", "1");
         assert_eq!((answer(0).await, written.get()), ("ann 2,bob 1".to_owned(), 3));
-        presence.untrack(&hub, "x", connection(1));
+        presence.untrack(&switchboard, "x", connection(1));
         assert_eq!((answer(0).await, written.get()), ("bob 1".to_owned(), 4));
         assert_eq!((answer(1).await, written.get()), ("bob 1".to_owned(), 4));
     }

@@ -209,10 +209,10 @@ impl World {
             .presence_ttl(Duration::from_secs(5))
             .incoming_bytes_max(self.plan.incoming_bytes_max)
             .outgoing_messages_max(self.plan.outgoing_messages_max);
-        let (engine, hub) = (self.broker.engine(at), built.hub.clone());
-        let driver = Driver::new(&broker, engine, Some(Arc::downgrade(&hub)), Some(hub.clone()));
+        let (engine, switchboard) = (self.broker.engine(at), built.switchboard.clone());
+        let driver = Driver::new(&broker, engine, Some(Arc::downgrade(&switchboard)), Some(switchboard.clone()));
         let node = driver.node.clone();
-        hub.connect(node.clone());
+        switchboard.connect(node.clone());
         let (ready, connected) = std::sync::mpsc::channel();
         let working = spawn_local(async move { driver.work(&ready).await });
         let turning = spawn_local(turning);

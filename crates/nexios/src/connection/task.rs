@@ -13,7 +13,7 @@ use nexios_engine::{BoxedTask, Cause, Connection, ConnectionState, Refusal, Task
 use nexios_protocol::{CloseCode, escaped};
 use pin_project_lite::pin_project;
 
-use crate::connection::companion;
+use crate::connection::listeners;
 use crate::connection::websocket::{Mark, WebSocket};
 use crate::error::{Error, Result};
 use crate::routing::exception::Unhandled;
@@ -47,8 +47,8 @@ struct ExceptionTask(LocalFuture<Result>);
 /// The handler is over.
 struct LastWord;
 
-/// Only the companion is left.
-struct CompanionTask;
+/// Only the listeners are left.
+struct ListenersTask;
 
 impl<F> HandlerTask<F> {
     pub(crate) fn new(future: F) -> Self {
@@ -72,19 +72,19 @@ impl Task for ExceptionTask {
 impl Task for LastWord {
     fn poll(self: Pin<&mut Self>, connection: &Connection, _: &mut Context<'_>) -> Poll<Option<BoxedTask>> {
         settle(&WebSocket::of(connection));
-        Poll::Ready(Some(Box::pin(CompanionTask)))
+        Poll::Ready(Some(Box::pin(ListenersTask)))
     }
 }
 
-impl Task for CompanionTask {
+impl Task for ListenersTask {
     fn poll(self: Pin<&mut Self>, connection: &Connection, cx: &mut Context<'_>) -> Poll<Option<BoxedTask>> {
         let ws = WebSocket::of(connection);
-        poll_companion(&ws, cx);
-        if ws.has(Mark::Accompanied) { Poll::Pending } else { Poll::Ready(None) }
+        poll_listeners(&ws, cx);
+        if ws.has(Mark::HasListeners) { Poll::Pending } else { Poll::Ready(None) }
     }
 }
 
-/// Polls what the application runs, and its companion beside it; at the end says what follows.
+/// Polls the application's future, and the listeners next to it; at the end returns what follows.
 fn drive(
     ws: &WebSocket,
     cx: &mut Context<'_>,
@@ -93,41 +93,42 @@ fn drive(
 ) -> Poll<Option<BoxedTask>> {
     loop {
         // Listeners see a message before the handler does.
-        poll_companion(ws, cx);
+        poll_listeners(ws, cx);
         let next = match guarded(ws, || poll(cx)) {
             Poll::Ready(result) => conclude(ws, result),
             Poll::Pending if ws.has(Mark::Alone) => return Poll::Pending,
             Poll::Pending if is_abandoned(ws, cx) => Box::pin(LastWord),
-            Poll::Pending if start_companion(ws) => continue,
+            Poll::Pending if start_listeners(ws) => continue,
             Poll::Pending => return Poll::Pending,
         };
-        start_companion(ws);
+        start_listeners(ws);
         return Poll::Ready(Some(next));
     }
 }
 
-/// Starts the companion where there are listeners that nobody drives yet: only once `accept()`
-/// is over. One that panicked while it looked at messages is followed by one that does not.
-fn start_companion(ws: &WebSocket) -> bool {
+/// Starts the task of the listeners where a route has listeners that no task drives yet: only once
+/// `accept()` is over. A task that panicked while it looked at messages is followed by one that does not.
+/// Returns true if a task was started.
+fn start_listeners(ws: &WebSocket) -> bool {
     let observing = ws.has(Mark::Observed) && !ws.has(Mark::Observing);
-    let lacks_one = !ws.has(Mark::Accompanied) && companion::is_needed(ws);
-    if !ws.has(Mark::Opened) || ws.has(Mark::Departed) || !(observing || lacks_one) {
+    let lacks_task = !ws.has(Mark::HasListeners) && listeners::is_needed(ws);
+    if !ws.has(Mark::Opened) || ws.has(Mark::Departed) || !(observing || lacks_task) {
         return false;
     }
     if observing {
         ws.mark(Mark::Observing);
     }
-    ws.accompany(Box::pin(companion::run(ws.clone(), observing)));
+    ws.set_listeners(Box::pin(listeners::run(ws.clone(), observing)));
     true
 }
 
-fn poll_companion(ws: &WebSocket, cx: &mut Context<'_>) {
-    if !ws.has(Mark::Accompanied) {
+fn poll_listeners(ws: &WebSocket, cx: &mut Context<'_>) {
+    if !ws.has(Mark::HasListeners) {
         return;
     }
-    let Some(mut companion) = ws.take_companion() else { return };
-    match catch_unwind(AssertUnwindSafe(|| companion.as_mut().poll(cx))) {
-        Ok(Poll::Pending) => ws.accompany(companion),
+    let Some(mut listeners) = ws.take_listeners() else { return };
+    match catch_unwind(AssertUnwindSafe(|| listeners.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => ws.set_listeners(listeners),
         Ok(Poll::Ready(())) => {}
         Err(panic) => {
             on_panic(ws, "a listener panicked", &*panic);
@@ -236,6 +237,6 @@ mod tests {
     #[test]
     fn a_task_costs_nothing_besides_the_handler() {
         assert_eq!(size_of::<HandlerTask<[usize; 8]>>(), size_of::<[usize; 8]>());
-        assert_eq!(size_of::<(LastWord, CompanionTask)>(), 0);
+        assert_eq!(size_of::<(LastWord, ListenersTask)>(), 0);
     }
 }

@@ -8,8 +8,8 @@ use http::Request;
 use nexios_engine::{CloseInfo, Connection, ConnectionId, RequestBody, ResponseFuture, Shard};
 use nexios_protocol::CloseCode;
 
-use crate::audience::hub::Target;
 use crate::audience::room::Room;
+use crate::audience::switchboard::Target;
 use crate::broker::PresenceError;
 use crate::connection::accept::{self, Accept};
 use crate::connection::origin::{InvalidOrigin, Origins};
@@ -182,12 +182,12 @@ impl App {
 impl BuiltApp {
     /// Whether it keeps rooms that remember itself, on a thread of its own.
     pub fn has_own_node(&self) -> bool {
-        self.hub.own_node().is_some()
+        self.switchboard.own_node().is_some()
     }
 
     /// Ends that thread.
     pub fn end(&self) {
-        self.hub.end();
+        self.switchboard.end();
     }
 }
 
@@ -199,8 +199,8 @@ async fn hello_and_enter(ws: WebSocket) -> Result {
     Ok(())
 }
 
-fn local(target: Option<(Arc<crate::audience::hub::Hub>, Target)>) -> Vec<Connection> {
-    let Some((hub, target)) = target else { return Vec::new() };
+fn local(target: Option<(Arc<crate::audience::switchboard::Switchboard>, Target)>) -> Vec<Connection> {
+    let Some((switchboard, target)) = target else { return Vec::new() };
     let audience = target.audience();
-    hub.on_local_shards(|shard: &Shard| shard.members(&audience))
+    switchboard.on_local_shards(|shard: &Shard| shard.members(&audience))
 }

@@ -1,4 +1,4 @@
-//! What the shards of an app share: groups, rooms, and the way from one shard to all.
+//! The switchboard of an app: what its shards share, and the way from one shard to all of them.
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
@@ -25,34 +25,34 @@ use crate::routing::event::GapListener;
 /// Attempts to put something into a full mailbox; between two the caller's executor runs.
 const MAILBOX_ATTEMPTS: usize = 1000;
 
-/// One for each app, made by `App::build`.
-pub(crate) struct Hub {
+/// The groups, rooms and shards of an app; one for each app, made by `App::build`.
+pub(crate) struct Switchboard {
     /// By router id.
     routers: Vec<RouterGroup>,
     rooms: Rooms,
-    /// How many framed connections there are.
+    /// Number of `nexios.v1` connections.
     framed: AtomicUsize,
     shards: RwLock<Arc<[ShardHandle]>>,
     state: AppState,
     pub(crate) proxies: TrustedProxies,
-    /// Where the other nodes are, if the app has a broker.
+    /// The way to other nodes, if the app has a broker.
     node: OnceLock<Arc<Node>>,
-    /// Which rooms remember.
+    /// The rooms with history.
     declarations: Declarations,
-    /// Declared before the app was built: these are not forgotten.
+    /// Rooms with history declared before the app was built. They are never forgotten.
     declared_first: Mutex<Vec<Arc<Declared>>>,
-    /// What keeps their messages where there is no broker.
+    /// Stores their messages where there is no broker.
     own_node: Mutex<OwnNode>,
     presence: Arc<Presence>,
 }
 
-impl Default for Hub {
+impl Default for Switchboard {
     fn default() -> Self {
-        Hub::new(Vec::new(), AppState::default(), TrustedProxies::default(), PresenceListeners::default())
+        Switchboard::new(Vec::new(), AppState::default(), TrustedProxies::default(), PresenceListeners::default())
     }
 }
 
-/// A node whose broker is in this process; started with the first room that remembers.
+/// A node whose broker is in this process; started with the first room with history.
 #[derive(Default)]
 enum OwnNode {
     #[default]
@@ -65,25 +65,25 @@ enum OwnNode {
 #[derive(Default)]
 pub(crate) struct AppState(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
-/// A router's connections, and what happens to its slow ones.
+/// A router's connections, and what happens to slow ones.
 pub(crate) struct RouterGroup {
     pub(crate) group: Group,
     pub(crate) slow_client: SlowClient,
-    /// Itself and those below it.
+    /// The ids of this router and of those below it.
     pub(crate) ids: Range<u32>,
-    /// What other nodes call it; the first is what is sent to.
+    /// Its topics on other nodes; the first is used for sending.
     pub(crate) topics: Vec<Topic>,
     pub(crate) gap: Vec<GapListener>,
 }
 
-/// Where a router is among the others: itself and those below it.
+/// A router's position among the others: the ids of itself and of those below it.
 #[derive(Clone)]
 pub(crate) struct Place {
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) ids: Range<u32>,
 }
 
-/// Whom a broadcast is for.
+/// The target of a broadcast.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     /// A router and those below it.
@@ -92,17 +92,17 @@ pub(crate) enum Target {
     Room(Arc<str>, Option<RoomGroups>),
 }
 
-/// Keeps a room's group for a connection that is on its way into it.
+/// Keeps a room's group for a connection that will enter it.
 pub(crate) struct Expected {
-    hub: Arc<Hub>,
+    switchboard: Arc<Switchboard>,
     room: Arc<str>,
     framed: bool,
 }
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.hub.rooms.unexpect(&self.room, self.framed);
-        self.hub.left_room(&self.room);
+        self.switchboard.rooms.unexpect(&self.room, self.framed);
+        self.switchboard.left_room(&self.room);
     }
 }
 
@@ -125,14 +125,14 @@ impl AppState {
     }
 }
 
-impl Hub {
+impl Switchboard {
     pub(crate) fn new(
         routers: Vec<RouterGroup>,
         state: AppState,
         proxies: TrustedProxies,
         listeners: PresenceListeners,
     ) -> Self {
-        Hub {
+        Switchboard {
             routers,
             rooms: Rooms::default(),
             framed: AtomicUsize::new(0),
@@ -147,7 +147,7 @@ impl Hub {
         }
     }
 
-    /// Makes the shards known. A shard calls it before its first connection, and shards may
+    /// Sets the shards. A shard calls it before its first connection, and shards may
     /// start one after another, so the longest list counts.
     pub(crate) fn attach(&self, shards: Vec<ShardHandle>) {
         if self.shards.read().len() < shards.len() {
@@ -159,38 +159,38 @@ impl Hub {
         self.state.0.get(&TypeId::of::<T>())?.clone().downcast().ok()
     }
 
-    /// The broker's side, if there is one.
+    /// Returns the node, if the app has a broker.
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {
         self.node.get()
     }
 
-    /// Who is in which room.
+    /// Returns the app's presence.
     pub(crate) fn presence(&self) -> &Arc<Presence> {
         &self.presence
     }
 
-    /// From now on broadcasts go to other nodes, too; the first call counts.
+    /// Sends broadcasts to other nodes from now on, too. Only the first call has an effect.
     pub(crate) fn connect(&self, node: Arc<Node>) {
         self.node.get_or_init(|| node);
     }
 
-    /// The room remembers so much from now on.
+    /// Declares a room with history.
     pub(crate) fn declare(&self, room: &Arc<str>, declared: &Arc<Declared>) -> Arc<Declared> {
         self.declarations.declare(room, declared, |name| self.room(name).is_some())
     }
 
-    /// The same for a room of an app that was not built yet.
+    /// Declares a room with history of an app that was not built yet.
     pub(crate) fn declare_first(&self, room: &Arc<str>, declared: Arc<Declared>) {
         let shared = self.declare(room, &declared);
         self.declared_first.lock().push(shared);
     }
 
-    /// How much a room remembers, if it does.
+    /// Returns the limits of a room's history, if it has one.
     pub(crate) fn history(&self, room: &str) -> Option<History> {
         self.declarations.find(room)
     }
 
-    /// Where rooms that remember are kept: at the broker, else in this process.
+    /// Returns the node that stores history: the broker's, else one in this process.
     pub(crate) fn history_node(self: &Arc<Self>) -> Option<Arc<Node>> {
         if let Some(node) = self.node() {
             return Some(node.clone());
@@ -199,7 +199,7 @@ impl Hub {
         if matches!(*own, OwnNode::Idle) {
             match NodeThread::start(&Broker::from(&Memory::new()), Some(Arc::downgrade(self)), None) {
                 Ok(thread) => *own = OwnNode::Running(thread),
-                Err(error) => tracing::error!(error = %escaped(&error), "rooms cannot remember anything"),
+                Err(error) => tracing::error!(error = %escaped(&error), "rooms cannot have a history"),
             }
         }
         match &*own {
@@ -208,7 +208,7 @@ impl Hub {
         }
     }
 
-    /// The node that has been started for rooms that remember, if one was.
+    /// Returns the node that was started in this process for rooms with history, if one was.
     pub(crate) fn own_node(&self) -> Option<Arc<Node>> {
         match &*self.own_node.lock() {
             OwnNode::Running(thread) => Some(thread.node.clone()),
@@ -216,18 +216,18 @@ impl Hub {
         }
     }
 
-    /// The app is not served any more.
+    /// Ends the node of this process: the app is not served any more.
     pub(crate) fn end(&self) {
         let ended = std::mem::replace(&mut *self.own_node.lock(), OwnNode::Ended);
         drop(ended);
     }
 
-    /// The groups of a room that have members here, or soon will, and how an entry looks to each.
+    /// Returns the groups of a room that have members here, or soon will, and the framing of each.
     pub(crate) fn groups(&self, room: &str) -> Vec<(Group, Framing)> {
         self.rooms.framings(room)
     }
 
-    /// Two routers of one name would be one to other nodes.
+    /// Returns an error if two routers have one name: other nodes could not tell them apart.
     pub(crate) fn check_topics(&self) -> Result<(), BrokerError> {
         let mut seen = HashSet::new();
         let mut topics = self.routers.iter().flat_map(|router| &router.topics);
@@ -237,7 +237,7 @@ impl Hub {
         }
     }
 
-    /// What a target is called on other nodes.
+    /// Returns the topic of a target on other nodes.
     pub(crate) fn topic(&self, target: &Target) -> Option<Topic> {
         match target {
             Target::Routers(ids) => self.routers.get(ids.start as usize)?.topics.first().cloned(),
@@ -245,7 +245,7 @@ impl Hub {
         }
     }
 
-    /// What another node means; `None` where it has no clients here.
+    /// Returns the target of a topic; `None` where it has no clients here.
     pub(crate) fn find(&self, topic: &Topic) -> Option<Target> {
         let target = match topic {
             Topic::Room(name) => Target::Room(name.clone(), Some(self.room(name)?)),
@@ -254,7 +254,7 @@ impl Hub {
         (self.count(&target).0 > 0).then_some(target)
     }
 
-    /// Whether a topic has clients here, or presence needs it.
+    /// Returns true if a topic has clients here, or presence needs it.
     pub(crate) fn has_clients(&self, topic: &Topic) -> bool {
         match topic.is_presence() {
             true => self.presence.needs(topic),
@@ -262,14 +262,14 @@ impl Hub {
         }
     }
 
-    /// A client has connected to a router: with it to those around it.
+    /// Subscribes to the topics of a router, which a client has connected to, and of those around it.
     pub(crate) fn enter_router(&self, id: u32) -> Option<Entering> {
         let around = self.routers.iter().take(id as usize + 1).filter(|router| router.ids.contains(&id));
         self.node()?.enter(around.flat_map(|router| &router.topics))
     }
 
-    /// Tells clients that are told such things, and runs the listeners of all routers whose
-    /// clients may have missed something.
+    /// Reports a gap to `nexios.v1` clients, and runs the listeners of all routers whose clients may have
+    /// missed something.
     pub(crate) fn tell_gap(&self, gap: &Gap) {
         live::tell_gap(self, gap);
         let concerned = match &gap.topic {
@@ -288,7 +288,7 @@ impl Hub {
     }
 
     /// Runs something on the first shard that takes it.
-    pub(crate) fn run_somewhere(&self, run: impl FnOnce(&Shard) + Send + 'static) {
+    pub(crate) fn run_on_first(&self, run: impl FnOnce(&Shard) + Send + 'static) {
         let Some(shard) = self.shards().first().cloned() else { return };
         let mut run = Some(run);
         let job = move |shard: &Shard| run.take().into_iter().for_each(|run| run(shard));
@@ -301,7 +301,7 @@ impl Hub {
         self.shards.read().clone()
     }
 
-    /// Whether some shards are on other threads than this one.
+    /// Returns true if some shards are on other threads than this one.
     pub(crate) fn has_remote_shards(&self) -> bool {
         self.shards().iter().any(|shard| shard.local().is_none())
     }
@@ -310,7 +310,7 @@ impl Hub {
         self.routers.get(ids.start as usize..ids.end as usize).unwrap_or(&[])
     }
 
-    /// How many connections a broadcast would reach, and how many of them it would leave out now.
+    /// Returns how many connections a broadcast would reach, and how many of them it would leave out now.
     pub(crate) fn count(&self, target: &Target) -> (usize, usize) {
         match target {
             Target::Routers(ids) => self.routers(ids).iter().fold((0, 0), |(members, dropped), router| {
@@ -321,17 +321,17 @@ impl Hub {
         }
     }
 
-    /// All connections.
+    /// Returns the target of all connections.
     pub(crate) fn everybody(&self) -> Target {
         Target::Routers(0..u32::try_from(self.routers.len()).unwrap_or(ROOM_IDS))
     }
 
-    /// How many connections there are.
+    /// Returns the number of connections.
     pub(crate) fn connections(&self) -> usize {
         self.count(&self.everybody()).0
     }
 
-    /// How many of them are framed.
+    /// Returns the number of `nexios.v1` connections.
     pub(crate) fn framed(&self) -> usize {
         self.framed.load(Ordering::Relaxed)
     }
@@ -344,7 +344,7 @@ impl Hub {
         self.framed.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The groups of a room; a room without members has none.
+    /// Returns the groups of a room; a room without members has none.
     pub(crate) fn room(&self, name: &str) -> Option<RoomGroups> {
         self.rooms.get(name)
     }
@@ -352,7 +352,7 @@ impl Hub {
     /// Makes the groups of a room for a connection that will enter it.
     pub(crate) fn expect(self: &Arc<Self>, room: &Arc<str>, framed: bool) -> Expected {
         self.rooms.expect(room, framed);
-        Expected { hub: self.clone(), room: room.clone(), framed }
+        Expected { switchboard: self.clone(), room: room.clone(), framed }
     }
 
     /// Lets `join` enter one of the room's groups; the room exists from the first member on.
@@ -413,22 +413,22 @@ impl Hub {
         }
     }
 
-    /// What the shards of this thread say.
+    /// Collects answers of the shards of this thread.
     pub(crate) fn on_local_shards<R>(&self, mut look: impl FnMut(&Shard) -> Vec<R>) -> Vec<R> {
         self.shards().iter().filter_map(ShardHandle::local).flat_map(|shard| look(&shard)).collect()
     }
 
-    /// Has the shards of this thread carry out what other threads have asked of them so far.
+    /// Lets the shards of this thread run the commands that other threads have sent so far.
     pub(crate) fn take_mail(&self) {
         self.shards().iter().filter_map(ShardHandle::local).for_each(|shard| shard.take_mail());
     }
 
-    /// About how many of all connections are on so many shards.
+    /// Estimates how many of some connections are on this many shards.
     pub(crate) fn share_of(&self, connections: usize, shards: usize) -> usize {
         connections * shards / self.shards().len().max(1)
     }
 
-    /// Sends a broadcast to all shards; says how many it could not reach.
+    /// Sends a broadcast to all shards. Returns the number of shards that it could not reach.
     pub(crate) async fn publish(&self, broadcast: &Arc<Broadcast>) -> usize {
         let mut missed = 0;
         for handle in self.shards().iter() {
@@ -488,7 +488,7 @@ pub(crate) async fn yield_now() {
 mod tests {
     use super::*;
 
-    fn hub() -> Hub {
+    fn switchboard() -> Switchboard {
         let group = |id| RouterGroup {
             group: Group::new(id),
             slow_client: SlowClient::default(),
@@ -496,16 +496,21 @@ mod tests {
             topics: Vec::new(),
             gap: Vec::new(),
         };
-        Hub::new(vec![group(0), group(1)], AppState::default(), TrustedProxies::default(), PresenceListeners::default())
+        Switchboard::new(
+            vec![group(0), group(1)],
+            AppState::default(),
+            TrustedProxies::default(),
+            PresenceListeners::default(),
+        )
     }
 
     #[test]
     fn an_audience_before_the_server_runs_is_empty() {
-        let hub = hub();
-        assert_eq!(hub.count(&Target::Routers(0..2)), (0, 0));
-        assert_eq!(hub.count(&Target::Routers(5..9)), (0, 0));
-        assert_eq!(hub.count(&Target::Room("x".into(), Some(RoomGroups::new(7)))), (0, 0));
-        assert_eq!(hub.count(&Target::Room("x".into(), None)), (0, 0));
-        assert!(!hub.has_remote_shards());
+        let switchboard = switchboard();
+        assert_eq!(switchboard.count(&Target::Routers(0..2)), (0, 0));
+        assert_eq!(switchboard.count(&Target::Routers(5..9)), (0, 0));
+        assert_eq!(switchboard.count(&Target::Room("x".into(), Some(RoomGroups::new(7)))), (0, 0));
+        assert_eq!(switchboard.count(&Target::Room("x".into(), None)), (0, 0));
+        assert!(!switchboard.has_remote_shards());
     }
 }

@@ -1,4 +1,4 @@
-//! What runs beside a handler: message listeners, limits and frames, then the disconnect listeners.
+//! The task that runs next to a handler: message listeners, limits and frames, then the disconnect listeners.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -6,13 +6,13 @@ use std::rc::Rc;
 use nexios_engine::{Message, Shard};
 use nexios_protocol::CloseCode;
 
-use crate::connection::connection_task::log_fault;
+use crate::connection::task::log_fault;
 use crate::connection::websocket::{Mark, WebSocket};
 use crate::error::{Error, WebSocketDisconnect};
 use crate::live::{self, Read};
 use crate::routing::rate_limit::{Limiter, Verdict};
 
-/// Whether a connection has anything that runs beside its handler.
+/// Returns true if a connection has anything that runs next to its handler.
 pub(crate) fn is_needed(ws: &WebSocket) -> bool {
     ws.has(Mark::Observed) || !ws.route().listeners.disconnect.is_empty()
 }
@@ -31,8 +31,8 @@ pub(crate) async fn run(ws: WebSocket, observing: bool) {
     }
 }
 
-/// Shows each message to the limits, takes frames out, shows it to the listeners, then lets it be
-/// received.
+/// Shows each message to the limits, takes frames out, shows the message to the listeners, then lets the
+/// handler receive it.
 async fn observe(ws: &WebSocket) {
     let shard = ws.connection().shard();
     let mut over = false;
@@ -57,12 +57,12 @@ async fn observe(ws: &WebSocket) {
             ws.connection().discard_unheard();
             continue;
         };
-        tell(ws, &message).await;
+        notify(ws, &message).await;
         ws.connection().mark_heard();
     }
 }
 
-/// Whether the limits let the next message through, perhaps after a while.
+/// Returns true if the limits let the next message through, perhaps after a while.
 async fn admit(ws: &WebSocket, shard: &Shard, read: Option<&Read>) -> bool {
     let limiters = ws.limiters();
     if limiters.is_empty() {
@@ -98,7 +98,7 @@ async fn pass(ws: &WebSocket, shard: &Shard, limiter: &Rc<Limiter>) -> bool {
     }
 }
 
-async fn tell(ws: &WebSocket, message: &Message) {
+async fn notify(ws: &WebSocket, message: &Message) {
     for listener in &ws.route().listeners.message {
         if let Err(error) = listener(ws.clone(), message.clone()).await {
             listener_failed(ws, error).await;
