@@ -160,9 +160,12 @@ var Calls = class {
   withdraw(call) {
     return !call.isSent && Boolean(this.#take(call.id));
   }
-  open(send, { limits }) {
+  /** Sets the limits that the server has named. */
+  limit(limits) {
+    this.#limits = limits ?? {};
+  }
+  open(send) {
     this.#send = send;
-    this.#limits = typeof limits === "object" && limits ? limits : {};
     this.#calls = new Map([...this.#calls].sort(([, a], [, b]) => Boolean(b.room) - Boolean(a.room)));
     this.flush();
   }
@@ -170,6 +173,11 @@ var Calls = class {
   get bytesMax() {
     const { message_bytes } = this.#limits;
     return message_bytes > 0 ? message_bytes : Infinity;
+  }
+  /** The most rooms that the server lets the client into, as far as is known. */
+  get roomsMax() {
+    const { rooms } = this.#limits;
+    return rooms >= 0 ? rooms : Infinity;
   }
   flush() {
     for (const call of this.#calls.values()) {
@@ -794,6 +802,8 @@ var Wish = class {
   }
   #ask(type) {
     clearTimeout(this.#timer);
+    const refusal = type === "join" && this.#owner.refusal();
+    if (refusal) return this.#joinFailed(refusal);
     if (type === "join") this.isIn = void 0;
     const flight = this.#flight = { type };
     const answered = (error) => {
@@ -944,6 +954,10 @@ var Room = class extends Emitter {
   _isIdle() {
     return !(this._isHeard() || this.#isKnown) && this.#wish.isIdle && this.#line.isEmpty;
   }
+  /** Returns true if the server counts the room among those of the client, or will. */
+  _isTaken() {
+    return this.#wish.isIn !== false && !this.#wish.isMuted;
+  }
   _retain() {
     this.#wish.retain();
   }
@@ -1044,6 +1058,7 @@ var Room = class extends Emitter {
     const members = { join: () => ({ room: this.name, position: position() }), leave: () => ({ room: this.name }) };
     return {
       ask: ({ type }, done, failed) => ({ call: calls().add({ type, members: members[type], room: this, done, failed }) }),
+      refusal: () => this.#client._overRooms(),
       withdraw: ({ call }) => calls().withdraw(call),
       isOpen: () => this.#client._isOpen,
       isClosed: () => this.#client.state === "closed",
@@ -1112,7 +1127,7 @@ var BUFFERED_MAX = 16 << 20;
 var BEFORE_WELCOME = ["welcome", "closing"];
 var MALFORMED_MAX = 3;
 var WAKE_MS = 1e3;
-var DEFAULTS = { protocols: [], openTimeout: 1e4, requestTimeout: 1e4, stableAfter: 1e4, bigint: "error" };
+var DEFAULTS = { protocols: [], openTimeout: 1e4, requestTimeout: 1e4, stableAfter: 1e4, retryFirst: true, bigint: "error" };
 var Client = class extends Emitter {
   state = "connecting";
   id;
@@ -1214,6 +1229,14 @@ var Client = class extends Emitter {
   /** Cuts the connection, so that the server sends later what there is no room for now. */
   _fallBehind() {
     this.#end({ code: 1006, reason: "a room is too far behind", cause: "own" });
+  }
+  /** Returns the error of a join where the server lets the client into no more rooms, if it is one. */
+  _overRooms() {
+    const { roomsMax } = this._calls;
+    if (this.#rooms.size <= roomsMax) return void 0;
+    const taken = [...this.#rooms.values()].filter((room) => room._isTaken()).length;
+    if (taken < roomsMax) return void 0;
+    return new NexiosError("forbidden", `the server lets a client into ${roomsMax} rooms at most`);
   }
   _caughtUp() {
     if (this.#isHeld) this.#attempt();
@@ -1328,10 +1351,16 @@ var Client = class extends Emitter {
     const { token, protocols } = this._options;
     const consequence = consequenceOf(ending);
     if (ending.cause === "malformed" && this.#malformed >= MALFORMED_MAX) return "park";
+    if (consequence === "retry" && this.#isFirstRoundOver(ending)) return "park";
     if (consequence !== "authorize") return consequence;
     const isAnother = [token, protocols, ...this.#urls].some((value) => typeof value === "function") && !this.#isAsked;
     this.#isAsked = true;
     return isAnother ? "ask" : "unauthorized";
+  }
+  /** Returns true if each address has failed once, where the application wants no more of that. */
+  #isFirstRoundOver({ away }) {
+    const isFirst = !this._options.retryFirst && this.id === void 0 && !away && !this.#isFrozen;
+    return isFirst && this.#backoff.attempt + 1 >= this.#urls.length;
   }
   #follow(ending, consequence) {
     const { code, reason } = ending;
@@ -1415,9 +1444,10 @@ var Client = class extends Emitter {
     this.#backoff.welcomed(retry_ms);
     this.#stable = setTimeout(() => this.#holds(), this._options.stableAfter);
     this.state = "open";
+    this._calls.limit(limits);
     for (const room of this.#rooms.values()) room._connected();
     this.#liveness.start(ping_ms);
-    this._calls.open((data) => this.#connection.send(data), { limits });
+    this._calls.open((data) => this.#connection.send(data));
     this._emit("open", { id });
   }
   #holds() {

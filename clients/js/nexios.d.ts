@@ -39,6 +39,11 @@ export interface Options {
   requestTimeout?: number;
   /** Milliseconds after which a connection counts as one that holds: 10,000 if left out. */
   stableAfter?: number;
+  /**
+   * Whether the first connection is retried like any other: `true` if left out. With `false` the client parks once each
+   * address has failed; `reconnect()` tries each once more.
+   */
+  retryFirst?: boolean;
   /** Whether a `BigInt` in a value is an error (if left out), or sent as the text of its digits. */
   bigint?: "error" | "string";
   /** What the server is told. */

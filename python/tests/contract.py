@@ -14,7 +14,7 @@ DIRECTORY = Path(__file__).resolve().parents[2] / "clients/contract"
 # By event, how its values are called.
 ROOM_EVENTS = ("joined", "left", "message", "reset", "gap", "presence")
 CLIENT_EVENTS = ("open", "close", "reconnecting", "parked", "unauthorized", "message", "joined", "gap", "error")
-OPTIONS = ("urls", "json", "token", "storage", "bigint", "chance")
+OPTIONS = ("urls", "json", "token", "protocols", "storage", "bigint", "retry_first", "chance")
 OPTIONS_MS = {
     "stable_ms": "stable_after",
     "open_timeout_ms": "open_timeout",
@@ -197,13 +197,15 @@ class Player:
         urls = [sequence(each["sequence"]) if isinstance(each, dict) else each for each in urls]
         token = options.pop("token", None)
         token = sequence(token["sequence"]) if isinstance(token, dict) else token
+        protocols = options.pop("protocols", [])
+        protocols = sequence(protocols["sequence"]) if isinstance(protocols, dict) else protocols
         storage = options.pop("storage", None)
         self.storage = None if storage is None else {room: _text(at) for room, at in storage}
         chance = options.pop("chance", 0.5)
         named = {
             OPTIONS_MS.get(name, name): each / 1000 if name in OPTIONS_MS else each for name, each in options.items()
         }
-        self.client = connect(urls, token=token, storage=self.storage, **named)
+        self.client = connect(urls, token=token, protocols=protocols, storage=self.storage, **named)
         self.client._driver.backoff.chance = lambda: chance
         for event in CLIENT_EVENTS:
             self.client.on(event)(self._recorder(None, event))

@@ -55,9 +55,13 @@ export class Calls {
     return !call.isSent && Boolean(this.#take(call.id));
   }
 
-  open(send, { limits }) {
+  /** Sets the limits that the server has named. */
+  limit(limits) {
+    this.#limits = limits ?? {};
+  }
+
+  open(send) {
     this.#send = send;
-    this.#limits = typeof limits === "object" && limits ? limits : {};
     // Rooms first: who may publish in one may have to be in it.
     this.#calls = new Map([...this.#calls].sort(([, a], [, b]) => Boolean(b.room) - Boolean(a.room)));
     this.flush();
@@ -67,6 +71,12 @@ export class Calls {
   get bytesMax() {
     const { message_bytes } = this.#limits;
     return message_bytes > 0 ? message_bytes : Infinity;
+  }
+
+  /** The most rooms that the server lets the client into, as far as is known. */
+  get roomsMax() {
+    const { rooms } = this.#limits;
+    return rooms >= 0 ? rooms : Infinity;
   }
 
   flush() {

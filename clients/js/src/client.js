@@ -3,7 +3,7 @@ import { Calls, checkHeader, tooBig } from "./calls.js";
 import { Connection, PROTOCOL, checkAddress } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { consequenceOf, delayOf, isBlaming, kindOf } from "./ending.js";
-import { Malformed, quiet } from "./errors.js";
+import { Malformed, NexiosError, quiet } from "./errors.js";
 import { frame, isMarked, parse } from "./frame.js";
 import { hello } from "./hello.js";
 import { Liveness } from "./liveness.js";
@@ -19,7 +19,7 @@ const BUFFERED_MAX = 16 << 20;
 const BEFORE_WELCOME = ["welcome", "closing"];
 const MALFORMED_MAX = 3; // connections in a row
 const WAKE_MS = 1_000; // between attempts that the page asks for
-const DEFAULTS = { protocols: [], openTimeout: 10_000, requestTimeout: 10_000, stableAfter: 10_000, bigint: "error" };
+const DEFAULTS = { protocols: [], openTimeout: 10_000, requestTimeout: 10_000, stableAfter: 10_000, retryFirst: true, bigint: "error" };
 
 export class Client extends Emitter {
   state = "connecting";
@@ -129,6 +129,15 @@ export class Client extends Emitter {
   /** Cuts the connection, so that the server sends later what there is no room for now. */
   _fallBehind() {
     this.#end({ code: 1006, reason: "a room is too far behind", cause: "own" });
+  }
+
+  /** Returns the error of a join where the server lets the client into no more rooms, if it is one. */
+  _overRooms() {
+    const { roomsMax } = this._calls;
+    if (this.#rooms.size <= roomsMax) return undefined;
+    const taken = [...this.#rooms.values()].filter((room) => room._isTaken()).length;
+    if (taken < roomsMax) return undefined;
+    return new NexiosError("forbidden", `the server lets a client into ${roomsMax} rooms at most`);
   }
 
   _caughtUp() {
@@ -262,10 +271,17 @@ export class Client extends Emitter {
     const { token, protocols } = this._options;
     const consequence = consequenceOf(ending);
     if (ending.cause === "malformed" && this.#malformed >= MALFORMED_MAX) return "park";
+    if (consequence === "retry" && this.#isFirstRoundOver(ending)) return "park";
     if (consequence !== "authorize") return consequence;
     const isAnother = [token, protocols, ...this.#urls].some((value) => typeof value === "function") && !this.#isAsked;
     this.#isAsked = true;
     return isAnother ? "ask" : "unauthorized";
+  }
+
+  /** Returns true if each address has failed once, where the application wants no more of that. */
+  #isFirstRoundOver({ away }) {
+    const isFirst = !this._options.retryFirst && this.id === undefined && !away && !this.#isFrozen;
+    return isFirst && this.#backoff.attempt + 1 >= this.#urls.length;
   }
 
   #follow(ending, consequence) {
@@ -361,9 +377,10 @@ export class Client extends Emitter {
     this.#backoff.welcomed(retry_ms);
     this.#stable = setTimeout(() => this.#holds(), this._options.stableAfter);
     this.state = "open";
+    this._calls.limit(limits);
     for (const room of this.#rooms.values()) room._connected();
     this.#liveness.start(ping_ms);
-    this._calls.open((data) => this.#connection.send(data), { limits });
+    this._calls.open((data) => this.#connection.send(data));
     this._emit("open", { id });
   }
 

@@ -84,6 +84,11 @@ export class Room extends Emitter {
     return !(this._isHeard() || this.#isKnown) && this.#wish.isIdle && this.#line.isEmpty;
   }
 
+  /** Returns true if the server counts the room among those of the client, or will. */
+  _isTaken() {
+    return this.#wish.isIn !== false && !this.#wish.isMuted;
+  }
+
   _retain() {
     this.#wish.retain();
   }
@@ -204,6 +209,7 @@ export class Room extends Emitter {
     const members = { join: () => ({ room: this.name, position: position() }), leave: () => ({ room: this.name }) };
     return {
       ask: ({ type }, done, failed) => ({ call: calls().add({ type, members: members[type], room: this, done, failed }) }),
+      refusal: () => this.#client._overRooms(),
       withdraw: ({ call }) => calls().withdraw(call),
       isOpen: () => this.#client._isOpen,
       isClosed: () => this.#client.state === "closed",

@@ -5,7 +5,7 @@ const PASSING = ["busy", "failed", "unavailable"]; // errors that may be gone in
 
 /**
  * The one wish of a room, in or out: in by `join()` until `leave()`, or by any subscription. One frame is under way at a
- * time; the next goes out when its answer is there and the wish differs. The owner has `ask`, `withdraw`, `isOpen`,
+ * time; the next goes out when its answer is there and the wish differs. The owner has `ask`, `refusal`, `withdraw`, `isOpen`,
  * `isClosed`, `out`, `stays` and `refused`.
  */
 export class Wish {
@@ -109,6 +109,8 @@ export class Wish {
 
   #ask(type) {
     clearTimeout(this.#timer);
+    const refusal = type === "join" && this.#owner.refusal();
+    if (refusal) return this.#joinFailed(refusal);
     if (type === "join") this.isIn = undefined; // until `joined`, or the answer
     const flight = (this.#flight = { type });
     const answered = (error) => {

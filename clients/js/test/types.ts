@@ -14,7 +14,7 @@ const off: () => void = client.on("close", ({ code, retry, kind }: CloseReason) 
 });
 off();
 connect(["ws://a.example", new URL("ws://b.example")]).close();
-connect(["ws://a.example", async () => "ws://b.example"], { token: async () => "t", bigint: "string" }).close();
+connect(["ws://a.example", async () => "ws://b.example"], { token: async () => "t", bigint: "string", retryFirst: false }).close();
 const stop: () => void = client.subscribe("general", { message: (text, { offset }) => [text, offset] });
 stop();
 client.on("parked", ({ code, reason, kind }) => [code.toFixed(), reason, kind]);

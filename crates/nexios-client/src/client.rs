@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::event::{Event, State};
 use crate::feed::Consumer;
 use crate::handler::{Handler, Outcome};
+use crate::json::text_of;
 use crate::message::Message;
 use crate::room::Room;
 use crate::session::Shared;
@@ -136,7 +137,9 @@ impl Client {
     /// # Errors
     /// As [`room`](Self::room); `closed` once the client is closed.
     pub fn subscribe(&self, name: impl Into<String>) -> Result<Subscription, Error> {
-        let room = self.room(name)?;
+        let mut room = self.room(name)?;
+        // What the wish leads to at once is an event of the subscription.
+        room.listen();
         self.shared().with(|core| core.subscribe(room.name()))?;
         Ok(Subscription::new(room))
     }
@@ -151,12 +154,28 @@ impl Client {
         self.shared().with(|core| core.send(message.into()))
     }
 
+    /// Serializes a value as JSON text, as [`Connector::bigint`](crate::Connector::bigint) says; for calls that take a
+    /// message, such as [`Room::publish_as`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: nexios_client::Client) -> Result<(), nexios_client::Error> {
+    /// let message = client.message(&[1, 2])?;
+    /// client.room("general")?.publish_as("key", message).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`] with the code `argument`: the value has no form in JSON.
+    pub fn message(&self, value: &impl Serialize) -> Result<Message, Error> {
+        text_of(value, self.shared().bigint).map(Message::Text)
+    }
+
     /// Sends a value as JSON, as [`send`](Self::send) does.
     ///
     /// # Errors
     /// As [`send`](Self::send), and `argument` if the value has no form in JSON.
     pub async fn send_json(&self, value: &impl Serialize) -> Result<bool, Error> {
-        self.send(Message::of_json(value)?).await
+        self.send(self.message(value)?).await
     }
 
     /// Asks the server and waits for its answer, for as long as
@@ -198,7 +217,7 @@ impl Client {
         method: impl AsRef<str>,
         argument: &impl Serialize,
     ) -> Result<T, Error> {
-        let answer = self.request(method, Message::of_json(argument)?).await?;
+        let answer = self.request(method, self.message(argument)?).await?;
         answer.json().map_err(|error| Error::new("invalid_answer", format!("the answer cannot be read: {error}")))
     }
 

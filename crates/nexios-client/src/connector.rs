@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 use crate::client::Client;
 use crate::core::{First, Settings};
 use crate::error::ConnectError;
+use crate::json::Bigint;
 use crate::position::Position;
-use crate::session::{Route, Session};
+use crate::session::{CallSettings, Route, Session};
 use crate::source::Source;
 use crate::storage::{Storage, over};
 use crate::transport::{Dialer, Tcp, TcpOptions, is_address};
@@ -32,7 +33,7 @@ pub struct Connector {
     urls: Vec<Source>,
     token: Option<Source>,
     headers: Vec<(String, String)>,
-    subprotocols: Vec<String>,
+    protocols: Vec<Source<Vec<String>>>,
     tcp: TcpOptions,
     dialer: Option<Arc<dyn Dialer>>,
     storage: Option<Arc<dyn Storage>>,
@@ -40,7 +41,8 @@ pub struct Connector {
     stable_after: Duration,
     open_timeout: Duration,
     request_timeout: Option<Duration>,
-    is_impatient: bool,
+    bigint: Bigint,
+    retry_first: bool,
     chance: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
 
@@ -70,7 +72,7 @@ impl Connector {
             urls: vec![url],
             token: None,
             headers: Vec::new(),
-            subprotocols: Vec::new(),
+            protocols: Vec::new(),
             tcp: TcpOptions::default(),
             dialer: None,
             storage: None,
@@ -78,7 +80,8 @@ impl Connector {
             stable_after: Duration::from_secs(10),
             open_timeout: Duration::from_secs(10),
             request_timeout: Some(Duration::from_secs(10)),
-            is_impatient: false,
+            bigint: Bigint::default(),
+            retry_first: true,
             chance: Arc::new(fastrand::f64),
         }
     }
@@ -125,9 +128,27 @@ impl Connector {
         self
     }
 
-    /// Offers a subprotocol in addition to `nexios.v1`.
-    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
-        self.subprotocols.push(name.into());
+    /// Offers a subprotocol in addition to `nexios.v1`, behind the token.
+    pub fn protocol(mut self, name: impl Into<String>) -> Self {
+        self.protocols.push(Source::Fixed(vec![name.into()]));
+        self
+    }
+
+    /// Offers the subprotocols that a function returns, which is called for each attempt, as that of
+    /// [`token_from`](Self::token_from) is.
+    ///
+    /// ```
+    /// use nexios_client::Connector;
+    /// let connector = Connector::new("wss://example.org/live")
+    ///     .protocols_from(|| async { Ok::<_, std::io::Error>(["v2.chat".to_owned()]) });
+    /// ```
+    pub fn protocols_from<F, T, E>(mut self, protocols: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Vec<String>>,
+        E: Display,
+    {
+        self.protocols.push(Source::made(protocols));
         self
     }
 
@@ -186,9 +207,16 @@ impl Connector {
         self
     }
 
-    /// Makes [`connect`](Self::connect) fail once each address has been tried, instead of trying again.
-    pub fn fail_at_first(mut self) -> Self {
-        self.is_impatient = true;
+    /// Sets the form of whole numbers beyond 2^53 in values that are sent as JSON: an error at the call by default.
+    pub fn bigint(mut self, form: Bigint) -> Self {
+        self.bigint = form;
+        self
+    }
+
+    /// Sets whether the first connection is retried like any other: true by default. With `false` the client parks once
+    /// each address has failed, and [`connect`](Self::connect) fails; [`Client::reconnect`] tries each once more.
+    pub fn retry_first(mut self, on: bool) -> Self {
+        self.retry_first = on;
         self
     }
 
@@ -224,12 +252,11 @@ impl Connector {
     /// ```
     ///
     /// # Errors
-    /// [`ConnectError`]: an address or the storage cannot be used, or the client has parked, or the first attempts have
-    /// failed where [`fail_at_first`](Self::fail_at_first) is set.
+    /// [`ConnectError`]: an address or the storage cannot be used, or the client has parked, as it does after the first
+    /// failures where [`retry_first`](Self::retry_first) is false.
     pub async fn connect(self) -> Result<Client, ConnectError> {
-        let attempts_max = self.is_impatient.then_some(self.urls.len());
         let (reply, first) = oneshot::channel();
-        let client = self.run(Some(First { reply, attempts_max }))?;
+        let client = self.run(Some(reply))?;
         match first.await {
             Ok(Err(closed)) => Err(ConnectError::Ended(closed)),
             _ => Ok(client),
@@ -244,12 +271,19 @@ impl Connector {
         };
         let stored = over(stored, self.positions);
         let dialer = self.dialer.unwrap_or_else(|| Arc::new(Tcp::new(self.tcp)));
-        let is_renewable = self.urls.iter().chain(&self.token).any(Source::is_made);
-        let (stable_after, open_timeout, chance) = (self.stable_after, self.open_timeout, self.chance);
-        let settings = Settings { stable_after, open_timeout, is_renewable, chance };
-        let (urls, token, headers, subprotocols) = (self.urls, self.token, self.headers, self.subprotocols);
-        let route = Route { urls, token, headers, subprotocols, dialer };
-        Ok(Session::start(route, settings, stored, self.storage, self.request_timeout, first))
+        let has_made = self.urls.iter().chain(&self.token).any(Source::is_made);
+        let settings = Settings {
+            stable_after: self.stable_after,
+            open_timeout: self.open_timeout,
+            retry_first: self.retry_first,
+            addresses: self.urls.len(),
+            is_renewable: has_made || self.protocols.iter().any(Source::is_made),
+            chance: self.chance,
+        };
+        let (urls, token, headers, protocols) = (self.urls, self.token, self.headers, self.protocols);
+        let route = Route { urls, token, headers, protocols, dialer };
+        let calls = CallSettings { request_timeout: self.request_timeout, bigint: self.bigint };
+        Ok(Session::start(route, settings, stored, self.storage, calls, first))
     }
 
     fn check(&self) -> Result<(), ConnectError> {

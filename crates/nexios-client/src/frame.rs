@@ -99,6 +99,7 @@ pub(crate) enum PresenceEvent {
 pub(crate) struct Limits {
     pub(crate) message_bytes: Option<u64>,
     pub(crate) unanswered: Option<u64>,
+    pub(crate) rooms: Option<u64>,
 }
 
 /// Reads a position; a text that is not one is an error, and so is a missing member that has no default.

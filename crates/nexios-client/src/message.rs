@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
+use crate::json::{Bigint, text_of};
 
 /// A message, text or binary.
 ///
@@ -22,15 +23,13 @@ pub enum Message {
 }
 
 impl Message {
-    /// Serializes a value as JSON text.
+    /// Serializes a value as JSON text. [`Client::message`](crate::Client::message) follows the settings of a client.
     ///
     /// # Errors
-    /// [`Error`] with the code `argument`: the value has no form in JSON.
+    /// [`Error`] with the code `argument`: the value has no form in JSON, as NaN and infinities have not, or holds a
+    /// whole number beyond 2^53.
     pub fn of_json(value: &impl Serialize) -> Result<Self, Error> {
-        match serde_json::to_string(value) {
-            Ok(text) => Ok(Message::Text(text)),
-            Err(error) => Err(Error::argument(format!("the value cannot be sent as JSON: {error}"))),
-        }
+        text_of(value, Bigint::Error).map(Message::Text)
     }
 
     /// Returns its bytes.

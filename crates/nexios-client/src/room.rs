@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::event::{Member, Published, RoomEvent};
 use crate::feed::{Consumer, Feed};
 use crate::handler::{Handler, Outcome};
+use crate::json::text_of;
 use crate::message::Message;
 use crate::position::Position;
 
@@ -171,7 +172,7 @@ impl Room {
     /// # Errors
     /// As [`publish`](Self::publish), and `argument` if the value has no form in JSON.
     pub async fn publish_json(&self, value: &impl Serialize) -> Result<Published, Error> {
-        self.publish(Message::of_json(value)?).await
+        self.publish(Message::Text(text_of(value, self.held.shared.bigint)?)).await
     }
 
     /// Returns the users of the room. From now on [`RoomEvent::Presence`] reports changes.

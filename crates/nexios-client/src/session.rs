@@ -15,6 +15,7 @@ use crate::end::{Cause, End};
 use crate::error::Error;
 use crate::event::Event;
 use crate::feed::Progress;
+use crate::json::Bigint;
 use crate::position::Position;
 use crate::positions::Positions;
 use crate::source::Source;
@@ -26,7 +27,8 @@ pub(crate) struct Route {
     pub(crate) urls: Vec<Source>,
     pub(crate) token: Option<Source>,
     pub(crate) headers: Vec<(String, String)>,
-    pub(crate) subprotocols: Vec<String>,
+    /// Further subprotocols.
+    pub(crate) protocols: Vec<Source<Vec<String>>>,
     pub(crate) dialer: Arc<dyn Dialer>,
 }
 
@@ -41,7 +43,14 @@ pub(crate) struct Shared {
     /// Addresses as they were last.
     urls: Mutex<Vec<String>>,
     pub(crate) request_timeout: Option<Duration>,
+    pub(crate) bigint: Bigint,
     is_over: watch::Sender<bool>,
+}
+
+/// Settings of the application's calls.
+pub(crate) struct CallSettings {
+    pub(crate) request_timeout: Option<Duration>,
+    pub(crate) bigint: Bigint,
 }
 
 pub(crate) struct Session {
@@ -137,7 +146,7 @@ impl Session {
         settings: Settings,
         stored: Vec<(String, Position)>,
         storage: Option<Arc<dyn Storage>>,
-        request_timeout: Option<Duration>,
+        calls: CallSettings,
         first: Option<First>,
     ) -> Client {
         let mut core = Core::new(settings, Positions::new(stored, storage.is_some()), Instant::now());
@@ -149,7 +158,8 @@ impl Session {
             drained: Notify::new(),
             storage,
             urls: Mutex::new(route.urls.iter().map(fixed).collect()),
-            request_timeout,
+            request_timeout: calls.request_timeout,
+            bigint: calls.bigint,
             is_over: watch::Sender::new(false),
         });
         let (route, closing) = (Arc::new(route), JoinSet::new());
@@ -294,10 +304,18 @@ impl Route {
             let token = token.get().await.and_then(checked).map_err(own("there is no token"))?;
             subprotocols.extend(["bearer".to_owned(), token]);
         }
-        subprotocols.extend(self.subprotocols.iter().cloned());
+        for protocols in &self.protocols {
+            let protocols = protocols.get().await.and_then(all_checked).map_err(own("there are no subprotocols"))?;
+            subprotocols.extend(protocols);
+        }
         let attempt = Attempt::new(url, subprotocols, self.headers.clone());
         self.dialer.dial(attempt).await.map_err(|error| Failure { error, is_own: false })
     }
+}
+
+/// Returns subprotocols that can be offered.
+fn all_checked(protocols: Vec<String>) -> Result<Vec<String>, String> {
+    protocols.into_iter().map(checked).collect()
 }
 
 /// Returns a token that can stand among subprotocols (RFC 9110 §5.6.2).

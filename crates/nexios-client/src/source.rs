@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use crate::transport::BoxFuture;
 
-type Make = dyn Fn() -> BoxFuture<Result<String, String>> + Send + Sync;
+type Make<T> = dyn Fn() -> BoxFuture<Result<T, String>> + Send + Sync;
 
-/// A text, or a function that makes one.
+/// A value, or a function that makes one.
 #[derive(Clone)]
-pub(crate) enum Source {
-    Fixed(String),
-    Made(Arc<Make>),
+pub(crate) enum Source<T = String> {
+    Fixed(T),
+    Made(Arc<Make<T>>),
 }
 
-impl Source {
-    pub(crate) fn made<F, T, E>(make: impl Fn() -> F + Send + Sync + 'static) -> Self
+impl<T: Clone> Source<T> {
+    pub(crate) fn made<F, U, E>(make: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<T, E>> + Send + 'static,
-        T: Into<String>,
+        F: Future<Output = Result<U, E>> + Send + 'static,
+        U: Into<T>,
         E: Display,
     {
         Source::Made(Arc::new(move || {
@@ -31,9 +31,9 @@ impl Source {
         matches!(self, Source::Made(_))
     }
 
-    pub(crate) async fn get(&self) -> Result<String, String> {
+    pub(crate) async fn get(&self) -> Result<T, String> {
         match self {
-            Source::Fixed(text) => Ok(text.clone()),
+            Source::Fixed(value) => Ok(value.clone()),
             Source::Made(make) => make().await,
         }
     }

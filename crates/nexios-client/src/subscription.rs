@@ -17,8 +17,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(mut room: Room) -> Self {
-        room.listen();
+    pub(crate) fn new(room: Room) -> Self {
         Subscription { room }
     }
 

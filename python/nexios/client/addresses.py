@@ -44,6 +44,11 @@ class Addresses:
         return self._asked if callable(url) else url
 
     @property
+    def count(self) -> int:
+        """The number of addresses."""
+        return len(self._urls)
+
+    @property
     def may_change(self) -> bool:
         """True if asking again may bring another token."""
         return any(callable(each) for each in (*self._urls, self._protocols, self._token))
@@ -58,7 +63,7 @@ class Addresses:
             self._asked = _checked_url(await _asked(url))
         token = _checked_token(await _asked(self._token))
         protocols = _checked_protocols(await _asked(self._protocols))
-        return self.url, [SUBPROTOCOL, *protocols, *([] if token is None else ["bearer", token])]
+        return self.url, [SUBPROTOCOL, *([] if token is None else ["bearer", token]), *protocols]
 
 
 async def _asked(value: Any) -> Any:

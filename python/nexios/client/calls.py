@@ -32,12 +32,14 @@ class Limits:
 
     message_bytes: int | None = None
     unanswered: int = _UNANSWERED_MAX
+    rooms: int | None = None
 
     @classmethod
     def parse(cls, value: object) -> Limits:
         limits = value if isinstance(value, dict) else {}
         message_bytes, unanswered = (_count(limits.get(name)) for name in ("message_bytes", "unanswered"))
-        return cls(message_bytes, unanswered or _UNANSWERED_MAX)
+        rooms = limits.get("rooms")
+        return cls(message_bytes, unanswered or _UNANSWERED_MAX, 0 if rooms == 0 else _count(rooms))
 
     def check(self, size: int) -> NexiosError | None:
         """Returns what is wrong with a message of so many bytes."""
@@ -135,6 +137,11 @@ class Calls:
         """Returns what is wrong with a message of so many bytes on this connection."""
         return None if self._limits is None else self._limits.check(size)
 
+    @property
+    def rooms_max(self) -> int | None:
+        """The most rooms that the server lets the client into, as far as is known."""
+        return None if self._limits is None else self._limits.rooms
+
     def withdraw(self, call: Call) -> None:
         """Forgets a call: it is not sent any more, and its answer is ignored."""
         if self._calls.pop(call.id, None) is None:
@@ -173,11 +180,14 @@ class Calls:
                 return frame
             await self._changed.wait()
 
-    def opened(self, limits: Limits) -> None:
-        """Puts joins first: publishing in a room may need being in it. What is over the server's limit fails."""
+    def limit(self, limits: Limits) -> None:
+        """Sets the limits that the server has named for this connection."""
         self._limits = limits
+
+    def opened(self) -> None:
+        """Puts joins first: publishing in a room may need being in it. What is over the server's limit fails."""
         for call in list(self._unsent.values()):
-            if (error := limits.check(call.frame_bytes())) is not None:
+            if (error := self.check(call.frame_bytes())) is not None:
                 self._fail(call, error.code, error.message)
         self._unsent = dict(sorted(self._unsent.items(), key=lambda item: (item[1].type != "join", item[0])))
         self._resuming = {id for id, call in self._unsent.items() if call.type == "join"}

@@ -60,6 +60,7 @@ def connect(
     open_timeout: float = 10,
     request_timeout: float = 10,
     stable_after: float = 10,
+    retry_first: bool = True,
     user_agent: str | None = None,
     **options: Any,
 ) -> Client:
@@ -80,6 +81,8 @@ def connect(
     :param request_timeout: seconds for a request until its answer, where the call does not say.
     :param stable_after: seconds after which a connection counts as one that holds: the waiting time of the next
         attempt begins from the start again.
+    :param retry_first: True if the first connection is retried like any other. With False the client parks once each
+        address has failed; :meth:`Client.reconnect` tries each once more.
     :param user_agent: what the server is told.
     :param options: what ``websockets.connect`` takes in addition to these, such as ``ssl``, ``proxy``, ``max_size``.
 
@@ -105,6 +108,7 @@ def connect(
         open_timeout=open_timeout,
         request_timeout=request_timeout,
         stable_after=stable_after,
+        retry_first=retry_first,
         user_agent=user_agent,
         options=options,
     )

@@ -42,7 +42,13 @@ class Driver:
     """Connects, and connects again, until the application closes."""
 
     def __init__(
-        self, owner: Owner, addresses: Addresses, open_timeout: float, stable_after: float, options: dict[str, Any]
+        self,
+        owner: Owner,
+        addresses: Addresses,
+        open_timeout: float,
+        stable_after: float,
+        retry_first: bool,
+        options: dict[str, Any],
     ) -> None:
         self.state: State = "connecting"
         self.backoff = Backoff()
@@ -52,6 +58,7 @@ class Driver:
         self._addresses = addresses
         self._open_timeout = open_timeout
         self._stable_after = stable_after
+        self._retry_first = retry_first
         self._options = options
         self._dialogue: Dialogue | None = None
         self._holding: asyncio.TimerHandle | None = None
@@ -136,7 +143,7 @@ class Driver:
         if self.closed is not None:
             return
         was_open = self.state == "open"
-        is_retried = self._is_retried(ending, was_open)
+        is_retried = self._is_retried(ending, was_open) and not self._is_first_round_over(ending)
         self.state = "reconnecting" if is_retried else "parked"
         self._owner.disconnected(ending)
         self._warn(ending)
@@ -162,6 +169,12 @@ class Driver:
         may_ask = self._addresses.may_change and not self._has_asked_again
         self._has_asked_again |= may_ask
         return may_ask
+
+    def _is_first_round_over(self, ending: Ending) -> bool:
+        """Returns True if each address has failed once, where the application wants no more of that."""
+        if self._retry_first or self._has_been_open or self._is_away or ending.consequence == "authorize":
+            return False
+        return self.backoff.attempt + 1 >= self._addresses.count
 
     def _park(self, ending: Ending) -> None:
         if ending.consequence == "authorize":

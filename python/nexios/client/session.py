@@ -12,6 +12,7 @@ from nexios.client.addresses import Addresses
 from nexios.client.calls import Calls, Limits
 from nexios.client.driver import Driver, State
 from nexios.client.ending import Ending
+from nexios.client.errors import NexiosError
 from nexios.client.events import Gap, Joined, Opened, PresenceChange
 from nexios.client.frames import ROOMS_MAX, Payload, frame, header_text
 from nexios.client.inbox import Handlers, Inbox, Item, logger
@@ -39,6 +40,7 @@ class Session:
         open_timeout: float,
         request_timeout: float,
         stable_after: float,
+        retry_first: bool,
         user_agent: str | None,
         options: dict[str, Any],
     ) -> None:
@@ -48,7 +50,7 @@ class Session:
         self._user_agent = user_agent
         self.addresses = addresses
         self.id: str | None = None
-        self.driver = Driver(self, addresses, open_timeout, stable_after, options)
+        self.driver = Driver(self, addresses, open_timeout, stable_after, retry_first, options)
         self.handlers = Handlers(self.failed)
         self.inbox = Inbox(self.failed)
         self.rooms: dict[str, Room] = {}
@@ -160,9 +162,10 @@ class Session:
             return
         self.id = str(header.get("id"))
         self.driver.opened(window_of(header.get("retry_ms")))
+        self.calls.limit(Limits.parse(header.get("limits")))
         for room in self.rooms.values():
             room._wish.opened()
-        self.calls.opened(Limits.parse(header.get("limits")))
+        self.calls.opened()
         self.tell("open", Opened(self.id))
 
     def _enter(self, name: str, header: dict[str, Any]) -> None:
@@ -204,6 +207,15 @@ class Session:
 
     def position_of(self, room: Room) -> str | None:
         return self.positions.get(room.name) if room._at is None else str(room._at)
+
+    def over_rooms(self) -> NexiosError | None:
+        """Returns the error of a join where the server lets the client into no more rooms."""
+        most = self.calls.rooms_max
+        if most is None or len(self.rooms) <= most:
+            return None
+        if sum(room._wish.is_counted for room in self.rooms.values()) < most:
+            return None
+        return NexiosError("forbidden", f"the server lets a client into {most} rooms at most")
 
     def chance(self) -> float:
         return self.driver.backoff.chance()

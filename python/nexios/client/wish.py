@@ -56,6 +56,11 @@ class Wish:
         return not (self.is_in or self._waiting or self._asked or self._is_leaving)
 
     @property
+    def is_counted(self) -> bool:
+        """True if the server counts the room among those of the client, or will."""
+        return self._asked.type == "join" if self._asked is not None else self._is_inside
+
+    @property
     def is_leaving(self) -> bool:
         """True from the `leave` frame on until its answer."""
         return self._asked is not None and self._asked.type == "leave"
@@ -180,6 +185,9 @@ class Wish:
         if type == "leave":
             members = lambda: {"room": self._room.name}  # noqa: E731
         settle = self._joined if type == "join" else self._left
+        if type == "join" and (refusal := self._room._session.over_rooms()) is not None:
+            settle(refusal)
+            return
         try:
             self._asked = self._room._session.calls.start(type, members, settle)
         except NexiosError as error:

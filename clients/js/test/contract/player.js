@@ -8,8 +8,8 @@ import { Page } from "./page.js";
 import { asBytes, expanded, fail, made, matches } from "./values.js";
 
 const DEFAULTS = {
-  urls: ["ws://a.test/live"], json: false, token: undefined, storage: undefined, stable_ms: 10_000,
-  open_timeout_ms: 10_000, request_timeout_ms: 10_000, bigint: "error", chance: 0.5,
+  urls: ["ws://a.test/live"], json: false, token: undefined, protocols: [], storage: undefined, stable_ms: 10_000,
+  retry_first: true, open_timeout_ms: 10_000, request_timeout_ms: 10_000, bigint: "error", chance: 0.5,
 };
 /** The members of each event, from what listeners get. */
 const CLIENT_EVENTS = {
@@ -82,12 +82,12 @@ class Player {
   }
 
   #start() {
-    const { urls, json, token, storage, stable_ms, open_timeout_ms, request_timeout_ms, bigint } = this.#options;
+    const { urls, json, token, protocols, storage, stable_ms, retry_first, open_timeout_ms, request_timeout_ms, bigint } = this.#options;
     this.storage = storage && new MemoryStorage();
     this.storage?.setItem("positions", JSON.stringify(storage));
     this.client = connect(urls.map(asked), {
-      WebSocket: this.#network.WebSocket, json, token: asked(token), storage: this.storage, storageKey: "positions",
-      stableAfter: stable_ms, openTimeout: open_timeout_ms, requestTimeout: request_timeout_ms, bigint,
+      WebSocket: this.#network.WebSocket, json, token: asked(token), protocols: asked(protocols), storage: this.storage, storageKey: "positions",
+      stableAfter: stable_ms, retryFirst: retry_first, openTimeout: open_timeout_ms, requestTimeout: request_timeout_ms, bigint,
     });
     this.#record(this.client, CLIENT_EVENTS, "");
     const rooms = this.#steps.map((step) => expanded(step.room ?? step.room_is));

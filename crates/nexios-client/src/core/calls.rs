@@ -91,6 +91,11 @@ impl Calls {
         self.limits = limits;
     }
 
+    /// Returns the most rooms that the server lets the client into, as far as it has said so.
+    pub(crate) fn rooms_max(&self) -> Option<u64> {
+        self.limits.rooms
+    }
+
     /// Returns an error if a message is larger than the server takes, as far as it has said so.
     pub(crate) fn check_size(&self, bytes: usize) -> Result<(), Error> {
         let Some(limit) = self.limits.message_bytes else { return Ok(()) };

@@ -44,6 +44,10 @@ const OUT_BYTES_MAX: usize = 256 << 10;
 pub(crate) struct Settings {
     pub(crate) stable_after: Duration,
     pub(crate) open_timeout: Duration,
+    /// False if the client parks once each address has failed, while it has never been open.
+    pub(crate) retry_first: bool,
+    /// The number of addresses.
+    pub(crate) addresses: usize,
     /// A token, an address or the subprotocols come from a function.
     pub(crate) is_renewable: bool,
     pub(crate) chance: Arc<dyn Fn() -> f64 + Send + Sync>,
@@ -74,12 +78,8 @@ pub(crate) struct Core {
     first: Option<First>,
 }
 
-/// The one who waits for the first connection.
-pub(crate) struct First {
-    pub(crate) reply: oneshot::Sender<Result<(), Closed>>,
-    /// Attempts that may fail.
-    pub(crate) attempts_max: Option<usize>,
-}
+/// The way to report the first connection, or its failure.
+pub(crate) type First = oneshot::Sender<Result<(), Closed>>;
 
 /// The connection, as far as it is.
 #[derive(Clone, Copy, Debug)]
@@ -377,7 +377,7 @@ impl Core {
         self.flush();
         if let Some(first) = self.first.take() {
             // The one who asked may have given up.
-            let _ = first.reply.send(Ok(()));
+            let _ = first.send(Ok(()));
         }
         self.tell(Event::Open { id });
     }
@@ -432,6 +432,7 @@ impl Core {
         let delay = match next {
             _ if self.malformed >= MALFORMED_MAX => None,
             Next::Park => None,
+            Next::Retry { .. } if !is_away && self.is_first_round_over() => None,
             Next::Authorize if self.is_renewed || !self.settings.is_renewable => None,
             Next::Authorize => {
                 self.is_renewed = true;
@@ -460,13 +461,17 @@ impl Core {
         }
     }
 
-    /// Fails `connect()` if the first attempts have come to nothing.
+    /// Returns true if each address has failed once, where the application wants no more of that.
+    fn is_first_round_over(&self) -> bool {
+        let is_first = !self.settings.retry_first && self.id.is_none();
+        is_first && self.backoff.attempt() as usize + 1 >= self.settings.addresses
+    }
+
+    /// Fails `connect()` if there is no further attempt.
     fn fail_first(&mut self, closed: &Closed) {
-        let turn = self.turn;
-        let is_over = |first: &mut First| !closed.retry || first.attempts_max.is_some_and(|max| turn >= max);
-        if let Some(first) = self.first.take_if(is_over) {
+        if let Some(first) = self.first.take_if(|_| !closed.retry) {
             // As above.
-            let _ = first.reply.send(Err(closed.clone()));
+            let _ = first.send(Err(closed.clone()));
         }
     }
 

@@ -119,6 +119,11 @@ impl RoomState {
         self.is_inside && self.is_known && !self.is_leaving()
     }
 
+    /// Returns true if the server counts the room among those of the client, or will.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.asked.map_or(self.is_inside, |asked| asked.is_join)
+    }
+
     pub(crate) fn is_leaving(&self) -> bool {
         self.asked.is_some_and(|asked| !asked.is_join)
     }

@@ -78,7 +78,8 @@ impl World {
     fn new() -> Self {
         let chance = Arc::new(|| 0.5);
         let (stable_after, open_timeout) = (Duration::from_secs(10), Duration::from_secs(10));
-        let settings = Settings { stable_after, open_timeout, is_renewable: false, chance };
+        let (retry_first, addresses, is_renewable) = (true, 1, false);
+        let settings = Settings { stable_after, open_timeout, retry_first, addresses, is_renewable, chance };
         let now = Instant::now();
         let mut core = Core::new(settings, Positions::new(Vec::new(), false), now);
         let seen = ROOMS.iter().map(|name| Seen { events: Consumer::new(core.room(name).unwrap()), is_in: false });

@@ -18,7 +18,8 @@ const NONCE: &str = "0123456789abcdef0123456789abcdef";
 
 fn open() -> (Core, Instant) {
     let (stable_after, open_timeout) = (Duration::from_secs(10), Duration::from_secs(10));
-    let settings = Settings { stable_after, open_timeout, is_renewable: false, chance: Arc::new(|| 0.5) };
+    let (retry_first, addresses, is_renewable, chance) = (true, 1, false, Arc::new(|| 0.5));
+    let settings = Settings { stable_after, open_timeout, retry_first, addresses, is_renewable, chance };
     let now = Instant::now();
     let mut core = Core::new(settings, Positions::new(Vec::new(), false), now);
     core.dialled(now, Some(SUBPROTOCOL));

@@ -137,8 +137,18 @@ impl Core {
         if room.is_inside == wish {
             room.settle(wish);
         } else if matches!(self.link, Link::Open { .. }) && !(wish && room.retry_at.is_some()) {
-            self.ask(name, wish, lane);
+            match self.over_rooms().filter(|_| wish) {
+                Some(error) => self.join_denied(name, &error),
+                None => self.ask(name, wish, lane),
+            }
         }
+    }
+
+    /// Returns the error of a join where the server lets the client into no more rooms.
+    fn over_rooms(&self) -> Option<Error> {
+        let most = self.calls.rooms_max().filter(|most| self.rooms.len() as u64 > *most)?;
+        let taken = self.rooms.values().filter(|room| room.is_counted()).count() as u64;
+        (taken >= most).then(|| Error::new("forbidden", format!("the server lets a client into {most} rooms at most")))
     }
 
     fn ask(&mut self, name: &str, is_join: bool, lane: Lane) {
@@ -280,14 +290,22 @@ impl Core {
 
     fn join_refused(&mut self, now: Instant, name: &str, error: &Error) {
         let chance = self.chance();
-        let Some(room) = self.rooms.get_mut(name) else { return };
-        let is_again = !room.has_joins();
-        if is_again && room.wish() && PASSING.contains(&error.code()) {
-            let after = Duration::from_millis(RETRY_MIN_MS + (RETRY_SPREAD_MS * chance) as u64);
-            room.retry_at = Some(now + after);
-            self.retries.insert((now + after, name.to_owned()));
+        let Some(room) = self.rooms.get(name) else { return };
+        if !room.has_joins() && room.wish() && PASSING.contains(&error.code()) {
+            let at = now + Duration::from_millis(RETRY_MIN_MS + (RETRY_SPREAD_MS * chance) as u64);
+            if let Some(room) = self.rooms.get_mut(name) {
+                room.retry_at = Some(at);
+            }
+            self.retries.insert((at, name.to_owned()));
             return;
         }
+        self.join_denied(name, error);
+    }
+
+    /// Ends the wish to be in a room, for good.
+    fn join_denied(&mut self, name: &str, error: &Error) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        let is_again = !room.has_joins();
         if !room.wish() {
             // It was left meanwhile.
             room.settle(false);

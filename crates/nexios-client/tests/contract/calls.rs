@@ -3,20 +3,24 @@
 use nexios_client::{Client, Error, InvalidPosition, Message, Since};
 use serde_json::{Value, json};
 
-use crate::pattern::{plain, raw};
+use crate::pattern::{Special, has_special, plain, raw};
 use crate::player::{Outcome, Step, millis};
 use crate::reports::{Reports, user};
 
 pub(crate) type Call = std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// The message of a call: a text as it is, anything else as JSON.
-fn message(step: &Step, is_json: bool) -> Result<Result<Message, Error>, String> {
-    let data = plain(step.get("data").unwrap_or(&Value::Null))?;
+fn message(client: &Client, step: &Step, is_json: bool) -> Result<Result<Message, Error>, String> {
+    let data = step.get("data").unwrap_or(&Value::Null);
+    if has_special(data)? {
+        return Ok(client.message(&Special(data)));
+    }
+    let data = plain(data)?;
     Ok(match data {
         Value::Null if !step.contains_key("data") => Ok(Message::Text(String::new())),
         Value::String(text) if !is_json => Ok(Message::Text(text)),
         data if data.get("$bytes").is_some() => Ok(raw(&data)?),
-        data => Message::of_json(&data),
+        data => client.message(&data),
     })
 }
 
@@ -26,7 +30,7 @@ pub(crate) fn of(client: Client, step: Step, reports: Reports, is_json: bool) ->
         Some("start") => Some(Ok(Since::Start)),
         Some(position) => Some(position.parse().map(Since::Position)),
     };
-    let message = message(&step, is_json)?;
+    let message = message(&client, &step, is_json)?;
     let timeout = step.get("timeout_ms").map(millis).transpose()?;
     let key = step.get("key").map(|key| key.as_str().map(str::to_owned).ok_or("a key is a text in Rust"));
     let key = key.transpose()?;

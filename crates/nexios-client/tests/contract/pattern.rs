@@ -1,6 +1,7 @@
 //! Patterns, and values that JSON cannot say.
 
 use nexios_client::Message;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 /// Returns true if a value is as the pattern wants it; `None` for a member that is missing.
@@ -39,6 +40,38 @@ fn literal(members: &Map<String, Value>) -> Option<Value> {
         return Some(Value::String(text.repeat(repeat as usize)));
     }
     members.get("$bytes").map(|bytes| json!({"$bytes": bytes}))
+}
+
+/// A value in which some are those that JSON cannot say.
+pub(crate) struct Special<'a>(pub(crate) &'a Value);
+
+impl Serialize for Special<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(members) => match members.get("$value").and_then(Value::as_str) {
+                Some("nan") => serializer.serialize_f64(f64::NAN),
+                Some("infinity") => serializer.serialize_f64(f64::INFINITY),
+                Some(_) => serializer.serialize_u64((1 << 53) + 1),
+                None => serializer.collect_map(members.iter().map(|(name, value)| (name, Special(value)))),
+            },
+            Value::Array(values) => serializer.collect_seq(values.iter().map(Special)),
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+/// Returns true if JSON cannot say it, and Rust can.
+pub(crate) fn has_special(value: &Value) -> Result<bool, String> {
+    let values: Vec<_> = match value {
+        Value::Object(members) => match members.get("$value").and_then(Value::as_str) {
+            Some("nan" | "infinity" | "bigint") => return Ok(true),
+            Some(name) => return Err(format!("Rust has no value {name:?}")),
+            None => members.values().collect(),
+        },
+        Value::Array(values) => values.iter().collect(),
+        _ => Vec::new(),
+    };
+    values.into_iter().try_fold(false, |has, value| Ok(has_special(value)? || has))
 }
 
 /// The value that a scenario writes as `{"$text": …}`, or the value itself.

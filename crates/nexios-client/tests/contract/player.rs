@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexios_client::transport::{DialError, Ended};
-use nexios_client::{Client, Error, MemoryStorage, Message, Storage};
+use nexios_client::{Bigint, Client, Error, MemoryStorage, Message, Storage};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
@@ -16,11 +16,24 @@ use crate::network::Network;
 use crate::pattern::{matches, plain, raw, shown};
 use crate::reports::{Conduct, Reports, Source};
 use crate::scenario::Scenario;
-use crate::settings::{pairs, sequence_of, with_urls};
+use crate::settings::{pairs, with_offers, with_urls};
 
 pub(crate) type Step = Map<String, Value>;
 pub(crate) type Outcome = Result<Value, Error>;
 
+const OPTIONS: [&str; 11] = [
+    "urls",
+    "json",
+    "token",
+    "protocols",
+    "storage",
+    "stable_ms",
+    "retry_first",
+    "open_timeout_ms",
+    "request_timeout_ms",
+    "bigint",
+    "chance",
+];
 /// Turns after which nothing is left to do at the present time.
 const TURNS: usize = 60;
 
@@ -81,23 +94,12 @@ async fn settle() {
 impl Player {
     pub(crate) fn start(scenario: &Scenario) -> Result<Player, String> {
         let options = &scenario.options;
-        only(
-            options,
-            &["urls", "json", "token", "storage", "stable_ms", "open_timeout_ms", "request_timeout_ms", "chance"],
-        )?;
+        only(options, &OPTIONS)?;
         let (network, storage) = (Network::default(), MemoryStorage::default());
         let is_json = options.get("json").is_some_and(|json| json == &json!(true));
         let chance = options.get("chance").and_then(Value::as_f64).unwrap_or(0.5);
         let mut connector = with_urls(options.get("urls"))?.dialer(network.clone()).chance(move || chance);
-        if let Some(token) = options.get("token") {
-            connector = match token {
-                Value::String(token) => connector.token(token),
-                sequence => {
-                    let next = sequence_of(sequence)?;
-                    connector.token_from(move || std::future::ready(next()))
-                }
-            };
-        }
+        connector = with_offers(connector, options)?;
         if let Some(stored) = options.get("storage") {
             storage.store(pairs(stored)?).map_err(|error| error.to_string())?;
             connector = connector.storage(storage.clone());
@@ -110,6 +112,12 @@ impl Player {
         }
         if let Some(time) = options.get("request_timeout_ms") {
             connector = connector.request_timeout(millis(time)?);
+        }
+        if options.get("bigint") == Some(&json!("string")) {
+            connector = connector.bigint(Bigint::String);
+        }
+        if let Some(retry_first) = options.get("retry_first") {
+            connector = connector.retry_first(retry_first == &json!(true));
         }
         let client = connector.start().map_err(|error| error.to_string())?;
         let reports = Reports::new(is_json);

@@ -244,7 +244,7 @@ async fn the_connection_is_closed_when_nobody_holds_the_client() {
 async fn a_first_attempt_that_fails_says_why_where_that_is_wanted() {
     assert!(matches!(Connector::new("http://x").connect().await, Err(ConnectError::Url(_))));
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let refused = Connector::new(format!("ws://{nobody}")).fail_at_first().connect().await;
+    let refused = Connector::new(format!("ws://{nobody}")).retry_first(false).connect().await;
     assert!(matches!(refused, Err(ConnectError::Ended(closed)) if closed.code == 1006));
     let server = Server::plain();
     let connecting = tokio::spawn(Connector::new(server.url()).connect());
