@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use nexios_protocol::{HandshakeError, HeadLimits, RequestHead, escaped, is_host, split_target};
 
-use crate::connection::{CloseInfo, Connection, Flag, HttpPhase, Inner, Phase, Refusal};
+use crate::connection::{CloseInfo, Connection, HttpPhase, Inner, Phase, Refusal};
 use crate::http_io::{EngineTimer, HttpIo};
 use crate::metrics::Cause;
 use crate::pace::{Pace, Stalled};
@@ -356,7 +356,7 @@ impl Inner {
         if matches!(state.phase, Phase::Http(_)) {
             state.stream.shutdown_write();
             state.phase = Phase::Lingering;
-            state.flags.set(Flag::LingersBehindAnswer, true);
+            state.ending.answer();
             let timeout = self.settings().close_timeout;
             self.arm_deadline(&mut state, timeout);
             self.mark_ready(&mut state);

@@ -181,8 +181,8 @@ impl Inner {
             // HTTP the kernel goes on: a client that reads slowly gets all of it, one that does not is cut by the
             // kernel's own timeout.
             Phase::Open(_) | Phase::Lingering => {
+                let reset = !state.ending.is_answered();
                 self.finish(state, super::CloseInfo::cut());
-                let reset = !state.flags.has(Flag::LingersBehindAnswer);
                 self.release(state, reset);
             }
         }

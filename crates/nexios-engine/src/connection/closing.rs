@@ -20,6 +20,7 @@ impl Inner {
         if let Phase::Open(protocol) = &mut state.phase {
             protocol.send_close(&mut frame, Some(CloseFrame { code, reason }));
         }
+        state.ending.close();
         self.end_input(state, CloseInfo::new(code.get(), reason));
         if let Some(inbox) = state.inbox_mut() {
             inbox.clear();
@@ -52,8 +53,7 @@ impl Inner {
         if !answer.is_empty() {
             self.shard.outbox_of(&mut state.extra).tail().extend_from_slice(answer);
         }
-        self.finish(state, info);
-        state.flags.set(Flag::HangUpAfterFlush, true);
+        self.finish_with_last_word(state, info);
         self.output_grew(state);
         let timeout = self.settings().close_timeout;
         self.arm_deadline(state, timeout);
@@ -62,13 +62,12 @@ impl Inner {
     /// The peer hung up while reading was paused: it is gone for everybody who waits or sends,
     /// but what had arrived is still handed out.
     pub(super) fn hang_up(self: &Rc<Self>, state: &mut State) {
-        if !state.flags.has(Flag::Closing) {
-            state.flags.set(Flag::HungUp, true);
-            let info = state.take_ending();
+        if state.ending.is_open() {
+            state.ending.hang_up();
+            let info = state.take_last_word();
             state.set_close_info(info);
             state.clock.due = Tick::NEVER;
             self.drop_output(state);
-            state.flags.set(Flag::Finished, true);
             self.note(Step::Closed);
             self.leave_groups(state);
             self.wake_all(state);
@@ -78,14 +77,20 @@ impl Inner {
     /// No more input for the application, and no more broadcasts.
     fn end_input(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
         state.set_close_info(info);
-        state.flags.set(Flag::InputOver, true);
         self.leave_groups(state);
         self.wake_all(state);
     }
 
     /// Both sides are done: `closed()` resolves.
     pub(crate) fn finish(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
-        state.flags.set(Flag::Finished, true);
+        state.ending.cut();
+        self.end_input(state, info);
+        self.note(Step::Closed);
+    }
+
+    /// Both sides are done with the last word, which is queued or will be at once: we hang up behind it.
+    pub(super) fn finish_with_last_word(self: &Rc<Self>, state: &mut State, info: CloseInfo) {
+        state.ending.last_word();
         self.end_input(state, info);
         self.note(Step::Closed);
     }
@@ -100,7 +105,7 @@ impl Inner {
     /// No handshake any more: the connection broke, died of silence or refused to end.
     pub(crate) fn cut(self: &Rc<Self>, state: &mut State) {
         let reset = state.outbox_len() > 0;
-        let info = state.take_ending();
+        let info = state.take_last_word();
         self.finish(state, info);
         self.release(state, reset);
     }
@@ -118,7 +123,6 @@ impl Inner {
         state.stream.close(&self.shard.registry, reset);
         state.end_frames(Phase::Gone);
         self.note_held(state);
-        state.flags.set(Flag::HangUpAfterFlush, false);
         self.shard.gone.borrow_mut().push(self.token());
     }
 
@@ -145,14 +149,13 @@ impl Inner {
 impl State {
     /// How a connection that is cut has ended: as the peer said in a Close frame whose messages
     /// are not handed out yet, else 1006.
-    fn take_ending(&mut self) -> CloseInfo {
-        let ending = self.rare_if_any().and_then(|rare| rare.ending.take());
-        ending.map_or_else(CloseInfo::cut, |(info, _)| info)
+    fn take_last_word(&mut self) -> CloseInfo {
+        let last_word = self.rare_if_any().and_then(|rare| rare.last_word.take());
+        last_word.map_or_else(CloseInfo::cut, |(info, _)| info)
     }
 
     /// How it ends; the first word counts.
     fn set_close_info(&mut self, info: CloseInfo) {
-        self.flags.set(Flag::Closing, true);
         self.extra().close.get_or_insert_with(|| Box::new(info));
     }
 }

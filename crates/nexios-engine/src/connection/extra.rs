@@ -32,7 +32,7 @@ pub(crate) struct Extra {
     pub(super) held: usize,
     /// Bytes of messages that the front end has taken and keeps.
     pub(super) kept: usize,
-    /// How it ended, or is ending; the flag `Closing` says that it is there.
+    /// How it ended, or is ending.
     pub(super) close: Option<Box<CloseInfo>>,
     /// The own task's, as long as there are clones of it.
     pub(super) waker: Option<KeptWaker>,
@@ -44,8 +44,8 @@ pub(crate) struct Extra {
 /// What few connections need.
 #[derive(Default)]
 pub(crate) struct Rare {
-    /// The end of the connection, behind messages that were not handed out yet.
-    pub(super) ending: Option<(CloseInfo, Vec<u8>)>,
+    /// The peer's Close frame and our answer, behind messages that were not handed out yet.
+    pub(super) last_word: Option<(CloseInfo, Vec<u8>)>,
     /// The window of our compressed messages, where it is kept between them.
     pub(super) deflater: Option<Box<ContextDeflater>>,
     /// Input that was read but not parsed, because the inbox was full.

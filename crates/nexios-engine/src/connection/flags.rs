@@ -1,6 +1,6 @@
 //! What is so or not so with a connection.
 
-/// One thing that is so or not so.
+/// One thing that is so or not so. The end of a connection is [`Ending`](super::ending::Ending)'s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Flag {
     /// It holds a place in the server's limits.
@@ -15,12 +15,6 @@ pub(crate) enum Flag {
     Blocked,
     /// Reading is paused: the inbox is full.
     Paused,
-    /// The peer hung up while reading was paused.
-    HungUp,
-    /// No input will be added to the inbox any more.
-    InputOver,
-    /// How it ends is known: one side has closed, or it is cut.
-    Closing,
     /// A keepalive's ping waits for its pong.
     WaitsForPong,
     /// A receive waits.
@@ -51,18 +45,10 @@ pub(crate) enum Flag {
     Framed,
     /// The outbox is above its mark, and its groups know.
     OverMark,
-    /// The Close frame is in the outbox: hang up behind it.
-    HangUpAfterFlush,
-    /// It lingers behind an answer of plain HTTP, of which the kernel may still hold much.
-    LingersBehindAnswer,
-    /// Both sides are done, or the connection is cut: `closed()` resolves.
-    Finished,
     /// Its own task has not ended yet.
     HasTask,
     /// The task was woken by its key since it was last polled.
     Woken,
-    /// The socket is gone and no longer counted.
-    Reaped,
 }
 
 /// The flags that are set; one bit each, so that an idle connection stays small.
@@ -108,10 +94,10 @@ mod tests {
     fn a_flag_changes_no_other() {
         let mut flags = Flags::default();
         flags.set(Flag::Counted, true);
-        flags.set(Flag::Finished, true);
+        flags.set(Flag::Woken, true);
         flags.set(Flag::Paused, false);
-        assert!(flags.has(Flag::Counted) && flags.has(Flag::Finished) && !flags.has(Flag::Paused));
+        assert!(flags.has(Flag::Counted) && flags.has(Flag::Woken) && !flags.has(Flag::Paused));
         assert!(flags.take(Flag::Counted));
-        assert!(!flags.take(Flag::Counted) && flags.has(Flag::Finished));
+        assert!(!flags.take(Flag::Counted) && flags.has(Flag::Woken));
     }
 }

@@ -81,8 +81,7 @@ impl Inner {
     }
 
     fn after_flush(self: &Rc<Self>, state: &mut State) {
-        if state.flags.has(Flag::HangUpAfterFlush) {
-            state.flags.set(Flag::HangUpAfterFlush, false);
+        if state.ending.output_is_out() {
             state.stream.shutdown_write();
             state.end_frames(Phase::Lingering);
             let timeout = self.settings().close_timeout;

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use nexios_protocol::CloseCode;
 
-use super::{CloseInfo, Connection, Flag, Inner, Phase, Refusal, State};
+use super::{CloseInfo, Connection, Inner, Phase, Refusal, State};
 use crate::inbox::Inbox;
 use crate::metrics::Cause;
 use crate::shard::ShardInner;
@@ -71,7 +71,7 @@ impl Inner {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         self.shard.shared.metrics.closed(Cause::WaitingBytes);
-        if matches!(state.phase, Phase::Connecting(_)) && !state.flags.has(Flag::Closing) {
+        if matches!(state.phase, Phase::Connecting(_)) && state.ending.is_open() {
             let refusal = Refusal::new(503, format!("{REASON}\n")).header("Retry-After", "1");
             self.answer_and_hang_up(state, &refusal, CloseInfo::cut());
         }
@@ -88,7 +88,7 @@ impl State {
         let waiting = extra.inbox.as_deref().map_or(0, Inbox::bytes);
         let unread = extra.rare.as_deref().map_or(0, |rare| rare.unread.len());
         // Behind our Close frame it is thrown away in the next turn.
-        let unread = if self.is_connected() || self.flags.has(Flag::HungUp) { unread } else { 0 };
+        let unread = if self.is_connected() || self.ending.has_hung_up() { unread } else { 0 };
         // Behind it nothing is answered, and what was kept for that is dropped.
         let kept = if self.is_connected() { extra.kept } else { 0 };
         waiting + unread + kept + self.bytes_in_phase()
@@ -109,7 +109,7 @@ impl State {
         if let Phase::Connecting(connecting) = &mut self.phase {
             connecting.early = Vec::new();
         }
-        if self.flags.has(Flag::HungUp)
+        if self.ending.has_hung_up()
             && let Some(rare) = self.rare_if_any()
         {
             rare.unread = Vec::new();

@@ -3,12 +3,13 @@
 //! `allowance` says how much of its input a turn takes, `opening` takes it from the request head to accept or refusal, `own_fields` keeps the
 //! application from framing the answer, `reading` turns bytes
 //! into messages, `receiving` hands them to the application, `sending` and `flushing`
-//! go the other way, `pings` matches pongs, `holding` counts what messages hold, `closing` ends it, `clock` watches its deadlines,
+//! go the other way, `pings` matches pongs, `holding` counts what messages hold, `ending` is how far it has come towards its end, `closing` brings it there, `clock` watches its deadlines,
 //! `task` runs its handler.
 
 mod allowance;
 mod clock;
 mod closing;
+mod ending;
 mod extra;
 mod flags;
 mod flushing;
@@ -30,10 +31,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
-use nexios_protocol::{self as protocol, Agreed, RequestHead};
+use nexios_protocol::{self as protocol, RequestHead};
 
 pub(crate) use allowance::Allowance;
 pub(crate) use clock::Clock;
+pub use ending::CloseInfo;
+use ending::Ending;
 pub(crate) use extra::{Extra, Pool};
 pub(crate) use flags::{Flag, Flags};
 pub use holding::KeptBytes;
@@ -41,8 +44,8 @@ pub(crate) use opening::Opened;
 pub use opening::{Accept, AcceptError, Refusal};
 use peer::Peer;
 pub use receiving::{ReceiveError, ReceiveTicket};
+pub(crate) use sending::Deflate;
 pub use sending::SendError;
-pub(crate) use sending::{deflate_settings, keeps_context};
 
 use crate::fanout::Membership;
 use crate::group::Group;
@@ -75,15 +78,6 @@ pub enum ConnectionState {
     Disconnected,
 }
 
-/// How a connection ended: the code and reason of whoever closed first.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CloseInfo {
-    /// The close code (RFC 6455 §7.4); 1005 if the frame had none, 1006 if there was no frame.
-    pub code: u16,
-    /// The reason, possibly empty.
-    pub reason: Box<str>,
-}
-
 pub(crate) struct Inner {
     pub(crate) shard: Rc<ShardInner>,
     token: u32,
@@ -103,7 +97,8 @@ pub(crate) struct State {
     pub(crate) extra: Option<Box<Extra>>,
     /// The connection's own task; taken out while it is being polled.
     task: Option<BoxedTask>,
-    compression: Option<Agreed>,
+    deflate: Option<Deflate>,
+    pub(crate) ending: Ending,
     pub(crate) flags: Flags,
     peer: Peer,
     /// Of the keepalive's last ping.
@@ -274,7 +269,8 @@ impl State {
             head: None,
             extra: None,
             task: None,
-            compression: None,
+            deflate: None,
+            ending: Ending::default(),
             flags,
             peer: Peer::Unnamed,
             ping_serial: 0,
@@ -283,21 +279,21 @@ impl State {
 
     pub(crate) fn connection_state(&self) -> ConnectionState {
         match &self.phase {
-            _ if self.flags.has(Flag::Finished) => ConnectionState::Disconnected,
+            _ if self.ending.is_finished() => ConnectionState::Disconnected,
             Phase::Head(_) | Phase::Http(_) | Phase::Connecting(_) => ConnectionState::Connecting,
-            Phase::Open(_) if !self.flags.has(Flag::Closing) => ConnectionState::Connected,
+            Phase::Open(_) if self.ending.is_open() => ConnectionState::Connected,
             Phase::Open(_) => ConnectionState::Closing,
             Phase::Lingering | Phase::Gone => ConnectionState::Disconnected,
         }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Open(_)) && !self.flags.has(Flag::Closing)
+        matches!(self.phase, Phase::Open(_)) && self.ending.is_open()
     }
 
-    /// What was agreed about compression.
-    pub(crate) fn compression(&self) -> Option<&Agreed> {
-        self.compression.as_ref().filter(|_| matches!(self.phase, Phase::Open(_)))
+    /// Returns what was agreed about the compression of our messages.
+    pub(crate) fn deflate(&self) -> Option<Deflate> {
+        self.deflate.filter(|_| matches!(self.phase, Phase::Open(_)))
     }
 
     /// No frames any more, neither in nor out.
@@ -305,18 +301,8 @@ impl State {
         self.phase = phase;
         if let Some(rare) = self.rare_if_any() {
             rare.deflater = None;
+            rare.unread = Vec::new();
         }
-    }
-}
-
-impl CloseInfo {
-    pub(crate) fn new(code: u16, reason: &str) -> Self {
-        CloseInfo { code, reason: reason.into() }
-    }
-
-    /// The connection was cut, or died of silence (RFC 6455 §7.1.5).
-    pub(crate) fn cut() -> Self {
-        CloseInfo::new(nexios_protocol::ABNORMAL, "")
     }
 }
 

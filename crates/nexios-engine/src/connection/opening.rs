@@ -4,11 +4,11 @@ use std::io;
 use std::rc::Rc;
 
 use nexios_protocol::{
-    CloseCode, CloseFrame, HandshakeError, HeadLimits, RequestHead, Role, check_upgrade, escaped, is_header_value,
-    is_token, negotiate, write_accept,
+    CloseCode, HandshakeError, HeadLimits, RequestHead, Role, check_upgrade, escaped, is_header_value, is_token,
+    negotiate, write_accept,
 };
 
-use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Flag, Inner, Phase, own_fields};
+use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Deflate, Flag, Inner, Phase, own_fields};
 use crate::http;
 use crate::metrics::Cause;
 use crate::service::Step;
@@ -146,7 +146,7 @@ impl Connection {
         let mut state = self.0.state.borrow_mut();
         match state.phase {
             // A refusal that is not flushed yet is an answer, too.
-            Phase::Connecting(_) if !state.flags.has(Flag::Closing) => {}
+            Phase::Connecting(_) if state.ending.is_open() => {}
             _ => return Err(AcceptError::not_connecting(state.close_info())),
         }
         refusal.headers.iter().try_for_each(|(name, value)| check_header(name, value))?;
@@ -234,7 +234,7 @@ impl Inner {
         let head = Rc::new(head);
         {
             let mut state = self.state.borrow_mut();
-            if state.flags.has(Flag::Closing) {
+            if !state.ending.is_open() {
                 return;
             }
             state.head = Some(head.clone());
@@ -281,9 +281,9 @@ impl Inner {
         }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let closing = state.flags.has(Flag::Closing);
+        let is_open = state.ending.is_open();
         let connecting = match &mut state.phase {
-            Phase::Connecting(connecting) if !closing => connecting,
+            Phase::Connecting(connecting) if is_open => connecting,
             _ => return Err(AcceptError::not_connecting(state.close_info())),
         };
         let settings = self.settings();
@@ -294,7 +294,7 @@ impl Inner {
             .map_err(|error| AcceptError::InvalidHeader(error.to_string()))?;
         let early = std::mem::take(&mut connecting.early);
         state.phase = Phase::Open(nexios_protocol::Connection::new(Role::Server, agreed));
-        state.compression = agreed;
+        state.deflate = agreed.as_ref().map(Deflate::of_server);
         if !early.is_empty() {
             state.rare().unread = early;
         }
@@ -333,8 +333,7 @@ impl Inner {
         self.note(Step::Refused(refusal.status));
         let answer = http::write_refusal(refusal, state.is_asked_by_head());
         self.write_own(state, |tail| tail.extend_from_slice(&answer));
-        self.finish(state, info);
-        state.flags.set(Flag::HangUpAfterFlush, true);
+        self.finish_with_last_word(state, info);
     }
 
     /// What became of a connection whose task ended: the last word if the framework had none.
@@ -353,7 +352,7 @@ impl Inner {
             ConnectionState::Connected => self.start_close(&mut state, CloseCode::NORMAL, ""),
             ConnectionState::Closing | ConnectionState::Disconnected => {
                 // Nobody will take what is left in the inbox of a peer that hung up.
-                if state.flags.has(Flag::HungUp) {
+                if state.ending.has_hung_up() {
                     self.cut(&mut state);
                 }
             }
@@ -388,14 +387,5 @@ impl super::State {
             Phase::Head(collected) if !collected.is_empty() => collected.starts_with(b"HEAD "),
             _ => self.head.as_ref().is_some_and(|head| head.method() == "HEAD"),
         }
-    }
-}
-
-impl CloseInfo {
-    pub(super) fn of_frame(frame: Option<&CloseFrame<'_>>) -> Self {
-        frame.map_or_else(
-            || CloseInfo::new(nexios_protocol::NO_STATUS, ""),
-            |frame| CloseInfo::new(frame.code.get(), frame.reason),
-        )
     }
 }

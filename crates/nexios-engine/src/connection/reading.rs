@@ -132,7 +132,7 @@ impl Inner {
     /// Reads once: whether there may be more. `None` where nothing was read.
     fn read_input(self: &Rc<Self>) -> Option<bool> {
         let mut state = self.state.borrow_mut();
-        let is_ending = state.rare_if_any().is_some_and(|rare| rare.ending.is_some());
+        let is_ending = state.rare_if_any().is_some_and(|rare| rare.last_word.is_some());
         if !matches!(state.phase, Phase::Open(_)) || state.flags.has(Flag::Paused) || is_ending {
             return None;
         }
@@ -342,19 +342,19 @@ impl Inner {
     /// Messages that came right before the end are handed out first, so that their answers
     /// still go out before our Close frame.
     fn end_behind_messages(self: &Rc<Self>, state: &mut State, info: CloseInfo, answer: &[u8]) {
-        if state.inbox().is_none() || state.flags.has(Flag::Closing) {
+        if state.inbox().is_none() || !state.ending.is_open() {
             return self.on_close_frame(state, info, answer);
         }
         // The first word counts: an EOF behind a Close frame changes nothing.
-        state.rare().ending.get_or_insert_with(|| (info, answer.to_vec()));
+        state.rare().last_word.get_or_insert_with(|| (info, answer.to_vec()));
         self.shard.ending.borrow_mut().push(self.clone());
     }
 
     /// The handlers have run: now the end that came behind their messages.
     pub(crate) fn end_now(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
-        let ending = state.rare_if_any().and_then(|rare| rare.ending.take());
-        if let (Some((info, answer)), Phase::Open(_)) = (ending, &state.phase) {
+        let last_word = state.rare_if_any().and_then(|rare| rare.last_word.take());
+        if let (Some((info, answer)), Phase::Open(_)) = (last_word, &state.phase) {
             self.on_close_frame(&mut state, info, &answer);
         }
     }

@@ -203,7 +203,7 @@ impl Connection {
         if let Some(message) = state.inbox().and_then(Inbox::unheard) {
             return Poll::Ready(Some(message.clone()));
         }
-        if state.flags.has(Flag::InputOver) {
+        if state.ending.is_input_over() {
             return Poll::Ready(None);
         }
         let is_task = self.0.is_task(&state, cx);
@@ -269,7 +269,7 @@ impl Connection {
     /// that. Also when the connection is over. Any number may wait, but for the connection's own task.
     pub fn poll_engaged(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state.borrow_mut();
-        if state.flags.has(Flag::Engaged) || state.flags.has(Flag::Finished) {
+        if state.flags.has(Flag::Engaged) || state.ending.is_finished() {
             return Poll::Ready(());
         }
         add(&mut state.rare().closed_waiters, cx);
@@ -279,7 +279,7 @@ impl Connection {
     /// Resolves when the connection is over, to how it ended. Any number may wait.
     pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseInfo> {
         let mut state = self.0.state.borrow_mut();
-        if state.flags.has(Flag::Finished) {
+        if state.ending.is_finished() {
             return Poll::Ready(state.close_info().cloned().unwrap_or_else(CloseInfo::cut));
         }
         // The connection's own task is woken at the end in any case.
@@ -301,7 +301,7 @@ impl State {
     }
 
     fn receive_error(&self) -> Option<ReceiveError> {
-        if self.flags.has(Flag::InputOver) {
+        if self.ending.is_input_over() {
             let inbox_empty = self.inbox().is_none_or(Inbox::is_empty);
             let info = || self.close_info().cloned().unwrap_or_else(CloseInfo::cut);
             return inbox_empty.then(|| ReceiveError::Closed(info()));
@@ -356,7 +356,7 @@ impl Inner {
     /// Wakes everybody who waits for anything: the connection is ending.
     pub(super) fn wake_all(&self, state: &mut State) {
         self.wake_task(state);
-        let finished = state.flags.has(Flag::Finished);
+        let finished = state.ending.is_finished();
         let Some(rare) = state.rare_if_any() else { return };
         wake(&mut rare.receiver);
         wake(&mut rare.pings.receiver);

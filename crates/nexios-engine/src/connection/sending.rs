@@ -134,7 +134,7 @@ impl Connection {
     /// Compresses messages from now on; says whether the client agreed to it in the handshake.
     pub fn enable_compression(&self) -> bool {
         let mut state = self.0.state.borrow_mut();
-        let agreed = state.compression().is_some();
+        let agreed = state.deflate().is_some();
         state.flags.set(Flag::Compressing, agreed);
         agreed
     }
@@ -192,15 +192,34 @@ impl Connection {
 impl State {
     pub(crate) fn check_open(&self) -> Result<(), SendError> {
         match &self.phase {
-            Phase::Open(_) if !self.flags.has(Flag::Closing) => Ok(()),
+            Phase::Open(_) if self.ending.is_open() => Ok(()),
             _ => Err(self.close_info().map_or(SendError::NotAccepted, |info| SendError::Closed(info.clone()))),
         }
     }
 }
 
-/// What tells two compressed forms of one broadcast apart: window bits and level.
-pub(crate) fn deflate_settings(agreed: &Agreed, level: u8) -> (u8, u8) {
-    (agreed.server_max_window_bits, level)
+/// How our messages are compressed, as it was agreed on (RFC 7692 §7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Deflate {
+    window_bits: u8,
+    keeps_context: bool,
+}
+
+impl Deflate {
+    /// Returns the server's half of an agreement.
+    pub(super) fn of_server(agreed: &Agreed) -> Self {
+        Deflate { window_bits: agreed.server_max_window_bits, keeps_context: !agreed.server_no_context_takeover }
+    }
+
+    /// Returns what tells two compressed forms of one broadcast apart: window bits and level.
+    pub(crate) fn form(self, level: u8) -> (u8, u8) {
+        (self.window_bits, level)
+    }
+
+    /// Returns true if our messages build on earlier ones (RFC 7692 §7.1.1).
+    pub(crate) fn keeps_context(self) -> bool {
+        self.keeps_context
+    }
 }
 
 impl Inner {
@@ -275,17 +294,17 @@ impl Inner {
     }
 
     pub(crate) fn compress(&self, state: &mut State, payload: &[u8], out: &mut Vec<u8>) {
-        let Some(agreed) = state.compression().copied() else { return };
-        let configured = self.settings().compression.unwrap_or_default();
-        let bits = agreed.server_max_window_bits;
-        if keeps_context(&agreed) {
+        let Some(deflate) = state.deflate() else { return };
+        let level = self.settings().compression.unwrap_or_default().level;
+        let (bits, level) = deflate.form(level);
+        if deflate.keeps_context() {
             state
                 .rare()
                 .deflater
-                .get_or_insert_with(|| Box::new(ContextDeflater::new(bits, configured.level, 8)))
+                .get_or_insert_with(|| Box::new(ContextDeflater::new(bits, level, 8)))
                 .compress(payload, out);
         } else {
-            self.shard.codec.borrow_mut().compress(bits, configured.level, payload, out);
+            self.shard.codec.borrow_mut().compress(bits, level, payload, out);
         }
     }
 
@@ -321,9 +340,4 @@ impl Inner {
             self.output_grew(state);
         }
     }
-}
-
-/// Whether our messages build on earlier ones (RFC 7692 §7.1.1).
-pub(crate) fn keeps_context(agreed: &Agreed) -> bool {
-    !agreed.server_no_context_takeover
 }

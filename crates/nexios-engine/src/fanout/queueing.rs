@@ -8,7 +8,7 @@ use nexios_protocol::escaped;
 
 use super::Dropped;
 use super::round::BatchKey;
-use crate::connection::{Connection, Flag, Inner, State, deflate_settings, keeps_context};
+use crate::connection::{Connection, Deflate, Flag, Inner, State};
 use crate::group::Broadcast;
 use crate::message::Message;
 use crate::outbox::Queued;
@@ -38,23 +38,23 @@ impl Inner {
     }
 
     fn compresses_in_context(&self, state: &State) -> bool {
-        state.flags.has(Flag::Compressing) && state.compression().is_some_and(keeps_context)
+        state.flags.has(Flag::Compressing) && state.deflate().is_some_and(Deflate::keeps_context)
     }
 
     pub(super) fn batch_key(&self, state: &State) -> BatchKey {
         let configured = self.settings().compression?;
-        let negotiated = state.compression().filter(|_| state.flags.has(Flag::Compressing))?;
-        Some((deflate_settings(negotiated, configured.level), configured.message_bytes_min))
+        let deflate = state.deflate().filter(|_| state.flags.has(Flag::Compressing))?;
+        Some((deflate.form(configured.level), configured.message_bytes_min))
     }
 
     /// The frame for this connection, shared with all that have the same settings.
     pub(super) fn shared_frame(&self, state: &State, broadcast: &Broadcast) -> Bytes {
         let wanted = self.wants_compression(state, broadcast.message.len(), broadcast.compress);
-        let (Some(negotiated), true) = (state.compression(), wanted) else {
+        let (Some(deflate), true) = (state.deflate(), wanted) else {
             return broadcast.frame().clone();
         };
         let level = self.settings().compression.unwrap_or_default().level;
-        let (bits, level) = deflate_settings(negotiated, level);
+        let (bits, level) = deflate.form(level);
         broadcast.deflated((bits, level), |payload, out| {
             self.shard.codec.borrow_mut().compress(bits, level, payload, out);
         })

@@ -446,11 +446,11 @@ impl Inner {
 
     /// Whether the socket is gone and no longer counted.
     fn is_reaped(&self) -> bool {
-        self.state.borrow().flags.has(Flag::Reaped)
+        self.state.borrow().ending.is_reaped()
     }
 
     fn is_over(&self) -> bool {
-        let flags = self.state.borrow().flags;
-        flags.has(Flag::Reaped) && !flags.has(Flag::HasTask)
+        let state = self.state.borrow();
+        state.ending.is_reaped() && !state.flags.has(Flag::HasTask)
     }
 }

@@ -340,7 +340,7 @@ impl ShardInner {
             let inner = self.connections.borrow().get(token).cloned();
             let Some(inner) = inner else { continue };
             let mut state = inner.state.borrow_mut();
-            state.flags.set(Flag::Reaped, true);
+            state.ending.reap();
             let counted = state.flags.has(Flag::Counted);
             drop(state);
             self.open_sockets.update(|open| open - 1);
