@@ -1,6 +1,6 @@
 //! Framed connections: their peers take a message that begins with RS for a frame of a subprotocol.
 
-use crate::connection::{Connection, Flag, SendError};
+use crate::connection::{Connection, SendError};
 use crate::message::{Message, MessageRef};
 
 /// What a frame of the subprotocol begins with: RS, U+001E. UTF-8 has it as one byte.
@@ -12,7 +12,7 @@ impl Connection {
     /// Whether its peer takes a message that begins with [`FRAME_MARK`] for a frame:
     /// [`Accept::framed`](crate::Accept::framed).
     pub fn is_framed(&self) -> bool {
-        self.0.state.borrow().flags.has(Flag::Framed)
+        self.0.state.borrow().write.is_framed()
     }
 
     /// As [`send`](Self::send), for a message that is a frame already.

@@ -1,250 +1,73 @@
-//! A connection's deadlines, all in one place: one timer entry serves them all.
+//! The clock of a connection: its own deadline, and the timer entry that looks at all of its deadlines.
 
-use std::rc::Rc;
 use std::time::Duration;
 
-use nexios_protocol::CloseCode;
-
-use super::{Flag, Inner, Phase, Refusal, State};
-use crate::metrics::Cause;
-use crate::settings::SlowClient;
 use crate::timer::Tick;
 
-/// First bytes of the keepalive's ping payload.
-const KEEPALIVE: [u8; 2] = *b"ka";
-
-/// Points in time that matter to one connection; what matters only while messages or output
-/// are under way is among its extras.
+/// Points in time that matter to an idle connection, too; what matters only while messages or output are under way is
+/// among its extras.
 #[derive(Default)]
 pub(crate) struct Clock {
     /// The timer entry that counts.
     armed: Tick,
     /// While it is connected: the next ping, or the end of patience for its pong. Else the
     /// phase's own deadline: head, accept, close.
-    pub(super) due: Tick,
+    due: Tick,
 }
 
 impl Clock {
     pub(crate) fn new(now: Tick, head_timeout: Duration) -> Self {
         Clock { due: now.after(head_timeout), ..Clock::default() }
     }
-}
 
-impl Inner {
-    /// The first timer entry of a new connection.
-    pub(crate) fn arm_first(self: &Rc<Self>) {
-        self.arm(&mut self.state.borrow_mut());
+    /// Returns the connection's own deadline.
+    pub(super) fn due(&self) -> Tick {
+        self.due
     }
 
-    /// Sets the phase's deadline.
-    pub(crate) fn arm_deadline(self: &Rc<Self>, state: &mut State, after: Duration) {
-        state.clock.due = self.shard.tick().after(after);
-        self.arm(state);
+    pub(super) fn set_due(&mut self, due: Tick) {
+        self.due = due;
     }
 
-    /// The next ping, spread by ± 20 % so that connections made together do not ping together.
-    pub(super) fn arm_next_ping(self: &Rc<Self>, state: &mut State) {
-        if !state.is_connected() {
-            return;
-        }
-        state.clock.due = Tick::NEVER;
-        if let Some(interval) = self.settings().ping_interval {
-            state.clock.due = self.shard.tick().after(interval.mul_f64(0.8 + 0.4 * fastrand::f64()));
-        }
-        self.arm(state);
+    /// Takes the connection's own deadline away.
+    pub(super) fn stop(&mut self) {
+        self.due = Tick::NEVER;
     }
 
-    /// Some input was parsed: sees to it that a stalled message is noticed.
-    pub(super) fn watch_fragments(self: &Rc<Self>, state: &mut State) {
-        if state.is_mid_message() {
-            let (now, has_begun) = (self.shard.tick(), state.has_begun_message());
-            let extra = state.extra();
-            extra.heard = now;
-            extra.began = if !has_begun || extra.began.is_set() { extra.began } else { now };
-            self.note_held(state);
-            self.arm(state);
-        } else {
-            self.note_held(state);
-            self.forget_fragments(state);
+    /// A timer entry fired. Returns true if it is the one that counts, which is then spent.
+    pub(super) fn fire(&mut self, entry: Tick) -> bool {
+        let counts = self.armed == entry;
+        if counts {
+            self.armed = Tick::NEVER;
         }
+        counts
     }
 
-    /// Reading was paused: that time is not the peer's.
-    pub(super) fn begin_message_again(&self, state: &mut State) {
-        if let Some(extra) = &mut state.extra
-            && extra.began.is_set()
-        {
-            extra.began = self.shard.tick();
+    /// Returns true if the next deadline needs a timer entry of its own: no earlier one will look at it.
+    pub(super) fn arm(&mut self, next: Tick) -> bool {
+        let is_earlier = next.is_set() && (!self.armed.is_set() || next < self.armed);
+        if is_earlier {
+            self.armed = next;
         }
-    }
-
-    fn forget_fragments(&self, state: &mut State) {
-        if let Some(extra) = &mut state.extra
-            && extra.heard.is_set()
-        {
-            extra.heard = Tick::NEVER;
-            extra.began = Tick::NEVER;
-            self.shard.give_back_extra(state);
-        }
-    }
-
-    /// Enters the earliest deadline, unless an earlier entry will look at it anyway.
-    pub(crate) fn arm(self: &Rc<Self>, state: &mut State) {
-        let next = self.next_deadline(state);
-        let clock = &mut state.clock;
-        if next.is_set() && (!clock.armed.is_set() || next < clock.armed) {
-            clock.armed = next;
-            self.shard.timers.borrow_mut().insert(next, self.token());
-            self.shard.notifier.notify();
-        }
-    }
-
-    fn next_deadline(&self, state: &State) -> Tick {
-        let due = state.clock.due;
-        if !state.is_connected() {
-            return due;
-        }
-        due.earlier(self.drain_deadline(state)).earlier(self.fragment_deadline(state))
-    }
-
-    fn drain_deadline(&self, state: &State) -> Tick {
-        let blocked = state.extra.as_ref().map_or(Tick::NEVER, |extra| extra.blocked);
-        match (blocked.is_set(), self.settings().slow_client) {
-            (true, SlowClient::Close) => blocked.after(self.settings().drain_timeout),
-            _ => Tick::NEVER,
-        }
-    }
-
-    fn fragment_deadline(&self, state: &State) -> Tick {
-        if state.is_mid_message() && state.heard().is_set() && !state.flags.has(Flag::Paused) {
-            let total = self.settings().message_timeout.map_or(Tick::NEVER, |timeout| state.began().after(timeout));
-            state.heard().after(self.settings().fragment_timeout).earlier(total)
-        } else {
-            Tick::NEVER
-        }
-    }
-
-    /// A timer entry fired: acts on every deadline that has passed, enters the next.
-    pub(crate) fn on_tick(self: &Rc<Self>, entry: Tick, now: Tick) {
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        if state.clock.armed != entry {
-            return;
-        }
-        state.clock.armed = Tick::NEVER;
-        let due = |at: Tick| at.is_set() && at <= now;
-        if !state.is_connected() && due(state.clock.due) {
-            state.clock.due = Tick::NEVER;
-            self.on_deadline(state);
-        }
-        if state.is_connected() && due(self.drain_deadline(state)) {
-            // The kernel tells of room only once half of its queue has gone, so a client that
-            // has taken less than that is slow, but reads.
-            self.retry_write(state);
-        }
-        if state.is_connected() && due(self.drain_deadline(state)) {
-            self.close_slow_client(state);
-        }
-        if state.is_connected() && due(self.fragment_deadline(state)) {
-            self.shard.shared.metrics.closed(Cause::StalledMessage);
-            self.start_close(state, CloseCode::POLICY_VIOLATION, "message not finished in time");
-        }
-        if state.is_connected() && due(state.clock.due) {
-            self.on_ping_due(state, now);
-        }
-        self.arm(state);
-    }
-
-    fn on_deadline(self: &Rc<Self>, state: &mut State) {
-        match &state.phase {
-            Phase::Head(_) => {
-                self.shard.shared.metrics.refused(Cause::SlowHead);
-                self.answer_and_hang_up(
-                    state,
-                    &Refusal::new(408, "the request head took too long\n"),
-                    super::CloseInfo::cut(),
-                );
-                self.arm_deadline(state, self.settings().close_timeout);
-            }
-            Phase::Connecting(_) => {
-                self.shard.shared.metrics.refused(Cause::SlowAccept);
-                tracing::warn!(connection = %self.id(), "the handler did not accept in time: answered 504");
-                self.answer_and_hang_up(
-                    state,
-                    &Refusal::new(504, "the handler did not accept in time\n"),
-                    super::CloseInfo::cut(),
-                );
-                self.arm_deadline(state, self.settings().close_timeout);
-            }
-            Phase::Http(_) | Phase::Gone => {}
-            // By RST: a peer that does not end its side leaves nothing behind in the kernel. Behind an answer of plain
-            // HTTP the kernel goes on: a client that reads slowly gets all of it, one that does not is cut by the
-            // kernel's own timeout.
-            Phase::Open(_) | Phase::Lingering => {
-                let reset = !state.ending.is_answered();
-                self.finish(state, super::CloseInfo::cut());
-                self.release(state, reset);
-            }
-        }
-    }
-
-    fn on_ping_due(self: &Rc<Self>, state: &mut State, now: Tick) {
-        let timeout = self.settings().ping_timeout;
-        if state.flags.has(Flag::WaitsForPong) {
-            // A paused connection cannot deliver its pong, and one with input that waits for its turn may
-            // have; bytes of a frame that is still on its way prove life as well.
-            let has_unread = state.flags.has(Flag::Paused) || state.flags.has(Flag::Ready);
-            let alive = has_unread || (state.is_mid_message() && state.heard().after(timeout) > now);
-            if alive {
-                state.clock.due = now.after(timeout);
-            } else {
-                self.shard.shared.metrics.closed(Cause::Silence);
-                self.cut(state);
-            }
-            return;
-        }
-        state.ping_serial = state.ping_serial.wrapping_add(1);
-        state.flags.set(Flag::WaitsForPong, true);
-        state.clock.due = now.after(timeout);
-        let payload = state.keepalive_payload();
-        self.write_own(state, |tail| {
-            nexios_protocol::write_frame(tail, nexios_protocol::OpCode::Ping, true, false, &payload, None);
-        });
+        is_earlier
     }
 }
 
-impl State {
-    fn keepalive_payload(&self) -> [u8; 3] {
-        [KEEPALIVE[0], KEEPALIVE[1], self.ping_serial]
-    }
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
 
-    /// The serial of the keepalive's ping that waits for its pong.
-    pub(super) fn waiting_keepalive(&self) -> Option<u8> {
-        self.flags.has(Flag::WaitsForPong).then_some(self.ping_serial)
-    }
+    use super::*;
+    use crate::timer::Timers;
 
-    /// Returns true if this is the pong of the keepalive's ping that waits for it.
-    pub(super) fn answers_keepalive(&self, payload: &[u8]) -> bool {
-        self.waiting_keepalive().is_some() && payload == self.keepalive_payload()
-    }
-
-    fn heard(&self) -> Tick {
-        self.extra.as_ref().map_or(Tick::NEVER, |extra| extra.heard)
-    }
-
-    fn began(&self) -> Tick {
-        self.extra.as_ref().map_or(Tick::NEVER, |extra| extra.began)
-    }
-
-    /// Returns true if the head of a data frame is there, and not all of its message.
-    fn has_begun_message(&self) -> bool {
-        matches!(&self.phase, Phase::Open(protocol) if protocol.is_mid_message())
-    }
-
-    fn is_mid_message(&self) -> bool {
-        match &self.phase {
-            Phase::Open(protocol) => protocol.is_mid_message() || protocol.is_mid_frame(),
-            _ => false,
-        }
+    #[test]
+    fn only_an_earlier_deadline_needs_another_entry_and_only_the_last_entry_counts() {
+        let start = Instant::now();
+        let second = |n: u64| Timers::new(start).tick(start).after(Duration::from_secs(n));
+        let mut clock = Clock::default();
+        assert!(!clock.arm(Tick::NEVER));
+        assert!(clock.arm(second(9)) && !clock.arm(second(9)) && clock.arm(second(3)));
+        assert!(!clock.fire(second(9)) && clock.fire(second(3)) && !clock.fire(second(3)));
+        assert!(clock.arm(second(9)));
     }
 }

@@ -4,9 +4,8 @@ use std::rc::Rc;
 
 use nexios_protocol::{CloseCode, CloseFrame, OpCode, truncate_reason, write_frame};
 
-use super::{CloseInfo, Flag, Inner, Phase, State};
+use super::{CloseInfo, Inner, Phase, State};
 use crate::service::Step;
-use crate::timer::Tick;
 
 impl Inner {
     /// Our Close frame (RFC 6455 §5.5.1); idempotent. The peer has the close timeout to answer.
@@ -31,7 +30,7 @@ impl Inner {
         let timeout = self.settings().close_timeout;
         self.arm_deadline(state, timeout);
         // Reading goes on for the peer's Close, also where it was paused.
-        if state.flags.has(Flag::Paused) {
+        if state.read.is_paused() {
             self.mark_ready(state);
         }
     }
@@ -39,7 +38,7 @@ impl Inner {
     /// What a framed connection is told before our Close frame, as a frame.
     fn farewell(&self, state: &State, code: CloseCode, reason: &str) -> Vec<u8> {
         let mut frame = Vec::new();
-        let service = self.shard.service().filter(|_| state.flags.has(Flag::Framed));
+        let service = self.shard.service().filter(|_| state.write.is_framed());
         let farewell = self.profile.get().and_then(|profile| service?.farewell(profile, code, reason));
         if let Some(text) = farewell {
             write_frame(&mut frame, OpCode::Text, true, false, text.as_bytes(), None);
@@ -66,7 +65,7 @@ impl Inner {
             state.ending.hang_up();
             let info = state.take_last_word();
             state.set_close_info(info);
-            state.clock.due = Tick::NEVER;
+            state.clock.stop();
             self.drop_output(state);
             self.note(Step::Closed);
             self.leave_groups(state);
@@ -132,7 +131,7 @@ impl Inner {
     }
 
     fn leave_groups(self: &Rc<Self>, state: &mut State) {
-        if state.flags.has(Flag::OverMark) {
+        if state.write.is_over_mark() {
             self.tell_over_mark(state, false);
         }
         if let Some(remote) = state.rare_if_any().and_then(|rare| rare.remote.clone()) {

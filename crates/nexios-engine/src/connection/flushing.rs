@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use nexios_protocol::{CloseCode, FrameHeader, OpCode};
 
-use super::{Flag, Inner, Phase, State};
+use super::{Inner, Phase, State};
 use crate::metrics::Cause;
 use crate::outbox::Flushed;
 use crate::settings::SlowClient;
@@ -13,12 +13,9 @@ use crate::settings::SlowClient;
 impl Inner {
     /// Something was added to the outbox: it is flushed at the latest at the end of the turn.
     pub(crate) fn output_grew(self: &Rc<Self>, state: &mut State) {
-        if !state.flags.has(Flag::Dirty) {
-            state.flags.set(Flag::Dirty, true);
-            if !state.flags.has(Flag::Attended) {
-                self.shard.dirty.borrow_mut().push(self.clone());
-                self.shard.notifier.notify();
-            }
+        if state.write.mark_dirty() {
+            self.shard.dirty.borrow_mut().push(self.clone());
+            self.shard.notifier.notify();
         }
         self.mark_changed(state);
     }
@@ -27,8 +24,8 @@ impl Inner {
     pub(crate) fn flush(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        state.flags.set(Flag::Dirty, false);
-        if state.flags.has(Flag::Blocked) {
+        state.write.clear_dirty();
+        if state.write.is_blocked() {
             return;
         }
         self.write_out(state);
@@ -40,15 +37,14 @@ impl Inner {
         if let Phase::Http(http) = &mut state.phase {
             http.writer.take().into_iter().for_each(std::task::Waker::wake);
         }
-        if state.flags.has(Flag::Blocked) {
-            state.flags.set(Flag::Blocked, false);
+        if state.write.unblock() {
             self.write_out(state);
         }
     }
 
     /// Tries to write although the socket was full when it was last asked.
     pub(super) fn retry_write(self: &Rc<Self>, state: &mut State) {
-        state.flags.set(Flag::Blocked, false);
+        state.write.unblock();
         self.write_out(state);
     }
 
@@ -73,7 +69,7 @@ impl Inner {
 
     /// The socket is full: the drain deadline runs from the last byte that went out.
     pub(crate) fn block(self: &Rc<Self>, state: &mut State, progress: bool) {
-        state.flags.set(Flag::Blocked, true);
+        state.write.block();
         if progress || !state.extra().blocked.is_set() {
             state.extra().blocked = self.shard.tick();
             self.arm(state);
@@ -97,7 +93,7 @@ impl Inner {
         let (header, header_len) = header.encode();
         self.write_own(state, |tail| tail.extend_from_slice(&header[..header_len]));
         let outbox = self.shard.outbox_of(&mut state.extra);
-        if state.flags.has(Flag::Blocked) || outbox.has_backlog() || state.stream.is_tls() {
+        if state.write.is_blocked() || outbox.has_backlog() || state.stream.is_tls() {
             outbox.tail().extend_from_slice(payload);
         } else {
             let corked = outbox.tail().len();
@@ -129,16 +125,16 @@ impl Inner {
         let len = state.outbox_len();
         let over = len > self.settings().outbox_mark_bytes;
         // Below the mark, and nobody waits for that: what nearly every message finds.
-        if over || state.flags.has(Flag::OverMark) || state.flags.has(Flag::TaskSends) || state.has_rare() {
+        if over || state.write.is_watched() || state.has_rare() {
             self.tell_changed(state, len, over);
         }
     }
 
     fn tell_changed(self: &Rc<Self>, state: &mut State, len: usize, over: bool) {
-        if over != state.flags.has(Flag::OverMark) {
+        if over != state.write.is_over_mark() {
             self.tell_over_mark(state, over);
         }
-        if !over && state.flags.take(Flag::TaskSends) {
+        if !over && state.write.take_waiting_task() {
             self.wake_task(state);
         }
         let Some(rare) = state.rare_if_any() else { return };
@@ -153,7 +149,7 @@ impl Inner {
     /// Keeps the counts of those above their marks: the groups', and the shard's of those that
     /// would be closed for it.
     pub(super) fn tell_over_mark(&self, state: &mut State, over: bool) {
-        state.flags.set(Flag::OverMark, over);
+        state.write.set_over_mark(over);
         self.shard.fanout.borrow().tell_over_mark(self, over);
         if self.settings().slow_client == SlowClient::Close {
             let crowd = self.shard.crowd.get();

@@ -1,27 +1,33 @@
 //! A connection: one enum of phases on one shard, from the first byte to the last.
 //!
-//! `allowance` says how much of its input a turn takes, `opening` takes it from the request head to accept or refusal, `own_fields` keeps the
-//! application from framing the answer, `reading` turns bytes
-//! into messages, `receiving` hands them to the application, `sending` and `flushing`
-//! go the other way, `pings` matches pongs, `holding` counts what messages hold, `ending` is how far it has come towards its end, `closing` brings it there, `clock` watches its deadlines,
-//! `task` runs its handler.
+//! The parts own what is so with a connection: `read_side`, `write_side`, `task_slot`, `clock`, `keepalive`, `peer`,
+//! `ending`, and `extra` for what exists only while it is busy. The rest makes them work together: `opening` takes a
+//! connection from the request head to accept or refusal (`own_fields` keeps the application from framing the answer),
+//! `reading` turns bytes into messages as far as `allowance` goes, `receiving` hands them to the application, `sending`
+//! and `flushing` go the other way, `pings` matches pongs, `holding` counts what messages hold, `closing` ends it,
+//! `deadlines` watches its times, `task` runs its handler.
 
 mod allowance;
+mod bits;
 mod clock;
 mod closing;
+mod deadlines;
 mod ending;
 mod extra;
-mod flags;
 mod flushing;
 mod holding;
+mod keepalive;
 mod opening;
 mod own_fields;
 mod peer;
 mod pings;
+mod read_side;
 mod reading;
 mod receiving;
 mod sending;
 mod task;
+mod task_slot;
+mod write_side;
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -38,20 +44,22 @@ pub(crate) use clock::Clock;
 pub use ending::CloseInfo;
 use ending::Ending;
 pub(crate) use extra::{Extra, Pool};
-pub(crate) use flags::{Flag, Flags};
 pub use holding::KeptBytes;
+use keepalive::Keepalive;
 pub(crate) use opening::Opened;
 pub use opening::{Accept, AcceptError, Refusal};
 use peer::Peer;
+use read_side::ReadSide;
 pub use receiving::{ReceiveError, ReceiveTicket};
-pub(crate) use sending::Deflate;
 pub use sending::SendError;
+use task_slot::{TaskMarks, TaskSlot};
+pub(crate) use write_side::Deflate;
+use write_side::WriteSide;
 
 use crate::fanout::Membership;
 use crate::group::Group;
 use crate::id::{ConnectionId, Secret};
 use crate::profile::Profile;
-use crate::service::BoxedTask;
 use crate::settings::Settings;
 use crate::shard::{Shard, ShardInner};
 use crate::stream::Stream;
@@ -95,14 +103,13 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     head: Option<Rc<RequestHead>>,
     pub(crate) extra: Option<Box<Extra>>,
-    /// The connection's own task; taken out while it is being polled.
-    task: Option<BoxedTask>,
-    deflate: Option<Deflate>,
+    task: TaskSlot,
+    pub(crate) task_marks: TaskMarks,
+    pub(crate) read: ReadSide,
+    pub(crate) write: WriteSide,
     pub(crate) ending: Ending,
-    pub(crate) flags: Flags,
-    peer: Peer,
-    /// Of the keepalive's last ping.
-    ping_serial: u8,
+    keepalive: Keepalive,
+    pub(crate) peer: Peer,
 }
 
 /// What a connection is doing with its bytes.
@@ -260,20 +267,19 @@ impl Inner {
 
 impl State {
     fn new(stream: Stream, clock: Clock, counted: bool) -> Self {
-        let mut flags = Flags::default();
-        flags.set(Flag::Counted, counted);
         State {
             stream,
             phase: Phase::Head(Box::default()),
             clock,
             head: None,
             extra: None,
-            task: None,
-            deflate: None,
+            task: TaskSlot::default(),
+            task_marks: TaskMarks::default(),
+            read: ReadSide::default(),
+            write: WriteSide::default(),
             ending: Ending::default(),
-            flags,
-            peer: Peer::Unnamed,
-            ping_serial: 0,
+            keepalive: Keepalive::default(),
+            peer: Peer::new(counted),
         }
     }
 
@@ -291,9 +297,9 @@ impl State {
         matches!(self.phase, Phase::Open(_)) && self.ending.is_open()
     }
 
-    /// Returns what was agreed about the compression of our messages.
+    /// Returns how messages are compressed; `None` while they are not.
     pub(crate) fn deflate(&self) -> Option<Deflate> {
-        self.deflate.filter(|_| matches!(self.phase, Phase::Open(_)))
+        self.write.deflate().filter(|_| matches!(self.phase, Phase::Open(_)))
     }
 
     /// No frames any more, neither in nor out.
@@ -320,6 +326,7 @@ mod tests {
         assert!(size_of::<Stream>() <= 16 + debug);
         assert!(size_of::<protocol::Connection>() <= 16);
         assert!(size_of::<Phase>() <= 16);
+        assert!(size_of::<(ReadSide, WriteSide, TaskMarks, Ending, Keepalive, Peer)>() <= 16);
         assert!(size_of::<State>() <= 88 + debug);
         assert!(size_of::<Membership>() <= 8);
         assert!(size_of::<Inner>() <= 136 + debug);

@@ -8,7 +8,7 @@ use nexios_protocol::{
     negotiate, write_accept,
 };
 
-use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Deflate, Flag, Inner, Phase, own_fields};
+use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Inner, Phase, own_fields};
 use crate::http;
 use crate::metrics::Cause;
 use crate::service::Step;
@@ -104,9 +104,9 @@ impl Connection {
         }
         self.0.shard.shared.metrics.connected();
         let mut state = self.0.state.borrow_mut();
-        state.flags.set(Flag::Framed, accept.framed);
+        state.write.set_framed(accept.framed);
         if accept.framed {
-            state.flags.set(Flag::Observed, true);
+            state.read.observe();
         }
         if !self.0.settings().keep_head {
             state.head = None;
@@ -132,7 +132,7 @@ impl Connection {
     pub fn accept_and_close(&self, accept: &Accept, code: CloseCode, reason: &str) -> Result<(), AcceptError> {
         self.0.switch_protocols(accept.subprotocol.as_deref(), &accept.headers)?;
         let mut state = self.0.state.borrow_mut();
-        state.flags.set(Flag::Framed, accept.framed);
+        state.write.set_framed(accept.framed);
         self.0.start_close(&mut state, code, reason);
         Ok(())
     }
@@ -205,7 +205,7 @@ impl Inner {
 
     /// A whole head is there: an upgrade goes to the framework, anything else to hyper.
     fn take_request(self: &Rc<Self>, state: &mut super::State, head: RequestHead, bytes: Vec<u8>, consumed: usize) {
-        state.clock.due = crate::timer::Tick::NEVER;
+        state.clock.stop();
         if head.is_upgrade() {
             self.shard.opened.borrow_mut().push((self.token(), Opened::Upgrade(head, bytes[consumed..].to_vec())));
         } else {
@@ -294,11 +294,11 @@ impl Inner {
             .map_err(|error| AcceptError::InvalidHeader(error.to_string()))?;
         let early = std::mem::take(&mut connecting.early);
         state.phase = Phase::Open(nexios_protocol::Connection::new(Role::Server, agreed));
-        state.deflate = agreed.as_ref().map(Deflate::of_server);
+        state.write.agree(agreed.as_ref());
         if !early.is_empty() {
             state.rare().unread = early;
         }
-        state.clock.due = crate::timer::Tick::NEVER;
+        state.clock.stop();
         if let Some(bytes) = settings.kernel_bytes() {
             state.stream.limit_unsent(bytes);
         }

@@ -3,13 +3,26 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use super::{CloseInfo, Connection, Flag, Inner, Refusal};
+use super::bits::Bits;
+use super::{CloseInfo, Connection, Inner, Refusal};
 use crate::hosts::Host;
 use crate::metrics::Cause;
 use crate::service::Service;
 
+/// The peer of a connection: its address, and what the connection counts for.
 #[derive(Clone, Copy)]
-pub(super) enum Peer {
+pub(crate) struct Peer {
+    address: Address,
+    counted: Bits,
+}
+
+/// It holds a place in the server's limits.
+const COUNTED: u8 = 1;
+/// It is counted for a host.
+const COUNTED_FOR_HOST: u8 = 1 << 1;
+
+#[derive(Clone, Copy)]
+enum Address {
     /// On a Unix socket or in memory.
     Unnamed,
     V4(Ipv4Addr, [u8; 2]),
@@ -18,14 +31,28 @@ pub(super) enum Peer {
 }
 
 impl Peer {
+    /// A peer whose address is not known yet. A counted one holds a place in the server's limits.
+    pub(super) fn new(counted: bool) -> Self {
+        let mut peer = Peer { address: Address::Unnamed, counted: Bits::default() };
+        peer.counted.set(COUNTED, counted);
+        peer
+    }
+
+    /// Returns true if the connection holds a place in the server's limits.
+    pub(crate) fn is_counted(self) -> bool {
+        self.counted.has(COUNTED)
+    }
+}
+
+impl Address {
     fn of(address: Option<SocketAddr>) -> Self {
         match address {
-            None => Peer::Unnamed,
-            Some(SocketAddr::V4(v4)) => Peer::V4(*v4.ip(), v4.port().to_ne_bytes()),
+            None => Address::Unnamed,
+            Some(SocketAddr::V4(v4)) => Address::V4(*v4.ip(), v4.port().to_ne_bytes()),
             // A client of IPv4 on a socket of IPv6 is the same client on one of IPv4.
             Some(SocketAddr::V6(v6)) => match v6.ip().to_ipv4_mapped() {
-                Some(ip) => Peer::V4(ip, v6.port().to_ne_bytes()),
-                None => Peer::V6,
+                Some(ip) => Address::V4(ip, v6.port().to_ne_bytes()),
+                None => Address::V6,
             },
         }
     }
@@ -33,19 +60,19 @@ impl Peer {
 
 impl Inner {
     pub(crate) fn set_peer(&self, address: Option<SocketAddr>) {
-        let peer = Peer::of(address);
-        if let (Peer::V6, Some(SocketAddr::V6(v6))) = (peer, address) {
+        let short = Address::of(address);
+        if let (Address::V6, Some(SocketAddr::V6(v6))) = (short, address) {
             self.shard.peers_v6.borrow_mut().insert(self.key(), v6);
         }
-        self.state.borrow_mut().peer = peer;
+        self.state.borrow_mut().peer.address = short;
     }
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        let peer = self.state.borrow().peer;
-        match peer {
-            Peer::Unnamed => None,
-            Peer::V4(ip, port) => Some(SocketAddr::new(ip.into(), u16::from_ne_bytes(port))),
-            Peer::V6 => self.shard.peers_v6.borrow().get(&self.key()).map(|v6| SocketAddr::V6(*v6)),
+        let address = self.state.borrow().peer.address;
+        match address {
+            Address::Unnamed => None,
+            Address::V4(ip, port) => Some(SocketAddr::new(ip.into(), u16::from_ne_bytes(port))),
+            Address::V6 => self.shard.peers_v6.borrow().get(&self.key()).map(|v6| SocketAddr::V6(*v6)),
         }
     }
 
@@ -58,12 +85,12 @@ impl Inner {
         if host != Host::of(self.peer_ip()) {
             self.shard.hosts_behind.borrow_mut().insert(self.key(), host);
         }
-        self.state.borrow_mut().flags.set(Flag::CountedForHost, true);
+        self.state.borrow_mut().peer.counted.set(COUNTED_FOR_HOST, true);
     }
 
     /// Returns the host for which this connection was counted, now that it has ended.
     pub(crate) fn take_host(&self) -> Option<Host> {
-        let is_counted = self.state.borrow_mut().flags.take(Flag::CountedForHost);
+        let is_counted = self.state.borrow_mut().peer.counted.take(COUNTED_FOR_HOST);
         let behind = self.shard.hosts_behind.borrow_mut().remove(&self.key());
         is_counted.then(|| behind.unwrap_or_else(|| Host::of(self.peer_ip())))
     }
@@ -71,9 +98,9 @@ impl Inner {
     /// Counts an upgrade that came through a proxy for the client that it names. Returns false if that has as many
     /// connections as it may: then the client has its answer.
     pub(super) fn enter_host(self: &Rc<Self>, service: &Rc<dyn Service>) -> bool {
-        let flags = self.state.borrow().flags;
-        let is_limited = self.shard.shared.settings.connections_per_host_max.is_some() && flags.has(Flag::Counted);
-        if !is_limited || flags.has(Flag::CountedForHost) || !service.is_proxy(self.peer_ip()) {
+        let peer = self.state.borrow().peer;
+        let is_limited = self.shard.shared.settings.connections_per_host_max.is_some() && peer.is_counted();
+        if !is_limited || peer.counted.has(COUNTED_FOR_HOST) || !service.is_proxy(self.peer_ip()) {
             return true;
         }
         let client = service.client(&Connection(self.clone()));
@@ -103,7 +130,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Peer::V6 = self.state.get_mut().peer {
+        if let Address::V6 = self.state.get_mut().peer.address {
             self.shard.peers_v6.borrow_mut().remove(&self.key());
         }
     }

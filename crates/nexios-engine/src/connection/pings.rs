@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::{CloseInfo, Connection, Flag, Inner, SendError, State};
+use super::{CloseInfo, Connection, Inner, SendError, State};
 
 /// Pings whose pongs are expected; of more, the oldest are not expected any longer.
 const SENT_PINGS_MAX: usize = 128;
@@ -119,7 +119,7 @@ impl Inner {
     /// Expects the pong of a ping of the application that is in the outbox now.
     pub(super) fn note_ping(&self, payload: &[u8]) {
         let mut state = self.state.borrow_mut();
-        let behind = state.waiting_keepalive();
+        let behind = state.keepalive.waiting();
         state.rare().sent_pings.note(payload, behind);
     }
 
@@ -130,8 +130,8 @@ impl Inner {
     /// Takes a pong. Returns false if it answers no ping that was sent.
     pub(super) fn on_pong(self: &Rc<Self>, state: &mut State, payload: Vec<u8>) -> bool {
         let now = self.shard.now();
-        if state.answers_keepalive(&payload) {
-            let serial = state.waiting_keepalive();
+        if state.keepalive.is_answered_by(&payload) {
+            let serial = state.keepalive.waiting();
             if let (Some(serial), Some(rare)) = (serial, state.rare_if_any()) {
                 rare.sent_pings.acknowledge_before_keepalive(serial, now);
             }
@@ -146,7 +146,7 @@ impl Inner {
             rare.pongs.push(payload);
         }
         if let Some(Some(serial)) = acknowledged
-            && state.waiting_keepalive() == Some(serial)
+            && state.keepalive.waiting() == Some(serial)
         {
             self.on_keepalive_answered(state);
         }
@@ -154,7 +154,7 @@ impl Inner {
     }
 
     fn on_keepalive_answered(self: &Rc<Self>, state: &mut State) {
-        state.flags.set(Flag::WaitsForPong, false);
+        state.keepalive.end();
         self.arm_next_ping(state);
     }
 }

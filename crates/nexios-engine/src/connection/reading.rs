@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use nexios_protocol::{self as protocol, CloseCode, Codec, Limits, Received, escaped};
 
-use super::{Allowance, CloseInfo, Extra, Flag, Inner, Phase, State};
+use super::{Allowance, CloseInfo, Extra, Inner, Phase, State};
 use crate::input::Input;
 use crate::message::Message;
 use crate::metrics::Cause;
@@ -37,7 +37,7 @@ impl Inner {
         }
         let hangs_up = readiness.read_closed || readiness.error;
         let mut state = self.state.borrow_mut();
-        let paused = state.flags.has(Flag::Paused);
+        let paused = state.read.is_paused();
         match &mut state.phase {
             Phase::Head(_) => {
                 drop(state);
@@ -60,14 +60,14 @@ impl Inner {
             }
             Phase::Open(_) => {
                 // One that waits for its turn is read then, to the end: news do not bring it before its turn.
-                let waits = state.flags.has(Flag::Ready);
+                let waits = state.read.is_ready();
                 drop(state);
                 if !waits && (readiness.readable || hangs_up) {
                     self.read_on(hangs_up);
                 }
                 let mut state = self.state.borrow_mut();
                 // The edge that tells of the hang-up is taken: no other will come for it.
-                if hangs_up && state.flags.has(Flag::Paused) && matches!(state.phase, Phase::Open(_)) {
+                if hangs_up && state.read.is_paused() && matches!(state.phase, Phase::Open(_)) {
                     self.hang_up(&mut state);
                 }
             }
@@ -79,13 +79,12 @@ impl Inner {
     /// Goes on with a connection from the shard's ready list: no edge will come for it.
     pub(crate) fn read_again(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
-        state.flags.set(Flag::Ready, false);
+        state.read.clear_ready();
         if !matches!(state.phase, Phase::Open(_)) {
             drop(state);
             return self.on_readiness(Readiness { readable: true, ..Readiness::default() });
         }
-        if state.flags.has(Flag::Paused) {
-            state.flags.set(Flag::Paused, false);
+        if state.read.resume() {
             self.begin_message_again(&mut state);
         }
         drop(state);
@@ -133,7 +132,7 @@ impl Inner {
     fn read_input(self: &Rc<Self>) -> Option<bool> {
         let mut state = self.state.borrow_mut();
         let is_ending = state.rare_if_any().is_some_and(|rare| rare.last_word.is_some());
-        if !matches!(state.phase, Phase::Open(_)) || state.flags.has(Flag::Paused) || is_ending {
+        if !matches!(state.phase, Phase::Open(_)) || state.read.is_paused() || is_ending {
             return None;
         }
         let mut input = self.shard.input.borrow_mut();
@@ -156,23 +155,22 @@ impl Inner {
     /// another, with no inbox between, and writes its answers; what it leaves is parsed as ever.
     fn lend_input(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
-        let waits = state.flags.has(Flag::TaskReceives) && !state.flags.has(Flag::Observed);
-        if !waits || !self.shard.runs_between.get() || state.inbox().is_some() {
+        if !state.read.may_be_lent() || !self.shard.runs_between.get() || state.inbox().is_some() {
             return;
         }
         let Phase::Open(protocol) = &state.phase else { return };
         if !protocol.has_whole(self.shard.input.borrow_mut().left(), &self.settings().limits()) {
             return;
         }
-        state.flags.set(Flag::Lent, true);
-        state.flags.set(Flag::Attended, true);
+        state.read.lend();
+        state.write.attend(true);
         drop(state);
         self.run_task();
         self.shard.end_connections();
         let mut state = self.state.borrow_mut();
-        state.flags.set(Flag::Lent, false);
-        state.flags.set(Flag::Attended, false);
-        if state.flags.has(Flag::Dirty) {
+        state.read.take_back();
+        state.write.attend(false);
+        if state.write.is_dirty() {
             drop(state);
             self.flush();
         }
@@ -232,7 +230,7 @@ impl Inner {
     /// Keeps what was read and reads no more until the handler has taken some.
     fn pause(&self) {
         let mut state = self.state.borrow_mut();
-        state.flags.set(Flag::Paused, true);
+        state.read.pause();
         state.rare().unread = self.shard.input.borrow_mut().left().to_vec();
         self.note_held(&mut state);
     }

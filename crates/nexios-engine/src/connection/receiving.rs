@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use super::{CloseInfo, Connection, Flag, Inner, Phase, State};
+use super::{CloseInfo, Connection, Inner, Phase, State};
 use crate::inbox::Inbox;
 use crate::message::{Message, MessageRef};
 use crate::settings::Settings;
@@ -76,8 +76,7 @@ impl Connection {
     #[inline(always)]
     pub fn receive_at_once(&self, ticket: &mut ReceiveTicket) -> Option<Message> {
         let mut state = self.0.state.borrow_mut();
-        let may_take = !state.flags.has(Flag::Receiving) || ticket.held.is_some();
-        if !state.flags.has(Flag::Lent) || !may_take {
+        if !state.read.lends_to(ticket.held.is_some()) {
             return None;
         }
         if ticket.held.is_some() {
@@ -100,7 +99,7 @@ impl Connection {
     /// for a front end whose handlers run elsewhere and are resumed by the task. `None`: it has ended.
     pub fn poll_receive_as_task(&self, ticket: &mut ReceiveTicket) -> Option<Poll<Result<Message, ReceiveError>>> {
         let mut state = self.0.state.borrow_mut();
-        state.flags.has(Flag::HasTask).then(|| self.poll_inbox(&mut state, None, ticket))
+        state.task_marks.is_alive().then(|| self.poll_inbox(&mut state, None, ticket))
     }
 
     fn poll_inbox(
@@ -109,15 +108,13 @@ impl Connection {
         cx: Option<&mut Context<'_>>,
         ticket: &mut ReceiveTicket,
     ) -> Poll<Result<Message, ReceiveError>> {
-        if state.flags.has(Flag::Receiving) && ticket.held.is_none() {
+        if state.read.is_receiving() && ticket.held.is_none() {
             return Poll::Ready(Err(ReceiveError::Busy));
         }
-        state.flags.set(Flag::Lent, false);
-        if !state.flags.has(Flag::Received) {
-            state.flags.set(Flag::Received, true);
+        state.read.take_back();
+        if state.read.receive() {
             state.engage();
         }
-        state.flags.set(Flag::DiscardingUnreceived, false);
         if let Some(message) = self.0.take_message(state) {
             release(state, ticket);
             return Poll::Ready(Ok(message));
@@ -126,11 +123,10 @@ impl Connection {
             release(state, ticket);
             return Poll::Ready(Err(error));
         }
-        state.flags.set(Flag::Receiving, true);
         ticket.held = Some(Kind::Data);
         // Without a context it is the connection's own task that asks.
         let other = cx.filter(|cx| !self.0.is_task(state, cx));
-        state.flags.set(Flag::TaskReceives, other.is_none());
+        state.read.begin_receive(other.is_none());
         if let Some(cx) = other {
             store(&mut state.rare().receiver, cx);
         }
@@ -194,7 +190,7 @@ impl Connection {
     /// Lets listeners see each message before it can be received: see
     /// [`poll_unheard`](Self::poll_unheard).
     pub fn observe(&self) {
-        self.0.state.borrow_mut().flags.set(Flag::Observed, true);
+        self.0.state.borrow_mut().read.observe();
     }
 
     /// The next message that no listener has seen; it stays queued. `None`: closed, and all are heard.
@@ -207,7 +203,7 @@ impl Connection {
             return Poll::Ready(None);
         }
         let is_task = self.0.is_task(&state, cx);
-        state.flags.set(Flag::TaskListens, is_task);
+        state.read.listen(is_task);
         if !is_task {
             store(&mut state.rare().listener, cx);
         }
@@ -249,7 +245,7 @@ impl Connection {
     /// From now on messages are thrown away once listeners, if any, have seen them.
     pub fn discard_messages(&self, on: bool) {
         let mut state = self.0.state.borrow_mut();
-        state.flags.set(Flag::Discarding, on);
+        state.read.discard(on);
         state.engage();
         self.0.discard_heard(&mut state);
     }
@@ -259,8 +255,7 @@ impl Connection {
     /// happens only when the inbox is full.
     pub fn discard_unreceived(&self, on: bool) {
         let mut state = self.0.state.borrow_mut();
-        let receiving = state.flags.has(Flag::Receiving);
-        state.flags.set(Flag::DiscardingUnreceived, on && !receiving);
+        state.read.discard_unreceived(on);
         state.engage();
         self.0.discard_heard(&mut state);
     }
@@ -269,7 +264,7 @@ impl Connection {
     /// that. Also when the connection is over. Any number may wait, but for the connection's own task.
     pub fn poll_engaged(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.state.borrow_mut();
-        if state.flags.has(Flag::Engaged) || state.ending.is_finished() {
+        if state.read.is_engaged() || state.ending.is_finished() {
             return Poll::Ready(());
         }
         add(&mut state.rare().closed_waiters, cx);
@@ -293,8 +288,7 @@ impl Connection {
 impl State {
     /// Notes that the application has come so far; wakes those who wait for that among those who wait for the end.
     fn engage(&mut self) {
-        if !self.flags.has(Flag::Engaged) {
-            self.flags.set(Flag::Engaged, true);
+        if self.read.engage() {
             let rare = self.rare_if_any();
             rare.into_iter().for_each(|rare| rare.closed_waiters.drain(..).for_each(Waker::wake));
         }
@@ -314,10 +308,7 @@ impl State {
 
     /// Whether messages that listeners have seen are thrown away.
     fn discards(&self, settings: &Settings) -> bool {
-        let flags = self.flags;
-        let full = || flags.has(Flag::Paused) || self.inbox().is_some_and(|inbox| inbox.is_full(settings));
-        let unreceived = flags.has(Flag::DiscardingUnreceived) && (!flags.has(Flag::Received) || full());
-        flags.has(Flag::Discarding) || unreceived
+        self.read.discards(|| self.inbox().is_some_and(|inbox| inbox.is_full(settings)))
     }
 
     fn control_error(&self) -> Option<ReceiveError> {
@@ -338,7 +329,7 @@ impl State {
 
 impl Inner {
     fn wake_receive(&self, state: &mut State) {
-        if state.flags.has(Flag::TaskReceives) {
+        if state.read.task_receives() {
             self.wake_task(state);
         } else if let Some(rare) = state.rare_if_any() {
             wake(&mut rare.receiver);
@@ -346,7 +337,7 @@ impl Inner {
     }
 
     fn wake_listener(&self, state: &mut State) {
-        if state.flags.has(Flag::TaskListens) {
+        if state.read.task_listens() {
             self.wake_task(state);
         } else if let Some(rare) = state.rare_if_any() {
             wake(&mut rare.listener);
@@ -370,7 +361,7 @@ impl Inner {
     }
 
     fn take_message(self: &std::rc::Rc<Self>, state: &mut State) -> Option<Message> {
-        let observed = state.flags.has(Flag::Observed);
+        let observed = state.read.is_observed();
         let message = state.inbox_mut()?.pop(observed)?;
         self.note_held(state);
         self.go_on_reading(state);
@@ -380,7 +371,7 @@ impl Inner {
 
     /// Where reading was paused for a full inbox that has room again.
     fn go_on_reading(self: &std::rc::Rc<Self>, state: &mut State) {
-        if state.flags.has(Flag::Paused) && state.inbox().is_some_and(|inbox| inbox.has_room(self.settings())) {
+        if state.read.is_paused() && state.inbox().is_some_and(|inbox| inbox.has_room(self.settings())) {
             self.mark_ready(state);
         }
     }
@@ -393,7 +384,7 @@ impl Inner {
 
     /// New messages are there.
     pub(super) fn wake_receiver(self: &std::rc::Rc<Self>, state: &mut State) {
-        if state.flags.has(Flag::Observed) {
+        if state.read.is_observed() {
             self.wake_listener(state);
         } else {
             self.discard_heard(state);
@@ -406,8 +397,7 @@ fn release(state: &mut State, ticket: &mut ReceiveTicket) {
     match ticket.held.take() {
         None => {}
         Some(Kind::Data) => {
-            state.flags.set(Flag::Receiving, false);
-            state.flags.set(Flag::TaskReceives, false);
+            state.read.end_receive();
         }
         Some(kind) => {
             let queue = state.control_queue(kind);

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use nexios_protocol::{Agreed, CloseCode, ContextDeflater, OpCode, write_frame};
+use nexios_protocol::{CloseCode, ContextDeflater, OpCode, write_frame};
 
 use super::receiving::add;
-use super::{CloseInfo, Connection, Flag, Inner, Phase, State};
+use super::{CloseInfo, Connection, Inner, Phase, State};
 use crate::framing;
 use crate::group::{Audience, Group};
 use crate::mailbox::{RemoteConnection, RemoteShared};
@@ -134,9 +134,7 @@ impl Connection {
     /// Compresses messages from now on; says whether the client agreed to it in the handshake.
     pub fn enable_compression(&self) -> bool {
         let mut state = self.0.state.borrow_mut();
-        let agreed = state.deflate().is_some();
-        state.flags.set(Flag::Compressing, agreed);
-        agreed
+        matches!(state.phase, Phase::Open(_)) && state.write.compress()
     }
 
     /// Takes back the broadcasts that wait in the outbox, no byte of them written, for which this
@@ -171,7 +169,7 @@ impl Connection {
     /// Whether a broadcast would leave it out now: it is above its mark, under
     /// [`SlowClient::DropNewest`].
     pub fn is_left_out(&self) -> bool {
-        let over_mark = self.0.state.borrow().flags.has(Flag::OverMark);
+        let over_mark = self.0.state.borrow().write.is_over_mark();
         over_mark && self.0.settings().slow_client == SlowClient::DropNewest
     }
 
@@ -198,35 +196,11 @@ impl State {
     }
 }
 
-/// How our messages are compressed, as it was agreed on (RFC 7692 §7.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Deflate {
-    window_bits: u8,
-    keeps_context: bool,
-}
-
-impl Deflate {
-    /// Returns the server's half of an agreement.
-    pub(super) fn of_server(agreed: &Agreed) -> Self {
-        Deflate { window_bits: agreed.server_max_window_bits, keeps_context: !agreed.server_no_context_takeover }
-    }
-
-    /// Returns what tells two compressed forms of one broadcast apart: window bits and level.
-    pub(crate) fn form(self, level: u8) -> (u8, u8) {
-        (self.window_bits, level)
-    }
-
-    /// Returns true if our messages build on earlier ones (RFC 7692 §7.1.1).
-    pub(crate) fn keeps_context(self) -> bool {
-        self.keeps_context
-    }
-}
-
 impl Inner {
     /// See [`Connection::send_at_once`].
     #[inline]
     fn cork(&self, state: &mut State, message: MessageRef<'_>) -> bool {
-        let plain = state.flags.is_corking() && state.is_connected() && !state.has_rare();
+        let plain = state.write.is_corking() && state.is_connected() && !state.has_rare();
         if !plain || self.shard.broadcasts_pending.get() {
             return false;
         }
@@ -258,7 +232,7 @@ impl Inner {
 
     fn await_room(&self, state: &mut State, cx: &Context<'_>) {
         if self.is_task(state, cx) {
-            state.flags.set(Flag::TaskSends, true);
+            state.write.task_waits();
         } else {
             add(&mut state.rare().send_waiters, cx);
         }
@@ -266,7 +240,7 @@ impl Inner {
 
     /// Queues an application's message.
     pub(crate) fn queue_message(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
-        if state.flags.has(Flag::Framed) && framing::is_mistakable(message) {
+        if state.write.is_framed() && framing::is_mistakable(message) {
             return self.queue_as_it_is(state, framing::escape(message).as_ref(), compress);
         }
         self.queue_as_it_is(state, message, compress);
@@ -290,7 +264,7 @@ impl Inner {
 
     pub(crate) fn wants_compression(&self, state: &State, len: usize, compress: Option<bool>) -> bool {
         let min = self.settings().compression.map_or(usize::MAX, |compression| compression.message_bytes_min);
-        state.flags.has(Flag::Compressing) && compress != Some(false) && len >= min
+        state.write.is_compressing() && compress != Some(false) && len >= min
     }
 
     pub(crate) fn compress(&self, state: &mut State, payload: &[u8], out: &mut Vec<u8>) {

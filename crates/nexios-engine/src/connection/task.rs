@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::{Connection, Flag, Inner, State};
+use super::{Connection, Inner, State};
 use crate::run_queue::{Table, TaskKey};
 use crate::runner::KeptWaker;
 use crate::service::BoxedTask;
@@ -28,14 +28,13 @@ impl Inner {
     /// Starts the task; its first poll comes with the next run.
     pub(crate) fn start_task(&self, task: BoxedTask) {
         let mut state = self.state.borrow_mut();
-        state.task = Some(task);
-        state.flags.set(Flag::HasTask, true);
+        let State { task: slot, task_marks, .. } = &mut *state;
+        slot.start(task_marks, task);
         self.wake_task(&mut state);
     }
 
     pub(super) fn wake_task(&self, state: &mut State) {
-        if state.flags.has(Flag::HasTask) && !state.flags.has(Flag::Woken) {
-            state.flags.set(Flag::Woken, true);
+        if state.task_marks.wake() {
             self.shard.runner.wake(self.task_key());
         }
     }
@@ -43,7 +42,7 @@ impl Inner {
     /// Whether it is the connection's own task that asks. It is woken by its key, so that an
     /// idle connection holds no waker.
     pub(super) fn is_task(&self, state: &State, cx: &Context<'_>) -> bool {
-        state.flags.has(Flag::HasTask) && self.shard.runner.is_polling(self.task_key(), cx.waker())
+        state.task_marks.is_alive() && self.shard.runner.is_polling(self.task_key(), cx.waker())
     }
 
     /// Polls the task, if it is still there and not being polled.
@@ -62,7 +61,7 @@ impl Inner {
         match polled {
             Poll::Pending => self.put_back_task(task, kept),
             Poll::Ready(panicked) => {
-                self.state.borrow_mut().flags.set(Flag::HasTask, false);
+                self.state.borrow_mut().task_marks.end();
                 self.task_ended(panicked);
                 self.bury(task);
             }
@@ -71,19 +70,18 @@ impl Inner {
 
     fn take_task(&self) -> Option<(BoxedTask, Option<KeptWaker>)> {
         let mut state = self.state.borrow_mut();
-        state.flags.set(Flag::Woken, false);
-        let task = state.task.take()?;
+        let State { task: slot, task_marks, .. } = &mut *state;
+        let task = slot.take(task_marks)?;
         Some((task, state.extra.as_mut().and_then(|extra| extra.waker.take())))
     }
 
     fn put_back_task(self: &Rc<Self>, task: BoxedTask, kept: Option<KeptWaker>) {
         let mut state = self.state.borrow_mut();
-        if !state.flags.has(Flag::HasTask) {
-            // Cancelled during its own poll.
+        let marks = state.task_marks;
+        if let Some(cancelled) = state.task.put_back(marks, task) {
             drop(state);
-            return self.bury(task);
+            return self.bury(cancelled);
         }
-        state.task = Some(task);
         if kept.is_some() {
             state.extra().waker = kept;
         }
@@ -92,8 +90,8 @@ impl Inner {
     /// Drops the task, unless it is being polled: then its poll does it.
     pub(crate) fn cancel_task(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
-        state.flags.set(Flag::HasTask, false);
-        let task = state.task.take();
+        let State { task: slot, task_marks, .. } = &mut *state;
+        let task = slot.cancel(task_marks);
         drop(state);
         if let Some(task) = task {
             self.bury(task);

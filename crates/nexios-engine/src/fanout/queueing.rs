@@ -8,7 +8,7 @@ use nexios_protocol::escaped;
 
 use super::Dropped;
 use super::round::BatchKey;
-use crate::connection::{Connection, Deflate, Flag, Inner, State};
+use crate::connection::{Connection, Deflate, Inner, State};
 use crate::group::Broadcast;
 use crate::message::Message;
 use crate::outbox::Queued;
@@ -32,18 +32,18 @@ impl Inner {
     pub(super) fn takes_direct_writes(&self, state: &State, bytes: usize) -> bool {
         state.outbox().is_none()
             && bytes <= self.settings().step_bytes_max()
-            && !state.flags.has(Flag::Blocked)
+            && !state.write.is_blocked()
             && !state.stream.is_tls()
             && !self.compresses_in_context(state)
     }
 
     fn compresses_in_context(&self, state: &State) -> bool {
-        state.flags.has(Flag::Compressing) && state.deflate().is_some_and(Deflate::keeps_context)
+        state.deflate().is_some_and(Deflate::keeps_context)
     }
 
     pub(super) fn batch_key(&self, state: &State) -> BatchKey {
         let configured = self.settings().compression?;
-        let deflate = state.deflate().filter(|_| state.flags.has(Flag::Compressing))?;
+        let deflate = state.deflate()?;
         Some((deflate.form(configured.level), configured.message_bytes_min))
     }
 
@@ -79,7 +79,7 @@ impl Inner {
 
     /// Queues a broadcast behind what waits; under backpressure the slow-client policy decides.
     pub(super) fn queue_broadcast(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
-        match broadcast.is_mistakable() && state.flags.has(Flag::Framed) {
+        match broadcast.is_mistakable() && state.write.is_framed() {
             true => self.queue_form(state, broadcast.escaped()),
             false => self.queue_form(state, broadcast),
         }
@@ -91,7 +91,7 @@ impl Inner {
             return self.queue_in_context(state, broadcast);
         }
         let frame = self.shared_frame(state, broadcast);
-        let blocked = state.flags.has(Flag::Blocked);
+        let blocked = state.write.is_blocked();
         let outbox = self.shard.outbox_of(&mut state.extra);
         // What is corked goes out whatever comes after it: only as much as one step takes may do so.
         let corked = outbox.corked_bytes() + frame.len();

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Registry, Token};
 use nexios_protocol::Codec;
 
-use crate::connection::{Allowance, Clock, Connection, Flag, Inner, Opened, Pool, State};
+use crate::connection::{Allowance, Clock, Connection, Inner, Opened, Pool, State};
 use crate::connections::Connections;
 use crate::fanout::{Dropped, Fanout};
 use crate::hosts::Host;
@@ -437,8 +437,7 @@ impl ShardInner {
 impl Inner {
     /// Puts the connection on the list of those with input that no event will tell of.
     pub(crate) fn mark_ready(self: &Rc<Self>, state: &mut State) {
-        if !state.flags.has(Flag::Ready) {
-            state.flags.set(Flag::Ready, true);
+        if state.read.mark_ready() {
             self.shard.ready.borrow_mut().push(self.clone());
             self.shard.notifier.notify();
         }
@@ -451,6 +450,6 @@ impl Inner {
 
     fn is_over(&self) -> bool {
         let state = self.state.borrow();
-        state.ending.is_reaped() && !state.flags.has(Flag::HasTask)
+        state.ending.is_reaped() && !state.task_marks.is_alive()
     }
 }

@@ -10,7 +10,7 @@ use mio::{Events, Token};
 use tracing::field::display;
 
 use super::{EVENTS_PER_POLL, FIRST_LISTENER, Readiness, Shard, ShardInner, WAKER};
-use crate::connection::{Connection, Flag, Inner, Opened};
+use crate::connection::{Connection, Inner, Opened};
 use crate::mailbox::Command;
 use crate::metrics::Cause;
 use crate::run_queue::Table;
@@ -341,7 +341,7 @@ impl ShardInner {
             let Some(inner) = inner else { continue };
             let mut state = inner.state.borrow_mut();
             state.ending.reap();
-            let counted = state.flags.has(Flag::Counted);
+            let counted = state.peer.is_counted();
             drop(state);
             self.open_sockets.update(|open| open - 1);
             if counted {
