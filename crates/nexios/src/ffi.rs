@@ -202,5 +202,5 @@ async fn hello_and_enter(ws: WebSocket) -> Result {
 fn local(target: Option<(Arc<crate::audience::switchboard::Switchboard>, Target)>) -> Vec<Connection> {
     let Some((switchboard, target)) = target else { return Vec::new() };
     let audience = target.audience();
-    switchboard.on_local_shards(|shard: &Shard| shard.members(&audience))
+    switchboard.shards.ask_local(|shard: &Shard| shard.members(&audience))
 }

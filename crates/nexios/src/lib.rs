@@ -41,9 +41,9 @@ mod routing;
 mod serving;
 pub mod testing;
 
-pub use audience::broadcast::{Broadcasting, BroadcastingTo, ClientRef, Outcome};
+pub use audience::broadcast::{Broadcasting, BroadcastingTo, Outcome};
 pub use audience::room::Room;
-pub use broker::{PresenceData, PresenceError, PresenceEvent, PresenceKind, Present};
+pub use broker::{ClientRef, PresenceData, PresenceError, PresenceEvent, PresenceKind, Present};
 pub use connection::accept::{Accept, Accepting, NotLive, SubprotocolNotOffered};
 pub use connection::allowed_hosts::InvalidHost;
 pub use connection::handle::Handle;

@@ -4,11 +4,11 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use nexios_engine::{Audience, Broadcast, Connection, ConnectionId, Message, Shard};
+use nexios_engine::{Audience, Connection, ConnectionId, Message, Shard};
 
 use crate::audience::client_ids;
 use crate::audience::switchboard::{Switchboard, Target};
-use crate::broker::{Entry, Envelope, History, Kind, LinkError, Options, Position, key_of_application, key_of_client};
+use crate::broker::{ClientRef, History, Kind, LinkError, Options, Position, key_of_application, key_of_client};
 use crate::connection::websocket::WebSocket;
 use crate::live;
 
@@ -52,16 +52,6 @@ impl PartialEq<usize> for Outcome {
     fn eq(&self, count: &usize) -> bool {
         self.count == *count
     }
-}
-
-/// Names clients: a connection by its id, or all those that the application gave one client id.
-///
-/// It is made from a [`ConnectionId`], a [`WebSocket`], or a text, which is a connection's
-/// id if there is such a connection, else a client id.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClientRef {
-    id: Option<ConnectionId>,
-    name: Option<Arc<str>>,
 }
 
 /// A broadcast that is sent when it is awaited.
@@ -139,7 +129,7 @@ impl Broadcasting {
         let audience = target.audience();
         let named = switchboard.node().map_or_else(Vec::new, |_| self.exclude.clone());
         let exclude = find_all(&switchboard, &audience, self.exclude).await;
-        let named = elsewhere(&named, |client| exclude.iter().any(|found| Some(found.id) == client.id));
+        let named = elsewhere(&named, |client| exclude.iter().any(|found| Some(found.id) == client.id()));
         let (members, dropped) = switchboard.count(&target);
         let excluded = exclude.iter().filter(|found| found.member).count();
         let dropped = dropped.saturating_sub(exclude.iter().filter(|found| found.left_out).count());
@@ -147,11 +137,11 @@ impl Broadcasting {
         let broadcast = live::forms(&target, self.message.clone(), |form| {
             (form.exclude, form.key, form.compress) = (exclude.clone(), self.key.clone(), self.compress);
         });
-        let missed = switchboard.publish(&broadcast).await;
+        let missed = switchboard.shards.publish(&broadcast).await;
         let options = Options { key: self.key.as_deref(), compress: self.compress, clients: named };
         let accepted = publish_elsewhere(&switchboard, &target, Kind::Broadcast, &self.message, &options);
-        switchboard.room_to_broadcast().await;
-        let dropped = dropped + switchboard.share_of(members, missed);
+        switchboard.shards.room_to_broadcast().await;
+        let dropped = dropped + switchboard.shards.share_of(members, missed);
         Outcome { count: members.saturating_sub(excluded + dropped), dropped, accepted, ..Outcome::default() }
     }
 }
@@ -176,7 +166,7 @@ impl Broadcasting {
         let count = switchboard.count(target).0.saturating_sub(excluded);
         let stored = stored.done().await;
         // It has been sent to the shards: what this client is sent next comes behind it.
-        switchboard.take_mail();
+        switchboard.shards.take_mail();
         match stored {
             Some(Ok(appended)) => Outcome {
                 count,
@@ -224,7 +214,7 @@ impl BroadcastingTo {
                 outcome.accepted = publish_elsewhere(&switchboard, &target, Kind::ToClients, &self.message, &options);
                 is_forwarded = outcome.accepted;
             }
-            switchboard.room_to_broadcast().await;
+            switchboard.shards.room_to_broadcast().await;
         }
         let missing = clients.iter().zip(known).filter(|(_, known)| !known).map(|(client, _)| client.to_string());
         match is_forwarded {
@@ -267,69 +257,12 @@ fn publish_elsewhere(
 
 /// What other nodes have to know of these clients: a client id may be there as well as here.
 fn elsewhere(clients: &[ClientRef], mut is_here: impl FnMut(&ClientRef) -> bool) -> Vec<String> {
-    let named = |client: &&ClientRef| !is_here(client) || client.name.is_some();
+    let named = |client: &&ClientRef| !is_here(client) || client.client_id().is_some();
     clients.iter().filter(named).map(ToString::to_string).collect()
 }
 
-/// Passes on what another node has sent; `false` where some of the clients here miss it.
-pub(crate) async fn receive(switchboard: &Switchboard, envelope: &Envelope<'_>) -> bool {
-    let Some(target) = switchboard.find(&envelope.topic) else { return true };
-    let message = envelope.message.to_message();
-    if envelope.kind == Kind::ToClients {
-        let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
-        deliver_all(switchboard, &target, clients.into(), message, envelope.compress).await;
-        switchboard.room_to_broadcast().await;
-        return true;
-    }
-    let exclude = excluded(switchboard, &target, envelope).await;
-    let broadcast = live::forms(&target, message, |form| carry(form, envelope, &exclude));
-    publish_here(switchboard, broadcast).await
-}
-
-/// Passes on an entry of a room that remembers; `false` where some of the clients here miss it.
-pub(crate) async fn pass_on(
-    switchboard: &Switchboard,
-    room: &Arc<str>,
-    entry: &Entry,
-    envelope: &Envelope<'_>,
-) -> bool {
-    let exclude = excluded(switchboard, &Target::Room(room.clone(), switchboard.room(room)), envelope).await;
-    let mut all = true;
-    for (group, framing) in switchboard.groups(room) {
-        let mut form = framing.broadcast(&group, framing.message(room, entry, envelope));
-        carry(&mut form, envelope, &exclude);
-        all &= publish_here(switchboard, Arc::new(form)).await;
-    }
-    all
-}
-
-/// Tells the members of a room that remembers of messages that cannot be had any more.
-pub(crate) async fn tell_reset(switchboard: &Switchboard, room: &str, position: Position) {
-    for (group, framing) in switchboard.groups(room) {
-        if let Some(message) = framing.reset(room, position) {
-            // Those that it does not reach see that by the numbers of what follows.
-            switchboard.publish(&Arc::new(framing.broadcast(&group, message))).await;
-        }
-    }
-}
-
-/// Whom an envelope leaves out.
-async fn excluded(switchboard: &Switchboard, target: &Target, envelope: &Envelope<'_>) -> Vec<ConnectionId> {
-    let clients: Vec<ClientRef> = envelope.clients.iter().map(|client| (*client).into()).collect();
-    find_all(switchboard, &target.audience(), clients).await.into_iter().map(|found| found.id).collect()
-}
-
-fn carry(form: &mut Broadcast, envelope: &Envelope<'_>, exclude: &[ConnectionId]) {
-    (form.exclude, form.key, form.compress) = (exclude.to_vec(), envelope.key.map(Into::into), envelope.compress);
-}
-
-async fn publish_here(switchboard: &Switchboard, broadcast: Arc<Broadcast>) -> bool {
-    let missed = switchboard.publish(&broadcast).await;
-    switchboard.room_to_broadcast().await;
-    missed == 0
-}
-
-async fn deliver_all(
+/// Sends a message to named clients of the audience.
+pub(crate) async fn deliver_all(
     switchboard: &Switchboard,
     target: &Target,
     clients: Arc<[ClientRef]>,
@@ -343,12 +276,12 @@ async fn deliver_all(
         None => connection.send(message.as_ref(), compress),
     };
     let deliver = move |shard: &Shard| deliver(shard, &audience, &clients, &send);
-    switchboard.ask(Arc::new(deliver)).await
+    switchboard.shards.ask(Arc::new(deliver)).await
 }
 
 /// A connection that a broadcast leaves out.
-struct Found {
-    id: ConnectionId,
+pub(crate) struct Found {
+    pub(crate) id: ConnectionId,
     /// It is one of the audience,
     member: bool,
     /// and too slow for the message.
@@ -357,24 +290,24 @@ struct Found {
 
 /// The connections behind the references. Without references this is done at once, and so
 /// it is where all are ids of connections on this thread.
-async fn find_all(switchboard: &Switchboard, audience: &Audience, clients: Vec<ClientRef>) -> Vec<Found> {
+pub(crate) async fn find_all(switchboard: &Switchboard, audience: &Audience, clients: Vec<ClientRef>) -> Vec<Found> {
     if clients.is_empty() {
         return Vec::new();
     }
-    let local = switchboard.on_local_shards(|shard| find(shard, audience, &clients));
+    let local = switchboard.shards.ask_local(|shard| find(shard, audience, &clients));
     let all_here =
-        clients.iter().all(|client| client.id.is_some() && local.iter().any(|found| Some(found.id) == client.id));
-    if all_here || !switchboard.has_remote_shards() {
+        clients.iter().all(|client| client.id().is_some() && local.iter().any(|found| Some(found.id) == client.id()));
+    if all_here || !switchboard.shards.has_remote() {
         return local;
     }
     let audience = audience.clone();
-    let answers = switchboard.ask(Arc::new(move |shard: &Shard| find(shard, &audience, &clients))).await;
+    let answers = switchboard.shards.ask(Arc::new(move |shard: &Shard| find(shard, &audience, &clients))).await;
     answers.into_iter().flatten().collect()
 }
 
 fn find(shard: &Shard, audience: &Audience, clients: &[ClientRef]) -> Vec<Found> {
     let mut all: Vec<Found> = Vec::new();
-    for connection in clients.iter().flat_map(|client| client.connections(shard)) {
+    for connection in clients.iter().flat_map(|client| connections(client, shard)) {
         let id = connection.id();
         if all.iter().all(|found| found.id != id) {
             let member = connection.is_in(audience);
@@ -385,8 +318,8 @@ fn find(shard: &Shard, audience: &Audience, clients: &[ClientRef]) -> Vec<Found>
 }
 
 /// What one shard made of a message to named clients.
-struct Delivered {
-    /// For each reference whether somebody here has it.
+pub(crate) struct Delivered {
+    /// True for each reference that somebody here has.
     known: Vec<bool>,
     sent: usize,
     dropped: usize,
@@ -402,7 +335,7 @@ fn deliver(
     let mut done = Vec::new();
     for client in clients {
         let mut known = false;
-        for connection in client.connections(shard).into_iter().filter(|connection| connection.is_in(audience)) {
+        for connection in connections(client, shard).into_iter().filter(|connection| connection.is_in(audience)) {
             known = true;
             if done.contains(&connection.id()) {
                 continue;
@@ -418,30 +351,12 @@ fn deliver(
     delivered
 }
 
-impl ClientRef {
-    /// The connections on a shard that are meant.
-    fn connections(&self, shard: &Shard) -> Vec<Connection> {
-        if let Some(connection) = self.id.and_then(|id| shard.connection(&id)) {
-            return vec![connection];
-        }
-        self.name.as_ref().map_or_else(Vec::new, |name| client_ids::connections(shard, name))
+/// Returns the connections of a shard that are meant.
+fn connections(client: &ClientRef, shard: &Shard) -> Vec<Connection> {
+    if let Some(connection) = client.id().and_then(|id| shard.connection(&id)) {
+        return vec![connection];
     }
-}
-
-impl std::fmt::Display for ClientRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.name, self.id) {
-            (Some(name), _) => f.write_str(name),
-            (None, Some(id)) => id.fmt(f),
-            (None, None) => Ok(()),
-        }
-    }
-}
-
-impl From<ConnectionId> for ClientRef {
-    fn from(id: ConnectionId) -> Self {
-        ClientRef { id: Some(id), name: None }
-    }
+    client.client_id().map_or_else(Vec::new, |client_id| client_ids::connections(shard, client_id))
 }
 
 impl From<&WebSocket> for ClientRef {
@@ -450,37 +365,9 @@ impl From<&WebSocket> for ClientRef {
     }
 }
 
-impl From<&str> for ClientRef {
-    fn from(text: &str) -> Self {
-        ClientRef { id: text.parse().ok(), name: Some(text.into()) }
-    }
-}
-
-impl From<&String> for ClientRef {
-    fn from(text: &String) -> Self {
-        text.as_str().into()
-    }
-}
-
-impl From<String> for ClientRef {
-    fn from(text: String) -> Self {
-        text.as_str().into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_text_may_be_either_kind_of_id() {
-        let id: ConnectionId = "000102030405060708090a0b0c0d0e0f".parse().unwrap();
-        let client = ClientRef::from(id.to_string());
-        assert_eq!(client.id, Some(id));
-        assert_eq!(client.to_string(), id.to_string());
-        let client = ClientRef::from("client1");
-        assert_eq!((client.id, client.name.as_deref()), (None, Some("client1")));
-    }
 
     #[test]
     fn a_broadcast_before_the_app_is_built_reaches_nobody() {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use nexios_engine::Message;
 use serde::Serialize;
 
-use crate::audience::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
+use crate::audience::broadcast::{Broadcasting, BroadcastingTo};
 use crate::audience::switchboard::{Switchboard, Target};
-use crate::broker::{Declared, History, PresenceError, Present, ReadingHistory};
+use crate::broker::ClientRef;
+use crate::broker::{BrokerError, Declared, History, PresenceError, Present, ReadingHistory};
 use crate::connection::handle::Handle;
 use crate::connection::websocket::WebSocket;
 use crate::routing::router::{RouterHandle, members};
@@ -87,11 +88,18 @@ impl Room {
     /// It fails with [`BrokerError::Unavailable`](crate::broker::BrokerError::Unavailable) where
     /// the broker does not answer within five seconds, or keeps no history.
     pub fn history(&self) -> ReadingHistory {
-        ReadingHistory::new(self.declaring_hub().map(|switchboard| (switchboard, self.name.clone())))
+        let (switchboard, room) = (self.declaring_switchboard(), self.name.clone());
+        ReadingHistory::new(move || {
+            let unavailable = |reason: &str| BrokerError::Unavailable(reason.to_owned());
+            let switchboard = switchboard.ok_or_else(|| unavailable("the app does not run yet"))?;
+            let history = switchboard.history(&room).unwrap_or_default();
+            let node = switchboard.history_node().ok_or_else(|| unavailable("the node has ended"))?;
+            Ok((node, room, history))
+        })
     }
 
     /// The switchboard, with the declaration renewed.
-    fn declaring_hub(&self) -> Option<Arc<Switchboard>> {
+    fn declaring_switchboard(&self) -> Option<Arc<Switchboard>> {
         let switchboard = self.app.switchboard()?;
         if let Some(declared) = &self.declared {
             switchboard.declare(&self.name, declared);
@@ -171,7 +179,7 @@ impl Room {
     /// waits for other nodes, up to a quarter of a second.
     pub async fn presence(&self) -> Vec<Present> {
         match self.app.switchboard() {
-            Some(switchboard) => switchboard.presence().list(&switchboard, &self.name).await,
+            Some(switchboard) => switchboard.presence().list(&self.name).await,
             None => Vec::new(),
         }
     }
@@ -179,13 +187,13 @@ impl Room {
     /// How many users [`presence`](Self::presence) would show, without making the list.
     pub async fn presence_count(&self) -> usize {
         match self.app.switchboard() {
-            Some(switchboard) => switchboard.presence().count(&switchboard, &self.name).await,
+            Some(switchboard) => switchboard.presence().count(&self.name).await,
             None => 0,
         }
     }
 
     pub(crate) fn target(&self) -> Option<(Arc<Switchboard>, Target)> {
-        let switchboard = self.declaring_hub()?;
+        let switchboard = self.declaring_switchboard()?;
         let groups = switchboard.room(&self.name);
         Some((switchboard, Target::Room(self.name.clone(), groups)))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nexios_engine::{Audience, Group};
 use parking_lot::Mutex;
 
-use crate::broker::Framing;
+use crate::audience::framing::Framing;
 
 /// Room groups are numbered from here, two for each; below are the routers, in preorder.
 pub(crate) const ROOM_IDS: u32 = 1 << 31;

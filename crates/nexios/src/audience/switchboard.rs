@@ -2,28 +2,24 @@
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
-use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 
-use nexios_engine::{Audience, Broadcast, Group, Shard, ShardHandle, SlowClient};
+use nexios_engine::{Audience, Group, SlowClient};
 use nexios_protocol::escaped;
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::oneshot;
+use parking_lot::Mutex;
 
+use crate::audience::framing::Framing;
 use crate::audience::rooms::{ROOM_IDS, RoomGroups, Rooms};
+use crate::audience::shards::Shards;
 use crate::broker::{
-    Broker, BrokerError, Declarations, Declared, Entering, Framing, Gap, History, Memory, Node, NodeThread, Presence,
-    PresenceListeners, Topic,
+    Broker, BrokerError, Declarations, Declared, Entering, Gap, History, Listened, Memory, Node, NodeThread, Presence,
+    PresenceEvents, PresenceKind, Topic,
 };
 use crate::connection::proxy::TrustedProxies;
 use crate::live;
-use crate::routing::event::GapListener;
-
-/// Attempts to put something into a full mailbox; between two the caller's executor runs.
-const MAILBOX_ATTEMPTS: usize = 1000;
+use crate::routing::event::{GapListener, PresenceListeners};
 
 /// The groups, rooms and shards of an app; one for each app, made by `App::build`.
 pub(crate) struct Switchboard {
@@ -32,7 +28,7 @@ pub(crate) struct Switchboard {
     rooms: Rooms,
     /// Number of `nexios.v1` connections.
     framed: AtomicUsize,
-    shards: RwLock<Arc<[ShardHandle]>>,
+    pub(crate) shards: Arc<Shards>,
     state: AppState,
     pub(crate) proxies: TrustedProxies,
     /// The way to other nodes, if the app has a broker.
@@ -106,9 +102,6 @@ impl Drop for Expected {
     }
 }
 
-/// A question that every shard answers.
-pub(crate) type Question<R> = Arc<dyn Fn(&Shard) -> R + Send + Sync>;
-
 impl Target {
     pub(crate) fn audience(&self) -> Audience {
         match self {
@@ -132,26 +125,19 @@ impl Switchboard {
         proxies: TrustedProxies,
         listeners: PresenceListeners,
     ) -> Self {
+        let shards = Arc::<Shards>::default();
         Switchboard {
             routers,
             rooms: Rooms::default(),
             framed: AtomicUsize::new(0),
-            shards: RwLock::default(),
+            presence: presence(listeners, shards.clone()),
+            shards,
             state,
             proxies,
             node: OnceLock::new(),
             declarations: Declarations::default(),
             declared_first: Mutex::default(),
             own_node: Mutex::default(),
-            presence: Presence::new(listeners),
-        }
-    }
-
-    /// Sets the shards. A shard calls it before its first connection, and shards may
-    /// start one after another, so the longest list counts.
-    pub(crate) fn attach(&self, shards: Vec<ShardHandle>) {
-        if self.shards.read().len() < shards.len() {
-            *self.shards.write() = shards.into();
         }
     }
 
@@ -197,7 +183,7 @@ impl Switchboard {
         }
         let mut own = self.own_node.lock();
         if matches!(*own, OwnNode::Idle) {
-            match NodeThread::start(&Broker::from(&Memory::new()), Some(Arc::downgrade(self)), None) {
+            match NodeThread::start(&Broker::from(&Memory::new()), Some(self.clients()), None) {
                 Ok(thread) => *own = OwnNode::Running(thread),
                 Err(error) => tracing::error!(error = %escaped(&error), "rooms cannot have a history"),
             }
@@ -254,14 +240,6 @@ impl Switchboard {
         (self.count(&target).0 > 0).then_some(target)
     }
 
-    /// Returns true if a topic has clients here, or presence needs it.
-    pub(crate) fn has_clients(&self, topic: &Topic) -> bool {
-        match topic.is_presence() {
-            true => self.presence.needs(topic),
-            false => self.find(topic).is_some(),
-        }
-    }
-
     /// Subscribes to the topics of a router, which a client has connected to, and of those around it.
     pub(crate) fn enter_router(&self, id: u32) -> Option<Entering> {
         let around = self.routers.iter().take(id as usize + 1).filter(|router| router.ids.contains(&id));
@@ -270,8 +248,8 @@ impl Switchboard {
 
     /// Reports a gap to `nexios.v1` clients, and runs the listeners of all routers whose clients may have
     /// missed something.
-    pub(crate) fn tell_gap(&self, gap: &Gap) {
-        live::tell_gap(self, gap);
+    pub(crate) fn report_gap(&self, gap: &Gap) {
+        live::report_gap(self, gap);
         let concerned = match &gap.topic {
             Some(topic @ Topic::Router(_)) => self.routers.iter().find(|router| router.topics.contains(topic)),
             _ => self.routers.first(),
@@ -279,31 +257,13 @@ impl Switchboard {
         let Some(ids) = concerned.map(|router| router.ids.clone()) else { return };
         let overlaps = |router: &&RouterGroup| router.ids.start < ids.end && ids.start < router.ids.end;
         let listeners: Vec<_> = self.routers.iter().filter(overlaps).flat_map(|router| router.gap.clone()).collect();
-        let (Some(shard), false) = (self.shards().first().cloned(), listeners.is_empty()) else { return };
+        if listeners.is_empty() {
+            return;
+        }
         let gap = gap.clone();
-        let told = shard.run(Box::new(move |shard| shard.spawn(tell_all(listeners, gap))));
-        if told.is_err() {
+        if !self.shards.run_on_first(move |shard| shard.spawn(run_gap_listeners(listeners, gap))) {
             tracing::warn!("a shard's mailbox is full: gap listeners were not called");
         }
-    }
-
-    /// Runs something on the first shard that takes it.
-    pub(crate) fn run_on_first(&self, run: impl FnOnce(&Shard) + Send + 'static) {
-        let Some(shard) = self.shards().first().cloned() else { return };
-        let mut run = Some(run);
-        let job = move |shard: &Shard| run.take().into_iter().for_each(|run| run(shard));
-        if shard.run(Box::new(job)).is_err() {
-            tracing::warn!("a shard's mailbox is full: presence listeners are called later");
-        }
-    }
-
-    fn shards(&self) -> Arc<[ShardHandle]> {
-        self.shards.read().clone()
-    }
-
-    /// Returns true if some shards are on other threads than this one.
-    pub(crate) fn has_remote_shards(&self) -> bool {
-        self.shards().iter().any(|shard| shard.local().is_none())
     }
 
     fn routers(&self, ids: &Range<u32>) -> &[RouterGroup] {
@@ -373,115 +333,36 @@ impl Switchboard {
             node.left_room(&name);
         }
     }
+}
 
-    /// Asks every shard: those of this thread at once, the others through their mailboxes.
-    /// A shard that has ended gives no answer.
-    pub(crate) async fn ask<R: Send + 'static>(&self, question: Question<R>) -> Vec<R> {
-        let shards = self.shards();
-        let mut answers = Vec::with_capacity(shards.len());
-        let mut waiting = Vec::new();
-        for handle in shards.iter() {
-            if let Some(shard) = handle.local() {
-                answers.push(question(&shard));
-                continue;
-            }
-            let (sender, receiver) = oneshot::channel();
-            let (question, mut sender) = (question.clone(), Some(sender));
-            let job = move |shard: &Shard| {
-                // Nobody waits any more: the asking task was dropped.
-                let _ = sender.take().map(|sender| sender.send(question(shard)));
-            };
-            match handle.run(Box::new(job)) {
-                Ok(()) => waiting.push(receiver),
-                Err(_) => tracing::warn!(shard = handle.index(), "a shard's mailbox is full: it was not asked"),
-            }
+/// Returns the presence of an app, whose listeners run on the first shard.
+fn presence(listeners: PresenceListeners, shards: Arc<Shards>) -> Arc<Presence> {
+    let listened = Listened { join: !listeners.join.is_empty(), leave: !listeners.leave.is_empty() };
+    let listeners = Arc::new(listeners);
+    Presence::new(listened, move |events| {
+        let listeners = listeners.clone();
+        if !shards.run_on_first(move |shard| shard.spawn(run_presence_listeners(listeners, events))) {
+            tracing::warn!("a shard's mailbox is full: presence listeners are called later");
         }
-        for receiver in waiting {
-            answers.extend(receiver.await);
-        }
-        answers
-    }
+    })
+}
 
-    /// Runs something on every shard, soon.
-    pub(crate) fn on_each_shard(&self, act: impl Fn(&Shard) + Clone + Send + 'static) {
-        for handle in self.shards().iter() {
-            // On this thread at once, so that it stands in one line with what is published.
-            let done = handle.local().map(|shard| act(&shard)).is_some();
-            if !done && handle.run(Box::new(act.clone())).is_err() {
-                tracing::warn!(shard = handle.index(), "a shard's mailbox is full: clients were not told of a gap");
+async fn run_presence_listeners(listeners: Arc<PresenceListeners>, events: PresenceEvents) {
+    for event in events {
+        for listener in if event.kind == PresenceKind::Join { &listeners.join } else { &listeners.leave } {
+            if let Err(error) = listener(event.clone()).await {
+                tracing::error!(error = %escaped(&error), "a presence listener failed");
             }
-        }
-    }
-
-    /// Collects answers of the shards of this thread.
-    pub(crate) fn on_local_shards<R>(&self, mut look: impl FnMut(&Shard) -> Vec<R>) -> Vec<R> {
-        self.shards().iter().filter_map(ShardHandle::local).flat_map(|shard| look(&shard)).collect()
-    }
-
-    /// Lets the shards of this thread run the commands that other threads have sent so far.
-    pub(crate) fn take_mail(&self) {
-        self.shards().iter().filter_map(ShardHandle::local).for_each(|shard| shard.take_mail());
-    }
-
-    /// Estimates how many of some connections are on this many shards.
-    pub(crate) fn share_of(&self, connections: usize, shards: usize) -> usize {
-        connections * shards / self.shards().len().max(1)
-    }
-
-    /// Sends a broadcast to all shards. Returns the number of shards that it could not reach.
-    pub(crate) async fn publish(&self, broadcast: &Arc<Broadcast>) -> usize {
-        let mut missed = 0;
-        for handle in self.shards().iter() {
-            let published = handle.local().map(|shard| shard.publish(broadcast)).is_some();
-            if !published && !publish_to(handle, broadcast).await {
-                tracing::warn!(shard = handle.index(), "a shard's mailbox is full: a broadcast does not reach it");
-                missed += 1;
-            }
-        }
-        missed
-    }
-
-    /// Waits until the shards have written enough of what was published.
-    pub(crate) async fn room_to_broadcast(&self) {
-        for handle in self.shards().iter() {
-            let room = |cx: &mut Context<'_>| match handle.local() {
-                Some(shard) => shard.poll_broadcast_room(cx),
-                None => handle.poll_broadcast_room(cx),
-            };
-            poll_fn(room).await;
         }
     }
 }
 
-async fn tell_all(listeners: Vec<GapListener>, gap: Gap) {
+async fn run_gap_listeners(listeners: Vec<GapListener>, gap: Gap) {
     for listener in listeners {
         if let Err(error) = listener(gap.clone()).await {
             tracing::error!(error = %escaped(&error), "a gap listener failed");
         }
     }
-}
-
-async fn publish_to(handle: &ShardHandle, broadcast: &Arc<Broadcast>) -> bool {
-    for _ in 0..MAILBOX_ATTEMPTS {
-        if handle.publish(broadcast.clone()).is_ok() {
-            return true;
-        }
-        yield_now().await;
-    }
-    false
-}
-
-/// Lets the executor run something else once.
-pub(crate) async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 #[cfg(test)]
@@ -511,6 +392,6 @@ mod tests {
         assert_eq!(switchboard.count(&Target::Routers(5..9)), (0, 0));
         assert_eq!(switchboard.count(&Target::Room("x".into(), Some(RoomGroups::new(7)))), (0, 0));
         assert_eq!(switchboard.count(&Target::Room("x".into(), None)), (0, 0));
-        assert!(!switchboard.has_remote_shards());
+        assert!(!switchboard.shards.has_remote());
     }
 }

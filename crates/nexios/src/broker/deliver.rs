@@ -7,29 +7,29 @@ use std::time::Duration;
 use nexios_protocol::escaped;
 use tokio::time::Instant;
 
+use super::clients::Clients;
 use super::envelope::{Envelope, Kind, NodeId};
 use super::gap::{Arrival, Gap, GapCause, Tracker};
 use super::history::Following;
 use super::incoming::{Event, Overflow, Span};
 use super::node::Node;
+use super::presence::Presence;
 use super::topic::Topic;
-use crate::audience::broadcast;
-use crate::audience::switchboard::Switchboard;
 
 /// Events after which the thread's other work gets its turn.
 const EVENTS_PER_TURN: usize = 64;
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
 
 /// Passes on what arrives, as fast as the clients here take it.
-pub(crate) async fn receive(node: Arc<Node>, switchboard: Weak<Switchboard>) {
+pub(crate) async fn receive(node: Arc<Node>, clients: Weak<dyn Clients>, presence: Option<Arc<Presence>>) {
     let following = Following::new(node.clone());
-    let mut receiver = Receiver { node, tracker: Tracker::default(), resuming: None, following };
+    let mut receiver = Receiver { node, presence, tracker: Tracker::default(), resuming: None, following };
     let mut cleaned = Instant::now();
     loop {
         for _ in 0..EVENTS_PER_TURN {
             let event = receiver.node.incoming.next().await;
-            let Some(switchboard) = switchboard.upgrade() else { return };
-            receiver.take(&switchboard, event).await;
+            let Some(clients) = clients.upgrade() else { return };
+            receiver.take(&*clients, event).await;
         }
         if cleaned.elapsed() > CLEAN_EVERY {
             cleaned = Instant::now();
@@ -43,6 +43,7 @@ pub(crate) async fn receive(node: Arc<Node>, switchboard: Weak<Switchboard>) {
 
 struct Receiver {
     node: Arc<Node>,
+    presence: Option<Arc<Presence>>,
     tracker: Tracker,
     /// Another session is beginning: the topics of which something has come already.
     resuming: Option<HashSet<Topic>>,
@@ -50,90 +51,90 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn take(&mut self, switchboard: &Arc<Switchboard>, event: Event) {
+    async fn take(&mut self, clients: &dyn Clients, event: Event) {
         match event {
             Event::Envelope(bytes) => match Envelope::parse(&bytes) {
-                Ok(envelope) => self.envelope(switchboard, &envelope).await,
+                Ok(envelope) => self.envelope(clients, &envelope).await,
                 Err(error) => self.node.incoming.unreadable(error),
             },
-            Event::Entry(entry) => self.following.entry(switchboard, entry).await,
+            Event::Entry(entry) => self.following.entry(clients, entry).await,
             Event::Overflow(Overflow { envelopes, rooms }) => {
-                self.overflow(switchboard, envelopes);
-                self.following.lost(switchboard, &rooms);
+                self.overflow(clients, envelopes);
+                self.following.lost(clients, &rooms);
             }
             Event::Subscribed(topics) => {
                 // Members of a room that were let in all the same are owed what is in between.
-                let is_new = |topic: &&Topic| !topic.is_of_room() || !switchboard.has_clients(topic);
+                let is_new = |topic: &&Topic| !topic.is_of_room() || !clients.has_clients(topic);
                 topics.iter().filter(is_new).for_each(|topic| self.tracker.forget(topic));
-                self.following.subscribed(switchboard, &topics);
+                self.following.subscribed(clients, &topics);
             }
             Event::Live { topics, late } => {
-                self.following.lost(switchboard, &topics);
-                let missed = late.iter().filter(|topic| is_owed(switchboard, topic));
-                missed.for_each(|topic| self.gap(switchboard, Some(topic), None, GapCause::Late));
+                self.following.lost(clients, &topics);
+                let missed = late.iter().filter(|topic| is_owed(clients, topic));
+                missed.for_each(|topic| self.gap(clients, Some(topic), None, GapCause::Late));
             }
             Event::Resuming => self.resuming = Some(HashSet::new()),
             Event::Restored => {
                 self.resuming = None;
-                self.gap(switchboard, None, None, GapCause::Reconnect);
-                self.following.restored(switchboard);
+                self.gap(clients, None, None, GapCause::Reconnect);
+                self.following.restored(clients);
             }
-            Event::Attach(attach) => self.following.attach(switchboard, attach),
-            Event::Read(done) => self.following.read_done(switchboard, done).await,
-            Event::Stored(stored) => self.following.stored(switchboard, stored),
+            Event::Attach(attach) => self.following.attach(clients, attach),
+            Event::Read(done) => self.following.read_done(clients, done).await,
+            Event::Stored(stored) => self.following.stored(clients, stored),
             Event::Tick => self.following.tick(Instant::now()),
         }
     }
 
-    async fn envelope(&mut self, switchboard: &Arc<Switchboard>, envelope: &Envelope<'_>) {
+    async fn envelope(&mut self, clients: &dyn Clients, envelope: &Envelope<'_>) {
         if envelope.kind == Kind::Presence {
-            let received = switchboard.presence().receive(switchboard, envelope);
+            let received = self.presence.as_ref().map_or(Ok(()), |presence| presence.receive(envelope));
             return received.unwrap_or_else(|error| self.node.incoming.unreadable(error));
         }
         // All are told once everything is subscribed to; whoever gets something earlier is told before it.
         let is_first = self.resuming.as_mut().is_some_and(|topics| topics.insert(envelope.topic.clone()));
-        if is_first && is_owed(switchboard, &envelope.topic) {
-            self.gap(switchboard, Some(&envelope.topic), None, GapCause::Reconnect);
+        if is_first && is_owed(clients, &envelope.topic) {
+            self.gap(clients, Some(&envelope.topic), None, GapCause::Reconnect);
         }
         match self.tracker.arrived(envelope, Instant::now()) {
             Arrival::Duplicate if envelope.kind == Kind::Mark => return,
             Arrival::Duplicate => return self.node.counters.duplicate(),
             Arrival::New { missed: 0 } => {}
-            Arrival::New { missed } => self.gap(switchboard, Some(&envelope.topic), Some(missed), GapCause::Hole),
+            Arrival::New { missed } => self.gap(clients, Some(&envelope.topic), Some(missed), GapCause::Hole),
         }
         if envelope.kind == Kind::Mark {
             return;
         }
         self.node.counters.received();
-        if !broadcast::receive(switchboard, envelope).await {
-            self.gap(switchboard, Some(&envelope.topic), Some(1), GapCause::Overflow);
+        if !clients.deliver(envelope).await {
+            self.gap(clients, Some(&envelope.topic), Some(1), GapCause::Overflow);
         }
     }
 
-    fn overflow(&mut self, switchboard: &Switchboard, lost: HashMap<(Topic, NodeId), Span>) {
+    fn overflow(&mut self, clients: &dyn Clients, lost: HashMap<(Topic, NodeId), Span>) {
         let mut missed = HashMap::<Topic, u64>::new();
         if lost.keys().any(|(topic, _)| topic.is_presence()) {
-            switchboard.presence().overflowed(switchboard);
+            self.presence.iter().for_each(Presence::overflowed);
         }
         for ((topic, node), span) in lost.into_iter().filter(|((topic, _), _)| !topic.is_presence()) {
             let count = self.tracker.skipped(&topic, node, span.first, span.next, Instant::now());
             *missed.entry(topic).or_default() += count;
         }
         for (topic, count) in missed.into_iter().filter(|(_, count)| *count > 0) {
-            self.gap(switchboard, Some(&topic), Some(count), GapCause::Overflow);
+            self.gap(clients, Some(&topic), Some(count), GapCause::Overflow);
         }
     }
 
-    fn gap(&self, switchboard: &Switchboard, topic: Option<&Topic>, missed: Option<u64>, cause: GapCause) {
+    fn gap(&self, clients: &dyn Clients, topic: Option<&Topic>, missed: Option<u64>, cause: GapCause) {
         let gap = Gap { topic: topic.cloned(), missed, cause };
         tracing::warn!(gap = %escaped(&gap), "messages of other nodes are missing");
         self.node.counters.gap(&gap);
-        switchboard.tell_gap(&gap);
+        clients.report_gap(&gap);
     }
 }
 
 /// Whether clients here miss what is not passed on: what a room remembers is read.
-fn is_owed(switchboard: &Switchboard, topic: &Topic) -> bool {
-    let remembers = matches!(topic, Topic::Room(room) if switchboard.history(room).is_some());
-    !topic.is_presence() && !remembers && switchboard.has_clients(topic)
+fn is_owed(clients: &dyn Clients, topic: &Topic) -> bool {
+    let remembers = matches!(topic, Topic::Room(room) if clients.history(room).is_some());
+    !topic.is_presence() && !remembers && clients.has_clients(topic)
 }

@@ -10,6 +10,7 @@ use nexios_protocol::escaped;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
+use super::clients::Clients;
 use super::envelope::Kind;
 use super::history::{Confirmation, Question};
 use super::incoming::{Event, Sink};
@@ -18,11 +19,10 @@ use super::log::{Appended, Page};
 use super::node::Node;
 use super::outage::{Complaints, Outage};
 use super::patience::{Next, Patience};
-use super::presence;
+use super::presence::{self, Presence};
 use super::subscriptions::SWEEP_EVERY;
 use super::topic::Topic;
 use super::{Broker, BrokerError, deliver};
-use crate::audience::switchboard::Switchboard;
 
 /// A broker that does not answer for so long is taken for lost.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -38,9 +38,9 @@ const SWEEPS_PER_CLEANING: u32 = 240;
 pub(crate) struct Driver {
     pub(crate) node: Arc<Node>,
     /// A publisher has none: nothing arrives.
-    pub(crate) switchboard: Option<Weak<Switchboard>>,
-    /// Whose presence goes to other nodes.
-    pub(crate) presence: Option<Arc<Switchboard>>,
+    pub(crate) clients: Option<Weak<dyn Clients>>,
+    /// What other nodes hear of.
+    pub(crate) presence: Option<Arc<Presence>>,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) broker: Broker,
     pub(super) complaints: RefCell<Complaints>,
@@ -49,20 +49,20 @@ pub(crate) struct Driver {
 type Ready = Sender<Result<(), BrokerError>>;
 
 impl Driver {
-    /// A node that has not begun to work. What arrives goes to the switchboard, for as long as there is
-    /// one; presence of the other switchboard, the same one in an app, goes out.
+    /// Returns a node that has not begun to work. What arrives goes to the clients, for as long as the app
+    /// exists; the presence is shared with other nodes.
     pub(crate) fn new(
         broker: &Broker,
         engine: Box<dyn Engine>,
-        switchboard: Option<Weak<Switchboard>>,
-        presence: Option<Arc<Switchboard>>,
+        clients: Option<Weak<dyn Clients>>,
+        presence: Option<Arc<Presence>>,
     ) -> Self {
         let node = Node::new(broker);
-        if let Some(switchboard) = &presence {
+        if let Some(presence) = &presence {
             let settings = presence::Settings { ttl: broker.presence_ttl, bytes_max: broker.presence_bytes_max };
-            switchboard.presence().attach(switchboard, node.id(), settings);
+            presence.attach(node.id(), settings);
         }
-        Driver { node, switchboard, presence, engine, broker: broker.clone(), complaints: RefCell::default() }
+        Driver { node, clients, presence, engine, broker: broker.clone(), complaints: RefCell::default() }
     }
 
     /// Runs until the node stops; says when the broker is reached, or that it is not.
@@ -77,11 +77,11 @@ impl Driver {
     /// All that [`run`](Self::run) does, on the runtime of whoever calls.
     pub(crate) async fn work(self, ready: &Ready) {
         let mut tasks = JoinSet::new();
-        if let Some(switchboard) = self.switchboard.clone() {
-            tasks.spawn(deliver::receive(self.node.clone(), switchboard));
+        if let Some(clients) = self.clients.clone() {
+            tasks.spawn(deliver::receive(self.node.clone(), clients, self.presence.clone()));
         }
-        if let Some(switchboard) = self.presence.clone() {
-            tasks.spawn(presence::drive(self.node.clone(), switchboard));
+        if let Some(presence) = self.presence.clone() {
+            tasks.spawn(presence::drive(self.node.clone(), presence));
         }
         let stopped = async {
             self.node.stopping.notified().await;
@@ -98,17 +98,11 @@ impl Driver {
         self.node.appends.abandon();
         self.node.reads.close();
         self.node.incoming.close();
-        self.tell_presence(|presence, switchboard| presence.detach(switchboard));
+        self.presence.iter().for_each(Presence::detach);
     }
 
     fn unreachable(&self, reason: &dyn std::fmt::Display) -> BrokerError {
         BrokerError::Unreachable { url: self.broker.display_url(), reason: reason.to_string() }
-    }
-
-    fn tell_presence(&self, tell: impl FnOnce(&Arc<presence::Presence>, &Switchboard)) {
-        if let Some(switchboard) = &self.presence {
-            tell(switchboard.presence(), switchboard);
-        }
     }
 
     fn gave_up(&self) {
@@ -141,7 +135,7 @@ impl Driver {
             let ended = self.serve(&*session, &sink, &mut unfinished, outage.announced_after(), &mut told).await;
             self.node.counters.connected(false);
             self.node.subscriptions.down();
-            self.tell_presence(|presence, switchboard| presence.disconnected(switchboard));
+            self.presence.iter().for_each(Presence::disconnected);
             self.node.reads.set_away(true);
             let Err(error) = ended else { return };
             if let (Some(ready), false) = (&told, matches!(error, LinkError::Lost(_))) {
@@ -218,7 +212,7 @@ impl Driver {
         // Where somebody has waited in vain, the session is said to be restored anyway.
         let (_, refused) = self.subscribe(session, &node.subscriptions.begin()).await?;
         node.subscriptions.up();
-        self.tell_presence(|presence, switchboard| presence.connected(switchboard));
+        self.presence.iter().for_each(Presence::connected);
         node.counters.connected(true);
         node.reads.set_away(false);
         let is_back = match first.take() {
@@ -334,7 +328,7 @@ impl Driver {
 
     /// Has a publisher wait until the members here are sent what it has stored. Nothing arrives at one without members.
     fn confirm(&self, stored: Confirmation) {
-        if self.switchboard.is_some() {
+        if self.clients.is_some() {
             // Where there is no room it is dropped, and by that the publisher goes on.
             self.node.incoming.try_tell(Event::Stored(stored));
         }
@@ -434,7 +428,10 @@ impl Driver {
     }
 
     fn has_clients(&self, topic: &Topic) -> bool {
-        self.switchboard.as_ref().and_then(Weak::upgrade).is_some_and(|switchboard| switchboard.has_clients(topic))
+        match topic.is_presence() {
+            true => self.presence.as_ref().is_some_and(|presence| presence.needs(topic)),
+            false => self.clients.as_ref().and_then(Weak::upgrade).is_some_and(|clients| clients.has_clients(topic)),
+        }
     }
 
     /// Lets those go on who have waited long enough, whether the broker is there or not.
@@ -445,7 +442,7 @@ impl Driver {
             ticks.tick().await;
             let now = Instant::now();
             // A publisher's own wait until the broker is back, as all of its messages do.
-            if self.switchboard.is_some() {
+            if self.clients.is_some() {
                 self.node.appends.release(now);
             }
             self.node.reads.release(now);

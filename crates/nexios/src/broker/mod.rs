@@ -17,6 +17,8 @@
 
 #[cfg_attr(not(any(feature = "nats", feature = "redis")), allow(dead_code, reason = "the address of a hub is a path"))]
 mod address;
+mod client_ref;
+mod clients;
 #[cfg(test)]
 mod contract;
 mod deliver;
@@ -57,9 +59,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use address::Tls;
+pub use client_ref::ClientRef;
+pub(crate) use clients::{Clients, Delivering};
 pub(crate) use envelope::{Envelope, Kind, Options};
 pub use gap::{Gap, GapCause};
-pub(crate) use history::{Attached, Declarations, Declared, Framing, Member, PAGE_LEN, Since};
+pub(crate) use history::{Admission, Admit, Attached, Declarations, Declared, PAGE_LEN, Since};
 pub use history::{HistoryPage, ReadingHistory, StoredMessage};
 pub use hub::{Hub, RunningHub};
 pub(crate) use keys::{of_application as key_of_application, of_client as key_of_client};
@@ -71,7 +75,7 @@ pub use memory::Memory;
 pub use metrics::BrokerMetrics;
 pub(crate) use node::{Entering, Held, Node, NodeThread};
 pub(crate) use presence::{
-    Change as PresenceChange, Following as PresenceFollowing, Lagged, Listeners as PresenceListeners, Presence,
+    Change as PresenceChange, Following as PresenceFollowing, Lagged, Listened, Presence, PresenceEvents,
 };
 pub use presence::{PresenceData, PresenceError, PresenceEvent, PresenceKind, Present};
 pub use publisher::{Audience, Published, Publisher, Publishing};

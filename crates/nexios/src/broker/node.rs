@@ -7,18 +7,19 @@ use nexios_engine::Message;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::clients::Clients;
 use super::driver::Driver;
 use super::envelope::{Draft, Kind, NodeId, Options};
-use super::history::{Appends, Attach, Attached, Member, Reads, Since, Stored};
+use super::history::{Admit, Appends, Attach, Attached, Reads, Since, Stored};
 use super::incoming::{Event, Incoming};
 use super::link::{LinkError, Receipt};
 use super::log::{Append, History, Log, Nonce};
 use super::metrics::Counters;
 use super::outgoing::{Limits, Outgoing};
+use super::presence::Presence;
 use super::subscriptions::Subscriptions;
 use super::topic::Topic;
 use super::{Broker, BrokerError};
-use crate::audience::switchboard::Switchboard;
 
 /// What handlers and the node's own thread share.
 pub(crate) struct Node {
@@ -37,8 +38,8 @@ pub(crate) struct Node {
 /// The node's thread; dropped, it sends what waits and ends within a second.
 pub(crate) struct NodeThread {
     pub(crate) node: Arc<Node>,
-    /// Whose presence other nodes see.
-    presence: Option<Arc<Switchboard>>,
+    /// Other nodes learn at its end that its users are gone.
+    presence: Option<Arc<Presence>>,
     thread: Option<JoinHandle<()>>,
     /// The process that started it.
     pub(crate) process: u32,
@@ -126,10 +127,18 @@ impl Node {
         (Held { node: self.clone(), topic }, waiting.map(|waiting| Entering(vec![waiting])))
     }
 
-    /// Asks the node's thread to let a client into a room; `None` where it has no answer.
-    pub(crate) async fn attach(&self, room: &Arc<str>, since: Option<Since>, member: Member) -> Option<Attached> {
+    /// Asks the node's thread to let a client into a room; `None` where it has no answer. A client that is
+    /// greeted was sent where it begins.
+    pub(crate) async fn attach(
+        &self,
+        room: &Arc<str>,
+        since: Option<Since>,
+        greeted: bool,
+        admit: Admit,
+    ) -> Option<Attached> {
         let (answer, attached) = oneshot::channel();
-        let attach = Attach { room: room.clone(), since, member, answer, asked: Instant::now(), resynced: false };
+        let (room, asked) = (room.clone(), Instant::now());
+        let attach = Attach { room, since, greeted, admit, answer, asked, resynced: false };
         self.incoming.tell(Event::Attach(attach)).await;
         attached.await.ok()
     }
@@ -177,14 +186,14 @@ impl Entering {
 }
 
 impl NodeThread {
-    /// Starts the thread, and waits until the broker is reached. What arrives goes to the switchboard, for
-    /// as long as there is one; presence of the other switchboard, the same one in an app, goes out.
+    /// Starts the thread, and waits until the broker is reached. What arrives goes to the clients, for as
+    /// long as the app exists; the presence is shared with other nodes.
     pub(crate) fn start(
         broker: &Broker,
-        switchboard: Option<Weak<Switchboard>>,
-        presence: Option<Arc<Switchboard>>,
+        clients: Option<Weak<dyn Clients>>,
+        presence: Option<Arc<Presence>>,
     ) -> Result<Self, BrokerError> {
-        let driver = Driver::new(broker, broker.engine()?, switchboard, presence.clone());
+        let driver = Driver::new(broker, broker.engine()?, clients, presence.clone());
         let node = driver.node.clone();
         let (ready, connected) = std::sync::mpsc::channel();
         // What it logs goes to where its app's log goes.
@@ -209,8 +218,8 @@ impl Drop for NodeThread {
             std::mem::forget(self.node.clone());
             return std::mem::forget(self.thread.take());
         }
-        if let Some(switchboard) = &self.presence {
-            switchboard.presence().leave(&self.node);
+        if let Some(presence) = &self.presence {
+            presence.leave(&self.node);
         }
         self.node.stop();
         let Some(thread) = self.thread.take() else { return };

@@ -17,7 +17,7 @@ use super::log::{Appended, History, Position};
 use super::node::{Node, NodeThread};
 use super::topic::Topic;
 use super::{Broker, BrokerError};
-use crate::audience::broadcast::ClientRef;
+use crate::broker::ClientRef;
 
 /// Sends to the clients of an app without being a node of it.
 ///

@@ -6,7 +6,7 @@ use nexios_engine::{ConnectionId, Message, RemoteConnection};
 use nexios_protocol::InvalidCloseCode;
 use serde::Serialize;
 
-use crate::audience::broadcast::ClientRef;
+use crate::broker::ClientRef;
 use crate::error::{IntoCloseCode, SendError};
 
 /// Sends to a connection and closes it from any thread or runtime: `Send + Sync + Clone`.

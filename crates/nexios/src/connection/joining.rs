@@ -5,8 +5,10 @@ use std::sync::Arc;
 use nexios_engine::{ConnectionState, Message, MessageRef, SendError};
 use nexios_protocol::escaped;
 
-use crate::audience::switchboard::yield_now;
-use crate::broker::{Attached, Entry, Envelope, Framing, Held, Member, Node, Nonce, PAGE_LEN, Position, Since, Span};
+use crate::audience::framing::Framing;
+use crate::audience::shards::yield_now;
+use crate::broker::{Attached, Entry, Envelope, Held, Node, Nonce, PAGE_LEN, Position, Since, Span};
+use crate::connection::member::Member;
 use crate::connection::membership::Wish;
 use crate::connection::websocket::WebSocket;
 use crate::live;
@@ -203,7 +205,7 @@ impl Way {
             self.read_oldest().await?;
         }
         loop {
-            match self.node.attach(&self.room, self.since, self.member.clone()).await {
+            match self.node.attach(&self.room, self.since, self.member.greeted, self.member.admit(&self.room)).await {
                 Some(Attached::Joined(position)) => {
                     let recovered = self.since.is_some() && position.is_some();
                     return Some(Joined { recovered, position: position.unwrap_or_default() });

@@ -169,7 +169,7 @@ impl WebSocket {
     fn has_left(&self, membership: &Membership) -> bool {
         let switchboard = &self.route().switchboard;
         if membership.tracked {
-            switchboard.presence().untrack(switchboard, &membership.name, self.id());
+            switchboard.presence().untrack(&membership.name, self.id());
         }
         let was_in = self.connection().leave(&membership.group);
         if was_in && self.connection().is_framed() {
@@ -242,7 +242,7 @@ impl WebSocket {
         let id = self.id();
         let user = self.client_id().unwrap_or_else(|| id.to_string().into());
         let switchboard = &self.route().switchboard;
-        switchboard.presence().track(switchboard, room, id, &user, data)?;
+        switchboard.presence().track(room, id, &user, data)?;
         let is_awaited = self.memberships(|memberships| {
             memberships.find(room).into_iter().for_each(|membership| membership.tracked = true);
             std::mem::replace(&mut memberships.awaited, true)
@@ -270,13 +270,13 @@ impl WebSocket {
         match (rooms, self.route().leave_delay) {
             (None, _) => {}
             (Some(rooms), Duration::ZERO) => {
-                rooms.iter().for_each(|room| _ = switchboard.presence().untrack(&switchboard, room, id));
+                rooms.iter().for_each(|room| _ = switchboard.presence().untrack(room, id));
             }
             (Some(rooms), delay) => {
                 let shard = self.connection().shard();
                 let over = shard.sleep_until(shard.now() + delay);
                 switchboard.presence().depart(&rooms, id);
-                self.spawn(async move { switchboard.presence().untrack_later(&switchboard, &rooms, id, over).await });
+                self.spawn(async move { switchboard.presence().untrack_later(&rooms, id, over).await });
             }
         }
     }
@@ -287,7 +287,7 @@ impl WebSocket {
             .memberships_if_any(|memberships| Some(std::mem::take(&mut memberships.find(room)?.tracked)))
             .unwrap_or_default();
         let switchboard = &self.route().switchboard;
-        was_tracked && switchboard.presence().untrack(switchboard, room, self.id())
+        was_tracked && switchboard.presence().untrack(room, self.id())
     }
 
     /// The client is told of a room's presence from now on, once, however often it asks; it may watch so many rooms.

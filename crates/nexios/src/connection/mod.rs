@@ -7,6 +7,7 @@ pub(crate) mod handle;
 pub(crate) mod host_names;
 pub(crate) mod joining;
 pub(crate) mod listeners;
+pub(crate) mod member;
 pub(crate) mod membership;
 pub(crate) mod origin;
 pub(crate) mod proxy;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use nexios_engine::{CloseInfo, Connection, ConnectionId, ConnectionState, Refusal};
 use nexios_protocol::{CloseCode, InvalidCloseCode, escaped};
 
-use crate::audience::switchboard::yield_now;
+use crate::audience::shards::yield_now;
 use crate::connection::accept::{Accept, Accepting};
 use crate::connection::auth;
 use crate::connection::handle::Handle;

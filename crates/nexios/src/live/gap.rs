@@ -9,8 +9,8 @@ use super::frame::{self, ServerFrame};
 use crate::audience::switchboard::{Switchboard, Target};
 use crate::broker::{Gap, Topic};
 
-/// Tells those who may have missed messages of other nodes.
-pub(crate) fn tell_gap(switchboard: &Switchboard, gap: &Gap) {
+/// Reports a gap to the clients that may have missed messages of other nodes.
+pub(crate) fn report_gap(switchboard: &Switchboard, gap: &Gap) {
     let room = match &gap.topic {
         Some(Topic::Room(room)) => Some(&**room),
         _ => None,
@@ -26,11 +26,11 @@ pub(crate) fn tell_gap(switchboard: &Switchboard, gap: &Gap) {
             let mut broadcast = Broadcast::new(Audience::One(groups.framed.id()), frame);
             broadcast.framed = true;
             let broadcast = Arc::new(broadcast);
-            switchboard.on_each_shard(move |shard| shard.publish(&broadcast));
+            switchboard.shards.run_on_each(move |shard| shard.publish(&broadcast));
         }
         Some(target) => {
             let audience = target.audience();
-            switchboard.on_each_shard(move |shard| tell_members(shard, &audience, frame.as_ref()));
+            switchboard.shards.run_on_each(move |shard| tell_members(shard, &audience, frame.as_ref()));
         }
         None => {}
     }

@@ -20,7 +20,7 @@ mod session;
 pub(crate) use answer::{Read, read, refuse, take_in};
 pub(crate) use closing::{HOLD_TIMEOUT, Retry, farewell};
 pub(crate) use frame::is_nameable;
-pub(crate) use gap::{tell_dropped, tell_gap};
+pub(crate) use gap::{report_gap, tell_dropped};
 pub(crate) use opening::await_hello;
 pub(crate) use presence::WATCHED_ROOMS_MAX;
 pub use request::{Argument, IntoReply, Json, RequestError};

@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 use super::answer::{ready, tell};
 use super::frame::ServerFrame;
 use super::request::RequestError;
-use crate::audience::switchboard::Switchboard;
 use crate::broker::{Lagged, PresenceChange, PresenceData, PresenceFollowing, Present};
 use crate::connection::membership::Watching;
 use crate::connection::websocket::WebSocket;
@@ -21,7 +20,6 @@ pub(crate) const WATCHED_ROOMS_MAX: usize = 100;
 
 /// A client that looks at a room's presence.
 pub(crate) struct Watch {
-    switchboard: Arc<Switchboard>,
     room: Arc<str>,
     following: PresenceFollowing,
     /// Ends when the client leaves the room; `None`: another watch tells the changes.
@@ -40,7 +38,6 @@ impl Watch {
     /// # Errors
     /// The connection is not in the room, or watches too many.
     pub(crate) fn new(ws: &WebSocket, room: &Arc<str>) -> Result<Self, RequestError> {
-        let switchboard = ws.route().switchboard.clone();
         let until_left = match ws.watch(room, ws.route().watched_rooms_max) {
             Watching::Begins(until_left) => Some(until_left),
             Watching::Already => None,
@@ -51,13 +48,13 @@ impl Watch {
             }
             Watching::NotInRoom => return Err(RequestError::forbidden("the connection is not in the room")),
         };
-        let following = switchboard.presence().follow(&switchboard, room);
-        Ok(Watch { switchboard, room: room.clone(), following, until_left })
+        let following = ws.route().switchboard.presence().follow(room);
+        Ok(Watch { room: room.clone(), following, until_left })
     }
 
     /// The users who are there, as JSON. It is written once for all who ask until something changes.
     pub(crate) async fn list(&self) -> Message {
-        self.following.answer(&self.switchboard, to_json).await
+        self.following.answer(to_json).await
     }
 
     /// Tells each change until the client leaves the room.

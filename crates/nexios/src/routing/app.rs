@@ -384,7 +384,7 @@ impl BuiltApp {
             return Ok(Connected { broker: None, switchboard });
         };
         switchboard.check_topics()?;
-        let thread = NodeThread::start(&broker, Some(Arc::downgrade(&switchboard)), Some(switchboard.clone()))?;
+        let thread = NodeThread::start(&broker, Some(switchboard.clients()), Some(switchboard.presence().clone()))?;
         switchboard.connect(thread.node.clone());
         Ok(Connected { broker: Some(thread), switchboard })
     }
@@ -392,7 +392,7 @@ impl BuiltApp {
     /// Makes a shard run this app: call it for each shard, before its first connection.
     pub fn run_on(self: &Arc<Self>, server: &Server, shard: &Shard) {
         shard.set_service(Rc::new(ShardService::new(self.clone(), server.places())));
-        self.switchboard.attach(server.shards());
+        self.switchboard.shards.attach(server.shards());
     }
 
     /// What holds for the whole server.

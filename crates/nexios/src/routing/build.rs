@@ -6,13 +6,13 @@ use std::sync::Arc;
 use nexios_engine::{Group, InvalidSetting};
 
 use crate::audience::switchboard::{Place, RouterGroup, Switchboard};
-use crate::broker::{PresenceListeners, Topic};
+use crate::broker::Topic;
 use crate::connection::allowed_hosts::{AllowedHosts, InvalidHost};
 use crate::connection::origin::{InvalidOrigin, Origins};
 use crate::connection::proxy::{InvalidProxy, TrustedProxies};
 use crate::live::{self, HOLD_TIMEOUT, Rules, WATCHED_ROOMS_MAX};
 use crate::routing::app::{App, BuiltApp};
-use crate::routing::event::Listeners;
+use crate::routing::event::{Listeners, PresenceListeners};
 use crate::routing::exception::ExceptionHandlers;
 use crate::routing::middleware::{self, Middleware};
 use crate::routing::options::Options;

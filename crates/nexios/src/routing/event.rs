@@ -18,6 +18,13 @@ pub(crate) type GapListener = Arc<dyn Fn(Gap) -> LocalFuture<Result> + Send + Sy
 pub(crate) type PresenceListener = Arc<dyn Fn(PresenceEvent) -> LocalFuture<Result> + Send + Sync>;
 pub(crate) type DropListener = Arc<dyn Fn(WebSocket, Vec<Message>) -> LocalFuture<Result> + Send + Sync>;
 
+/// The listeners of an app for users who come into rooms and leave them.
+#[derive(Default)]
+pub(crate) struct PresenceListeners {
+    pub(crate) join: Vec<PresenceListener>,
+    pub(crate) leave: Vec<PresenceListener>,
+}
+
 /// The listeners of a router, or of a route and all that it stands under, outermost first.
 #[derive(Clone, Default)]
 pub(crate) struct Listeners {

@@ -8,9 +8,10 @@ use nexios_engine::{Message, Settings, Shard, SlowClient};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::audience::broadcast::{Broadcasting, BroadcastingTo, ClientRef};
+use crate::audience::broadcast::{Broadcasting, BroadcastingTo};
 use crate::audience::room::Room;
 use crate::audience::switchboard::{Place, Switchboard, Target};
+use crate::broker::ClientRef;
 use crate::broker::{BrokerMetrics, Declared, Gap, PresenceEvent};
 use crate::connection::handle::Handle;
 use crate::connection::websocket::WebSocket;
@@ -545,5 +546,5 @@ pub(crate) async fn members(target: Option<(Arc<Switchboard>, Target)>) -> Vec<H
         let members = shard.members(&audience).into_iter();
         members.map(|connection| Handle::new(connection.remote(), client_id(connection.id()))).collect::<Vec<_>>()
     };
-    switchboard.ask(Arc::new(list)).await.into_iter().flatten().collect()
+    switchboard.shards.ask(Arc::new(list)).await.into_iter().flatten().collect()
 }

@@ -1,23 +1,21 @@
-//! Joining a room that remembers without a hole: where the client is, and how it gets to where the node is.
+//! Joining a room with history without a hole: the client's position, and its way to the node's.
 
 use std::fmt;
 
-use nexios_engine::{ConnectionId, Message, Shard, ShardHandle};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::follow::RoomName;
-use super::framing::Framing;
 use crate::broker::log::{Entry, Position};
-use crate::connection::membership::Wish;
-use crate::connection::websocket::WebSocket;
 
-/// A client that wants to join, as the node's thread is told.
+/// A client's request to join, for the node's thread.
 pub(crate) struct Attach {
     pub(crate) room: RoomName,
-    /// Where it is; `None`: it wants what comes from now on.
+    /// Its position; `None`: it wants what comes from now on.
     pub(crate) since: Option<Since>,
-    pub(crate) member: Member,
+    /// It was sent where it begins.
+    pub(crate) greeted: bool,
+    pub(crate) admit: Admit,
     pub(crate) answer: oneshot::Sender<Attached>,
     pub(crate) asked: Instant,
     /// The node has looked for what is new because this client was further than itself.
@@ -30,22 +28,26 @@ pub(crate) struct Since {
     pub(crate) position: Position,
     /// No entry of the room has an offset above the position's and up to this one.
     pub(crate) reached: u64,
-    /// The broker or this node has said that the entry there is the one that it was.
+    /// The broker or this node has confirmed that the entry there is still the one that the client knows.
     pub(crate) trusted: bool,
 }
 
-/// The client, and what it is to be sent.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) shard: ShardHandle,
-    pub(crate) id: ConnectionId,
-    pub(crate) framing: Framing,
-    /// It has been told where it begins.
-    pub(crate) greeted: bool,
-    pub(crate) wish: Wish,
+/// Lets a client into a room, or answers why not.
+pub(crate) type Admit = Box<dyn FnOnce(Admission) + Send>;
+
+/// The terms on which a client enters a room.
+pub(crate) struct Admission {
+    /// The entries that it is sent first.
+    pub(crate) missed: Vec<Entry>,
+    /// The position before them; `None`: the client begins with what comes from now on.
+    pub(crate) since: Option<Position>,
+    /// The position of the node, which the client has when it was sent these entries.
+    pub(crate) position: Option<Position>,
+    /// Receives what became of it.
+    pub(crate) answer: oneshot::Sender<Attached>,
 }
 
-/// What became of it.
+/// The answer to a client that wants to join.
 #[derive(Debug)]
 pub(crate) enum Attached {
     /// It is in the room, behind this position; what came after where it was is sent. `None` where
@@ -60,17 +62,17 @@ pub(crate) enum Attached {
 }
 
 impl Since {
-    /// A position as a client says it.
+    /// Returns a position as a client sent it.
     pub(crate) fn said(position: Position) -> Self {
         Since { position, reached: position.offset, trusted: false }
     }
 
-    /// A position that is known to be right.
+    /// Returns a position that is known to be right.
     pub(crate) fn trusted(position: Position) -> Self {
         Since { trusted: true, ..Since::said(position) }
     }
 
-    /// The broker has found nothing between the position and this one.
+    /// Returns the position, with nothing between it and this one, as the broker has found.
     pub(crate) fn quiet_up_to(self, top: Position) -> Self {
         let reached = if top.epoch == self.position.epoch { top.offset.max(self.reached) } else { self.reached };
         Since { reached, ..self }
@@ -78,47 +80,16 @@ impl Since {
 }
 
 impl Attach {
-    /// Lets the client in: on its shard, in one step, in line with what is published there.
+    /// Lets the client in.
     pub(super) fn admit(self, missed: Vec<Entry>, position: Option<Position>) {
-        let Attach { room, since, member, answer, .. } = self;
-        let shard = member.shard.clone();
-        let since = since.map(|since| since.position).filter(|_| position.is_some());
-        let job = move |shard: &Shard| {
-            if answer.is_closed() {
-                return;
-            }
-            let attached = match shard.connection(&member.id) {
-                Some(connection) => WebSocket::of(&connection).enter_behind(&room, missed, since, position, &member),
-                None => Attached::Gone,
-            };
-            // Nobody waits any more.
-            let _ = answer.send(attached);
-        };
-        // On the shard's own thread what is published does not wait in its mailbox either.
-        match shard.local() {
-            Some(shard) => job(&shard),
-            None if shard.run(Box::new(job)).is_err() => {
-                tracing::warn!(shard = shard.index(), "a shard's mailbox is full: a client that joins tries again");
-            }
-            None => {}
-        }
+        let since = self.since.map(|since| since.position).filter(|_| position.is_some());
+        (self.admit)(Admission { missed, since, position, answer: self.answer });
     }
 
+    /// Answers that the client is not let in yet.
     pub(super) fn answer(self, attached: Attached) {
         // Nobody waits any more.
         let _ = self.answer.send(attached);
-    }
-}
-
-impl Member {
-    /// What it is told before its first message, or instead of those that are lost.
-    pub(crate) fn greeting(&self, room: &str, since: Option<Position>, node: Position) -> Option<Message> {
-        match (self.greeted, since) {
-            (false, Some(position)) => self.framing.joined(room, position, true),
-            (false, None) => self.framing.joined(room, node, false),
-            (true, None) => self.framing.reset(room, node),
-            (true, Some(_)) => None,
-        }
     }
 }
 

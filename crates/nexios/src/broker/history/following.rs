@@ -11,8 +11,7 @@ use super::PAGE_LEN;
 use super::appends::Confirmation;
 use super::attach::{Attach, Attached};
 use super::follow::{Arrived, Cover, Follow, RoomName};
-use crate::audience::broadcast;
-use crate::audience::switchboard::Switchboard;
+use crate::broker::clients::Clients;
 use crate::broker::envelope::Envelope;
 use crate::broker::gap::{Gap, GapCause};
 use crate::broker::incoming::Event;
@@ -57,31 +56,31 @@ impl Following {
     }
 
     /// An entry has come. The first of a room that nobody here has said anything of sets where it begins.
-    pub(crate) async fn entry(&mut self, switchboard: &Arc<Switchboard>, entry: Entry) {
+    pub(crate) async fn entry(&mut self, clients: &dyn Clients, entry: Entry) {
         let Ok(Envelope { topic: Topic::Room(room), .. }) = self.parse(&entry) else { return };
-        match self.follow(switchboard, &room).arrived(entry) {
-            Arrived::Deliver(entry) => self.deliver(switchboard, &room, entry).await,
-            Arrived::Begins(entry) => self.begins(switchboard, &room, entry).await,
+        match self.follow(clients, &room).arrived(entry) {
+            Arrived::Deliver(entry) => self.deliver(clients, &room, entry).await,
+            Arrived::Begins(entry) => self.begins(clients, &room, entry).await,
             Arrived::Duplicate => self.node.counters.duplicate(),
             Arrived::Waits => {}
-            Arrived::Hole => self.resync(switchboard, &room),
+            Arrived::Hole => self.resync(clients, &room),
         }
     }
 
     /// A client wants to join.
-    pub(crate) fn attach(&mut self, switchboard: &Arc<Switchboard>, attach: Attach) {
+    pub(crate) fn attach(&mut self, clients: &dyn Clients, attach: Attach) {
         let room = attach.room.clone();
-        let follow = self.follow(switchboard, &room);
+        let follow = self.follow(clients, &room);
         let Some(cursor) = follow.cursor.filter(|_| !follow.reading) else {
             follow.waiting.push(attach);
             self.node.incoming.set_awaited(true);
-            return self.read(switchboard, &room);
+            return self.read(clients, &room);
         };
         let Some(since) = attach.since else { return attach.admit(Vec::new(), Some(cursor)) };
         match follow.cover(since) {
             Cover::Behind(missed) if bytes(&missed) <= MISSED_BYTES_MAX => attach.admit(missed, Some(cursor)),
             Cover::Behind(missed) => {
-                let greeted = attach.member.greeted;
+                let greeted = attach.greeted;
                 attach.answer(Attached::Behind { entries: first_of(missed), greeted });
             }
             Cover::Unknown => attach.answer(Attached::Unknown),
@@ -89,21 +88,21 @@ impl Following {
             Cover::Ahead => {
                 follow.waiting.push(Attach { resynced: true, ..attach });
                 self.node.incoming.set_awaited(true);
-                self.resync(switchboard, &room);
+                self.resync(clients, &room);
             }
         }
     }
 
     /// A message of this node is stored: its publisher waits until the members here are sent it.
-    pub(crate) fn stored(&mut self, switchboard: &Arc<Switchboard>, stored: Confirmation) {
+    pub(crate) fn stored(&mut self, clients: &dyn Clients, stored: Confirmation) {
         let room = stored.room.clone();
-        if switchboard.has_clients(&Topic::Room(room.clone())) && self.follow(switchboard, &room).confirm(stored) {
+        if clients.has_clients(&Topic::Room(room.clone())) && self.follow(clients, &room).confirm(stored) {
             self.node.incoming.set_awaited(true);
         }
     }
 
     /// Something was read.
-    pub(crate) async fn read_done(&mut self, switchboard: &Arc<Switchboard>, done: ReadDone) {
+    pub(crate) async fn read_done(&mut self, clients: &dyn Clients, done: ReadDone) {
         self.reading -= 1;
         let ReadDone { room, generation, page } = done;
         let more = match self.rooms.get_mut(&room).filter(|follow| follow.generation == generation) {
@@ -111,7 +110,7 @@ impl Following {
                 Some(page) => {
                     self.node.counters.read(page.entries.len());
                     follow.stale |= follow.cursor.is_some() && has_more(&page);
-                    self.take(switchboard, &room, page).await
+                    self.take(clients, &room, page).await
                 }
                 None => {
                     follow.reading = false;
@@ -122,24 +121,24 @@ impl Following {
             None => false,
         };
         if more {
-            self.read(switchboard, &room);
+            self.read(clients, &room);
         }
-        self.read_next(switchboard);
+        self.read_next(clients);
     }
 
     /// Takes what was read, and what came meanwhile; says whether something is missing still.
-    async fn take(&mut self, switchboard: &Arc<Switchboard>, room: &RoomName, page: Page) -> bool {
+    async fn take(&mut self, clients: &dyn Clients, room: &RoomName, page: Page) -> bool {
         let Some(follow) = self.rooms.get_mut(room) else { return false };
         follow.reading = false;
         match follow.cursor {
-            None => self.begin(switchboard, room, page.top).await,
-            Some(_) if !page.recovered => self.reset(switchboard, room, page.top).await,
+            None => self.begin(clients, room, page.top).await,
+            Some(_) if !page.recovered => self.reset(clients, room, page.top).await,
             Some(_) => {
                 if page.entries.is_empty() {
                     follow.settle(page.top);
                 }
                 for entry in page.entries {
-                    self.arrived(switchboard, room, entry).await;
+                    self.arrived(clients, room, entry).await;
                 }
             }
         }
@@ -150,46 +149,46 @@ impl Following {
         // Those who wait were promised what came after they asked: they join before that is passed on.
         let waiting = std::mem::take(&mut follow.waiting);
         let ahead = follow.take_ahead();
-        waiting.into_iter().for_each(|attach| self.attach(switchboard, attach));
+        waiting.into_iter().for_each(|attach| self.attach(clients, attach));
         for entry in ahead {
-            self.arrived(switchboard, room, entry).await;
+            self.arrived(clients, room, entry).await;
         }
         false
     }
 
     /// Follows from the newest on. Members that were let in before that was known get what has come since.
-    async fn begin(&mut self, switchboard: &Arc<Switchboard>, room: &RoomName, top: Position) {
+    async fn begin(&mut self, clients: &dyn Clients, room: &RoomName, top: Position) {
         let Some(follow) = self.rooms.get_mut(room) else { return };
         let first = follow.first_ahead(top);
         follow.jump(top);
-        if let Some(first) = first.filter(|_| switchboard.has_clients(&Topic::Room(room.clone()))) {
+        if let Some(first) = first.filter(|_| clients.has_clients(&Topic::Room(room.clone()))) {
             // What is behind it follows, and is read where it has not come.
-            self.deliver(switchboard, room, first).await;
+            self.deliver(clients, room, first).await;
         }
     }
 
     /// An entry has come or was read: passed on if it is the next.
-    async fn arrived(&mut self, switchboard: &Arc<Switchboard>, room: &RoomName, entry: Entry) {
+    async fn arrived(&mut self, clients: &dyn Clients, room: &RoomName, entry: Entry) {
         let Some(follow) = self.rooms.get_mut(room) else { return };
         match follow.arrived(entry) {
-            Arrived::Deliver(entry) => self.deliver(switchboard, room, entry).await,
-            Arrived::Begins(entry) => self.begins(switchboard, room, entry).await,
+            Arrived::Deliver(entry) => self.deliver(clients, room, entry).await,
+            Arrived::Begins(entry) => self.begins(clients, room, entry).await,
             Arrived::Duplicate | Arrived::Waits => {}
-            Arrived::Hole => self.resync(switchboard, room),
+            Arrived::Hole => self.resync(clients, room),
         }
     }
 
     /// The first message of a room whose members have a position of another epoch: they are told this one.
-    async fn begins(&mut self, switchboard: &Arc<Switchboard>, room: &RoomName, entry: Entry) {
-        broadcast::tell_reset(switchboard, room, Position { epoch: entry.epoch, ..Position::default() }).await;
-        self.deliver(switchboard, room, entry).await;
+    async fn begins(&mut self, clients: &dyn Clients, room: &RoomName, entry: Entry) {
+        clients.deliver_reset(room, Position { epoch: entry.epoch, ..Position::default() }).await;
+        self.deliver(clients, room, entry).await;
     }
 
-    async fn deliver(&mut self, switchboard: &Arc<Switchboard>, room: &RoomName, entry: Entry) {
+    async fn deliver(&mut self, clients: &dyn Clients, room: &RoomName, entry: Entry) {
         if let Ok(envelope) = self.parse(&entry) {
             self.node.counters.received();
-            if !broadcast::pass_on(switchboard, room, &entry, &envelope).await {
-                self.gap(switchboard, room, Some(1), GapCause::Overflow);
+            if !clients.deliver_entry(room, &entry, &envelope).await {
+                self.gap(clients, room, Some(1), GapCause::Overflow);
             }
         }
         let Some(follow) = self.rooms.get_mut(room) else { return };
@@ -199,80 +198,80 @@ impl Following {
     }
 
     /// What is missing cannot be had: the members are told, and go on from the newest.
-    async fn reset(&mut self, switchboard: &Arc<Switchboard>, room: &RoomName, top: Position) {
+    async fn reset(&mut self, clients: &dyn Clients, room: &RoomName, top: Position) {
         let Some(follow) = self.rooms.get_mut(room) else { return };
         self.recent_bytes = self.recent_bytes.saturating_sub(follow.recent_bytes());
         follow.jump(top);
         self.node.counters.reset();
-        self.gap(switchboard, room, None, GapCause::Reset);
-        broadcast::tell_reset(switchboard, room, top).await;
+        self.gap(clients, room, None, GapCause::Reset);
+        clients.deliver_reset(room, top).await;
     }
 
-    fn gap(&self, switchboard: &Switchboard, room: &RoomName, missed: Option<u64>, cause: GapCause) {
+    fn gap(&self, clients: &dyn Clients, room: &RoomName, missed: Option<u64>, cause: GapCause) {
         let gap = Gap { topic: Some(Topic::Room(room.clone())), missed, cause };
         tracing::warn!(gap = %escaped(&gap), "messages of a room that remembers are missing");
         self.node.counters.gap(&gap);
-        switchboard.tell_gap(&gap);
+        clients.report_gap(&gap);
     }
 
     /// Something may be missing.
-    fn resync(&mut self, switchboard: &Arc<Switchboard>, room: &RoomName) {
+    fn resync(&mut self, clients: &dyn Clients, room: &RoomName) {
         let Some(follow) = self.rooms.get_mut(room) else { return };
         self.node.counters.resync();
         match follow.reading {
             true => follow.stale = true,
-            false => self.read(switchboard, room),
+            false => self.read(clients, room),
         }
     }
 
     /// Reads behind the cursor; where there is none, the newest position.
-    fn read(&mut self, switchboard: &Arc<Switchboard>, room: &RoomName) {
+    fn read(&mut self, clients: &dyn Clients, room: &RoomName) {
         let Some(follow) = self.rooms.get_mut(room) else { return };
         if !std::mem::replace(&mut follow.reading, true) {
             self.queue.push_back(room.clone());
-            self.read_next(switchboard);
+            self.read_next(clients);
         }
     }
 
-    fn read_next(&mut self, switchboard: &Arc<Switchboard>) {
+    fn read_next(&mut self, clients: &dyn Clients) {
         while self.reading < READING_MAX {
             let Some(room) = self.queue.pop_front() else { return };
             let Some(follow) = self.rooms.get(&room).filter(|follow| follow.reading) else { continue };
             self.reading += 1;
-            let log = self.node.log(&room, switchboard.history(&room).unwrap_or(follow.history));
+            let log = self.node.log(&room, clients.history(&room).unwrap_or(follow.history));
             let span = follow.cursor.map_or(Span::Newest(1), |cursor| Span::After(cursor, PAGE_LEN));
             tokio::spawn(read_until_answered(self.node.clone(), log, span, room, follow.generation));
         }
     }
 
     /// Another session: whatever was sent in between is read.
-    pub(crate) fn restored(&mut self, switchboard: &Arc<Switchboard>) {
+    pub(crate) fn restored(&mut self, clients: &dyn Clients) {
         let rooms: Vec<RoomName> = self.rooms.keys().cloned().collect();
-        rooms.iter().for_each(|room| self.resync(switchboard, room));
+        rooms.iter().for_each(|room| self.resync(clients, room));
     }
 
     /// Entries of these rooms were thrown away, or may have been sent before anybody listened.
-    pub(crate) fn lost<'a>(&mut self, switchboard: &Arc<Switchboard>, topics: impl IntoIterator<Item = &'a Topic>) {
+    pub(crate) fn lost<'a>(&mut self, clients: &dyn Clients, topics: impl IntoIterator<Item = &'a Topic>) {
         for topic in topics {
             if let Topic::Room(room) = topic {
-                self.resync(switchboard, room);
+                self.resync(clients, room);
             }
         }
     }
 
     /// What came before a new subscription says nothing of what comes from now on, unless there are members
     /// who are owed what is in between.
-    pub(crate) fn subscribed(&mut self, switchboard: &Arc<Switchboard>, topics: &[Topic]) {
+    pub(crate) fn subscribed(&mut self, clients: &dyn Clients, topics: &[Topic]) {
         for topic in topics {
             let Topic::Room(room) = topic else { continue };
-            if switchboard.has_clients(topic) {
+            if clients.has_clients(topic) {
                 // Members that stayed while nobody listened have missed what came meanwhile.
-                self.resync(switchboard, room);
+                self.resync(clients, room);
                 continue;
             }
             let Some(old) = self.rooms.remove(room) else { continue };
             self.recent_bytes = self.recent_bytes.saturating_sub(old.recent_bytes());
-            old.waiting.into_iter().for_each(|attach| self.attach(switchboard, attach));
+            old.waiting.into_iter().for_each(|attach| self.attach(clients, attach));
         }
     }
 
@@ -298,11 +297,11 @@ impl Following {
         self.queue.retain(|room| rooms.contains(room));
     }
 
-    fn follow(&mut self, switchboard: &Switchboard, room: &RoomName) -> &mut Follow {
+    fn follow(&mut self, clients: &dyn Clients, room: &RoomName) -> &mut Follow {
         let generation = &mut self.generation;
         self.rooms.entry(room.clone()).or_insert_with(|| {
             *generation += 1;
-            Follow::new(*generation, switchboard.history(room).unwrap_or_default())
+            Follow::new(*generation, clients.history(room).unwrap_or_default())
         })
     }
 

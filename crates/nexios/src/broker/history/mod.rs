@@ -10,15 +10,13 @@ mod attach;
 mod declared;
 mod follow;
 mod following;
-mod framing;
 mod page;
 mod reads;
 
 pub(crate) use appends::{Appends, Confirmation, Stored};
-pub(crate) use attach::{Attach, Attached, Member, Since};
+pub(crate) use attach::{Admission, Admit, Attach, Attached, Since};
 pub(crate) use declared::{Declarations, Declared};
 pub(crate) use following::{Following, ReadDone};
-pub(crate) use framing::Framing;
 pub use page::{HistoryPage, ReadingHistory, StoredMessage};
 pub(crate) use reads::{Question, Reads};
 

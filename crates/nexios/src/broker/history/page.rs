@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use nexios_engine::Message;
 
-use crate::audience::switchboard::Switchboard;
 use crate::broker::BrokerError;
 use crate::broker::envelope::Envelope;
+use crate::broker::link::LinkError;
 use crate::broker::log::{Entry, History, Position, Span};
+use crate::broker::node::Node;
 
 /// Messages that are read if nothing else is said.
 const LIMIT: usize = 100;
@@ -40,17 +41,23 @@ pub struct HistoryPage {
     pub recovered: bool,
 }
 
+/// Finds the node of a room, the room's name and the limits of its history.
+type Open = Box<dyn FnOnce() -> Result<(Arc<Node>, Arc<str>, History), BrokerError> + Send>;
+
 /// Reads what a room remembers when it is awaited: [`Room::history`](crate::Room::history).
 #[must_use = "nothing is read until this is awaited"]
 pub struct ReadingHistory {
-    from: Option<(Arc<Switchboard>, Arc<str>)>,
+    open: Open,
     limit: usize,
     since: Option<Position>,
 }
 
 impl ReadingHistory {
-    pub(crate) fn new(from: Option<(Arc<Switchboard>, Arc<str>)>) -> Self {
-        ReadingHistory { from, limit: LIMIT, since: None }
+    /// Reads the history of the room that `open` finds, once this is awaited.
+    pub(crate) fn new(
+        open: impl FnOnce() -> Result<(Arc<Node>, Arc<str>, History), BrokerError> + Send + 'static,
+    ) -> Self {
+        ReadingHistory { open: Box::new(open), limit: LIMIT, since: None }
     }
 
     /// At most so many messages; 100 if not set. A room's `size` is the most that there are.
@@ -66,18 +73,16 @@ impl ReadingHistory {
     }
 
     async fn run(self) -> Result<HistoryPage, BrokerError> {
-        let unavailable = |reason: &dyn std::fmt::Display| BrokerError::Unavailable(reason.to_string());
-        let Some((switchboard, room)) = self.from else { return Err(unavailable(&"the app does not run yet")) };
-        let history: History = switchboard.history(&room).unwrap_or_default();
-        let node = switchboard.history_node().ok_or_else(|| unavailable(&"the node has ended"))?;
+        let unavailable = |error: LinkError| BrokerError::Unavailable(error.to_string());
+        let (node, room, history) = (self.open)()?;
         let log = node.log(&room, history);
         let limit = self.limit.min(history.size);
         let newest = Span::Newest(limit);
         let span = self.since.map_or(newest, |position| Span::After(position, limit));
-        let mut page = node.reads.ask(&log, span).await.map_err(|error| unavailable(&error))?;
+        let mut page = node.reads.ask(&log, span).await.map_err(unavailable)?;
         let recovered = page.recovered;
         if !recovered {
-            page = node.reads.ask(&log, newest).await.map_err(|error| unavailable(&error))?;
+            page = node.reads.ask(&log, newest).await.map_err(unavailable)?;
         }
         node.counters.read(page.entries.len());
         let position = page.entries.last().map_or(page.top, Entry::position);

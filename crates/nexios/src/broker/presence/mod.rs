@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use changes::Lagged;
 pub(crate) use replica::Settings;
-pub(crate) use service::{Following, Listeners, Presence, drive};
+pub(crate) use service::{Following, Listened, Presence, PresenceEvents, drive};
 pub(crate) use users::Change;
 
 /// The longest JSON text that a user may bring along.

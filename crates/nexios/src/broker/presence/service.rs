@@ -4,8 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nexios_engine::{ConnectionId, Message, Shard};
-use nexios_protocol::escaped;
+use nexios_engine::{ConnectionId, Message};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -14,11 +13,9 @@ use super::changes::{Changes, Reader};
 use super::replica::{Command, Replica, Settings};
 use super::wire::Word;
 use super::{BYTES_MAX, Change, PresenceError, PresenceEvent, Present};
-use crate::audience::switchboard::Switchboard;
 use crate::broker::envelope::{Envelope, Kind, NodeId, Options, Unreadable};
 use crate::broker::node::Node;
 use crate::broker::topic::Topic;
-use crate::routing::event::PresenceListener;
 
 /// Events that wait for slow listeners at most; then the oldest are left out.
 const EVENTS_MAX: usize = 65_536;
@@ -30,16 +27,18 @@ pub(crate) struct Presence {
     changed: Notify,
     /// Turns true when the app ends: nobody stays any longer.
     closing: watch::Sender<bool>,
-    listeners: Listeners,
+    listened: Listened,
+    /// Runs the listeners somewhere.
+    report: Box<dyn Fn(PresenceEvents) + Send + Sync>,
 }
 
 struct State {
     replica: Replica,
     /// Those who follow a room.
     followers: HashMap<Arc<str>, Followed>,
-    /// What listeners have not been told yet.
-    untold: VecDeque<(Change, PresenceEvent)>,
-    is_telling: bool,
+    /// Events that listeners have not received yet.
+    unreported: VecDeque<PresenceEvent>,
+    is_reporting: bool,
 }
 
 /// A room that somebody follows.
@@ -50,47 +49,48 @@ struct Followed {
     answer: Option<Message>,
 }
 
-#[derive(Default)]
-pub(crate) struct Listeners {
-    pub(crate) join: Vec<PresenceListener>,
-    pub(crate) leave: Vec<PresenceListener>,
+/// The kinds of events that an app has listeners for.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Listened {
+    pub(crate) join: bool,
+    pub(crate) leave: bool,
 }
 
 /// Follows a room's changes; as long as it is there the room is looked after.
 pub(crate) struct Following {
     presence: Arc<Presence>,
-    switchboard: Arc<Switchboard>,
     room: Arc<str>,
     /// In order; one who is too slow is told that there were more, and looks at the whole.
     pub(crate) changes: Reader,
 }
 
 impl Presence {
-    pub(crate) fn new(listeners: Listeners) -> Arc<Self> {
+    /// Returns the presence of an app. `report` runs the listeners, if the app listens for an event.
+    pub(crate) fn new(listened: Listened, report: impl Fn(PresenceEvents) + Send + Sync + 'static) -> Arc<Self> {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let clock = (Instant::now(), u64::try_from(since_1970.as_millis()).unwrap_or(0));
         let settings = Settings { ttl: TTL, bytes_max: BYTES_MAX };
         let replica = Replica::new(NodeId::random(), settings, fastrand::Rng::new(), clock);
-        let state = State { replica, followers: HashMap::new(), untold: VecDeque::new(), is_telling: false };
+        let state = State { replica, followers: HashMap::new(), unreported: VecDeque::new(), is_reporting: false };
         let (closing, _) = watch::channel(false);
-        Arc::new(Presence { state: Mutex::new(state), changed: Notify::new(), closing, listeners })
+        let (state, changed, report) = (Mutex::new(state), Notify::new(), Box::new(report));
+        Arc::new(Presence { state, changed, closing, listened, report })
     }
 
     // --- handlers
 
     pub(crate) fn track(
         self: &Arc<Self>,
-        switchboard: &Switchboard,
         room: &str,
         connection: ConnectionId,
         user: &str,
         data: &Arc<str>,
     ) -> Result<(), PresenceError> {
-        self.with(switchboard, |replica, now| replica.track(room, connection, user, data, now))
+        self.with(|replica, now| replica.track(room, connection, user, data, now))
     }
 
-    pub(crate) fn untrack(self: &Arc<Self>, switchboard: &Switchboard, room: &str, connection: ConnectionId) -> bool {
-        self.with(switchboard, |replica, now| replica.untrack(room, connection, now))
+    pub(crate) fn untrack(self: &Arc<Self>, room: &str, connection: ConnectionId) -> bool {
+        self.with(|replica, now| replica.untrack(room, connection, now))
     }
 
     /// A connection is gone, and its user stays until [`Self::untrack_later`] is over, or comes back before.
@@ -102,7 +102,6 @@ impl Presence {
     /// Ends the stay of a connection that is gone, once its time is over or the app ends.
     pub(crate) async fn untrack_later(
         self: &Arc<Self>,
-        switchboard: &Switchboard,
         rooms: &[Arc<str>],
         connection: ConnectionId,
         over: impl Future<Output = ()>,
@@ -114,7 +113,7 @@ impl Presence {
             _ = closing.wait_for(|closing| *closing) => {}
         }
         for room in rooms {
-            self.untrack(switchboard, room, connection);
+            self.untrack(room, connection);
         }
     }
 
@@ -124,19 +123,19 @@ impl Presence {
     }
 
     /// All who are in a room, as far as it is known within a quarter of a second.
-    pub(crate) async fn list(self: &Arc<Self>, switchboard: &Switchboard, room: &str) -> Vec<Present> {
-        self.look(switchboard, room).await;
+    pub(crate) async fn list(self: &Arc<Self>, room: &str) -> Vec<Present> {
+        self.look(room).await;
         self.state.lock().replica.list(room)
     }
 
     /// How many users are in a room.
-    pub(crate) async fn count(self: &Arc<Self>, switchboard: &Switchboard, room: &str) -> usize {
-        self.look(switchboard, room).await;
+    pub(crate) async fn count(self: &Arc<Self>, room: &str) -> usize {
+        self.look(room).await;
         self.state.lock().replica.count(room)
     }
 
-    async fn look(self: &Arc<Self>, switchboard: &Switchboard, room: &str) {
-        let waiting: Option<oneshot::Receiver<()>> = self.with(switchboard, |replica, now| replica.look(room, now));
+    async fn look(self: &Arc<Self>, room: &str) {
+        let waiting: Option<oneshot::Receiver<()>> = self.with(|replica, now| replica.look(room, now));
         if let Some(waiting) = waiting {
             // An error says that nobody will say more.
             let _ = waiting.await;
@@ -144,52 +143,48 @@ impl Presence {
     }
 
     /// Follows a room: [`Following::changes`] has what changes in what [`Self::list`] says.
-    pub(crate) fn follow(self: &Arc<Self>, switchboard: &Arc<Switchboard>, room: &str) -> Following {
+    pub(crate) fn follow(self: &Arc<Self>, room: &str) -> Following {
         let room: Arc<str> = room.into();
         let changes = {
             let mut state = self.state.lock();
             state.followers.entry(room.clone()).or_default().changes.reader()
         };
-        self.with(switchboard, |replica, now| replica.watch(&room, now));
-        Following { presence: self.clone(), switchboard: switchboard.clone(), room, changes }
+        self.with(|replica, now| replica.watch(&room, now));
+        Following { presence: self.clone(), room, changes }
     }
 
     // --- the broker's thread
 
-    pub(crate) fn attach(self: &Arc<Self>, switchboard: &Switchboard, node: NodeId, settings: Settings) {
-        self.with(switchboard, |replica, now| {
+    pub(crate) fn attach(self: &Arc<Self>, node: NodeId, settings: Settings) {
+        self.with(|replica, now| {
             replica.settings = settings;
             replica.attach(node, now);
         });
     }
 
-    pub(crate) fn detach(self: &Arc<Self>, switchboard: &Switchboard) {
-        self.with(switchboard, |replica, _| replica.detach());
+    pub(crate) fn detach(self: &Arc<Self>) {
+        self.with(|replica, _| replica.detach());
     }
 
-    pub(crate) fn connected(self: &Arc<Self>, switchboard: &Switchboard) {
-        self.with(switchboard, Replica::connected);
+    pub(crate) fn connected(self: &Arc<Self>) {
+        self.with(Replica::connected);
     }
 
-    pub(crate) fn disconnected(self: &Arc<Self>, switchboard: &Switchboard) {
-        self.with(switchboard, |replica, _| replica.disconnected());
+    pub(crate) fn disconnected(self: &Arc<Self>) {
+        self.with(|replica, _| replica.disconnected());
     }
 
-    pub(crate) fn overflowed(self: &Arc<Self>, switchboard: &Switchboard) {
-        self.with(switchboard, Replica::overflowed);
+    pub(crate) fn overflowed(self: &Arc<Self>) {
+        self.with(Replica::overflowed);
     }
 
     pub(crate) fn needs(&self, topic: &Topic) -> bool {
         self.state.lock().replica.needs(topic)
     }
 
-    pub(crate) fn receive(
-        self: &Arc<Self>,
-        switchboard: &Switchboard,
-        envelope: &Envelope<'_>,
-    ) -> Result<(), Unreadable> {
+    pub(crate) fn receive(self: &Arc<Self>, envelope: &Envelope<'_>) -> Result<(), Unreadable> {
         let word = Word::decode(envelope.message.as_bytes())?;
-        self.with(switchboard, |replica, now| replica.receive(envelope.node, &envelope.topic, word, now));
+        self.with(|replica, now| replica.receive(envelope.node, &envelope.topic, word, now));
         Ok(())
     }
 
@@ -202,13 +197,13 @@ impl Presence {
     }
 
     /// Changes what is known, and sees to it that whoever is concerned hears of it.
-    fn with<R>(self: &Arc<Self>, switchboard: &Switchboard, act: impl FnOnce(&mut Replica, Instant) -> R) -> R {
+    fn with<R>(self: &Arc<Self>, act: impl FnOnce(&mut Replica, Instant) -> R) -> R {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let due = state.replica.due();
         let result = act(&mut state.replica, Instant::now());
         let events = state.replica.events();
-        state.pass_on(events, &self.listeners);
+        state.pass_on(events, self.listened);
         let is_due_sooner = match (state.replica.due(), due) {
             (Some(now), Some(before)) => now < before,
             (now, before) => now.is_some() && before.is_none(),
@@ -216,84 +211,70 @@ impl Presence {
         if is_due_sooner || state.replica.has_commands() {
             self.changed.notify_one();
         }
-        let starts = !state.untold.is_empty() && !std::mem::replace(&mut state.is_telling, true);
-        // Telling takes it when it is dropped.
+        let starts = !state.unreported.is_empty() && !std::mem::replace(&mut state.is_reporting, true);
+        // Events that are dropped take the lock.
         drop(guard);
         if starts {
-            let telling = Telling { presence: self.clone(), is_over: false };
-            switchboard.run_on_first(move |shard: &Shard| shard.spawn(telling.run()));
+            (self.report)(PresenceEvents { presence: self.clone(), is_over: false });
         }
         result
     }
 }
 
 impl State {
-    fn pass_on(&mut self, events: Vec<(Change, PresenceEvent)>, listeners: &Listeners) {
+    fn pass_on(&mut self, events: Vec<(Change, PresenceEvent)>, listened: Listened) {
         for (change, event) in events {
             if let Some(followed) = self.followers.get_mut(&event.room) {
                 followed.answer = None;
                 followed.changes.add((change, event.clone()));
             }
-            let is_heard = match change {
-                Change::Join => !listeners.join.is_empty(),
+            let has_listeners = match change {
+                Change::Join => listened.join,
                 Change::Update => false,
-                Change::Leave => !listeners.leave.is_empty(),
+                Change::Leave => listened.leave,
             };
-            if !is_heard {
+            if !has_listeners {
                 continue;
             }
-            if self.untold.len() >= EVENTS_MAX {
+            if self.unreported.len() >= EVENTS_MAX {
                 tracing::warn!("presence listeners are too slow: an event was left out");
-                self.untold.pop_front();
+                self.unreported.pop_front();
             }
-            self.untold.push_back((change, event));
+            self.unreported.push_back(event);
         }
     }
 }
 
-/// Tells the listeners, one event after another, until there are no more.
-struct Telling {
+/// Events that listeners have not received yet, in order. One value at a time hands them out.
+pub(crate) struct PresenceEvents {
     presence: Arc<Presence>,
     is_over: bool,
 }
 
-impl Telling {
-    async fn run(mut self) {
-        while let Some((change, event)) = self.next() {
-            let listeners = &self.presence.listeners;
-            for listener in if change == Change::Join { &listeners.join } else { &listeners.leave } {
-                if let Err(error) = listener(event.clone()).await {
-                    tracing::error!(error = %escaped(&error), "a presence listener failed");
-                }
-            }
-        }
-    }
+impl Iterator for PresenceEvents {
+    type Item = PresenceEvent;
 
-    fn next(&mut self) -> Option<(Change, PresenceEvent)> {
+    fn next(&mut self) -> Option<PresenceEvent> {
         let mut state = self.presence.state.lock();
-        let next = state.untold.pop_front();
-        (state.is_telling, self.is_over) = (next.is_some(), next.is_none());
+        let next = state.unreported.pop_front();
+        (state.is_reporting, self.is_over) = (next.is_some(), next.is_none());
         next
     }
 }
 
-impl Drop for Telling {
+impl Drop for PresenceEvents {
     fn drop(&mut self) {
-        // It was cancelled, or could not begin: another may go on.
+        // Its task was cancelled, or could not begin: another value continues.
         if !self.is_over {
-            self.presence.state.lock().is_telling = false;
+            self.presence.state.lock().is_reporting = false;
         }
     }
 }
 
 impl Following {
     /// Returns all who are there as clients are told of them. It is written once until something changes.
-    pub(crate) async fn answer(
-        &self,
-        switchboard: &Switchboard,
-        write: impl FnOnce(Vec<Present>) -> Message,
-    ) -> Message {
-        self.presence.look(switchboard, &self.room).await;
+    pub(crate) async fn answer(&self, write: impl FnOnce(Vec<Present>) -> Message) -> Message {
+        self.presence.look(&self.room).await;
         let mut state = self.presence.state.lock();
         if let Some(answer) = state.followers.get(&self.room).and_then(|followed| followed.answer.clone()) {
             return answer;
@@ -308,7 +289,7 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.presence.with(&self.switchboard, |replica, now| replica.unwatch(&self.room, now));
+        self.presence.with(|replica, now| replica.unwatch(&self.room, now));
         let mut state = self.presence.state.lock();
         // The receiver of this one is still there.
         if state.followers.get(&self.room).is_some_and(|followed| followed.changes.readers() <= 1) {
@@ -318,13 +299,12 @@ impl Drop for Following {
 }
 
 /// Does what is due, for as long as the node's thread runs.
-pub(crate) async fn drive(node: Arc<Node>, switchboard: Arc<Switchboard>) {
-    let presence = switchboard.presence().clone();
+pub(crate) async fn drive(node: Arc<Node>, presence: Arc<Presence>) {
     loop {
-        let commands = presence.with(&switchboard, Replica::poll);
+        let commands = presence.with(Replica::poll);
         for command in commands {
             match command {
-                Command::Enter(topic) => enter(&node, &switchboard, topic),
+                Command::Enter(topic) => enter(&node, &presence, topic),
                 Command::Leave(topic) => node.subscriptions.left(&topic, Instant::now()),
                 Command::Publish(topic, word) => publish(&node, &topic, &word),
             }
@@ -343,14 +323,14 @@ pub(crate) async fn drive(node: Arc<Node>, switchboard: Arc<Switchboard>) {
     }
 }
 
-fn enter(node: &Node, switchboard: &Arc<Switchboard>, topic: Topic) {
+fn enter(node: &Node, presence: &Arc<Presence>, topic: Topic) {
     let entering = node.enter([&topic].into_iter());
-    let switchboard = switchboard.clone();
+    let presence = presence.clone();
     tokio::spawn(async move {
         if let Some(entering) = entering {
             entering.done().await;
         }
-        switchboard.presence().with(&switchboard, |replica, now| replica.entered(&topic, now));
+        presence.with(|replica, now| replica.entered(&topic, now));
     });
 }
 
@@ -369,17 +349,19 @@ mod tests {
         format!("{n:032x}").parse().unwrap()
     }
 
+    fn presence() -> Arc<Presence> {
+        Presence::new(Listened::default(), |_| {})
+    }
+
     #[test]
     fn who_follows_a_room_hears_every_change_in_order_and_of_no_other_room() {
-        let switchboard = Arc::<Switchboard>::default();
-        let presence = switchboard.presence().clone();
-        let track =
-            |room, n, user, data: &str| presence.track(&switchboard, room, connection(n), user, &data.into()).unwrap();
+        let presence = presence();
+        let track = |room, n, user, data: &str| presence.track(room, connection(n), user, &data.into()).unwrap();
         track("x", 1, "ann", "1");
-        let mut following = presence.follow(&switchboard, "x");
+        let mut following = presence.follow("x");
         track("y", 2, "bob", "1");
         track("x", 1, "ann", "2");
-        assert!(presence.untrack(&switchboard, "x", connection(1)));
+        assert!(presence.untrack("x", connection(1)));
         let mut next = || following.changes.try_recv().unwrap().map(|(change, event)| (change, event.data.to_string()));
         assert_eq!(next(), Some((Change::Update, "2".to_owned())));
         assert_eq!(next(), Some((Change::Leave, "2".to_owned())));
@@ -391,21 +373,20 @@ mod tests {
 
     #[test]
     fn one_who_is_too_slow_is_told_that_there_was_more() {
-        let switchboard = Arc::<Switchboard>::default();
-        let mut following = switchboard.presence().follow(&switchboard, "x");
+        let presence = presence();
+        let mut following = presence.follow("x");
         for n in 0..2048 {
-            switchboard.presence().track(&switchboard, "x", connection(1), "ann", &n.to_string().into()).unwrap();
+            presence.track("x", connection(1), "ann", &n.to_string().into()).unwrap();
         }
         assert!(matches!(following.changes.try_recv(), Err(Lagged)));
     }
 
     #[tokio::test]
     async fn an_answer_is_written_once_until_something_changes() {
-        let switchboard = Arc::<Switchboard>::default();
-        let presence = switchboard.presence().clone();
-        let track = |n, user, data: &str| presence.track(&switchboard, "x", connection(n), user, &data.into()).unwrap();
+        let presence = presence();
+        let track = |n, user, data: &str| presence.track("x", connection(n), user, &data.into()).unwrap();
         track(1, "ann", "1");
-        let followings = [presence.follow(&switchboard, "x"), presence.follow(&switchboard, "x")];
+        let followings = [presence.follow("x"), presence.follow("x")];
         let written = std::cell::Cell::new(0);
         let answer = async |which: usize| {
             let write = |present: Vec<Present>| {
@@ -414,7 +395,7 @@ mod tests {
                     present.iter().map(|present| format!("{} {}", present.user, present.data)).collect();
                 Message::from(texts.join(","))
             };
-            followings[which].answer(&switchboard, write).await.as_text().unwrap().to_owned()
+            followings[which].answer(write).await.as_text().unwrap().to_owned()
         };
         for which in [0, 1, 0] {
             assert_eq!((answer(which).await, written.get()), ("ann 1".to_owned(), 1));
@@ -423,7 +404,7 @@ mod tests {
         assert_eq!((answer(1).await, written.get()), ("ann 2".to_owned(), 2));
         track(2, "bob", "1");
         assert_eq!((answer(0).await, written.get()), ("ann 2,bob 1".to_owned(), 3));
-        presence.untrack(&switchboard, "x", connection(1));
+        presence.untrack("x", connection(1));
         assert_eq!((answer(0).await, written.get()), ("bob 1".to_owned(), 4));
         assert_eq!((answer(1).await, written.get()), ("bob 1".to_owned(), 4));
     }

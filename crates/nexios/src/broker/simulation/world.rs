@@ -210,7 +210,7 @@ impl World {
             .incoming_bytes_max(self.plan.incoming_bytes_max)
             .outgoing_messages_max(self.plan.outgoing_messages_max);
         let (engine, switchboard) = (self.broker.engine(at), built.switchboard.clone());
-        let driver = Driver::new(&broker, engine, Some(Arc::downgrade(&switchboard)), Some(switchboard.clone()));
+        let driver = Driver::new(&broker, engine, Some(switchboard.clients()), Some(switchboard.presence().clone()));
         let node = driver.node.clone();
         switchboard.connect(node.clone());
         let (ready, connected) = std::sync::mpsc::channel();

@@ -1,12 +1,11 @@
-//! How an entry of a room that remembers looks to those who are in the room.
+//! The form in which the members of a room with history receive its entries.
 
 use nexios_engine::{Audience, Broadcast, Connection, Group, Message, MessageRef, SendError};
 
-use crate::broker::envelope::Envelope;
-use crate::broker::log::{Entry, Position};
+use crate::broker::{Entry, Envelope, Position};
 use crate::live;
 
-/// What the members of a group of a room are sent; a room has one group for each.
+/// The form of the messages for a group of a room; a room has one group for each form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Framing {
     /// The message as it was sent.
@@ -16,12 +15,12 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
-    /// What a connection is sent.
+    /// Returns the form that a connection receives.
     pub(crate) fn of(connection: &Connection) -> Self {
         if connection.is_framed() { Framing::Live } else { Framing::Plain }
     }
 
-    /// An entry.
+    /// Returns an entry in this form.
     pub(crate) fn message(self, room: &str, entry: &Entry, envelope: &Envelope<'_>) -> Message {
         match self {
             Framing::Plain => envelope.message.to_message(),
@@ -29,7 +28,7 @@ impl Framing {
         }
     }
 
-    /// The first that a member gets: where it begins, and whether what it missed follows.
+    /// Returns the first message of a member: where it begins, and whether what it missed follows.
     pub(crate) fn joined(self, room: &str, position: Position, recovered: bool) -> Option<Message> {
         match self {
             Framing::Plain => None,
@@ -37,7 +36,7 @@ impl Framing {
         }
     }
 
-    /// Messages were lost that the node could not get back; where it is now.
+    /// Returns the message that entries are lost, with the position where the room is now.
     pub(crate) fn reset(self, room: &str, position: Position) -> Option<Message> {
         match self {
             Framing::Plain => None,
@@ -45,7 +44,7 @@ impl Framing {
         }
     }
 
-    /// A message of this form for a group.
+    /// Returns a message of this form for a group.
     pub(crate) fn broadcast(self, group: &Group, message: Message) -> Broadcast {
         let mut broadcast = Broadcast::new(Audience::One(group.id()), message);
         broadcast.framed = self == Framing::Live;
