@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -385,24 +387,37 @@ def new_event_loop(kind: str) -> asyncio.AbstractEventLoop:
 
 
 def _run_on(loop: asyncio.AbstractEventLoop, main: Any) -> None:
+    # Named as asyncio names its own. A pool that the app sets instead is left to `loop.close()`, which does not wait.
+    threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
     try:
         asyncio.set_event_loop(loop)
+        loop.set_default_executor(threads)
         loop.run_until_complete(main)
     finally:
         try:
             _cancel_all(loop)
             loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(_shutdown_executor(loop))
+            loop.run_until_complete(_end_threads(threads))
         finally:
             asyncio.set_event_loop(None)
             loop.close()
 
 
-async def _shutdown_executor(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        await asyncio.wait_for(loop.shutdown_default_executor(), LAST_MOMENT)
-    except asyncio.TimeoutError:
-        logger.warning("a thread of asyncio.to_thread() goes on: the process ends with it, or by another signal")
+async def _end_threads(pool: ThreadPoolExecutor) -> None:
+    """Waits for the threads of ``asyncio.to_thread()``, but not for longer than the last moment.
+
+    ``loop.shutdown_default_executor()`` has no limit that holds: before Python 3.12, and in uvloop, it joins a thread
+    on its way out, even if it is cancelled. The event loop turns meanwhile, since a thread may wait for it.
+    """
+    # A daemon: the interpreter waits for the threads of the pool at its exit, and need not wait for this one.
+    ending = threading.Thread(target=pool.shutdown, daemon=True)
+    ending.start()
+    end = time.monotonic() + LAST_MOMENT
+    while ending.is_alive():
+        if time.monotonic() > end:
+            logger.warning("a thread of asyncio.to_thread() still runs: the process ends with it, or by another signal")
+            return
+        await asyncio.sleep(IDLE_POLL)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
