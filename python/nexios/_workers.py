@@ -9,9 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from nexios._children import Child
 from nexios._serve import LIFE_VARIABLE
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["run_workers"]
 
@@ -21,8 +25,10 @@ DELAY_MIN = 0.1
 DELAY_MAX = 10.0
 #: A worker that has lived for so long has not died of its start.
 SETTLED = 10.0
-#: So many times a worker is started before any has served.
+#: So many starts in a row may fail before any worker has served.
 STARTS_MAX = 5
+#: So many starts in a row of one worker may fail later: over half a minute, in which a database may come back.
+RESTARTS_MAX = 10
 #: Seconds without a sign of life after which a worker is replaced.
 SILENCE_MAX = 30.0
 #: Seconds for the stacks of a worker that hangs, and for workers that were told to end twice.
@@ -64,8 +70,11 @@ class _Supervisor:
         self._last_word = signal.SIGTERM
         self._served = False
         self._gave_up = False
+        #: Workers that are not given up.
+        self._kept = 0
 
     async def run(self, count: int) -> int:
+        self._kept = count
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
@@ -88,16 +97,16 @@ class _Supervisor:
             worker.send(signal.SIGKILL)
 
     async def _keep(self, index: int) -> int:
-        """Runs a worker again and again; the exit code of the last."""
-        code, delay, starts = 0, DELAY_MIN, 0
+        """Runs a worker again and again; returns the exit code of the last."""
+        code, delay, failed = 0, DELAY_MIN, 0
         while not self._stopping.is_set():
             started = asyncio.get_running_loop().time()
-            code, pid = await self._work(index)
-            starts += 1
+            code, pid, has_served = await self._work(index)
+            failed = 0 if has_served else failed + 1
             if self._stopping.is_set():
                 break
-            if not self._served and starts >= STARTS_MAX:
-                self._give_up(index, code)
+            if failed >= (RESTARTS_MAX if self._served else STARTS_MAX):
+                self._give_up(index, code, failed)
                 break
             if asyncio.get_running_loop().time() - started > SETTLED:
                 delay = DELAY_MIN
@@ -107,75 +116,110 @@ class _Supervisor:
             code, delay = 0, min(delay * 2, DELAY_MAX)
         return code
 
-    def _give_up(self, index: int, code: int) -> None:
-        logger.error(
-            "worker %d %s, the last of %d starts, and none has served: giving up", index, _ended(code), STARTS_MAX
-        )
+    def _give_up(self, index: int, code: int, starts: int) -> None:
+        """Starts a worker no more. The others serve on if any has served; without them all ends."""
         self._gave_up = True
+        self._kept -= 1
+        if not self._served:
+            logger.error(
+                "worker %d %s, the last of %d starts, and none has served: giving up", index, _ended(code), starts
+            )
+        else:
+            logger.error(
+                "worker %d %s: given up after %d starts in a row that failed. Workers that are left: %d",
+                index,
+                _ended(code),
+                starts,
+                self._kept,
+            )
+            if self._kept:
+                return
         self._stopping.set()
         for worker in self._workers:
             worker.send(signal.SIGTERM)
 
-    async def _work(self, index: int) -> tuple[int, int]:
-        life, shows_life = os.pipe()
-        try:
-            worker = await Child.start(
-                self._command,
-                inherited=[*self._inherited, shows_life],
-                environment={**self._environment, LIFE_VARIABLE: str(shows_life)},
-            )
-        except BaseException:
-            os.close(life)
-            raise
-        finally:
-            os.close(shows_life)
-        self._workers.add(worker)
-        if self._stopping.is_set():
-            worker.send(self._last_word)
-        watching = asyncio.ensure_future(self._watch(index, worker, life))
-        try:
-            return await worker.wait(), worker.pid
-        finally:
-            self._workers.discard(worker)
-            watching.cancel()
-            os.close(life)
+    async def _work(self, index: int) -> tuple[int, int, bool]:
+        """Runs a worker once; returns its exit code, its process id, and true if it has served."""
+        with _Life() as life:
+            try:
+                worker = await Child.start(
+                    self._command,
+                    inherited=[*self._inherited, life.shown_by],
+                    environment={**self._environment, LIFE_VARIABLE: str(life.shown_by)},
+                )
+            finally:
+                life.leave_to_worker()
+            self._workers.add(worker)
+            if self._stopping.is_set():
+                worker.send(self._last_word)
+            watching = asyncio.ensure_future(self._watch(index, worker, life))
+            try:
+                code = await worker.wait()
+            finally:
+                self._workers.discard(worker)
+                watching.cancel()
+            has_served = life.has_begun()
+            self._served |= has_served
+            return code, worker.pid, has_served
 
-    async def _watch(self, index: int, worker: Child, life: int) -> None:
+    async def _watch(self, index: int, worker: Child, life: _Life) -> None:
         """Ends a worker that has begun to serve and shows no life any more, with the stacks that it hangs in."""
-        alive = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        os.set_blocking(life, False)
+        await life.sign()
+        self._served = True
+        while True:
+            try:
+                await asyncio.wait_for(life.sign(), self._silence_max or None)
+            except asyncio.TimeoutError:
+                break
+        logger.error(
+            "worker %d (process %d) has not turned its event loop for %g s: replaced. Its stacks follow",
+            index,
+            worker.pid,
+            self._silence_max,
+        )
+        worker.send(signal.SIGABRT)
+        await asyncio.sleep(LAST_MOMENT)
+        worker.send(signal.SIGKILL)
 
-        def note() -> None:
-            with contextlib.suppress(BlockingIOError):
-                if not os.read(life, 4096):
-                    loop.remove_reader(life)
-                    return
-            self._served = True
-            alive.set()
 
-        loop.add_reader(life, note)
-        try:
-            await alive.wait()
-            while self._silence_max > 0:
-                alive.clear()
-                try:
-                    await asyncio.wait_for(alive.wait(), self._silence_max)
-                except asyncio.TimeoutError:
-                    break
+class _Life:
+    """A pipe into which a worker writes while its event loop turns, from the moment at which it serves."""
+
+    def __init__(self) -> None:
+        self._read, self.shown_by = os.pipe()
+        os.set_blocking(self._read, False)
+        self._sign = asyncio.Event()
+        self._begun = False
+
+    def __enter__(self) -> Self:
+        asyncio.get_running_loop().add_reader(self._read, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._read)
+        os.close(self._read)
+
+    def leave_to_worker(self) -> None:
+        """Closes the end that the worker has inherited."""
+        os.close(self.shown_by)
+
+    async def sign(self) -> None:
+        """Waits for the next sign of life."""
+        self._sign.clear()
+        await self._sign.wait()
+
+    def has_begun(self) -> bool:
+        """Returns true if there was a sign, also one that the event loop has not looked at yet."""
+        self._note()
+        return self._begun
+
+    def _note(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if os.read(self._read, 4096):
+                self._begun = True
+                self._sign.set()
             else:
-                return
-            logger.error(
-                "worker %d (process %d) has not turned its event loop for %g s: replaced. Its stacks follow",
-                index,
-                worker.pid,
-                self._silence_max,
-            )
-            worker.send(signal.SIGABRT)
-            await asyncio.sleep(LAST_MOMENT)
-            worker.send(signal.SIGKILL)
-        finally:
-            loop.remove_reader(life)
+                asyncio.get_running_loop().remove_reader(self._read)
 
 
 def _ended(code: int) -> str:

@@ -296,6 +296,66 @@ def test_a_startup_that_fails_ends_the_process_though_the_lifespan_waits_for_a_t
     assert "it has failed, and it does not end" in log, log
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_thread_that_does_not_end_does_not_keep_run_from_returning(here, loop):
+    port = free_port()
+    script = f"""
+import asyncio, main, threading
+release = threading.Event()
+
+@main.app.on_startup
+async def begins_a_thread():
+    asyncio.get_running_loop().run_in_executor(None, release.wait)
+
+main.app.run(port={port}, loop="{loop}")
+print("run() has returned", flush=True)
+release.set()
+"""
+    with started(here, script=script) as process:
+        until(lambda: is_open(port), process.log.read_text)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0, process.log.read_text()
+        log = process.log.read_text()
+    assert "a thread of asyncio.to_thread() still runs" in log and "run() has returned" in log, log
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_thread_that_needs_the_event_loop_to_end_is_waited_for(here, loop):
+    port = free_port()
+    script = f"""
+import asyncio, main, threading
+ending = threading.Event()
+
+async def is_closed_last():
+    try:
+        yield
+    finally:
+        ending.set()
+
+generator = is_closed_last()
+
+@main.app.on_startup
+async def begins_a_thread():
+    loop = asyncio.get_running_loop()
+
+    def finish():
+        ending.wait()
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.1), loop).result()
+        print("the thread has finished", flush=True)
+
+    await anext(generator)
+    loop.run_in_executor(None, finish)
+
+main.app.run(port={port}, loop="{loop}")
+"""
+    with started(here, script=script) as process:
+        until(lambda: is_open(port), process.log.read_text)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0, process.log.read_text()
+        log = process.log.read_text()
+    assert "the thread has finished" in log and "still runs" not in log, log
+
+
 def test_workers_do_not_hand_down_what_their_supervisor_has_left_for_them(here):
     port = free_port()
     with started(here, "--port", str(port), "--workers", "2") as process:
@@ -387,6 +447,73 @@ def test_workers_of_which_none_can_start_are_given_up(here):
         log = process.log.read_text()
     assert "RuntimeError: the database is away" in log and "none has served: giving up" in log, log
     assert log.count("the app has failed") <= 10
+
+
+FAILS_LATER = """
+import os
+from main import NexiosApp, app
+
+@app.on_startup
+async def fails_while_the_database_is_away():
+    if os.path.exists("away"):
+        raise RuntimeError("the database is away")
+"""
+
+#: `nexios run`, but workers are started sooner and given up earlier.
+IMPATIENT = """
+import sys
+from nexios import _workers, cli
+
+_workers.DELAY_MIN = _workers.DELAY_MAX = 0.3
+_workers.RESTARTS_MAX = 5
+sys.exit(cli.main(["run", "later:app", *sys.argv[1:]]))
+"""
+
+
+@contextlib.contextmanager
+def two_workers(here):
+    """Two workers that serve, by their ids; those started from now on find that the database is away."""
+    (here / "later.py").write_text(FAILS_LATER)
+    port = free_port()
+    with started(here, "--port", str(port), "--workers", "2", script=IMPATIENT) as process:
+        process.port = port
+        both = set()
+        until(lambda: both.add(asked(port)) or len(both - {None}) == 2, process.log.read_text)
+        (here / "away").touch()
+        yield process, [int(pid) for pid in both - {None}]
+
+
+def test_a_worker_that_does_not_start_any_more_is_given_up_and_the_others_serve_on(here):
+    with two_workers(here) as (process, (killed, left)):
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: "given up after 5 starts in a row that failed" in process.log.read_text(), process.log.read_text)
+        until(lambda: asked(process.port) == str(left), process.log.read_text)
+        assert process.log.read_text().count("the app has failed") == 5
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 1
+
+
+def test_workers_of_which_none_starts_any_more_end_the_whole(here):
+    with two_workers(here) as (process, both):
+        for worker in both:
+            os.kill(worker, signal.SIGKILL)
+        assert process.wait(PATIENCE) == 1
+        log = process.log.read_text()
+    assert "Workers that are left: 0" in log and log.count("the app has failed") == 10, log
+
+
+def test_only_starts_in_a_row_count_for_giving_a_worker_up(here):
+    with two_workers(here) as (process, (killed, other)):
+        for _ in range(3):
+            process.log.write_text("")
+            os.kill(killed, signal.SIGKILL)
+            until(lambda: process.log.read_text().count("the app has failed") > 1, process.log.read_text)
+            (here / "away").unlink()
+            found = until(lambda: {asked(process.port)} - {None, str(other)}, process.log.read_text)
+            killed = int(found.pop())
+            (here / "away").touch()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_worker_that_hangs_is_replaced_and_its_stack_is_logged(here):
