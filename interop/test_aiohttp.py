@@ -17,7 +17,17 @@ async def client(server, trusting=None, path="/", **options):
     async with aiohttp.ClientSession(connector=connector) as session:
         tls = {"ssl": trusting} if server.scheme == "wss" else {}
         async with session.ws_connect(server.url(path), max_msg_size=0, **tls, **options) as ws:
+            connected = ws.get_extra_info("socket")
             yield ws
+        # A session does not wait for the end of a TLS connection that a WebSocket has closed; the event loop would be
+        # gone before.
+        await asyncio.wait_for(is_closed(connected), 10)
+
+
+async def is_closed(connected):
+    """Waits until a transport has closed its socket."""
+    while connected.fileno() != -1:
+        await asyncio.sleep(0.005)
 
 
 @COMPRESS
