@@ -5,7 +5,7 @@
     python3 check.py nexios axum     # these
     python3 check.py --no-build …    # as they were built before
 
-It needs Python 3.11 and nothing else: the client is raw_client.py, so that no peer judges itself.
+It needs Python 3.11 and nothing else: the client is message_client.py, so that no peer judges itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from raw_client import BINARY, TEXT, Client, Message
+from message_client import BINARY, TEXT, Client, Message
 from room_client import RoomClient
 
 FOLDER = Path(__file__).resolve().parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from raw_client import TEXT, Client, Message
+from message_client import TEXT, Client, Message
 
 SOCKET_IO_PATH = "/socket.io/?EIO=4&transport=websocket"
 
