@@ -66,13 +66,13 @@ def test_a_signal_during_an_idle_kept_alive_connection_ends_it(start):
 
 def test_a_client_that_does_not_answer_the_close_does_not_hold_the_server(start):
     server = start("echo")
-    with RawClient(server) as raw:
+    with RawClient(server.connect(), "/") as raw:
         server.signal(signal.SIGTERM)
         assert raw.read_close() == RESTARTING
         assert server.exit_code(SILENT_CLIENT_SECONDS) == 0
 
 
-@pytest.mark.parametrize("sent", [b"", request()[:30]], ids=["nothing", "half a handshake"])
+@pytest.mark.parametrize("sent", [b"", request("/")[:30]], ids=["nothing", "half a handshake"])
 def test_a_connection_without_a_request_does_not_hold_the_server(start, sent):
     server = start("echo")
     with closing(server.connect()) as bare:
@@ -83,7 +83,7 @@ def test_a_connection_without_a_request_does_not_hold_the_server(start, sent):
 
 def test_a_second_signal_ends_the_server_at_once(start):
     server = start("echo")
-    with RawClient(server) as raw:
+    with RawClient(server.connect(), "/") as raw:
         server.signal(signal.SIGTERM)
         assert raw.read_close() == RESTARTING
         server.signal(signal.SIGTERM)
@@ -92,7 +92,7 @@ def test_a_second_signal_ends_the_server_at_once(start):
 
 def test_while_it_ends_nobody_is_let_in(start):
     server = start("echo")
-    with RawClient(server) as raw:
+    with RawClient(server.connect(), "/") as raw:
         server.signal(signal.SIGTERM)
         assert raw.read_close() == RESTARTING
         with pytest.raises(ConnectionRefusedError):
@@ -101,17 +101,17 @@ def test_while_it_ends_nobody_is_let_in(start):
 
 def test_while_it_ends_another_can_take_its_place(start):
     before = start("echo")
-    with RawClient(before) as raw:
+    with RawClient(before.connect(), "/") as raw:
         before.signal(signal.SIGTERM)
         assert raw.read_close() == RESTARTING
-        with RawClient(start("echo", port=before.port)) as newcomer:
+        with RawClient(start("echo", port=before.port).connect(), "/") as newcomer:
             assert newcomer.status == 101
             assert before.is_running()
 
 
 def test_a_client_that_answers_the_close_sees_the_connection_end(start):
     server = start("echo")
-    with RawClient(server) as raw:
+    with RawClient(server.connect(), "/") as raw:
         server.signal(signal.SIGTERM)
         assert raw.read_close() == RESTARTING
         raw.send(frame(CLOSE, b"\x03\xf4"))
@@ -122,12 +122,12 @@ def test_a_client_that_answers_the_close_sees_the_connection_end(start):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_server_can_come_back_on_the_same_port_at_once(start, number):
     before = start("echo")
-    with RawClient(before) as one, RawClient(before) as other:
+    with RawClient(before.connect(), "/") as one, RawClient(before.connect(), "/") as other:
         before.signal(number)
         assert one.socket.recv(1) is not None
         other.socket.shutdown(socket.SHUT_WR)
     before.exit_code(5)
-    with RawClient(start("echo", port=before.port)) as raw:
+    with RawClient(start("echo", port=before.port).connect(), "/") as raw:
         raw.send(frame(PING, b"back"))
         assert raw.read_frame()[1] == b"back"
 
@@ -138,7 +138,7 @@ def test_a_server_can_come_back_on_the_same_unix_socket(start, tmp_path, number)
     before = start("echo", uds=path)
     before.signal(number)
     before.exit_code(5)
-    with RawClient(start("echo", uds=path)) as raw:
+    with RawClient(start("echo", uds=path).connect(), "/") as raw:
         assert raw.status == 101
 
 
@@ -173,7 +173,7 @@ def test_an_unknown_path_is_404(echo, chat):
     assert answer(echo, "GET", "/nowhere").status == 404
     assert answer(chat, "GET", "/nowhere.html").status == 404
     for server in [echo, chat]:
-        with RawClient(server, "/nowhere") as raw:
+        with RawClient(server.connect(), "/nowhere") as raw:
             assert raw.status == 404
 
 
@@ -190,7 +190,7 @@ def test_no_path_leads_out_of_the_page(chat, path):
 @pytest.mark.parametrize("version", ["8", "12", "14", "13, 8", "abc"])
 def test_a_wrong_websocket_version_is_426_and_the_right_one_is_named(echo, version):
     with closing(echo.connect()) as bare, bare.makefile("rb") as heard:
-        bare.sendall(request(version=version))
+        bare.sendall(request("/", version=version))
         lines = heard.read().decode().split("\r\n\r\n")[0].split("\r\n")
     assert lines[0].startswith("HTTP/1.1 426 ")
     assert "Sec-WebSocket-Version: 13" in lines
@@ -199,12 +199,12 @@ def test_a_wrong_websocket_version_is_426_and_the_right_one_is_named(echo, versi
 @pytest.mark.parametrize(
     "wrong, status",
     [
-        (request().replace(b"GET ", b"POST "), 405),
-        (request().replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"c2hvcnQ="), 400),
-        (request().replace(b"Connection: Upgrade\r\n", b""), 400),
-        (request().replace(b"Host: localhost\r\n", b""), 400),
-        (request().replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 9_000 + b"\r\n\r\n"), 431),
-        (request().replace(b"\r\n\r\n", b"\r\n" + b"X: y\r\n" * 65 + b"\r\n"), 431),
+        (request("/").replace(b"GET ", b"POST "), 405),
+        (request("/").replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"c2hvcnQ="), 400),
+        (request("/").replace(b"Connection: Upgrade\r\n", b""), 400),
+        (request("/").replace(b"Host: localhost\r\n", b""), 400),
+        (request("/").replace(b"\r\n\r\n", b"\r\nX: " + b"x" * 9_000 + b"\r\n\r\n"), 431),
+        (request("/").replace(b"\r\n\r\n", b"\r\n" + b"X: y\r\n" * 65 + b"\r\n"), 431),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(506), 400),
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
     ],
@@ -233,9 +233,9 @@ def garbage():
     yield b"\0" * 100
     yield b"\r\n" * 100
     yield b"A" * 100_000
-    yield request()[:-4]
-    yield request() + dice.randbytes(1_000)
-    yield request() + b"\x81\xff" + b"\x7f" + b"\xff" * 7 + b"1234"
+    yield request("/")[:-4]
+    yield request("/") + dice.randbytes(1_000)
+    yield request("/") + b"\x81\xff" + b"\x7f" + b"\xff" * 7 + b"1234"
     for _ in range(50):
         yield dice.randbytes(dice.randrange(1, 5_000))
 
@@ -266,7 +266,7 @@ def test_a_client_without_trust_does_not_disturb_the_others(echo_tls, trusting):
 
 
 def test_a_client_that_reads_nothing_does_not_hold_up_the_others(echo):
-    with RawClient(echo) as deaf, connect(echo.url()) as ws:
+    with RawClient(echo.connect(), "/") as deaf, connect(echo.url()) as ws:
         deaf.socket.settimeout(0.2)
         with pytest.raises(TimeoutError):
             while True:

@@ -97,7 +97,7 @@ def test_a_ping_is_answered_with_its_payload(echo_anywhere, trusting):
 
 
 def test_a_ping_between_fragments_is_answered_at_once(echo):
-    with RawClient(echo) as raw:
+    with RawClient(echo.connect(), "/") as raw:
         raw.send(frame(TEXT, b"a", first=0) + frame(PING, b"now"))
         assert raw.read_frame() == (0x80 | PONG, b"now")
         raw.send(frame(0, b"b"))
@@ -118,7 +118,7 @@ def test_a_close_code_of_the_client_is_answered_with_the_same(echo_anywhere, tru
 
 
 def test_messages_before_a_close_are_all_echoed(echo):
-    with RawClient(echo) as raw:
+    with RawClient(echo.connect(), "/") as raw:
         sent = [b"%d" % i for i in range(50)]
         raw.send(b"".join(frame(TEXT, payload) for payload in sent) + frame(CLOSE, b"\x03\xe8"))
         received = [raw.read_frame() for _ in sent]
@@ -174,14 +174,14 @@ def test_too_many_fragments_close_1008(echo):
     ],
 )
 def test_a_frame_against_the_protocol_is_answered_with_its_code(echo, what, wrong, code):
-    with RawClient(echo) as raw:
+    with RawClient(echo.connect(), "/") as raw:
         raw.send(wrong)
         assert raw.read_close()[0] == code, what
         assert raw.is_at_end()
 
 
 def test_frames_that_come_byte_by_byte_are_understood(echo):
-    with RawClient(echo) as raw:
+    with RawClient(echo.connect(), "/") as raw:
         for byte in frame(TEXT, b"slow") + frame(PING, b"ping"):
             raw.send(bytes([byte]))
         # The pong may overtake: the engine answers pings, the handler messages.
@@ -194,7 +194,7 @@ def test_frames_that_come_byte_by_byte_are_understood(echo):
 
 def test_frames_right_behind_the_handshake_are_not_lost(echo):
     bare = echo.connect()
-    bare.sendall(request() + frame(TEXT, b"early"))
+    bare.sendall(request("/") + frame(TEXT, b"early"))
     bare.settimeout(5)
     received = b""
     while not received.endswith(b"early"):
@@ -247,7 +247,7 @@ def test_every_offer_of_compression_leads_to_messages_that_both_understand(start
 
 
 def test_only_long_messages_come_back_compressed(echo):
-    with RawClient(echo, Sec_WebSocket_Extensions="permessage-deflate") as raw:
+    with RawClient(echo.connect(), "/", Sec_WebSocket_Extensions="permessage-deflate") as raw:
         raw.send(frame(TEXT, b"short"))
         assert raw.read_frame() == (0x80 | TEXT, b"short")
         raw.send(frame(TEXT, b"long" * 1_000))
@@ -257,14 +257,14 @@ def test_only_long_messages_come_back_compressed(echo):
 
 
 def test_nothing_is_compressed_for_a_client_that_did_not_ask(echo):
-    with RawClient(echo) as raw:
+    with RawClient(echo.connect(), "/") as raw:
         assert "sec-websocket-extensions" not in raw.headers
         raw.send(frame(TEXT, b"long" * 1_000))
         assert raw.read_frame() == (0x80 | TEXT, b"long" * 1_000)
 
 
 def test_an_unknown_extension_is_declined(echo):
-    with RawClient(echo, Sec_WebSocket_Extensions="permessage-brotli; level=3, x-other") as raw:
+    with RawClient(echo.connect(), "/", Sec_WebSocket_Extensions="permessage-brotli; level=3, x-other") as raw:
         assert raw.status == 101
         assert "sec-websocket-extensions" not in raw.headers
 
@@ -299,7 +299,7 @@ def test_a_token_in_the_authorization_header_is_as_good(chat):
 
 
 def test_a_page_of_another_origin_is_refused(chat):
-    with RawClient(chat, "/chat/general?name=eve", Origin="https://evil.example") as raw:
+    with RawClient(chat.connect(), "/chat/general?name=eve", Origin="https://evil.example") as raw:
         assert raw.status == 403
-    with RawClient(chat, "/chat/general?name=eve", Origin="http://localhost") as raw:
+    with RawClient(chat.connect(), "/chat/general?name=eve", Origin="http://localhost") as raw:
         assert raw.status == 101

@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parent.parent / "testing"))
 
 import visits  # noqa: E402
 from census import Census, compare  # noqa: E402
-from raw_client import TEXT, RawClient, frame, request  # noqa: E402
+from raw_client import TEXT, AsyncRawClient, frame, request  # noqa: E402
 
 LOOPS = ("asyncio", "uvloop")
 AT_ONCE = 40
@@ -120,7 +120,7 @@ class Load:
 
 async def census(port: int) -> Census:
     """A look at the server once all clients are gone, or have had the time to go."""
-    client = await RawClient.open(port, receive_buffer=1 << 20)
+    client = await AsyncRawClient.open(port, receive_buffer=1 << 20)
     client.send(request("/census"))
     await client.read_head()
     end = time.monotonic() + SETTLE_SECONDS
@@ -138,7 +138,7 @@ async def census(port: int) -> Census:
         client.cut()
 
 
-async def look(client: RawClient) -> Census:
+async def look(client: AsyncRawClient) -> Census:
     client.send(frame(TEXT, b"look"))
     _, payload = await client.read_frame()
     return Census(**json.loads(payload))

@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Awaitable, Callable
 
-from raw_client import BINARY, CLOSE, PING, PONG, RESERVED_1, TEXT, RawClient, frame, request
+from raw_client import BINARY, CLOSE, PING, PONG, RESERVED_1, TEXT, AsyncRawClient, frame, request
 
 #: Messages that a visit has exchanged, whatever they were.
 Visit = Callable[[int], Awaitable[int]]
@@ -52,23 +52,23 @@ BIG_TEXT = burst(TEXT, LONG)
 COMPRESSED = frame(TEXT, deflated(WORDS), first=0x80 | RESERVED_1)
 
 
-async def opened(port: int, path: str, receive_buffer: int | None = None, **headers: str) -> RawClient:
+async def opened(port: int, path: str, receive_buffer: int | None = None, **headers: str) -> AsyncRawClient:
     """A client that has shaken hands."""
-    client = await RawClient.open(port, receive_buffer)
+    client = await AsyncRawClient.open(port, receive_buffer)
     client.send(request(path, **headers))
     if await client.read_head() != 101:
         raise AssertionError(f"{path} answers {client.status}")
     return client
 
 
-async def exchange(client: RawClient, messages: tuple[bytes, bytes]) -> None:
+async def exchange(client: AsyncRawClient, messages: tuple[bytes, bytes]) -> None:
     sent, expected = messages
     client.send(sent)
     if await client.reader.readexactly(len(expected)) != expected:
         raise AssertionError("the echo differs")
 
 
-async def part(client: RawClient) -> None:
+async def part(client: AsyncRawClient) -> None:
     """Both say goodbye."""
     client.send(GOODBYE)
     code, _ = await client.read_close()
@@ -210,7 +210,7 @@ REFUSALS = {
 
 async def refusals(port: int) -> int:
     path = DICE.choice(list(REFUSALS))
-    client = await RawClient.open(port)
+    client = await AsyncRawClient.open(port)
     client.send(request(path))
     status = await client.read_head()
     if status != REFUSALS[path]:
@@ -225,7 +225,7 @@ STARTS = [b"", b"G", request("/echo")[:40], request("/echo")[:-2], b"\x16\x03\x0
 
 
 async def half_open_handshakes(port: int) -> int:
-    client = await RawClient.open(port)
+    client = await AsyncRawClient.open(port)
     client.send(DICE.choice(STARTS))
     await asyncio.sleep(DICE.random() * 0.01)
     client.cut()
@@ -233,7 +233,7 @@ async def half_open_handshakes(port: int) -> int:
 
 
 async def plain_requests(port: int) -> int:
-    client = await RawClient.open(port)
+    client = await AsyncRawClient.open(port)
     for path, status in (("/health", 200), ("/echo", 426), ("/nowhere", 404)):
         client.send(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
         if await client.read_head() != status:
@@ -258,7 +258,7 @@ async def broadcasts(port: int) -> int:
     return sum(heard)
 
 
-async def until(client: RawClient, last: bytes) -> int:
+async def until(client: AsyncRawClient, last: bytes) -> int:
     count = 0
     while True:
         _, payload = await client.read_frame()

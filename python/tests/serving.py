@@ -5,7 +5,7 @@ import contextlib
 import socket
 
 import websockets.asyncio.client
-from raw_client import RawClient, request
+from raw_client import AsyncRawClient, request
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 
@@ -66,7 +66,7 @@ class Server:
 
     async def dial(self, receive_buffer=None):
         """A client that sends what no library would; it has said nothing yet, and is cut at the end."""
-        client = await RawClient.open(self.port, receive_buffer)
+        client = await AsyncRawClient.open(self.port, receive_buffer)
         self._raw.append(client)
         return client
 

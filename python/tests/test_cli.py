@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import websockets.asyncio.client
 from nexios import History, Publisher
-from raw_client import RawClient, request
+from raw_client import AsyncRawClient, request
 from serving import close_of
 from websockets.exceptions import WebSocketException
 
@@ -206,7 +206,7 @@ async def dial(port):
     end = asyncio.get_running_loop().time() + 10
     while True:
         try:
-            return await RawClient.open(port)
+            return await AsyncRawClient.open(port)
         except ConnectionRefusedError:
             assert asyncio.get_running_loop().time() < end
             await asyncio.sleep(0.05)

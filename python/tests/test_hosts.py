@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from apps import app_with, echo
 from nexios import NexiosApp
-from raw_client import RawClient, request
+from raw_client import AsyncRawClient, request
 from serving import until
 
 
@@ -36,7 +36,7 @@ async def test_clients_of_a_proxy_on_a_unix_socket_count_for_themselves(tmp_path
     opened = []
 
     async def dial():
-        opened.append(RawClient(*await asyncio.open_unix_connection(str(path))))
+        opened.append(AsyncRawClient(*await asyncio.open_unix_connection(str(path))))
         return opened[-1]
 
     app = app_with(echo, settings={"connections_per_host_max": 1, "trusted_proxies": "unix"})
