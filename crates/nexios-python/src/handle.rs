@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 
 use crate::convert::{CloseCodeArgument, to_json, with_bytes, with_message, with_text};
 use crate::errors;
-use crate::host::{Host, Signal};
+use crate::host::Host;
+use crate::signal::Signal;
 
 /// Sends to a connection and closes it from any thread; its methods return at once.
 ///

@@ -2,18 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Wake, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use nexios::{ConnectionId, ShardService};
 use nexios_engine::{Service, Shard};
-use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -22,9 +17,9 @@ use slab::Slab;
 
 use crate::asgi;
 use crate::connection::Core;
-use crate::local::Home;
 use crate::log::{Departed, Log};
 use crate::run::Start;
+use crate::signal::{Alarm, Signal};
 use crate::waiter::Waiter;
 use crate::websocket::WebSocket;
 
@@ -46,8 +41,7 @@ pub(crate) struct Host {
     /// How far a test has moved the engine's clock.
     ahead: Cell<Duration>,
     signal: Arc<Signal>,
-    /// The reading end of what other threads write to.
-    alarm: UnixStream,
+    alarm: Alarm,
     /// Waits that are woken by a number, because anything may wake them.
     parked: RefCell<Slab<Py<Waiter>>>,
     pub(crate) starts: RefCell<Vec<Start>>,
@@ -80,73 +74,15 @@ struct Python_ {
     log: Py<PyAny>,
 }
 
-/// How anybody tells that a turn is due.
-pub(crate) struct Signal {
-    home: Arc<Home>,
-    due: AtomicBool,
-    rung: AtomicBool,
-    bell: UnixStream,
-    woken: Mutex<Vec<usize>>,
-}
-
-/// Wakes one parked wait.
-struct ParkedWaker {
-    signal: Arc<Signal>,
-    key: usize,
-}
-
 thread_local! {
     /// The host whose turn it is, for tasks that run in it.
     static CURRENT: RefCell<Option<Rc<Host>>> = const { RefCell::new(None) };
 }
 
-impl Signal {
-    /// On the loop's own thread a mark is enough, for whoever called into the engine looks at it.
-    pub(crate) fn raise(&self) {
-        self.due.store(true, Ordering::Release);
-        if !self.home.is_here() {
-            self.ring();
-        }
-    }
-
-    /// The thread of the event loop.
-    pub(crate) fn home(&self) -> &Home {
-        &self.home
-    }
-
-    /// Has the loop turn soon, if a turn is due; from any thread.
-    pub(crate) fn ring(&self) {
-        if self.due.load(Ordering::Acquire) && !self.rung.swap(true, Ordering::AcqRel) {
-            // A full pipe rings as well.
-            let _ = (&self.bell).write(&[1]);
-        }
-    }
-}
-
-impl Wake for ParkedWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.signal.woken.lock().push(self.key);
-        self.signal.raise();
-    }
-}
-
 impl Host {
     pub(crate) fn new(event_loop: &Bound<'_, PyAny>, shard: Shard, files: bool) -> PyResult<Rc<Self>> {
         let py = event_loop.py();
-        let (bell, alarm) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        alarm.set_nonblocking(true)?;
-        let signal = Arc::new(Signal {
-            home: Home::here(),
-            due: AtomicBool::new(false),
-            rung: AtomicBool::new(false),
-            bell,
-            woken: Mutex::default(),
-        });
+        let (signal, alarm) = Signal::new()?;
         let notified = signal.clone();
         shard.set_notifier(Arc::new(move || notified.raise()));
         let context = copy_context(py)?;
@@ -231,7 +167,7 @@ impl Host {
 
     /// Where other threads ring.
     pub(crate) fn alarm_fd(&self) -> i32 {
-        self.alarm.as_raw_fd()
+        self.alarm.fd()
     }
 
     pub(crate) fn call_soon(
@@ -312,7 +248,7 @@ impl Host {
     /// Parks a wait until the waker is called.
     pub(crate) fn park(&self, waiter: Py<Waiter>) -> (usize, Waker) {
         let key = self.parked.borrow_mut().insert(waiter);
-        (key, Arc::new(ParkedWaker { signal: self.signal.clone(), key }).into())
+        (key, self.signal.waker(key))
     }
 
     pub(crate) fn unpark(&self, key: usize) -> Option<Py<Waiter>> {
@@ -322,7 +258,7 @@ impl Host {
     /// After whatever may have made a turn due: has the loop call it in this tick.
     pub(crate) fn settle(&self, py: Python<'_>) {
         self.tell_log(py);
-        if self.turning.get() || !self.signal.due.load(Ordering::Acquire) || self.scheduled.replace(true) {
+        if self.turning.get() || !self.signal.is_due() || self.scheduled.replace(true) {
             return;
         }
         if let Err(error) = self.schedule(py) {
@@ -367,9 +303,8 @@ impl Host {
             return Ok(());
         }
         let before = CURRENT.replace(Some(self.clone()));
-        // By a swap, so that what another thread did before it raised the signal is seen by this turn.
-        self.signal.due.swap(false, Ordering::AcqRel);
-        self.signal.home.drop_returned();
+        self.signal.begin_turn();
+        self.signal.home().drop_returned();
         let entered = self.runtime.as_ref().map(tokio::runtime::Runtime::enter);
         let now = self.now();
         detached(py, &shard, |shard| {
@@ -407,16 +342,9 @@ impl Host {
         result
     }
 
-    /// Another thread has rung: a turn is due.
-    ///
-    /// The byte is read before the next one is asked for, and only here. Where any turn did both, in any order, a
-    /// thread between its mark and its byte could leave the mark without a byte, and no thread would ring again; or a
-    /// byte without a mark, and the loop would turn without end.
+    /// Turns because another thread has rung.
     pub(crate) fn alarm(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
-        let mut buffer = [0; 64];
-        // Nothing to read: the loop has called once more than there was to hear.
-        let _ = (&self.alarm).read(&mut buffer);
-        self.signal.rung.swap(false, Ordering::AcqRel);
+        self.alarm.answer(&self.signal);
         self.turn(py)
     }
 
@@ -425,7 +353,7 @@ impl Host {
             || !self.starts.borrow().is_empty()
             || !self.requests.borrow().is_empty()
             || !self.cancels.borrow().is_empty()
-            || !self.signal.woken.lock().is_empty()
+            || self.signal.has_woken()
     }
 
     /// What has to be done in Python; the first error of all.
@@ -445,8 +373,7 @@ impl Host {
             result = result.and(Waiter::fire(waiter.bind(py)));
             started = self.warn_if_blocked(py, started, &waiter);
         }
-        let keys = std::mem::take(&mut *self.signal.woken.lock());
-        for key in keys {
+        for key in self.signal.take_woken() {
             if let Some(waiter) = self.unpark(key) {
                 result = result.and(Waiter::fire(waiter.bind(py)));
                 started = self.warn_if_blocked(py, started, &waiter);
@@ -522,7 +449,7 @@ impl Host {
         sockets.values().for_each(|socket| drop(WebSocket::take_context(socket)));
         drop(sockets);
         self.departed.clear();
-        self.signal.home.drop_returned();
+        self.signal.home().drop_returned();
         Ok(tasks)
     }
 }

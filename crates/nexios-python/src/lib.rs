@@ -27,6 +27,7 @@ mod route;
 mod router;
 mod run;
 mod settings;
+mod signal;
 mod signal_handlers;
 mod socket;
 mod testing;

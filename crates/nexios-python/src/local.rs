@@ -17,7 +17,8 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use send_wrapper::SendWrapper;
 
-use crate::host::{Host, Signal};
+use crate::host::Host;
+use crate::signal::Signal;
 
 /// A value that only the thread of its event loop may touch.
 pub(crate) struct Local<T: 'static> {
