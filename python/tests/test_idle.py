@@ -79,7 +79,7 @@ async def test_an_idle_connection_holds_one_object_of_each_kind_and_no_more(serv
     more_counts.subtract(counts)
     more_sizes.subtract(sizes)
     held = {kind: count / CONNECTIONS for kind, count in more_counts.items() if count > CONNECTIONS / 10}
-    names = ["WebSocket", "Receive", "Waiter", "Done", "Task", "coroutine", "Context"]
+    names = ["WebSocket", "Waiting", "Waiter", "Done", "Task", "coroutine", "Context"]
     assert {kind: round(count, 1) for kind, count in held.items() if kind in names} == dict.fromkeys(names, 1)
     # The socket is the client's; the task's weak reference is for `all_tasks()`, the wakeup for who resumes it.
     wakeup = {"builtin_function_or_method", "TaskWakeupMethWrapper"}

@@ -1,4 +1,4 @@
-//! Awaitables for everything but receiving: done at the call, or a future of the framework.
+//! Futures of the framework, as Python awaits them.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -8,75 +8,16 @@ use std::task::{Context, Poll};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
-use crate::errors;
+use crate::completed::Completed;
 use crate::host::Host;
-use crate::local::Local;
 use crate::waiter::{Waiter, Withdraw};
+use crate::waiting::{Awaited, Waiting};
 
 type BoxedFuture = Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>>>>;
 
-/// What is done already; awaiting it costs nothing.
-#[pyclass(frozen, module = "nexios._nexios")]
-pub(crate) struct Completed {
-    value: Option<Py<PyAny>>,
-}
-
-static NOTHING: PyOnceLock<Py<Completed>> = PyOnceLock::new();
-
-impl Completed {
-    /// The one that gives `None`.
-    pub(crate) fn nothing(py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let one = NOTHING.get_or_try_init(py, || Py::new(py, Completed { value: None }))?;
-        Ok(one.clone_ref(py).into_any())
-    }
-
-    pub(crate) fn with(py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
-        Ok(Py::new(py, Completed { value: Some(value) })?.into_any())
-    }
-}
-
-#[pymethods]
-impl Completed {
-    fn __await__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        match &self.value {
-            None => Ok(None),
-            Some(value) => Err(PyStopIteration::new_err((value.clone_ref(py),))),
-        }
-    }
-
-    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = self.value.as_ref().map(|value| value.clone_ref(py));
-        Err(PyStopIteration::new_err((value,)))
-    }
-
-    #[pyo3(signature = (kind, value = None, _traceback = None))]
-    fn throw(
-        &self,
-        kind: &Bound<'_, PyAny>,
-        value: Option<&Bound<'_, PyAny>>,
-        _traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        Err(errors::thrown(kind, value))
-    }
-
-    fn close(&self) {}
-}
-
-/// A future of the framework, as a coroutine to asyncio.
-#[pyclass(frozen, module = "nexios._nexios")]
-pub(crate) struct Waiting(Local<Pending>);
-
-struct Pending {
+/// A future that a task waits for.
+pub(crate) struct Pending {
     /// Lets the loop run what is ready before the first poll.
     yields: Cell<bool>,
     future: Rc<Slot>,
@@ -115,7 +56,7 @@ impl Waiting {
         host.settle(py);
         match polled? {
             Poll::Ready(value) => Completed::with(py, value),
-            Poll::Pending => Ok(Py::new(py, Waiting(Local::new(pending, host)))?.into_any()),
+            Poll::Pending => Ok(Py::new(py, Waiting::new(Awaited::Future(pending), host))?.into_any()),
         }
     }
 
@@ -125,7 +66,7 @@ impl Waiting {
         host: &Rc<Host>,
         future: impl Future<Output = PyResult<Py<PyAny>>> + 'static,
     ) -> PyResult<Py<PyAny>> {
-        Ok(Py::new(py, Waiting(Local::new(Pending::new(host, future), host)))?.into_any())
+        Ok(Py::new(py, Waiting::new(Awaited::Future(Pending::new(host, future)), host))?.into_any())
     }
 
     /// One that begins when tasks that were started just before have run.
@@ -136,7 +77,7 @@ impl Waiting {
     ) -> PyResult<Py<PyAny>> {
         let pending = Pending::new(host, future);
         pending.yields.set(true);
-        Ok(Py::new(py, Waiting(Local::new(pending, host)))?.into_any())
+        Ok(Py::new(py, Waiting::new(Awaited::Future(pending), host))?.into_any())
     }
 }
 
@@ -173,7 +114,7 @@ impl Pending {
         }
     }
 
-    fn next(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         if self.yields.take() {
             return Ok(py.None());
         }
@@ -187,7 +128,11 @@ impl Pending {
         }
     }
 
-    fn close(&self) {
+    pub(crate) fn waiter(&self) -> &RefCell<Option<Py<Waiter>>> {
+        &self.waiter
+    }
+
+    pub(crate) fn close(&self) {
         self.future.withdraw();
         let waiter = self.waiter.take();
         drop(waiter);
@@ -197,52 +142,5 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         self.future.withdraw();
-    }
-}
-
-#[pymethods]
-impl Waiting {
-    fn __await__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.0.here()?.next(py)
-    }
-
-    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.__next__(py)
-    }
-
-    #[pyo3(signature = (kind, value = None, _traceback = None))]
-    fn throw(
-        &self,
-        kind: &Bound<'_, PyAny>,
-        value: Option<&Bound<'_, PyAny>>,
-        _traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        self.0.here()?.close();
-        Err(errors::thrown(kind, value))
-    }
-
-    fn close(&self) -> PyResult<()> {
-        self.0.here()?.close();
-        Ok(())
-    }
-
-    fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        match self.0.get().map(|pending| pending.waiter.try_borrow()) {
-            Some(Ok(waiter)) => visit.call(&*waiter),
-            _ => Ok(()),
-        }
-    }
-
-    fn __clear__(&self) {
-        let waiter = self.0.get().map(|pending| pending.waiter.take());
-        drop(waiter);
     }
 }

@@ -8,10 +8,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt};
 
+use crate::completed::Completed;
 use crate::connection::Core;
 use crate::convert::{is_binary, with_bytes, with_text};
 use crate::errors;
-use crate::future::{Completed, Waiting};
+use crate::waiting::Waiting;
 
 pub(crate) fn accept(
     core: &Core,

@@ -8,6 +8,7 @@
 mod app;
 mod asgi;
 mod broker;
+mod completed;
 mod connection;
 mod convert;
 mod engine;
@@ -33,6 +34,7 @@ mod socket;
 mod testing;
 mod unix_socket;
 mod waiter;
+mod waiting;
 mod watchdog;
 mod websocket;
 
@@ -51,9 +53,9 @@ mod module {
     #[pymodule_export]
     use crate::broker::{Broker, Hub, MemoryBroker};
     #[pymodule_export]
-    use crate::engine::Engine;
+    use crate::completed::Completed;
     #[pymodule_export]
-    use crate::future::{Completed, Waiting};
+    use crate::engine::Engine;
     #[pymodule_export]
     use crate::handle::Handle;
     #[pymodule_export]
@@ -61,13 +63,13 @@ mod module {
     #[pymodule_export]
     use crate::rate_limit::RateLimit;
     #[pymodule_export]
-    use crate::receive::Receive;
-    #[pymodule_export]
     use crate::router::{RouterHandle, WsRouter};
     #[pymodule_export]
     use crate::testing::TestConnection;
     #[pymodule_export]
     use crate::unix_socket::UnixSocket;
+    #[pymodule_export]
+    use crate::waiting::Waiting;
     #[pymodule_export]
     use crate::watchdog::{Watchdog, watch_parent};
     #[pymodule_export]

@@ -8,8 +8,8 @@ use pyo3::types::PyList;
 
 use crate::convert::to_json;
 use crate::errors;
-use crate::future::Waiting;
 use crate::host::Host;
+use crate::waiting::Waiting;
 
 pub(crate) fn track(py: Python<'_>, room: &Room, ws: &nexios::WebSocket, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let data = to_json(data)?;

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::errors;
-use crate::future::Waiting;
+use crate::waiting::Waiting;
 use crate::websocket::WebSocket;
 
 /// The part of `nexios.RateLimit` that counts.

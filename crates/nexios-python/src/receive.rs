@@ -14,8 +14,8 @@ use crate::connection::Core;
 use crate::convert::{from_json, message_to_python};
 use crate::errors;
 use crate::host::Host;
-use crate::local::Local;
 use crate::waiter::{Waiter, Withdraw};
+use crate::waiting::{Awaited, Waiting};
 
 /// What a receive makes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,11 +26,8 @@ pub(crate) enum Kind {
     Json,
 }
 
-/// Waits for a message; a coroutine to asyncio.
-#[pyclass(frozen, module = "nexios._nexios")]
-pub(crate) struct Receive(Local<Receiving>);
-
-struct Receiving {
+/// A message that a task waits for.
+pub(crate) struct Receiving {
     kind: Kind,
     slot: Rc<Slot>,
     waiter: RefCell<Option<Py<Waiter>>>,
@@ -61,19 +58,21 @@ impl Withdraw for Slot {
     }
 }
 
-impl Receive {
-    pub(crate) fn new(core: Rc<Core>, kind: Kind) -> Self {
+impl Waiting {
+    /// Returns one that receives a message when it is awaited.
+    pub(crate) fn for_message(core: Rc<Core>, kind: Kind) -> Self {
         let host = core.host.clone();
         let slot = Slot { core, ticket: RefCell::default(), parked: Cell::default() };
-        Receive(Local::new(Receiving { kind, slot: Rc::new(slot), waiter: RefCell::default() }, &host))
+        let receiving = Receiving { kind, slot: Rc::new(slot), waiter: RefCell::default() };
+        Waiting::new(Awaited::Message(receiving), &host)
     }
 }
 
 impl Receiving {
-    fn next(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
+    pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (polled, by_task) = self.poll();
         let result = match polled {
-            Poll::Pending => return self.wait(py, by_task),
+            Poll::Pending => return Ok(self.wait(py, by_task)?.into_any()),
             Poll::Ready(Ok(message)) => {
                 Err(self.convert(py, &message).map_or_else(|error| error, |value| PyStopIteration::new_err((value,))))
             }
@@ -134,7 +133,11 @@ impl Receiving {
         }
     }
 
-    fn close(&self) {
+    pub(crate) fn waiter(&self) -> &RefCell<Option<Py<Waiter>>> {
+        &self.waiter
+    }
+
+    pub(crate) fn close(&self) {
         self.slot.withdraw();
         if let Some(waiter) = self.waiter.take() {
             self.slot.core.forget_message(&waiter);
@@ -145,52 +148,5 @@ impl Receiving {
 impl Drop for Receiving {
     fn drop(&mut self) {
         self.slot.withdraw();
-    }
-}
-
-#[pymethods]
-impl Receive {
-    fn __await__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Py<Waiter>> {
-        self.0.here()?.next(py)
-    }
-
-    fn send(&self, py: Python<'_>, _value: &Bound<'_, PyAny>) -> PyResult<Py<Waiter>> {
-        self.__next__(py)
-    }
-
-    #[pyo3(signature = (kind, value = None, _traceback = None))]
-    fn throw(
-        &self,
-        kind: &Bound<'_, PyAny>,
-        value: Option<&Bound<'_, PyAny>>,
-        _traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        self.0.here()?.close();
-        Err(errors::thrown(kind, value))
-    }
-
-    fn close(&self) -> PyResult<()> {
-        self.0.here()?.close();
-        Ok(())
-    }
-
-    fn __traverse__(&self, visit: pyo3::gc::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        match self.0.get().map(|receiving| receiving.waiter.try_borrow()) {
-            Some(Ok(waiter)) => visit.call(&*waiter),
-            _ => Ok(()),
-        }
-    }
-
-    fn __clear__(&self) {
-        let waiter = self.0.get().map(|receiving| receiving.waiter.take());
-        drop(waiter);
     }
 }

@@ -11,14 +11,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::broker;
+use crate::completed::Completed;
 use crate::convert::{message_to_python, with_message};
 use crate::errors;
-use crate::future::{Completed, Waiting};
 use crate::handle::Handle;
 use crate::presence;
 use crate::route::{Direct, Guarded, PyRoute};
 use crate::run::{self, Call, Run};
 use crate::settings::Level;
+use crate::waiting::Waiting;
 use crate::websocket::WebSocket;
 
 /// A router on its way into an app.

@@ -10,17 +10,18 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat};
 
+use crate::completed::Completed;
 use crate::connection::Core;
 use crate::convert::with_bytes;
 use crate::errors;
-use crate::future::{Completed, Waiting};
-use crate::receive::{Kind, Receive};
+use crate::receive::Kind;
+use crate::waiting::Waiting;
 
 /// A connection on its own thread.
 pub(crate) struct Socket {
     pub(crate) core: Rc<Core>,
     /// A receive that can be used again, where nobody else has it.
-    pub(crate) spare: RefCell<Option<(Kind, Py<Receive>)>>,
+    pub(crate) spare: RefCell<Option<(Kind, Py<Waiting>)>>,
 }
 
 impl Socket {
@@ -28,14 +29,14 @@ impl Socket {
         Socket { core, spare: RefCell::default() }
     }
 
-    pub(crate) fn receiving(&self, py: Python<'_>, kind: Kind) -> PyResult<Py<Receive>> {
+    pub(crate) fn receiving(&self, py: Python<'_>, kind: Kind) -> PyResult<Py<Waiting>> {
         if let Some((spare, receive)) = &*self.spare.borrow()
             && *spare == kind
             && is_unshared(receive, py)
         {
             return Ok(receive.clone_ref(py));
         }
-        let receive = Py::new(py, Receive::new(self.core.clone(), kind))?;
+        let receive = Py::new(py, Waiting::for_message(self.core.clone(), kind))?;
         let before = self.spare.replace(Some((kind, receive.clone_ref(py))));
         drop(before);
         Ok(receive)

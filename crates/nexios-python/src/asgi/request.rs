@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 use super::exchange::{Event, Exchange, Undone};
 use super::receive::{Receive, Room, to_python};
 use super::response::Message;
-use crate::future::{Completed, Waiting};
+use crate::completed::Completed;
 use crate::host::Host;
 use crate::local::Local;
+use crate::waiting::Waiting;
 
 /// A request that the application answers. Frameworks run parts of it in threads, so that any
 /// thread may drop it; its methods belong to the loop's.

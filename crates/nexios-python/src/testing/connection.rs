@@ -16,10 +16,10 @@ use pyo3::types::{PyBytes, PyString};
 use super::client::{Client, Message, Reader};
 use crate::convert::{CloseCodeArgument, with_bytes, with_text};
 use crate::engine::Engine;
-use crate::future::Waiting;
 use crate::host::Host;
 use crate::local::Local;
 use crate::settings;
+use crate::waiting::Waiting;
 
 /// A wait that ends later than this was held up: by a breakpoint, or whatever blocks the thread.
 const HELD_UP: Duration = Duration::from_millis(100);

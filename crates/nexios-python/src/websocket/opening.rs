@@ -3,9 +3,10 @@
 use pyo3::prelude::*;
 
 use super::WebSocket;
+use crate::completed::Completed;
 use crate::convert::CloseCodeArgument;
-use crate::future::{Completed, Waiting};
 use crate::handshake;
+use crate::waiting::Waiting;
 
 #[pymethods]
 impl WebSocket {

@@ -4,7 +4,8 @@ use pyo3::prelude::*;
 
 use super::WebSocket;
 use crate::faces;
-use crate::receive::{Kind, Receive};
+use crate::receive::Kind;
+use crate::waiting::Waiting;
 
 #[pymethods]
 impl WebSocket {
@@ -17,7 +18,7 @@ impl WebSocket {
     /// >>> await client.send_text("hello")
     /// >>> await ws.receive()
     /// 'hello'
-    fn receive(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
+    fn receive(&self, py: Python<'_>) -> PyResult<Py<Waiting>> {
         self.socket.here()?.receiving(py, Kind::Any)
     }
 
@@ -27,7 +28,7 @@ impl WebSocket {
     /// >>> await client.send_text("hello")
     /// >>> await ws.receive_text()
     /// 'hello'
-    fn receive_text(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
+    fn receive_text(&self, py: Python<'_>) -> PyResult<Py<Waiting>> {
         self.socket.here()?.receiving(py, Kind::Text)
     }
 
@@ -37,7 +38,7 @@ impl WebSocket {
     /// >>> await client.send_bytes(b"hello")
     /// >>> await ws.receive_bytes()
     /// b'hello'
-    fn receive_bytes(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
+    fn receive_bytes(&self, py: Python<'_>) -> PyResult<Py<Waiting>> {
         self.socket.here()?.receiving(py, Kind::Bytes)
     }
 
@@ -47,7 +48,7 @@ impl WebSocket {
     /// >>> await client.send_json({"numbers": [1, 2, 3]})
     /// >>> await ws.receive_json()
     /// {'numbers': [1, 2, 3]}
-    fn receive_json(&self, py: Python<'_>) -> PyResult<Py<Receive>> {
+    fn receive_json(&self, py: Python<'_>) -> PyResult<Py<Waiting>> {
         self.socket.here()?.receiving(py, Kind::Json)
     }
 

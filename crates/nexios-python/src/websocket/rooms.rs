@@ -7,9 +7,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
 
 use super::WebSocket;
-use crate::future::{Completed, Waiting};
+use crate::completed::Completed;
 use crate::presence;
 use crate::router::position;
+use crate::waiting::Waiting;
 
 impl WebSocket {
     /// The connection for what is possible from `accept()` on; before, it raises as sending does.
