@@ -146,10 +146,9 @@ var Calls = class {
   }
   /** The most bytes that the server takes in a message, as far as is known. */
   get bytesMax() {
-    const { message_bytes } = this.#limits;
-    return message_bytes > 0 ? message_bytes : Infinity;
+    return this.#limits.message_bytes || Infinity;
   }
-  /** The most rooms that the server lets the client into, as far as is known. */
+  /** The most rooms that the server lets the client into, and takes in a `hello`, as far as is known. */
   get roomsMax() {
     const { rooms } = this.#limits;
     return rooms >= 0 ? rooms : Infinity;
@@ -196,8 +195,7 @@ var Calls = class {
     if (call) this.#fail(call, new NexiosError(`${code}`, `${message}`), isStored);
   }
   get #unansweredMax() {
-    const { unanswered } = this.#limits;
-    return unanswered >= 1 ? unanswered : UNANSWERED_MAX;
+    return this.#limits.unanswered || UNANSWERED_MAX;
   }
   #watch(call) {
     const { key, timeout, signal } = call;
@@ -394,10 +392,10 @@ var Emitter = class {
 
 // src/hello.js
 var ROOMS_MAX = 1e3;
-function hello(positions, user_agent, bytesMax) {
+function hello(positions, user_agent, { bytesMax, roomsMax }) {
   const rooms = {};
   let left = Math.min(LONG_HEADER_MAX, bytesMax - 2) - byteLength(JSON.stringify({ type: "hello", user_agent, rooms }));
-  for (const [room, position] of [...positions].reverse().slice(0, ROOMS_MAX)) {
+  for (const [room, position] of [...positions].reverse().slice(0, Math.min(ROOMS_MAX, roomsMax))) {
     left -= byteLength(JSON.stringify({ [room]: position }));
     if (left < 0) break;
     Object.defineProperty(rooms, room, { value: position, enumerable: true });
@@ -675,7 +673,8 @@ function jsonOf(bigint) {
     if (type === "string") return wellFormed("message", value);
     if (type === "bigint" && bigint === "string") return `${value}`;
     const isObject = type === "object" && value && !Array.isArray(value);
-    const isWrong = ["bigint", "function", "symbol"].includes(type) || type === "number" && !Number.isFinite(value) || isObject && !JSON_OBJECTS.includes(tagOf(value)) || value === null && tagOf(this[name]) === "Date";
+    const isWrong = ["bigint", "function", "symbol"].includes(type) || type === "number" && !Number.isFinite(value) || isObject && !JSON_OBJECTS.includes(tagOf(value)) || isBytes(this[name]) || // a Buffer has a `toJSON`
+    value === null && tagOf(this[name]) === "Date";
     if (isWrong) throw new TypeError(`invalid message: ${kindOf2(type, value, this[name])} has no form as JSON`);
     return value;
   };
@@ -973,7 +972,7 @@ var Room = class extends Emitter {
     else this.#line.fallBehind();
   }
   _change(change) {
-    if (this.joined) this._emit("presence", change);
+    if (this.joined) this.#push({ event: "presence", values: [change] });
   }
   _failed(error) {
     this.#client._failed(error);
@@ -1139,7 +1138,7 @@ var Client = class extends Emitter {
     this._options = settings;
     this._positions = new Positions(settings, (error) => this._failed(error));
     this.#liveness = new Liveness(() => this.#ping(), (reason) => this.#end({ code: 1006, reason, cause: "own" }));
-    this.#open();
+    this.#open(this._positions.acquire());
     this.#unfollow = followPage({
       probe: () => this._isOpen && this.#liveness.probe(),
       wake: () => this.#wake(),
@@ -1227,7 +1226,7 @@ var Client = class extends Emitter {
     }
   }
   // --- connecting
-  #open(ready = this.#turn ? void 0 : this._positions.acquire()) {
+  #open(ready) {
     const { token, protocols } = this._options;
     const connection = this.#connection = new Connection(this.#owner());
     this.#isHeld = false;
@@ -1251,7 +1250,7 @@ var Client = class extends Emitter {
   #greet() {
     const positions = new Map(this._positions);
     for (const room of this.#rooms.values()) if (room._at) positions.set(room.name, room._at.text);
-    this.#connection.send(hello(positions, this._options.userAgent, this._calls.bytesMax));
+    this.#connection.send(hello(positions, this._options.userAgent, this._calls));
   }
   #endFailed(error) {
     this._failed(error);
@@ -1312,7 +1311,6 @@ var Client = class extends Emitter {
     clearTimeout(this.#timer);
     clearTimeout(this.#stable);
     this.#liveness.stop();
-    this.#turn++;
     this.#count(ending, connection);
     if (ending.away) this.#stayAway();
     this.#follow(ending, ending.cause === "closed" ? "close" : this.#consequenceOf(ending));
@@ -1341,6 +1339,7 @@ var Client = class extends Emitter {
     const { code, reason } = ending;
     const kind = kindOf(ending);
     const retry = ["retry", "ask"].includes(consequence);
+    if (consequence !== "ask") this.#turn++;
     const state = this.state = retry ? "reconnecting" : consequence === "close" ? "closed" : "parked";
     this.#endCalls(ending);
     if (retry) this.#report(ending);

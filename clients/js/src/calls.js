@@ -69,11 +69,10 @@ export class Calls {
 
   /** The most bytes that the server takes in a message, as far as is known. */
   get bytesMax() {
-    const { message_bytes } = this.#limits;
-    return message_bytes > 0 ? message_bytes : Infinity;
+    return this.#limits.message_bytes || Infinity;
   }
 
-  /** The most rooms that the server lets the client into, as far as is known. */
+  /** The most rooms that the server lets the client into, and takes in a `hello`, as far as is known. */
   get roomsMax() {
     const { rooms } = this.#limits;
     return rooms >= 0 ? rooms : Infinity;
@@ -127,8 +126,7 @@ export class Calls {
   }
 
   get #unansweredMax() {
-    const { unanswered } = this.#limits;
-    return unanswered >= 1 ? unanswered : UNANSWERED_MAX;
+    return this.#limits.unanswered || UNANSWERED_MAX;
   }
 
   #watch(call) {

@@ -52,7 +52,7 @@ export class Client extends Emitter {
     this._options = settings;
     this._positions = new Positions(settings, (error) => this._failed(error));
     this.#liveness = new Liveness(() => this.#ping(), (reason) => this.#end({ code: 1006, reason, cause: "own" }));
-    this.#open();
+    this.#open(this._positions.acquire());
     this.#unfollow = followPage({
       probe: () => this._isOpen && this.#liveness.probe(),
       wake: () => this.#wake(),
@@ -157,7 +157,7 @@ export class Client extends Emitter {
 
   // --- connecting
 
-  #open(ready = this.#turn ? undefined : this._positions.acquire()) {
+  #open(ready) {
     const { token, protocols } = this._options;
     const connection = (this.#connection = new Connection(this.#owner()));
     this.#isHeld = false;
@@ -183,7 +183,7 @@ export class Client extends Emitter {
   #greet() {
     const positions = new Map(this._positions);
     for (const room of this.#rooms.values()) if (room._at) positions.set(room.name, room._at.text);
-    this.#connection.send(hello(positions, this._options.userAgent, this._calls.bytesMax));
+    this.#connection.send(hello(positions, this._options.userAgent, this._calls));
   }
 
   #endFailed(error) {
@@ -255,7 +255,6 @@ export class Client extends Emitter {
     clearTimeout(this.#timer);
     clearTimeout(this.#stable);
     this.#liveness.stop();
-    this.#turn++;
     this.#count(ending, connection);
     if (ending.away) this.#stayAway();
     this.#follow(ending, ending.cause === "closed" ? "close" : this.#consequenceOf(ending));
@@ -288,6 +287,7 @@ export class Client extends Emitter {
     const { code, reason } = ending;
     const kind = kindOf(ending);
     const retry = ["retry", "ask"].includes(consequence);
+    if (consequence !== "ask") this.#turn++; // else the address that refused the token is tried with another one
     const state = (this.state = retry ? "reconnecting" : consequence === "close" ? "closed" : "parked");
     this.#endCalls(ending);
     if (retry) this.#report(ending);

@@ -4,10 +4,10 @@ import { LONG_HEADER_MAX, frame } from "./frame.js";
 const ROOMS_MAX = 1000;
 
 /** Returns the first frame: where the client is in its rooms, those that moved last as far as the header holds them. */
-export function hello(positions, user_agent, bytesMax) {
+export function hello(positions, user_agent, { bytesMax, roomsMax }) {
   const rooms = {};
   let left = Math.min(LONG_HEADER_MAX, bytesMax - 2) - byteLength(JSON.stringify({ type: "hello", user_agent, rooms }));
-  for (const [room, position] of [...positions].reverse().slice(0, ROOMS_MAX)) {
+  for (const [room, position] of [...positions].reverse().slice(0, Math.min(ROOMS_MAX, roomsMax))) {
     left -= byteLength(JSON.stringify({ [room]: position }));
     if (left < 0) break;
     Object.defineProperty(rooms, room, { value: position, enumerable: true }); // `__proto__` is a name too

@@ -139,7 +139,7 @@ export class Room extends Emitter {
   }
 
   _change(change) {
-    if (this.joined) this._emit("presence", change);
+    if (this.joined) this.#push({ event: "presence", values: [change] });
   }
 
   _failed(error) {

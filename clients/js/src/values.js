@@ -46,6 +46,7 @@ function jsonOf(bigint) {
       ["bigint", "function", "symbol"].includes(type) ||
       (type === "number" && !Number.isFinite(value)) ||
       (isObject && !JSON_OBJECTS.includes(tagOf(value))) ||
+      isBytes(this[name]) || // a Buffer has a `toJSON`
       (value === null && tagOf(this[name]) === "Date");
     if (isWrong) throw new TypeError(`invalid message: ${kindOf(type, value, this[name])} has no form as JSON`);
     return value;

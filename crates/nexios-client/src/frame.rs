@@ -12,7 +12,7 @@ use crate::position::Position;
 const MARK: u8 = 0x1e;
 /// The longest header that a client sends, except `hello`.
 pub(crate) const HEADER_BYTES_MAX: usize = 4096;
-/// The longest header that a server sends.
+/// The longest header of a `hello`, and of a server.
 const SERVER_HEADER_BYTES_MAX: usize = 131_072;
 
 /// A frame's header, from the server.
@@ -99,7 +99,24 @@ pub(crate) enum PresenceEvent {
 pub(crate) struct Limits {
     pub(crate) message_bytes: Option<u64>,
     pub(crate) unanswered: Option<u64>,
+    /// Rooms that a `hello` names.
     pub(crate) rooms: Option<u64>,
+}
+
+impl Limits {
+    /// Returns the bytes of the longest `hello` that the server takes, its mark and line feed left out.
+    pub(crate) fn hello_bytes(&self) -> usize {
+        at_most(self.message_bytes, SERVER_HEADER_BYTES_MAX).saturating_sub(2)
+    }
+
+    /// Returns the most rooms that a `hello` names.
+    pub(crate) fn hello_rooms(&self) -> usize {
+        at_most(self.rooms, usize::MAX)
+    }
+}
+
+fn at_most(limit: Option<u64>, max: usize) -> usize {
+    limit.and_then(|limit| usize::try_from(limit).ok()).map_or(max, |limit| limit.min(max))
 }
 
 /// Reads a position; a text that is not one is an error, and so is a missing member that has no default.

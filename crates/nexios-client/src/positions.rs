@@ -6,8 +6,6 @@ use crate::position::Position;
 
 /// Positions kept at most: as many as a `hello` can name.
 const POSITIONS_MAX: usize = 1000;
-/// The longest header of a `hello`.
-pub(crate) const HELLO_BYTES_MAX: usize = 131_072;
 
 /// Positions by room, those that moved last at the end.
 #[derive(Default)]
@@ -72,14 +70,19 @@ impl Positions {
         changes
     }
 
-    /// Returns what fits into a `hello`: `received` first, then what is stored, the newest in front.
-    pub(crate) fn for_hello(&self, received: Vec<(String, Position)>, bytes: usize) -> BTreeMap<String, String> {
+    /// Returns the positions that fit into `hello`: `received` first, then those that moved last.
+    pub(crate) fn for_hello(
+        &self,
+        received: Vec<(String, Position)>,
+        bytes_max: usize,
+        rooms_max: usize,
+    ) -> BTreeMap<String, String> {
         let newest = self.order.values().rev().filter_map(|room| Some((room.clone(), self.get(room)?.clone())));
-        let mut left = HELLO_BYTES_MAX.saturating_sub(bytes);
+        let (mut left, rooms_max) = (bytes_max, rooms_max.min(POSITIONS_MAX));
         let mut rooms = BTreeMap::new();
         for (room, position) in received.into_iter().chain(newest) {
             let position = position.to_string();
-            if rooms.len() >= POSITIONS_MAX || rooms.contains_key(&room) {
+            if rooms.len() >= rooms_max || rooms.contains_key(&room) {
                 continue;
             }
             // Quotes, a colon, a comma.
@@ -107,8 +110,8 @@ mod tests {
         let mut positions = Positions::new(Vec::new(), true);
         (0..1005).for_each(|room| positions.keep(&format!("r{room}"), Some(at(room))));
         assert!(positions.get("r4").is_none() && positions.get("r5").is_some());
-        assert_eq!(positions.for_hello(Vec::new(), 0).len(), 1000);
-        let few = positions.for_hello(vec![("mine".into(), at(1))], HELLO_BYTES_MAX - 120);
+        assert_eq!(positions.for_hello(Vec::new(), usize::MAX, usize::MAX).len(), 1000);
+        let few = positions.for_hello(vec![("mine".into(), at(1))], 120, usize::MAX);
         assert_eq!(few.into_keys().collect::<Vec<_>>(), ["mine", "r1004"]);
     }
 

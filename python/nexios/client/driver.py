@@ -148,11 +148,12 @@ class Driver:
         self._owner.disconnected(ending)
         self._warn(ending)
         self._owner.tell("close", Closed(ending.code, ending.reason, is_retried, ending.kind))
-        if not is_retried:
-            self._park(ending)
-            return
         self.backoff.window = ending.window or self.backoff.window
-        if ending.consequence == "authorize":
+        if not is_retried:
+            self._addresses.next()
+            self._park(ending)
+        elif ending.consequence == "authorize":
+            # The address that refused the token is tried with another one.
             self._delay = self.backoff.delay_at_once()
         else:
             self._addresses.next()
@@ -178,8 +179,7 @@ class Driver:
 
     def _park(self, ending: Ending) -> None:
         if ending.consequence == "authorize":
-            code = 401 if ending.cause == "refused" else ending.code
-            self._owner.tell("unauthorized", Unauthorized(code, ending.reason))
+            self._owner.tell("unauthorized", Unauthorized(ending.code, ending.reason))
         if not self._owner.is_heard("parked"):
             logger.warning("%s", f"parked until reconnect(): {ending.kind} {ending.code} {ending.reason}".rstrip())
         self._owner.tell("parked", Parked(ending.code, ending.reason, ending.kind))

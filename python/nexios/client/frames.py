@@ -16,7 +16,7 @@ HEADER_BYTES_MAX = 4096
 LONG_HEADER_BYTES_MAX = 131_072
 ROOMS_MAX = 1000
 
-_NUMBER_MAX = 2**53
+_NUMBER_MAX = 2**53 - 1
 _POSITION = re.compile(r"([0-9a-f]{1,16})-([0-9]{1,16})-([0-9a-f]{32})", re.IGNORECASE)
 _NONCE = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
@@ -91,5 +91,5 @@ def is_marked(message: Payload) -> bool:
 
 def _checked(number: object) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _NUMBER_MAX:
-        raise Malformed("an offset is a number up to 2^53")
+        raise Malformed(f"invalid offset {number!r}: must be a whole number below 2^53")
     return number

@@ -34,12 +34,18 @@ class Positions:
         if len(self._positions) > ROOMS_MAX:
             self._forget(next(iter(self._positions)))
 
-    def for_hello(self, received: Iterable[tuple[str, Position]], rest: int) -> dict[str, str]:
-        """Those that moved last, as many as may be; ``received`` is further than what has been handled."""
+    def for_hello(
+        self,
+        received: Iterable[tuple[str, Position]],
+        rest: int,
+        bytes_max: int = LONG_HEADER_BYTES_MAX,
+        rooms_max: int = ROOMS_MAX,
+    ) -> dict[str, str]:
+        """Returns the positions that moved last, as many as fit; ``received`` ones replace those that were handled."""
         positions = self._positions | {room: str(position) for room, position in received}
         rooms: dict[str, str] = {}
-        left = LONG_HEADER_BYTES_MAX - rest
-        for room, position in list(reversed(positions.items()))[:ROOMS_MAX]:
+        left = bytes_max - rest
+        for room, position in list(reversed(positions.items()))[:rooms_max]:
             left -= len(encode_json({room: position}).encode())
             if left < 0:
                 break

@@ -123,7 +123,8 @@ class Room:
         >>> await room.join()
         """
         if since is not None:
-            self._since = _checked(since)
+            position = _checked(since)
+            self._since = self._since if self.joined else position
         await self._wish.join(timeout)
 
     async def leave(self) -> None:

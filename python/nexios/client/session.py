@@ -14,7 +14,7 @@ from nexios.client.driver import Driver, State
 from nexios.client.ending import Ending
 from nexios.client.errors import NexiosError
 from nexios.client.events import Gap, Joined, Opened, PresenceChange
-from nexios.client.frames import ROOMS_MAX, Payload, frame, header_text
+from nexios.client.frames import LONG_HEADER_BYTES_MAX, ROOMS_MAX, Payload, frame, header_text
 from nexios.client.inbox import Handlers, Inbox, Item, logger
 from nexios.client.positions import Positions
 from nexios.client.retry import window_of
@@ -56,6 +56,7 @@ class Session:
         self.rooms: dict[str, Room] = {}
         self.positions = Positions(storage)
         self.calls = Calls()
+        self._limits = Limits()  # of the last welcome
         self.closer: asyncio.Task[Any] | None = None
         self.is_caught_up = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,10 +71,14 @@ class Session:
         return self.addresses.ask()
 
     def hello(self) -> Payload:
-        """Says where the client is, as far as it has received: what waits here is handled yet."""
+        """Returns the first frame: the positions of the rooms, as far as the client has received."""
         received = ((room.name, room._at) for room in self.rooms.values() if room._at is not None)
         header = {"type": "hello", "user_agent": self._user_agent}
-        rooms = self.positions.for_hello(received, len(header_text(header).encode()) + len(',"rooms":{}'))
+        # The mark, the line feed, and the member without its rooms.
+        rest = len(header_text(header).encode()) + len('\x1e,"rooms":{}\n')
+        bytes_max = min(LONG_HEADER_BYTES_MAX, self._limits.message_bytes or LONG_HEADER_BYTES_MAX)
+        rooms_max = ROOMS_MAX if self._limits.rooms is None else min(ROOMS_MAX, self._limits.rooms)
+        rooms = self.positions.for_hello(received, rest, bytes_max, rooms_max)
         return frame(header | {"rooms": rooms})
 
     def next_frame(self) -> Awaitable[Payload]:
@@ -162,7 +167,8 @@ class Session:
             return
         self.id = str(header.get("id"))
         self.driver.opened(window_of(header.get("retry_ms")))
-        self.calls.limit(Limits.parse(header.get("limits")))
+        self._limits = Limits.parse(header.get("limits"))
+        self.calls.limit(self._limits)
         for room in self.rooms.values():
             room._wish.opened()
         self.calls.opened()

@@ -9,7 +9,7 @@ from nexios.client.errors import Malformed
 
 __all__ = ["check_shape", "is_known"]
 
-_NUMBER_MAX = 2**53
+_NUMBER_MAX = 2**53 - 1
 
 _Is: TypeAlias = Callable[[object], bool]
 

@@ -46,7 +46,8 @@ pub(crate) struct Call {
     lane: Lane,
     deadline: Option<Instant>,
     is_sent: bool,
-    was_sent: bool,
+    /// On all connections.
+    times_sent: u32,
 }
 
 /// The one who waits for an answer.
@@ -116,7 +117,7 @@ impl Calls {
         lane: Lane,
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
-        let call = Call { purpose, frame, lane, deadline, is_sent: false, was_sent: false };
+        let call = Call { purpose, frame, lane, deadline, is_sent: false, times_sent: 0 };
         if !call.is_of_room() {
             self.check_size(call.frame.len()).and_then(|()| self.check_room()).map_err(|error| call.named(error))?;
             self.count += 1;
@@ -141,7 +142,7 @@ impl Calls {
 
     /// Returns the next frame to send; an oversized one fails, and the next is tried.
     pub(crate) fn next_frame(&mut self) -> Option<Message> {
-        let limit = self.limits.unanswered.map_or(UNANSWERED_MAX, |limit| UNANSWERED_MAX.min(limit as usize)).max(1);
+        let limit = self.limits.unanswered.map_or(UNANSWERED_MAX, |limit| limit as usize).max(1);
         while self.unanswered < limit {
             let (_, id) = self.waiting.pop_first()?;
             let Some(call) = self.calls.get_mut(&id) else { continue };
@@ -151,7 +152,8 @@ impl Calls {
                 continue;
             }
             let call = self.calls.get_mut(&id)?;
-            (call.is_sent, call.was_sent) = (true, true);
+            call.is_sent = true;
+            call.times_sent += 1;
             self.unanswered += 1;
             return Some(call.frame.clone());
         }
@@ -266,12 +268,17 @@ impl Call {
 
     /// Fails for a reason of the client's own; a call that was sent may have been carried out.
     pub(crate) fn fail(self, error: Error) {
-        let error = error.with_maybe_stored(self.was_sent);
-        self.reject(error);
+        let maybe_stored = self.times_sent > 0;
+        self.settle(error.with_maybe_stored(maybe_stored));
     }
 
-    /// Fails by the answer of the server.
-    pub(crate) fn reject(self, error: Error) {
+    /// Fails by the answer of the server, which covers the last attempt: an earlier one may have been carried out.
+    pub(crate) fn refused(self, error: Error) {
+        let maybe_stored = self.times_sent > 1 || error.maybe_stored();
+        self.settle(error.with_maybe_stored(maybe_stored));
+    }
+
+    fn settle(self, error: Error) {
         let error = self.named(error);
         // The one who asked may have given up.
         match self.purpose {

@@ -60,13 +60,16 @@ pub(crate) struct Core {
     link: Link,
     closing: Option<Closing>,
     backoff: Backoff,
-    /// Connections and attempts that have ended: addresses take turns.
+    /// Connections and attempts that have ended, without those that are repeated with another token: addresses take
+    /// turns.
     turn: usize,
     /// Connections in a row that ended with a malformed frame.
     malformed: u32,
     /// True if a fresh token was fetched since the last connection that held.
     is_renewed: bool,
     calls: Calls,
+    /// Limits of the last welcome.
+    limits: Limits,
     positions: Positions,
     rooms: HashMap<String, RoomState>,
     /// Times at which rooms are joined again, after a passing refusal.
@@ -136,6 +139,7 @@ impl Core {
             malformed: 0,
             is_renewed: false,
             calls: Calls::new(),
+            limits: Limits::default(),
             positions,
             rooms: HashMap::new(),
             retries: BTreeSet::new(),
@@ -363,7 +367,8 @@ impl Core {
         let mut received: Vec<_> =
             self.rooms.iter().filter_map(|(name, room)| Some((name.clone(), room.at.clone()?))).collect();
         received.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let rooms = self.positions.for_hello(received, empty.header().len());
+        let bytes_max = self.limits.hello_bytes().saturating_sub(empty.header().len());
+        let rooms = self.positions.for_hello(received, bytes_max, self.limits.hello_rooms());
         ToServer::Hello { rooms, user_agent: USER_AGENT }.with(&Message::empty())
     }
 
@@ -372,6 +377,7 @@ impl Core {
         self.state = State::Open;
         self.id = Some(id.clone());
         self.backoff.welcome(window);
+        self.limits = limits;
         self.calls.set_limits(limits);
         self.resume_rooms();
         self.flush();
@@ -401,7 +407,6 @@ impl Core {
         // A message of this connection must not be sent on another, and nothing waits behind it.
         self.steps.retain(|step| !matches!(step, Step::Send(_)));
         self.out_bytes = 0;
-        self.turn = self.turn.wrapping_add(1);
         if end.is_rejection() {
             self.calls.rejected(end.code, &end.reason);
         }
@@ -440,8 +445,12 @@ impl Core {
             }
             Next::Retry { more, least } => Some((self.backoff.delay(|| chance()) + more).max(least)),
         };
-        self.log_first_failure(&end);
         let (kind, retry) = (end.kind(), delay.is_some());
+        // The address that refused a token is tried with another one.
+        if !(retry && next == Next::Authorize) {
+            self.log_first_failure(&end);
+            self.turn = self.turn.wrapping_add(1);
+        }
         self.state = if retry { State::Reconnecting } else { State::Parked };
         let End { code, reason, .. } = end;
         let closed = Closed { code, reason: reason.clone(), kind, retry };
@@ -481,7 +490,7 @@ impl Core {
     }
 
     fn log_first_failure(&self, end: &End) {
-        if self.id.is_none() && self.turn == 1 {
+        if self.id.is_none() && self.turn == 0 {
             let reason = nexios_protocol::escaped(&end.reason);
             tracing::warn!(code = end.code, %reason, "the first attempt to connect has failed");
         }

@@ -167,6 +167,7 @@ impl Core {
                 self.tell_presence(now, &room, change(Member { user, data }));
             }
             FromServer::Error { id, code, message, maybe_stored } => {
+                let maybe_stored = maybe_stored && code == "unavailable";
                 self.refused(now, id, Error::new(code, message).with_maybe_stored(maybe_stored));
             }
             FromServer::Closing { code, reason, retry_ms } => self.closing(now, code, reason, &retry_ms),
@@ -220,7 +221,7 @@ impl Core {
             Purpose::Join { room } => self.asked_answered(now, room, true, Some(&error)),
             Purpose::Leave { room } => self.asked_answered(now, room, false, Some(&error)),
             Purpose::PresenceState { .. } => self.tell(Event::Error(error)),
-            _ => call.reject(error),
+            _ => call.refused(error),
         }
     }
 

@@ -63,8 +63,8 @@ impl Core {
     pub(crate) fn join(&mut self, name: &str, since: Option<Since>) -> Result<(u64, Settled), Error> {
         self.check_open()?;
         let ticket = self.next_ticket();
-        let room = self.known_room(name)?;
-        let settled = room.wish_in(ticket, since);
+        let since = since.filter(|_| !self.is_joined(name));
+        let settled = self.known_room(name)?.wish_in(ticket, since);
         self.drive(name, Lane::Ordinary);
         self.flush();
         Ok((ticket, settled))
