@@ -9,6 +9,7 @@ use crate::connection::Inner;
 pub(crate) struct Connections {
     places: Vec<Option<Rc<Inner>>>,
     free: Vec<u32>,
+    open_sockets: usize,
 }
 
 impl Connections {
@@ -20,7 +21,17 @@ impl Connections {
             Some(place) => *place = Some(inner.clone()),
             None => self.places.push(Some(inner.clone())),
         }
+        self.open_sockets += 1;
         inner
+    }
+
+    /// The socket of one of them is gone; its place may still be taken.
+    pub(crate) fn socket_is_gone(&mut self) {
+        self.open_sockets -= 1;
+    }
+
+    pub(crate) fn open_sockets(&self) -> usize {
+        self.open_sockets
     }
 
     pub(crate) fn get(&self, token: u32) -> Option<&Rc<Inner>> {

@@ -63,6 +63,13 @@ pub struct Broadcast {
     deflated: Mutex<Vec<((u8, u8), Bytes)>>,
 }
 
+/// Broadcasts that a slow client did not get, as they are reported to the service.
+#[derive(Debug)]
+pub struct Dropped {
+    /// The messages, oldest first.
+    pub messages: Vec<Message>,
+}
+
 impl Group {
     /// A group without members. Ids are the caller's: one id, one group in a server.
     pub fn new(id: u32) -> Self {

@@ -28,6 +28,7 @@ mod patience;
 mod payload;
 mod places;
 mod profile;
+mod readiness;
 mod request_body;
 mod run_queue;
 mod runner;
@@ -47,9 +48,8 @@ pub use connection::{
     Accept, AcceptError, CloseInfo, Connection, ConnectionState, KeptBytes, ReceiveError, ReceiveTicket, Refusal,
     SendError,
 };
-pub use fanout::Dropped;
 pub use framing::FRAME_MARK;
-pub use group::{Audience, Broadcast, Group};
+pub use group::{Audience, Broadcast, Dropped, Group};
 pub use http::{bad_request, not_found, upgrade_required};
 pub use id::{ConnectionId, InvalidConnectionId};
 pub use listener::Listener;

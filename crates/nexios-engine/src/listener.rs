@@ -17,7 +17,8 @@ use socket2::{Domain, SockRef, Type};
 
 use crate::hosts::Host;
 use crate::metrics::Cause;
-use crate::shard::{FIRST_LISTENER, Readiness, ShardInner};
+use crate::readiness::Readiness;
+use crate::shard::{FIRST_LISTENER, ShardInner};
 use crate::socket_file::SocketFile;
 use crate::stream::{Socket, Stream};
 use crate::tls::TlsStream;
@@ -284,28 +285,28 @@ impl Registered {
 impl ShardInner {
     /// A listener has news.
     pub(crate) fn accept_from(self: &Rc<Self>, token: usize) {
-        if let Some(registered) = self.listeners().borrow_mut().list.get_mut(token - FIRST_LISTENER) {
+        if let Some(registered) = self.io.listeners().list.get_mut(token - FIRST_LISTENER) {
             registered.delayed = true;
         }
     }
 
     /// Takes waiting connections, a bounded number for each listener and turn.
     pub(crate) fn accept_delayed(self: &Rc<Self>) {
-        if !self.listeners().borrow().is_ready(self.now()) {
+        if !self.io.listeners().is_ready(self.now()) {
             return;
         }
-        let count = self.listeners().borrow().list.len();
+        let count = self.io.listeners().list.len();
         for index in 0..count {
             self.accept_some(index);
         }
-        if self.listeners().borrow().is_ready(self.now()) {
-            self.notify_again();
+        if self.io.listeners().is_ready(self.now()) {
+            self.io.notify_again();
         }
     }
 
     fn accept_some(self: &Rc<Self>, index: usize) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let mut listeners = self.listeners().borrow_mut();
+            let mut listeners = self.io.listeners();
             let Some(registered) = listeners.list.get_mut(index) else { return };
             if !registered.is_ready(self.now()) {
                 return;
@@ -358,7 +359,7 @@ impl ShardInner {
         }
         if let Err(error) = self.register(token) {
             tracing::error!(%error, "cannot watch a new connection");
-            self.inject(token, Readiness { error: true, readable: true, ..Readiness::default() });
+            self.io.injected().push(token, Readiness { error: true, readable: true, ..Readiness::default() });
         }
     }
 }

@@ -7,14 +7,14 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::id::ConnectionId;
-use crate::shard::{Readiness, ShardInner};
+use crate::readiness::{Injected, Readiness};
 
 /// The client's end of an in-memory connection.
 ///
 /// Dropping it is a close without a Close frame, as when a process dies.
 pub struct MemoryClient {
     pipe: Rc<RefCell<Pipe>>,
-    shard: Weak<ShardInner>,
+    injected: Weak<Injected>,
     token: u32,
     id: Option<ConnectionId>,
 }
@@ -38,7 +38,7 @@ struct Pipe {
 /// The in-memory server end, and what the client holds of it.
 pub(crate) fn pair(
     capacity: usize,
-) -> (MemoryEnd, impl FnOnce(Weak<ShardInner>, u32, Option<ConnectionId>) -> MemoryClient) {
+) -> (MemoryEnd, impl FnOnce(Weak<Injected>, u32, Option<ConnectionId>) -> MemoryClient) {
     let pipe = Rc::new(RefCell::new(Pipe {
         to_server: VecDeque::new(),
         to_client: VecDeque::new(),
@@ -50,7 +50,7 @@ pub(crate) fn pair(
         client_waker: None,
     }));
     let end = MemoryEnd(pipe.clone());
-    (end, move |shard, token, id| MemoryClient { pipe, shard, token, id })
+    (end, move |injected, token, id| MemoryClient { pipe, injected, token, id })
 }
 
 impl MemoryClient {
@@ -116,8 +116,8 @@ impl MemoryClient {
     }
 
     fn tell(&self, readiness: Readiness) {
-        if let Some(shard) = self.shard.upgrade() {
-            shard.inject(self.token, readiness);
+        if let Some(injected) = self.injected.upgrade() {
+            injected.push(self.token, readiness);
         }
     }
 }

@@ -12,7 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use nexios_protocol::CloseCode;
 
 use crate::connection::Connection;
-use crate::fanout::Dropped;
+use crate::group::Dropped;
 use crate::profile::Profile;
 use crate::request_body::RequestBody;
 

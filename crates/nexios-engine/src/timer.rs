@@ -190,6 +190,16 @@ impl Drop for Sleep {
     }
 }
 
+/// Returns the time of a cheap clock, which is good to some milliseconds.
+pub(crate) fn coarse_now() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::MonotonicCoarse;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let now = rustix::time::clock_gettime(clock);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

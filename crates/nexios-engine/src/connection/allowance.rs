@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::shard::coarse_now;
+use crate::timer::coarse_now;
 
 /// Messages of one connection in one turn.
 const MESSAGES_MAX: u32 = 512;

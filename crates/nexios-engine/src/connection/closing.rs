@@ -25,7 +25,7 @@ impl Inner {
             inbox.clear();
         }
         self.note_held(state);
-        self.shard.outbox_of(&mut state.extra).tail().extend_from_slice(&frame);
+        self.shard.buffers.outbox_of(&mut state.extra).tail().extend_from_slice(&frame);
         self.output_grew(state);
         let timeout = self.settings().close_timeout;
         self.arm_deadline(state, timeout);
@@ -50,7 +50,7 @@ impl Inner {
     pub(super) fn on_close_frame(self: &Rc<Self>, state: &mut State, info: CloseInfo, answer: &[u8]) {
         self.settle(state);
         if !answer.is_empty() {
-            self.shard.outbox_of(&mut state.extra).tail().extend_from_slice(answer);
+            self.shard.buffers.outbox_of(&mut state.extra).tail().extend_from_slice(answer);
         }
         self.finish_with_last_word(state, info);
         self.output_grew(state);
@@ -96,9 +96,7 @@ impl Inner {
 
     /// Notes a step for the access log, if there is one.
     pub(crate) fn note(self: &Rc<Self>, step: Step) {
-        if self.shard.logs_access.get() {
-            self.shard.steps.borrow_mut().push((self.clone(), step));
-        }
+        self.shard.lists.push_step(self, step);
     }
 
     /// No handshake any more: the connection broke, died of silence or refused to end.
@@ -119,14 +117,14 @@ impl Inner {
             http.writer.take().into_iter().for_each(std::task::Waker::wake);
         }
         self.drop_output(state);
-        state.stream.close(&self.shard.registry, reset);
+        state.stream.close(self.shard.io.registry(), reset);
         state.end_frames(Phase::Gone);
         self.note_held(state);
-        self.shard.gone.borrow_mut().push(self.token());
+        self.shard.lists.push_gone(self.token());
     }
 
     fn drop_output(self: &Rc<Self>, state: &mut State) {
-        self.shard.give_back_outbox(state);
+        self.shard.buffers.pool().give_back_outbox(&mut state.extra);
         self.mark_changed(state);
     }
 
@@ -137,10 +135,10 @@ impl Inner {
         if let Some(remote) = state.rare_if_any().and_then(|rare| rare.remote.clone()) {
             remote.disconnected(state.close_info());
         }
-        match self.shard.fanout.try_borrow_mut() {
+        match self.shard.fanout.try_members_mut() {
             Ok(mut fanout) => fanout.leave_all(self, &self.shard.connections.borrow()),
             // A broadcast is walking the groups just now.
-            Err(_) => self.shard.leaving.borrow_mut().push(self.clone()),
+            Err(_) => self.shard.lists.push_leaving(self.clone()),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Inner {
         {
             extra.heard = Tick::NEVER;
             extra.began = Tick::NEVER;
-            self.shard.give_back_extra(state);
+            self.shard.buffers.pool().give_back_extra(&mut state.extra);
         }
     }
 
@@ -72,7 +72,7 @@ impl Inner {
     pub(crate) fn arm(self: &Rc<Self>, state: &mut State) {
         let next = self.next_deadline(state);
         if state.clock.arm(next) {
-            self.shard.timers.borrow_mut().insert(next, self.token());
+            self.shard.time.enter(next, self.token());
             self.shard.notifier.notify();
         }
     }

@@ -1,6 +1,7 @@
 //! What an idle connection does without: it exists only while there is some of it.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -14,8 +15,10 @@ use crate::inbox::Inbox;
 use crate::mailbox::RemoteShared;
 use crate::outbox::Outbox;
 use crate::runner::KeptWaker;
-use crate::shard::{POOL_MAX, ShardInner};
 use crate::timer::Tick;
+
+/// Boxes of one kind kept for reuse.
+const POOL_MAX: usize = 128;
 
 /// Messages and bytes under way, and what some connections keep.
 #[derive(Default)]
@@ -140,50 +143,46 @@ impl Pool {
     fn extra_for_outbox(&mut self) -> Box<Extra> {
         self.extras_with_outbox.pop().or_else(|| self.extras.pop()).unwrap_or_default()
     }
-}
 
-impl ShardInner {
-    /// The connection's inbox, from the pool where it has none.
-    pub(super) fn inbox_of<'a>(&self, extra: &'a mut Option<Box<Extra>>) -> &'a mut Inbox {
-        let pool = &mut *self.pool.borrow_mut();
-        let extra = extra.get_or_insert_with(|| pool.extras.pop().unwrap_or_default());
-        extra.inbox.get_or_insert_with(|| pool.inboxes.pop().unwrap_or_default())
+    /// Returns the connection's inbox, from the pool where it has none.
+    pub(crate) fn inbox_of<'a>(&mut self, extra: &'a mut Option<Box<Extra>>) -> &'a mut Inbox {
+        let extra = extra.get_or_insert_with(|| self.extras.pop().unwrap_or_default());
+        extra.inbox.get_or_insert_with(|| self.inboxes.pop().unwrap_or_default())
     }
 
-    /// The connection's outbox, from the pool where it has none.
+    /// Returns the connection's outbox, from the pool where it has none.
     #[inline]
-    pub(crate) fn outbox_of<'a>(&self, extra: &'a mut Option<Box<Extra>>) -> &'a mut Outbox {
-        let extra = extra.get_or_insert_with(|| self.pool.borrow_mut().extra_for_outbox());
-        extra.outbox.get_or_insert_with(|| self.pool.borrow_mut().outboxes.pop().unwrap_or_default())
+    pub(crate) fn outbox_of<'a>(pool: &RefCell<Self>, extra: &'a mut Option<Box<Extra>>) -> &'a mut Outbox {
+        let extra = extra.get_or_insert_with(|| pool.borrow_mut().extra_for_outbox());
+        extra.outbox.get_or_insert_with(|| pool.borrow_mut().outboxes.pop().unwrap_or_default())
     }
 
-    /// An empty inbox goes back to the pool.
-    pub(super) fn give_back_inbox(&self, state: &mut State) {
-        let Some(extra) = &mut state.extra else { return };
+    /// Takes back an empty inbox.
+    pub(super) fn give_back_inbox(&mut self, slot: &mut Option<Box<Extra>>) {
+        let Some(extra) = slot else { return };
         if let Some(inbox) = extra.inbox.take_if(|inbox| inbox.is_empty()) {
-            put(&mut self.pool.borrow_mut().inboxes, inbox);
-            self.give_back_extra(state);
+            put(&mut self.inboxes, inbox);
+            self.give_back_extra(slot);
         }
     }
 
-    /// The outbox goes back to the pool, and with it what is left in it.
-    pub(super) fn give_back_outbox(&self, state: &mut State) {
-        let Some(extra) = &mut state.extra else { return };
+    /// Takes back the outbox, and with it what is left in it.
+    pub(super) fn give_back_outbox(&mut self, slot: &mut Option<Box<Extra>>) {
+        let Some(extra) = slot else { return };
         let Some(outbox) = &mut extra.outbox else { return };
         outbox.recycle();
         extra.blocked = Tick::NEVER;
-        let mut pool = self.pool.borrow_mut();
-        if let Some(extra) = state.extra.take_if(|extra| extra.is_empty_but_for_outbox()) {
-            put(&mut pool.extras_with_outbox, extra);
-        } else if let Some(outbox) = state.extra.as_mut().and_then(|extra| extra.outbox.take()) {
-            put(&mut pool.outboxes, outbox);
+        if let Some(extra) = slot.take_if(|extra| extra.is_empty_but_for_outbox()) {
+            put(&mut self.extras_with_outbox, extra);
+        } else if let Some(outbox) = slot.as_mut().and_then(|extra| extra.outbox.take()) {
+            put(&mut self.outboxes, outbox);
         }
     }
 
-    /// With nothing left in it, it goes back to the pool.
-    pub(super) fn give_back_extra(&self, state: &mut State) {
-        if let Some(extra) = state.extra.take_if(|extra| extra.is_empty()) {
-            put(&mut self.pool.borrow_mut().extras, extra);
+    /// Takes back what has nothing left in it.
+    pub(super) fn give_back_extra(&mut self, slot: &mut Option<Box<Extra>>) {
+        if let Some(extra) = slot.take_if(|extra| extra.is_empty()) {
+            put(&mut self.extras, extra);
         }
     }
 }

@@ -14,7 +14,7 @@ impl Inner {
     /// Something was added to the outbox: it is flushed at the latest at the end of the turn.
     pub(crate) fn output_grew(self: &Rc<Self>, state: &mut State) {
         if state.write.mark_dirty() {
-            self.shard.dirty.borrow_mut().push(self.clone());
+            self.shard.lists.push_dirty(self.clone());
             self.shard.notifier.notify();
         }
         self.mark_changed(state);
@@ -55,7 +55,7 @@ impl Inner {
         };
         match outbox.flush(stream, self.settings().step_bytes_max()) {
             Ok(Flushed::All) => {
-                self.shard.give_back_outbox(state);
+                self.shard.buffers.pool().give_back_outbox(&mut state.extra);
                 self.after_flush(state);
             }
             Ok(Flushed::Blocked { progress }) => self.block(state, progress),
@@ -92,7 +92,7 @@ impl Inner {
         let header = FrameHeader { fin: true, rsv1: false, opcode, payload_len: payload.len() as u64, mask: None };
         let (header, header_len) = header.encode();
         self.write_own(state, |tail| tail.extend_from_slice(&header[..header_len]));
-        let outbox = self.shard.outbox_of(&mut state.extra);
+        let outbox = self.shard.buffers.outbox_of(&mut state.extra);
         if state.write.is_blocked() || outbox.has_backlog() || state.stream.is_tls() {
             outbox.tail().extend_from_slice(payload);
         } else {
@@ -150,15 +150,11 @@ impl Inner {
     /// would be closed for it.
     pub(super) fn tell_over_mark(&self, state: &mut State, over: bool) {
         state.write.set_over_mark(over);
-        self.shard.fanout.borrow().tell_over_mark(self, over);
-        if self.settings().slow_client == SlowClient::Close {
-            let crowd = self.shard.crowd.get();
-            self.shard.crowd.set(if over { crowd + 1 } else { crowd.saturating_sub(1) });
-            if self.shard.crowd.get() == 0 {
-                // Publishers that wait for it go on at the end of the turn.
-                self.shard.broadcasts_pending.set(true);
-                self.shard.notifier.notify();
-            }
+        self.shard.fanout.members().tell_over_mark(self, over);
+        if self.settings().slow_client == SlowClient::Close && self.shard.fanout.crowd_changed(over) == 0 {
+            // Publishers that wait for it continue at the end of the turn.
+            self.shard.fanout.set_pending();
+            self.shard.notifier.notify();
         }
     }
 

@@ -47,7 +47,7 @@ impl Inner {
         let kept = &mut state.extra().kept;
         *kept = update(*kept);
         self.note_held(&mut state);
-        self.shard.give_back_extra(&mut state);
+        self.shard.buffers.pool().give_back_extra(&mut state.extra);
     }
 
     /// Brings the shard's sum up to date with what this connection holds now.
@@ -55,7 +55,7 @@ impl Inner {
         let bytes = state.bytes_held();
         let Some(extra) = &mut state.extra else { return };
         let before = std::mem::replace(&mut extra.held, bytes);
-        self.shard.held.update(|sum| sum + bytes - before);
+        self.shard.buffers.holds(bytes, before);
     }
 
     /// Takes the connection out of the shard's sum: its place is given back.
@@ -63,7 +63,7 @@ impl Inner {
         let mut state = self.state.borrow_mut();
         let Some(extra) = &mut state.extra else { return };
         let before = std::mem::take(&mut extra.held);
-        self.shard.held.update(|sum| sum - before);
+        self.shard.buffers.holds(0, before);
     }
 
     /// Ends the connection and drops what it holds.
@@ -78,7 +78,7 @@ impl Inner {
         self.start_close(state, CloseCode::TRY_AGAIN_LATER, REASON);
         state.drop_held();
         self.note_held(state);
-        self.shard.give_back_inbox(state);
+        self.shard.buffers.pool().give_back_inbox(&mut state.extra);
     }
 }
 
@@ -121,7 +121,7 @@ impl ShardInner {
     /// Ends the connections that hold most, until an eighth of the shard's share is free again.
     #[inline]
     pub(crate) fn keep_to_share(self: &Rc<Self>) {
-        let held = self.held.get();
+        let held = self.buffers.held();
         if held == 0 {
             return;
         }
@@ -142,10 +142,10 @@ impl ShardInner {
             .filter(|(held, _)| *held > 0)
             .collect();
         holders.sort_by_key(|(held, _)| Reverse(*held));
-        let before = self.held.get();
+        let before = self.buffers.held();
         let mut ended = 0;
         for (_, inner) in &holders {
-            if self.held.get() <= goal {
+            if self.buffers.held() <= goal {
                 break;
             }
             inner.give_up_held();

@@ -48,7 +48,7 @@ pub use holding::KeptBytes;
 use keepalive::Keepalive;
 pub(crate) use opening::Opened;
 pub use opening::{Accept, AcceptError, Refusal};
-use peer::Peer;
+pub(crate) use peer::{Addresses, Peer};
 use read_side::ReadSide;
 pub use receiving::{ReceiveError, ReceiveTicket};
 pub use sending::SendError;

@@ -100,7 +100,7 @@ impl Connection {
     pub fn accept(&self, accept: Accept) -> Result<(), AcceptError> {
         self.0.switch_protocols(accept.subprotocol.as_deref(), &accept.headers)?;
         if !accept.framed {
-            self.0.shard.fanout.borrow_mut().join_router(&self.0);
+            self.0.shard.fanout.members_mut().join_router(&self.0);
         }
         self.0.shard.shared.metrics.connected();
         let mut state = self.0.state.borrow_mut();
@@ -120,7 +120,7 @@ impl Connection {
     pub fn enter(&self) {
         self.0.settle(&mut self.0.state.borrow_mut());
         if self.0.state.borrow().is_connected() {
-            self.0.shard.fanout.borrow_mut().join_router(&self.0);
+            self.0.shard.fanout.members_mut().join_router(&self.0);
         }
     }
 
@@ -174,7 +174,7 @@ fn check_header(name: &str, value: &str) -> Result<(), AcceptError> {
 impl Inner {
     /// Reads on until the head is complete.
     pub(super) fn read_head(self: &Rc<Self>) {
-        let mut input = self.shard.input.borrow_mut();
+        let mut input = self.shard.buffers.input();
         loop {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
@@ -207,10 +207,10 @@ impl Inner {
     fn take_request(self: &Rc<Self>, state: &mut super::State, head: RequestHead, bytes: Vec<u8>, consumed: usize) {
         state.clock.stop();
         if head.is_upgrade() {
-            self.shard.opened.borrow_mut().push((self.token(), Opened::Upgrade(head, bytes[consumed..].to_vec())));
+            self.shard.lists.push_opened(self.token(), Opened::Upgrade(head, bytes[consumed..].to_vec()));
         } else {
             state.phase = Phase::Http(Box::new(super::HttpPhase { prefix: bytes, ..Default::default() }));
-            self.shard.opened.borrow_mut().push((self.token(), Opened::Http));
+            self.shard.lists.push_opened(self.token(), Opened::Http);
         }
     }
 

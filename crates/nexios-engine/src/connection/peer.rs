@@ -1,6 +1,8 @@
 //! The address of a connection's peer, in seven bytes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::rc::Rc;
 
 use super::bits::Bits;
@@ -15,6 +17,18 @@ pub(crate) struct Peer {
     address: Address,
     counted: Bits,
 }
+
+/// What few connections of a shard need, and those that do not need it do not pay for.
+#[derive(Default)]
+pub(crate) struct Addresses {
+    /// Addresses that are too long for their connections.
+    v6: RefCell<HashMap<Key, SocketAddrV6>>,
+    /// Hosts that some connections are counted for, where they are not their peers.
+    hosts_behind: RefCell<HashMap<Key, Host>>,
+}
+
+/// What no other connection of the shard has, as long as there is a handle to this one.
+type Key = (u32, u32);
 
 /// It holds a place in the server's limits.
 const COUNTED: u8 = 1;
@@ -62,7 +76,7 @@ impl Inner {
     pub(crate) fn set_peer(&self, address: Option<SocketAddr>) {
         let short = Address::of(address);
         if let (Address::V6, Some(SocketAddr::V6(v6))) = (short, address) {
-            self.shard.peers_v6.borrow_mut().insert(self.key(), v6);
+            self.shard.addresses.v6.borrow_mut().insert(self.key(), v6);
         }
         self.state.borrow_mut().peer.address = short;
     }
@@ -72,7 +86,7 @@ impl Inner {
         match address {
             Address::Unnamed => None,
             Address::V4(ip, port) => Some(SocketAddr::new(ip.into(), u16::from_ne_bytes(port))),
-            Address::V6 => self.shard.peers_v6.borrow().get(&self.key()).map(|v6| SocketAddr::V6(*v6)),
+            Address::V6 => self.shard.addresses.v6.borrow().get(&self.key()).map(|v6| SocketAddr::V6(*v6)),
         }
     }
 
@@ -83,7 +97,7 @@ impl Inner {
     /// Notes the host for which this connection is counted until its end.
     pub(crate) fn is_counted_for(&self, host: Host) {
         if host != Host::of(self.peer_ip()) {
-            self.shard.hosts_behind.borrow_mut().insert(self.key(), host);
+            self.shard.addresses.hosts_behind.borrow_mut().insert(self.key(), host);
         }
         self.state.borrow_mut().peer.counted.set(COUNTED_FOR_HOST, true);
     }
@@ -91,7 +105,7 @@ impl Inner {
     /// Returns the host for which this connection was counted, now that it has ended.
     pub(crate) fn take_host(&self) -> Option<Host> {
         let is_counted = self.state.borrow_mut().peer.counted.take(COUNTED_FOR_HOST);
-        let behind = self.shard.hosts_behind.borrow_mut().remove(&self.key());
+        let behind = self.shard.addresses.hosts_behind.borrow_mut().remove(&self.key());
         is_counted.then(|| behind.unwrap_or_else(|| Host::of(self.peer_ip())))
     }
 
@@ -122,8 +136,7 @@ impl Inner {
         false
     }
 
-    /// What no other connection of the shard has, as long as there is a handle to this one.
-    fn key(&self) -> (u32, u32) {
+    fn key(&self) -> Key {
         (self.token(), self.serial())
     }
 }
@@ -131,7 +144,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Address::V6 = self.state.get_mut().peer.address {
-            self.shard.peers_v6.borrow_mut().remove(&self.key());
+            self.shard.addresses.v6.borrow_mut().remove(&self.key());
         }
     }
 }
@@ -157,9 +170,9 @@ mod tests {
             let token = shard.0.adopt(Stream::Plain(Socket::Memory(end)), address, false);
             assert_eq!(shard.0.connections.borrow().get(token).unwrap().peer(), shown);
         }
-        assert_eq!(shard.0.peers_v6.borrow().len(), 2);
+        assert_eq!(shard.0.addresses.v6.borrow().len(), 2);
         shard.cancel_all();
         shard.turn(Instant::now());
-        assert!(shard.0.peers_v6.borrow().is_empty());
+        assert!(shard.0.addresses.v6.borrow().is_empty());
     }
 }

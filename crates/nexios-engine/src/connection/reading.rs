@@ -9,8 +9,8 @@ use super::{Allowance, CloseInfo, Extra, Inner, Phase, State};
 use crate::input::Input;
 use crate::message::Message;
 use crate::metrics::Cause;
+use crate::readiness::Readiness;
 use crate::settings::Settings;
-use crate::shard::Readiness;
 use crate::timer::Tick;
 
 /// Full reads of one connection before the others get their turn.
@@ -95,10 +95,10 @@ impl Inner {
     /// Parses what was read earlier and then reads on. What came behind the upgrade request waits
     /// like that until the next turn, and the socket may have news before.
     fn read_on(self: &Rc<Self>, to_the_end: bool) {
-        self.shard.allowance.set(Allowance::FULL);
+        self.shard.buffers.set_allowance(Allowance::FULL);
         let unread = self.state.borrow_mut().rare_if_any().map(|rare| std::mem::take(&mut rare.unread));
         if let Some(unread) = unread.filter(|unread| !unread.is_empty()) {
-            self.shard.input.borrow_mut().put(&unread);
+            self.shard.buffers.input().put(&unread);
             self.lend_input();
             if self.parse_and_run() != Parsed::All {
                 return;
@@ -113,7 +113,7 @@ impl Inner {
     /// after a short read no other would tell of the FIN.
     fn read_open(self: &Rc<Self>, to_the_end: bool) {
         for _ in 0..READS_PER_TURN {
-            if self.shard.allowance.get().is_spent() {
+            if self.shard.buffers.allowance().is_spent() {
                 break;
             }
             let Some(may_hold_more) = self.read_input() else { return };
@@ -135,7 +135,7 @@ impl Inner {
         if !matches!(state.phase, Phase::Open(_)) || state.read.is_paused() || is_ending {
             return None;
         }
-        let mut input = self.shard.input.borrow_mut();
+        let mut input = self.shard.buffers.input();
         let space = input.space();
         match state.stream.read(space) {
             Ok(n) if n > 0 => {
@@ -159,7 +159,7 @@ impl Inner {
             return;
         }
         let Phase::Open(protocol) = &state.phase else { return };
-        if !protocol.has_whole(self.shard.input.borrow_mut().left(), &self.settings().limits()) {
+        if !protocol.has_whole(self.shard.buffers.input().left(), &self.settings().limits()) {
             return;
         }
         state.read.lend();
@@ -180,12 +180,12 @@ impl Inner {
     #[inline]
     pub(super) fn take_lent(&self, state: &mut State) -> Option<Message> {
         let Phase::Open(protocol) = &mut state.phase else { return None };
-        let allowance = self.shard.allowance.get();
+        let allowance = self.shard.buffers.allowance();
         if allowance.is_spent() {
             return None;
         }
-        let message = take_whole(protocol, &mut self.shard.input.borrow_mut(), &self.settings().limits())?;
-        self.shard.allowance.set(allowance.after(message.len()));
+        let message = take_whole(protocol, &mut self.shard.buffers.input(), &self.settings().limits())?;
+        self.shard.buffers.set_allowance(allowance.after(message.len()));
         Some(message)
     }
 
@@ -195,7 +195,7 @@ impl Inner {
             match self.parse() {
                 Parsed::InboxFull => {
                     self.shard.run_between();
-                    self.shard.allowance.update(Allowance::after_a_look);
+                    self.shard.buffers.set_allowance(self.shard.buffers.allowance().after_a_look());
                     if self.inbox_is_full() {
                         self.pause();
                         return Parsed::InboxFull;
@@ -222,7 +222,7 @@ impl Inner {
     /// Keeps what was read and goes on with it in the next turn, behind the other connections.
     fn leave_to_next_turn(self: &Rc<Self>) {
         let mut state = self.state.borrow_mut();
-        state.rare().unread = self.shard.input.borrow_mut().left().to_vec();
+        state.rare().unread = self.shard.buffers.input().left().to_vec();
         self.note_held(&mut state);
         self.mark_ready(&mut state);
     }
@@ -231,24 +231,24 @@ impl Inner {
     fn pause(&self) {
         let mut state = self.state.borrow_mut();
         state.read.pause();
-        state.rare().unread = self.shard.input.borrow_mut().left().to_vec();
+        state.rare().unread = self.shard.buffers.input().left().to_vec();
         self.note_held(&mut state);
     }
 
     fn parse(self: &Rc<Self>) -> Parsed {
-        let mut input = self.shard.input.borrow_mut();
+        let mut input = self.shard.buffers.input();
         if input.is_empty() {
             return Parsed::All;
         }
         let mut state = self.state.borrow_mut();
-        let mut codec = self.shard.codec.borrow_mut();
-        let mut control = self.shard.control_out.borrow_mut();
+        let mut codec = self.shard.buffers.codec();
+        let mut control = self.shard.buffers.control_out();
         let settings = self.settings();
         let limits = settings.limits();
         let before = state.inbox().is_some();
         let mut end = Parsed::All;
         while !input.is_empty() {
-            let allowance = self.shard.allowance.get();
+            let allowance = self.shard.buffers.allowance();
             if allowance.is_spent() {
                 end = Parsed::Enough;
                 break;
@@ -262,8 +262,8 @@ impl Inner {
                 break;
             };
             if let Some(message) = take_whole(protocol, &mut input, &limits) {
-                self.shard.allowance.set(allowance.after(message.len()));
-                self.shard.inbox_of(extra).push(message);
+                self.shard.buffers.set_allowance(allowance.after(message.len()));
+                self.shard.buffers.inbox_of(extra).push(message);
                 continue;
             }
             match self.parse_one(&mut state, settings, &limits, input.left(), &mut codec, &mut control) {
@@ -296,19 +296,19 @@ impl Inner {
         control.clear();
         match protocol.receive(input, control, limits, codec) {
             Ok((used, None)) => {
-                self.shard.allowance.update(|allowance| allowance.after_bytes(used));
+                self.shard.buffers.set_allowance(self.shard.buffers.allowance().after_bytes(used));
                 Some(used)
             }
             Ok((used, Some(Received::Text(text)))) => {
-                self.shard.allowance.update(|allowance| allowance.after(text.len()));
+                self.shard.buffers.set_allowance(self.shard.buffers.allowance().after(text.len()));
                 end_message(extra);
-                self.shard.inbox_of(extra).push(Message::Text(text.into()));
+                self.shard.buffers.inbox_of(extra).push(Message::Text(text.into()));
                 Some(used)
             }
             Ok((used, Some(Received::Binary(bytes)))) => {
-                self.shard.allowance.update(|allowance| allowance.after(bytes.len()));
+                self.shard.buffers.set_allowance(self.shard.buffers.allowance().after(bytes.len()));
                 end_message(extra);
-                self.shard.inbox_of(extra).push(Message::Binary(bytes.into()));
+                self.shard.buffers.inbox_of(extra).push(Message::Binary(bytes.into()));
                 Some(used)
             }
             Ok((used, Some(Received::Ping(payload)))) => {
@@ -345,7 +345,7 @@ impl Inner {
         }
         // The first word counts: an EOF behind a Close frame changes nothing.
         state.rare().last_word.get_or_insert_with(|| (info, answer.to_vec()));
-        self.shard.ending.borrow_mut().push(self.clone());
+        self.shard.lists.push_ending(self.clone());
     }
 
     /// The handlers have run: now the end that came behind their messages.
@@ -376,7 +376,7 @@ impl Inner {
 
     /// After our last word: waits for the peer's FIN so that no RST overtakes the Close frame.
     fn discard_input(self: &Rc<Self>, state: &mut State) {
-        let mut input = self.shard.input.borrow_mut();
+        let mut input = self.shard.buffers.input();
         for _ in 0..READS_PER_TURN {
             match state.stream.read(input.space()) {
                 Ok(n) if n > 0 => {}

@@ -239,7 +239,7 @@ impl Connection {
             self.0.note_held(state);
             self.0.go_on_reading(state);
         }
-        self.0.shard.give_back_inbox(state);
+        self.0.shard.buffers.pool().give_back_inbox(&mut state.extra);
     }
 
     /// From now on messages are thrown away once listeners, if any, have seen them.
@@ -365,7 +365,7 @@ impl Inner {
         let message = state.inbox_mut()?.pop(observed)?;
         self.note_held(state);
         self.go_on_reading(state);
-        self.shard.give_back_inbox(state);
+        self.shard.buffers.pool().give_back_inbox(&mut state.extra);
         Some(message)
     }
 

@@ -152,18 +152,18 @@ impl Connection {
     /// Makes it a member; `false` where it was one, or is not connected.
     pub fn join(&self, group: &Group) -> bool {
         self.0.settle(&mut self.0.state.borrow_mut());
-        self.0.state.borrow().is_connected() && self.0.shard.fanout.borrow_mut().join(&self.0, group)
+        self.0.state.borrow().is_connected() && self.0.shard.fanout.members_mut().join(&self.0, group)
     }
 
     /// Ends its membership; `false` where it was none.
     pub fn leave(&self, group: &Group) -> bool {
         self.0.settle(&mut self.0.state.borrow_mut());
-        self.0.shard.fanout.borrow_mut().leave(&self.0, group.id(), &self.0.shard.connections.borrow())
+        self.0.shard.fanout.members_mut().leave(&self.0, group.id(), &self.0.shard.connections.borrow())
     }
 
     /// Whether it is connected and a member of one of these groups.
     pub fn is_in(&self, audience: &Audience) -> bool {
-        self.0.state.borrow().is_connected() && self.0.shard.fanout.borrow().is_addressed(&self.0, audience)
+        self.0.state.borrow().is_connected() && self.0.shard.fanout.members().is_addressed(&self.0, audience)
     }
 
     /// Whether a broadcast would leave it out now: it is above its mark, under
@@ -201,7 +201,7 @@ impl Inner {
     #[inline]
     fn cork(&self, state: &mut State, message: MessageRef<'_>) -> bool {
         let plain = state.write.is_corking() && state.is_connected() && !state.has_rare();
-        if !plain || self.shard.broadcasts_pending.get() {
+        if !plain || self.shard.fanout.is_pending() {
             return false;
         }
         let Some(outbox) = state.outbox_mut() else { return false };
@@ -250,11 +250,10 @@ impl Inner {
         let payload = message.as_bytes();
         let opcode = message.opcode();
         if self.wants_compression(state, payload.len(), compress) {
-            let mut packed = self.shard.packed.take();
-            packed.clear();
+            let mut packed = self.shard.buffers.take_packed();
             self.compress(state, payload, &mut packed);
             self.write_own(state, |tail| write_frame(tail, opcode, true, true, &packed, None));
-            self.shard.packed.replace(packed);
+            self.shard.buffers.give_back_packed(packed);
         } else if payload.len() >= DIRECT_BYTES_MIN {
             self.write_direct(state, opcode, payload);
         } else {
@@ -278,17 +277,17 @@ impl Inner {
                 .get_or_insert_with(|| Box::new(ContextDeflater::new(bits, level, 8)))
                 .compress(payload, out);
         } else {
-            self.shard.codec.borrow_mut().compress(bits, level, payload, out);
+            self.shard.buffers.codec().compress(bits, level, payload, out);
         }
     }
 
     /// Appends own bytes to the outbox, behind the broadcasts that came before them.
     #[inline]
     pub(super) fn write_own(self: &Rc<Self>, state: &mut State, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.shard.broadcasts_pending.get() {
+        if self.shard.fanout.is_pending() {
             self.settle(state);
         }
-        let outbox = self.shard.outbox_of(&mut state.extra);
+        let outbox = self.shard.buffers.outbox_of(&mut state.extra);
         write(&mut outbox.tail());
         self.output_grew(state);
     }
@@ -310,7 +309,7 @@ impl Inner {
     /// The answer to a ping, made by the protocol.
     pub(super) fn send_pong_frame(self: &Rc<Self>, state: &mut State, frame: &[u8]) {
         if !frame.is_empty() {
-            self.shard.outbox_of(&mut state.extra).push_pong(frame);
+            self.shard.buffers.outbox_of(&mut state.extra).push_pong(frame);
             self.output_grew(state);
         }
     }

@@ -8,7 +8,7 @@ mod pending;
 mod queueing;
 mod round;
 
-use std::cell::Cell;
+use std::cell::{BorrowMutError, Cell, Ref, RefCell, RefMut};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -21,7 +21,6 @@ use crate::connection::{Connection, Inner};
 use crate::connections::Connections;
 use crate::group::{Audience, Broadcast, Group};
 use crate::mail_queue::UNFLUSHED_BYTES_MAX;
-use crate::message::Message;
 use crate::shard::{Shard, ShardInner};
 
 /// Broadcast bytes of one turn above which publishers wait for the flush.
@@ -29,9 +28,18 @@ pub(crate) const PENDING_BYTES_MAX: usize = UNFLUSHED_BYTES_MAX;
 /// How long publishers wait after such a burst for clients that are above their marks.
 const HOLD_MAX: Duration = Duration::from_millis(50);
 
-/// The groups of one shard and the broadcasts of this turn.
+/// The way of broadcasts to the connections of one shard.
 #[derive(Default)]
 pub(crate) struct Fanout {
+    members: RefCell<Members>,
+    is_pending: Cell<bool>,
+    /// Connections above their marks whose policy is to close them.
+    crowd: Cell<usize>,
+}
+
+/// The groups of one shard and the broadcasts of this turn.
+#[derive(Default)]
+pub(crate) struct Members {
     /// The members of each group, by their tokens.
     groups: HashMap<u32, Vec<u32>>,
     /// What connections are members of beside their routers, with their places there.
@@ -53,13 +61,6 @@ pub(crate) struct Membership {
 }
 
 const NOWHERE: u32 = u32::MAX;
-/// Told to the service: broadcasts that a slow client did not get.
-#[derive(Debug)]
-pub struct Dropped {
-    /// The messages, oldest first.
-    pub messages: Vec<Message>,
-}
-
 impl Shard {
     /// Publishes to the members on this shard; it goes out at the end of the turn.
     pub fn publish(&self, broadcast: &Arc<Broadcast>) {
@@ -69,7 +70,7 @@ impl Shard {
     /// Pending while more than 256 KiB of broadcasts wait for the end of the turn, so that a
     /// loop of broadcasts cannot fill healthy clients' outboxes.
     pub fn poll_broadcast_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut fanout = self.0.fanout.borrow_mut();
+        let mut fanout = self.0.fanout.members_mut();
         if fanout.pending_bytes <= PENDING_BYTES_MAX {
             return Poll::Ready(());
         }
@@ -81,12 +82,44 @@ impl Shard {
 
     /// The connections of an audience on this shard.
     pub fn members(&self, audience: &Audience) -> Vec<Connection> {
-        let (fanout, connections) = (self.0.fanout.borrow(), self.0.connections.borrow());
-        fanout.members(audience, &connections).map(|member| Connection(member.clone())).collect()
+        let (members, connections) = (self.0.fanout.members(), self.0.connections.borrow());
+        members.of(audience, &connections).map(|member| Connection(member.clone())).collect()
     }
 }
 
 impl Fanout {
+    pub(crate) fn members(&self) -> Ref<'_, Members> {
+        self.members.borrow()
+    }
+
+    pub(crate) fn members_mut(&self) -> RefMut<'_, Members> {
+        self.members.borrow_mut()
+    }
+
+    /// Returns an error while a broadcast is walking the groups.
+    pub(crate) fn try_members_mut(&self) -> Result<RefMut<'_, Members>, BorrowMutError> {
+        self.members.try_borrow_mut()
+    }
+
+    /// Returns true if something is to be done at the end of the turn.
+    #[inline]
+    pub(crate) fn is_pending(&self) -> bool {
+        self.is_pending.get()
+    }
+
+    pub(crate) fn set_pending(&self) {
+        self.is_pending.set(true);
+    }
+
+    /// One more or one less connection is above its mark and would be closed for it; returns how many are.
+    pub(crate) fn crowd_changed(&self, one_more: bool) -> usize {
+        let crowd = self.crowd.get();
+        self.crowd.set(if one_more { crowd + 1 } else { crowd.saturating_sub(1) });
+        self.crowd.get()
+    }
+}
+
+impl Members {
     /// Makes a connection a member; `false` where it is one already.
     pub(crate) fn join(&mut self, member: &Inner, group: &Group) -> bool {
         if self.groups_of(member).any(|other| other.id() == group.id()) {
@@ -187,7 +220,7 @@ impl Fanout {
         }
     }
 
-    fn members<'a>(&'a self, audience: &Audience, connections: &'a Connections) -> impl Iterator<Item = &'a Rc<Inner>> {
+    fn of<'a>(&'a self, audience: &Audience, connections: &'a Connections) -> impl Iterator<Item = &'a Rc<Inner>> {
         let range = match audience {
             Audience::Range(range) => range.clone(),
             Audience::One(id) => *id..id.saturating_add(1),
@@ -218,28 +251,28 @@ impl Inner {
 
 impl ShardInner {
     pub(crate) fn publish(&self, broadcast: Arc<Broadcast>) {
-        let mut fanout = self.fanout.borrow_mut();
+        let mut fanout = self.fanout.members_mut();
         fanout.pending_bytes += broadcast.bytes();
         let also = broadcast.also.clone();
         std::iter::once(broadcast).chain(also).for_each(|broadcast| fanout.pending.push(broadcast));
         drop(fanout);
-        self.broadcasts_pending.set(true);
+        self.fanout.set_pending();
         self.notifier.notify();
     }
 
     /// Writes the broadcasts of this turn to every member.
     pub(crate) fn flush_broadcasts(self: &Rc<Self>) {
-        if !self.broadcasts_pending.replace(false) {
+        if !self.fanout.is_pending.replace(false) {
             return;
         }
-        let (first, pending) = self.fanout.borrow_mut().pending.take();
+        let (first, pending) = self.fanout.members_mut().pending.take();
         let mut done = 0;
         while done < pending.len() {
             let batch = &pending[done..][..round::batch_len(&pending[done..])];
             self.deliver_batch(batch, first + done as u32);
             done += batch.len();
         }
-        self.fanout.borrow_mut().renumber(&self.connections.borrow());
+        self.fanout.members_mut().renumber(&self.connections.borrow());
         self.pace_publishers();
     }
 
@@ -247,9 +280,9 @@ impl ShardInner {
     /// these get [`HOLD_MAX`] to read, so that no burst by itself makes a client a slow one. A
     /// client that does not read holds nobody up for long: its outbox overflows.
     fn pace_publishers(self: &Rc<Self>) {
-        let mut fanout = self.fanout.borrow_mut();
+        let mut fanout = self.fanout.members_mut();
         let burst = fanout.pending_bytes.max(self.mailbox.queue.unflushed_bytes()) > PENDING_BYTES_MAX;
-        if self.crowd.get() == 0 {
+        if self.fanout.crowd.get() == 0 {
             drop(fanout);
             self.release_publishers();
         } else if burst && !std::mem::replace(&mut fanout.holding, true) {
@@ -261,7 +294,7 @@ impl ShardInner {
     fn release_publishers(&self) {
         self.mailbox.queue.broadcasts_flushed();
         let waiters = {
-            let mut fanout = self.fanout.borrow_mut();
+            let mut fanout = self.fanout.members_mut();
             fanout.pending_bytes = 0;
             std::mem::take(&mut fanout.waiters)
         };
@@ -274,7 +307,7 @@ async fn hold_publishers(shard: Weak<ShardInner>) {
     let Some(sleep) = shard.upgrade().map(|shard| shard.sleeps().until(shard.now() + HOLD_MAX)) else { return };
     sleep.await;
     let Some(shard) = shard.upgrade() else { return };
-    shard.fanout.borrow_mut().holding = false;
+    shard.fanout.members_mut().holding = false;
     shard.release_publishers();
 }
 
@@ -364,7 +397,7 @@ mod tests {
     fn broadcasts_go_on_when_their_numbers_begin_again() {
         let (shard, _) = lobby();
         let before = enter(&shard);
-        shard.0.fanout.borrow_mut().pending.set_next(pending::NUMBERS_MAX - 1);
+        shard.0.fanout.members_mut().pending.set_next(pending::NUMBERS_MAX - 1);
         let after = enter(&shard);
         for round in 0..3 {
             let (one, other) = (format!("one {round}"), format!("other {round}"));
@@ -376,7 +409,7 @@ mod tests {
                 assert!(text.contains(&one) && text.ends_with(&other), "{text:?}");
             }
         }
-        assert_eq!(shard.0.fanout.borrow().pending.next(), 4);
+        assert_eq!(shard.0.fanout.members().pending.next(), 4);
         shard.cancel_all();
     }
 }

@@ -6,10 +6,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use nexios_protocol::escaped;
 
-use super::Dropped;
 use super::round::BatchKey;
 use crate::connection::{Connection, Deflate, Inner, State};
-use crate::group::Broadcast;
+use crate::group::{Broadcast, Dropped};
 use crate::message::Message;
 use crate::outbox::Queued;
 use crate::settings::SlowClient;
@@ -17,10 +16,10 @@ use crate::settings::SlowClient;
 impl Inner {
     /// Queues the broadcasts that came before whatever this connection does next.
     pub(crate) fn settle(self: &Rc<Self>, state: &mut State) {
-        if !self.shard.broadcasts_pending.get() {
+        if !self.shard.fanout.is_pending() {
             return;
         }
-        let mine = self.shard.fanout.borrow().take_for(self);
+        let mine = self.shard.fanout.members().take_for(self);
         for broadcast in mine {
             if state.is_connected() && !broadcast.exclude.contains(&self.id()) {
                 self.queue_broadcast(state, &broadcast);
@@ -56,7 +55,7 @@ impl Inner {
         let level = self.settings().compression.unwrap_or_default().level;
         let (bits, level) = deflate.form(level);
         broadcast.deflated((bits, level), |payload, out| {
-            self.shard.codec.borrow_mut().compress(bits, level, payload, out);
+            self.shard.buffers.codec().compress(bits, level, payload, out);
         })
     }
 
@@ -71,7 +70,7 @@ impl Inner {
             }
         };
         if written < bytes.len() {
-            self.shard.outbox_of(&mut state.extra).push_rest(&bytes[written..]);
+            self.shard.buffers.outbox_of(&mut state.extra).push_rest(&bytes[written..]);
             self.block(state, true);
             self.mark_changed(state);
         }
@@ -92,7 +91,7 @@ impl Inner {
         }
         let frame = self.shared_frame(state, broadcast);
         let blocked = state.write.is_blocked();
-        let outbox = self.shard.outbox_of(&mut state.extra);
+        let outbox = self.shard.buffers.outbox_of(&mut state.extra);
         // What is corked goes out whatever comes after it: only as much as one step takes may do so.
         let corked = outbox.corked_bytes() + frame.len();
         let queued = if blocked || outbox.has_backlog() || corked > self.settings().step_bytes_max() {
@@ -126,6 +125,6 @@ impl Inner {
 
     fn tell_dropped(self: &Rc<Self>, messages: Vec<Message>) {
         self.shard.shared.metrics.dropped(messages.len());
-        self.shard.drops.borrow_mut().push((Connection(self.clone()), Dropped { messages }));
+        self.shard.lists.push_dropped(Connection(self.clone()), Dropped { messages });
     }
 }

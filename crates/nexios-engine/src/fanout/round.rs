@@ -22,11 +22,11 @@ pub(super) fn batch_len(pending: &[Arc<Broadcast>]) -> usize {
 
 impl ShardInner {
     pub(super) fn deliver_batch(&self, batch: &[Arc<Broadcast>], first: u32) {
-        let (fanout, connections) = (self.fanout.borrow(), self.connections.borrow());
+        let (members, connections) = (self.fanout.members(), self.connections.borrow());
         let mut first = first;
         for run in batch.chunk_by(|one, next| one.audience == next.audience) {
             let mut round = Round::new(run, first, run.len() == batch.len());
-            for member in fanout.members(&run[0].audience, &connections) {
+            for member in members.of(&run[0].audience, &connections) {
                 round.deliver(member);
             }
             first += run.len() as u32;

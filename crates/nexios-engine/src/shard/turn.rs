@@ -1,19 +1,20 @@
 //! A turn: collect, deliver, flush.
 
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Token};
+use mio::Token;
 use tracing::field::display;
 
-use super::{EVENTS_PER_POLL, FIRST_LISTENER, Readiness, Shard, ShardInner, WAKER};
+use super::{FIRST_LISTENER, Shard, ShardInner, WAKER};
 use crate::connection::{Connection, Inner, Opened};
 use crate::mailbox::Command;
 use crate::metrics::Cause;
+use crate::readiness::Readiness;
 use crate::run_queue::Table;
+use crate::timer::coarse_now;
 
 /// Rounds of woken tasks before the sockets get their turn.
 const ROUNDS_PER_TURN: usize = 16;
@@ -64,7 +65,7 @@ impl ShardInner {
     fn collect(self: &Rc<Self>, now: Instant) {
         self.begin_turn(now);
         // Of the turns before: what is left over in this one waits for the next, behind the sockets.
-        let ready = self.ready.take();
+        let ready = self.lists.take_ready();
         self.take_mail();
         self.poll_sockets();
         self.accept_delayed();
@@ -75,10 +76,7 @@ impl ShardInner {
 
     fn begin_turn(&self, now: Instant) {
         self.notifier.turn_begins();
-        self.now.set(now);
-        self.tick.set(self.timers.borrow().tick(now));
-        self.sleeps.advance(now);
-        self.last_poll_ended.set(None);
+        self.time.begin_turn(now);
     }
 
     /// In the middle of collecting: runs the handlers that were woken, where the host wants that.
@@ -94,11 +92,7 @@ impl ShardInner {
     }
 
     fn poll_sockets(self: &Rc<Self>) {
-        let mut events = self.events.replace(Events::with_capacity(0));
-        match self.poll.borrow_mut().poll(&mut events, Some(Duration::ZERO)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => tracing::error!(%error, "polling failed"),
-            _ => {}
-        }
+        let events = self.io.poll();
         for event in &events {
             let Token(token) = event.token();
             if event.token() == WAKER {
@@ -116,12 +110,7 @@ impl ShardInner {
             };
             self.on_readiness(token, readiness);
         }
-        // A full batch: the poller holds more, and its descriptor tells of it only once.
-        let full = events.iter().count() == EVENTS_PER_POLL;
-        self.events.replace(events);
-        if full {
-            self.notify_again();
-        }
+        self.io.give_back(events);
     }
 
     fn on_readiness(self: &Rc<Self>, token: usize, readiness: Readiness) {
@@ -135,7 +124,7 @@ impl ShardInner {
     }
 
     fn take_injected(self: &Rc<Self>) {
-        for (token, readiness) in self.injected.take() {
+        for (token, readiness) in self.io.injected().take() {
             self.on_readiness(token as usize, readiness);
         }
     }
@@ -154,17 +143,16 @@ impl ShardInner {
                 break;
             }
         }
-        let newer = self.ready.take();
-        self.ready.replace(ready.chain(newer).collect());
+        self.lists.put_back_ready(ready);
     }
 
     /// Starts handlers of complete requests.
     #[inline]
     fn open_requests(self: &Rc<Self>) {
-        if self.opened.borrow().is_empty() {
+        if !self.lists.has_opened() {
             return;
         }
-        for (token, opened) in self.opened.take() {
+        for (token, opened) in self.lists.take_opened() {
             let inner = self.connections.borrow().get(token).cloned();
             let Some(inner) = inner else { continue };
             match opened {
@@ -177,8 +165,7 @@ impl ShardInner {
     fn fire_timers(self: &Rc<Self>) {
         let now = self.tick();
         loop {
-            let due = self.timers.borrow_mut().pop_due(now);
-            let Some((entry, tokens)) = due else { return };
+            let Some((entry, tokens)) = self.time.pop_due() else { return };
             for token in tokens {
                 let inner = self.connections.borrow().get(token).cloned();
                 if let Some(inner) = inner {
@@ -249,14 +236,10 @@ impl ShardInner {
 
     /// Polls a task, of a connection or of none; ready is the end, and whether it was a panic.
     pub(crate) fn guarded(&self, owner: Option<&Inner>, poll: impl FnOnce() -> Poll<()>) -> Poll<bool> {
-        // The next poll begins where the last one of the turn ended: one look at the clock serves both.
-        let started = self.last_poll_ended.get().unwrap_or_else(coarse_now);
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(poll));
-        let ended = coarse_now();
-        self.last_poll_ended.set(Some(ended));
-        if ended.saturating_sub(started) > BLOCKING {
+        let (polled, took) = self.time.measure(|| std::panic::catch_unwind(AssertUnwindSafe(poll)));
+        if took > BLOCKING {
             let connection = owner.map(Inner::id).map(display);
-            tracing::warn!(connection, blocked = ?(ended - started), "a handler blocked its thread: move the work to spawn_blocking");
+            tracing::warn!(connection, blocked = ?took, "a handler blocked its thread: move the work to spawn_blocking");
         }
         polled.map_or_else(
             |_| {
@@ -272,17 +255,13 @@ impl ShardInner {
     }
 
     fn flush_dirty(&self) {
-        while !self.dirty.borrow().is_empty() {
-            let mut batch = self.dirty.replace(self.spare_dirty.take());
-            batch.drain(..).for_each(|inner| inner.flush());
-            self.spare_dirty.replace(batch);
-        }
+        self.lists.drain_dirty(|inner| inner.flush());
     }
 
     #[inline]
     pub(crate) fn end_connections(&self) {
-        if !self.ending.borrow().is_empty() {
-            self.ending.take().iter().for_each(Inner::end_now);
+        if self.lists.has_ending() {
+            self.lists.take_ending().iter().for_each(Inner::end_now);
         }
     }
 
@@ -291,8 +270,8 @@ impl ShardInner {
         self.flush_dirty();
         self.flush_broadcasts();
         self.flush_dirty();
-        for inner in self.leaving.take() {
-            self.fanout.borrow_mut().leave_all(&inner, &self.connections.borrow());
+        for inner in self.lists.take_leaving() {
+            self.fanout.members_mut().leave_all(&inner, &self.connections.borrow());
         }
         self.tell_drops();
         self.tell_steps();
@@ -306,58 +285,43 @@ impl ShardInner {
     }
 
     fn has_work(&self) -> bool {
-        !self.ready.borrow().is_empty()
-            || !self.injected.borrow().is_empty()
-            || !self.dirty.borrow().is_empty()
-            || !self.gone.borrow().is_empty()
-            || self.broadcasts_pending.get()
-            || self.again.take()
+        self.lists.has_work() || self.fanout.is_pending() || self.io.has_work()
     }
 
     fn tell_drops(&self) {
-        if self.drops.borrow().is_empty() {
+        if !self.lists.has_dropped() {
             return;
         }
         let Some(service) = self.service() else { return };
-        for (connection, dropped) in self.drops.take() {
+        for (connection, dropped) in self.lists.take_dropped() {
             service.clone().dropped(&connection, dropped);
         }
     }
 
     fn tell_steps(&self) {
-        if self.steps.borrow().is_empty() {
+        if !self.lists.has_steps() {
             return;
         }
         let Some(service) = self.service() else { return };
-        for (inner, step) in self.steps.take() {
+        for (inner, step) in self.lists.take_steps() {
             service.clone().step(&Connection(inner), step);
         }
     }
 
     /// Frees the places of connections that ended in this turn.
     fn reap(&self) {
-        for token in self.gone.take() {
+        for token in self.lists.take_gone() {
             let inner = self.connections.borrow().get(token).cloned();
             let Some(inner) = inner else { continue };
             let mut state = inner.state.borrow_mut();
             state.ending.reap();
             let counted = state.peer.is_counted();
             drop(state);
-            self.open_sockets.update(|open| open - 1);
+            self.connections.borrow_mut().socket_is_gone();
             if counted {
                 self.shared.leave(inner.take_host());
             }
             self.free_if_over(&inner);
         }
     }
-}
-
-/// A cheap clock for the warning about blocking handlers, good to some milliseconds.
-pub(crate) fn coarse_now() -> Duration {
-    #[cfg(target_os = "linux")]
-    let clock = rustix::time::ClockId::MonotonicCoarse;
-    #[cfg(not(target_os = "linux"))]
-    let clock = rustix::time::ClockId::Monotonic;
-    let now = rustix::time::clock_gettime(clock);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
