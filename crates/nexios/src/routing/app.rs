@@ -1,23 +1,16 @@
 //! The app: the outermost router, and what the whole server shares.
 
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use nexios_engine::{Message, Server, ServerSettings, Settings, Shard, SlowClient};
+use nexios_engine::{Server, ServerSettings, Shard};
 
 use crate::audience::switchboard::{AppState, Switchboard};
-use crate::broker::{Broker, BrokerError, Gap, NodeThread, PresenceEvent};
+use crate::broker::{Broker, BrokerError, NodeThread};
 use crate::connection::allowed_hosts::AllowedHosts;
-use crate::connection::websocket::WebSocket;
-use crate::live::{Argument, IntoPermission, IntoReply};
 use crate::routing::build::{self, ConfigError};
-use crate::routing::exception::{Exception, ExceptionHandler};
-use crate::routing::handler::{Handler, IntoResult};
-use crate::routing::middleware::Middleware;
 use crate::routing::path::PathTree;
-use crate::routing::route::{BuiltRoute, Route, ServedRoute};
+use crate::routing::route::{BuiltRoute, ServedRoute};
 use crate::routing::router::{RouterHandle, WsRouter};
 use crate::serving::http::HttpRoutes;
 use crate::serving::service::ShardService;
@@ -147,199 +140,6 @@ impl App {
         self
     }
 
-    /// Mounts a router.
-    pub fn mount(self, router: WsRouter) -> Self {
-        self.on_root(|root| root.mount(router))
-    }
-
-    /// Mounts a router with another prefix than its own.
-    pub fn mount_at(self, prefix: impl Into<String>, router: WsRouter) -> Self {
-        self.on_root(|root| root.mount_at(prefix, router))
-    }
-
-    /// Adds a route with nothing but a path and a handler.
-    pub fn ws(self, path: impl Into<String>, handler: impl Handler) -> Self {
-        self.on_root(|root| root.ws(path, handler))
-    }
-
-    /// Adds a route.
-    pub fn route(self, route: Route) -> Self {
-        self.on_root(|root| root.route(route))
-    }
-
-    /// Adds a middleware around those of all routers.
-    pub fn middleware(self, middleware: impl Middleware) -> Self {
-        self.on_root(|root| root.middleware(middleware))
-    }
-
-    /// Runs when a client has connected: [`WsRouter::on_connect`].
-    pub fn on_connect<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoResult> + 'static,
-    {
-        self.on_root(|root| root.on_connect(function))
-    }
-
-    /// Runs when a client is gone: [`WsRouter::on_disconnect`].
-    pub fn on_disconnect<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(WebSocket) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoResult> + 'static,
-    {
-        self.on_root(|root| root.on_disconnect(function))
-    }
-
-    /// Sees every data message: [`WsRouter::on_message`].
-    pub fn on_message<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(WebSocket, Message) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoResult> + 'static,
-    {
-        self.on_root(|root| root.on_message(function))
-    }
-
-    /// Runs when messages to a slow client were dropped: [`WsRouter::on_drop`].
-    pub fn on_drop<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(WebSocket, Vec<Message>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoResult> + 'static,
-    {
-        self.on_root(|root| root.on_drop(function))
-    }
-
-    /// Runs when clients here may have missed messages of other nodes: [`WsRouter::on_gap`].
-    pub fn on_gap<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(Gap) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoResult> + 'static,
-    {
-        self.on_root(|root| root.on_gap(function))
-    }
-
-    /// Runs when a user comes into a room: [`WsRouter::on_join`].
-    pub fn on_join<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(PresenceEvent) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoResult> + 'static,
-    {
-        self.on_root(|root| root.on_join(function))
-    }
-
-    /// Runs when a user has left a room: [`WsRouter::on_leave`].
-    pub fn on_leave<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(PresenceEvent) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoResult> + 'static,
-    {
-        self.on_root(|root| root.on_leave(function))
-    }
-
-    /// Lets clients speak `nexios.v1` on all routes, or not: [`WsRouter::live`].
-    pub fn live(self, on: bool) -> Self {
-        self.on_root(|root| root.live(on))
-    }
-
-    /// Says whether a client may enter a room by itself: [`WsRouter::authorize_join`].
-    pub fn authorize_join<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoPermission> + 'static,
-    {
-        self.on_root(|root| root.authorize_join(function))
-    }
-
-    /// Says whether a client may send to a room by itself: [`WsRouter::authorize_publish`].
-    pub fn authorize_publish<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoPermission> + 'static,
-    {
-        self.on_root(|root| root.authorize_publish(function))
-    }
-
-    /// Says whether a client may read what a room remembers from before it joined: [`WsRouter::authorize_history`].
-    pub fn authorize_history<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoPermission> + 'static,
-    {
-        self.on_root(|root| root.authorize_history(function))
-    }
-
-    /// Says whether a client may see who is in a room: [`WsRouter::authorize_presence`].
-    pub fn authorize_presence<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoPermission> + 'static,
-    {
-        self.on_root(|root| root.authorize_presence(function))
-    }
-
-    /// Says whether a client may leave a room of the application's: [`WsRouter::authorize_leave`].
-    pub fn authorize_leave<F, Fut>(self, function: F) -> Self
-    where
-        F: Fn(WebSocket, Arc<str>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoPermission> + 'static,
-    {
-        self.on_root(|root| root.authorize_leave(function))
-    }
-
-    /// Answers clients' requests of this method: [`WsRouter::on_request`].
-    pub fn on_request<A, F, Fut>(self, method: impl AsRef<str>, function: F) -> Self
-    where
-        A: Argument,
-        F: Fn(WebSocket, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: IntoReply> + 'static,
-    {
-        self.on_root(|root| root.on_request(method, function))
-    }
-
-    /// When clients come back after an unexpected end: [`WsRouter::retry`].
-    pub fn retry(self, min: Duration, max: Duration) -> Self {
-        self.on_root(|root| root.retry(min, max))
-    }
-
-    /// How many rooms one client may watch the presence of: [`WsRouter::watched_rooms_max`].
-    pub fn watched_rooms_max(self, rooms: Option<usize>) -> Self {
-        self.on_root(|root| root.watched_rooms_max(rooms))
-    }
-
-    /// How long the first frames of a `nexios.v1` client wait for the handler: [`WsRouter::hold_timeout`].
-    pub fn hold_timeout(self, timeout: Duration) -> Self {
-        self.on_root(|root| root.hold_timeout(timeout))
-    }
-
-    /// How long a user stays in presence after a connection is lost: [`WsRouter::leave_delay`].
-    pub fn leave_delay(self, delay: Duration) -> Self {
-        self.on_root(|root| root.leave_delay(delay))
-    }
-
-    /// Takes errors that no router took: [`WsRouter::exception_handler`].
-    pub fn exception_handler<E: Exception, H: ExceptionHandler<E>>(self, handler: H) -> Self {
-        self.on_root(|root| root.exception_handler::<E, H>(handler))
-    }
-
-    /// Changes limits and timings of all routes.
-    pub fn settings(self, change: impl Fn(&mut Settings) + Send + Sync + 'static) -> Self {
-        self.on_root(|root| root.settings(change))
-    }
-
-    /// What a broadcast does to clients that do not keep up.
-    pub fn slow_client(self, policy: SlowClient) -> Self {
-        self.on_root(|root| root.slow_client(policy))
-    }
-
-    /// The origins whose pages may connect besides the same origin: [`WsRouter::allowed_origins`].
-    pub fn allowed_origins<I: IntoIterator<Item: Into<String>>>(self, origins: I) -> Self {
-        self.on_root(|root| root.allowed_origins(origins))
-    }
-
-    /// Whether `close()` before `accept()` answers HTTP 403 with the reason as body.
-    pub fn refuse_before_accept(self, on: bool) -> Self {
-        self.on_root(|root| root.refuse_before_accept(on))
-    }
-
     /// Puts all parts into their places; `run` and `serve` do it by themselves.
     ///
     /// ```
@@ -354,9 +154,8 @@ impl App {
         build::build(self)
     }
 
-    fn on_root(mut self, change: impl FnOnce(WsRouter) -> WsRouter) -> Self {
-        self.root = change(self.root);
-        self
+    pub(crate) fn router_mut(&mut self) -> &mut WsRouter {
+        &mut self.root
     }
 }
 

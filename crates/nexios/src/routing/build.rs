@@ -256,11 +256,11 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_concatenate_and_mount_at_replaces_the_routers_own() {
+    fn prefixes_concatenate_and_at_replaces_the_routers_own() {
         let inner = WsRouter::with_prefix("/inner").ws("/a", handler);
         let outer = WsRouter::with_prefix("/outer/").ws("", handler).mount(inner);
         let other = WsRouter::with_prefix("/own").ws("/b", handler);
-        let app = App::new().mount(outer).mount_at("/x/{id}", other).build().unwrap();
+        let app = App::new().mount(outer).mount(other.at("/x/{id}")).build().unwrap();
         for (path, found) in [
             ("/outer", Some("/outer")),
             ("/outer/inner/a/", Some("/outer/inner/a")),

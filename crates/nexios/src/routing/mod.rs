@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod build;
+mod builders;
 pub(crate) mod event;
 pub(crate) mod exception;
 pub(crate) mod handler;
