@@ -16,7 +16,7 @@
 //!     print(f"Received message: {message}")
 //! ```
 
-use nexios::{App, Client, Message, WebSocket, WsRouter};
+use nexios::{App, Message, WebSocket, WsRouter, request::Client};
 
 async fn on_connect(ws: WebSocket) -> nexios::Result {
     println!("Client connected: {}", name(&ws));

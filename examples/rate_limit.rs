@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use nexios::{App, Client, Next, OnExcess, RateLimit, Route, WebSocket, WsRouter};
+use nexios::{App, Next, RateLimit, Route, WebSocket, WsRouter, rate_limit::OnExcess, request::Client};
 
 /// By hand: when each host has connected in the last minute. The app shares it.
 #[derive(Default)]

@@ -17,8 +17,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use nexios::{
-    App, AppHandle, CloseCode, Error, Json, Message, Next, PresenceEvent, RateLimit, ReceiveError, RequestError, Route,
-    Serve, StaticFiles, WebSocket, WebSocketException, WsRouter,
+    App, AppHandle, CloseCode, Error, Json, Message, Next, RateLimit, ReceiveError, RequestError, Route, Serve,
+    StaticFiles, WebSocket, WebSocketException, WsRouter, presence::PresenceEvent,
 };
 
 use wire::{FromClient, Remembered, Said, Say, ToClient};

@@ -1,6 +1,6 @@
 //! Messages on their way between the two languages.
 
-use nexios::{CloseCode, Message, MessageRef};
+use nexios::{CloseCode, Message, message::MessageRef};
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;

@@ -27,8 +27,8 @@ const CLOCK_STEP: Duration = Duration::from_millis(1);
 pub(crate) struct Engine {
     host: Local<Rc<Host>>,
     server: Server,
-    built: Arc<nexios::BuiltApp>,
-    broker: Mutex<Option<nexios::Connected>>,
+    built: Arc<nexios::serve::BuiltApp>,
+    broker: Mutex<Option<nexios::serve::Connected>>,
     log: tracing::Dispatch,
 }
 
@@ -54,7 +54,7 @@ impl Engine {
         let server = Server::new(built.server_settings().clone());
         let shard = server.shard(Instant::now())?;
         built.run_on(&server, &shard);
-        let service = shard.service::<nexios::ShardService>();
+        let service = shard.service::<nexios::serve::ShardService>();
         let host = Host::new(event_loop, shard, app.files)?;
         if let Some(service) = service {
             host.forget_ended(&service);
@@ -242,11 +242,11 @@ impl Drop for Engine {
     }
 }
 
-fn tls_config(tls: Option<(PathBuf, PathBuf)>) -> PyResult<Option<Arc<nexios::TlsConfig>>> {
+fn tls_config(tls: Option<(PathBuf, PathBuf)>) -> PyResult<Option<Arc<nexios::tls::TlsConfig>>> {
     let Some((certificates, key)) = tls else { return Ok(None) };
     let config = nexios::Tls::files(certificates, key).server_config();
     config.map(Some).map_err(|error| match error {
-        error @ nexios::TlsError::File { .. } => PyOSError::new_err((None::<i32>, error.to_string())),
+        error @ nexios::tls::TlsError::File { .. } => PyOSError::new_err((None::<i32>, error.to_string())),
         error => PyValueError::new_err(error.to_string()),
     })
 }

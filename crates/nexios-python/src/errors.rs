@@ -1,8 +1,8 @@
 //! Errors on their way between the two languages.
 
 use nexios::{
-    CloseCode, Error, InvalidCloseCode, ReceiveError, RequestError, SendError, WebSocketDisconnect, WebSocketException,
-    WebSocketTypeError,
+    CloseCode, Error, ReceiveError, RequestError, SendError, WebSocketDisconnect, WebSocketException,
+    WebSocketTypeError, error::InvalidCloseCode,
 };
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -63,7 +63,7 @@ pub(crate) fn broker(py: Python<'_>, error: &nexios::broker::BrokerError) -> PyE
     }
 }
 
-pub(crate) fn presence(py: Python<'_>, error: &nexios::PresenceError) -> PyErr {
+pub(crate) fn presence(py: Python<'_>, error: &nexios::presence::PresenceError) -> PyErr {
     match classes(py) {
         Ok(classes) => raised(py, &classes.presence, (error.to_string(),)),
         Err(error) => error,
@@ -127,14 +127,17 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     if let Some(error) = error.downcast_ref::<WebSocketException>() {
         return exception(py, error.code.get(), &error.reason);
     }
-    if error.is::<nexios::SubprotocolNotOffered>() || error.is::<nexios::NotLive>() || error.is::<InvalidCloseCode>() {
+    if error.is::<nexios::accept::SubprotocolNotOffered>()
+        || error.is::<nexios::accept::NotLive>()
+        || error.is::<InvalidCloseCode>()
+    {
         return PyValueError::new_err(error.to_string());
     }
-    match error.downcast_ref::<nexios::AcceptError>() {
+    match error.downcast_ref::<nexios::accept::AcceptError>() {
         Some(
-            nexios::AcceptError::InvalidHeader(_)
-            | nexios::AcceptError::OwnHeader { .. }
-            | nexios::AcceptError::InvalidStatus(_),
+            nexios::accept::AcceptError::InvalidHeader(_)
+            | nexios::accept::AcceptError::OwnHeader { .. }
+            | nexios::accept::AcceptError::InvalidStatus(_),
         ) => PyValueError::new_err(error.to_string()),
         _ => PyRuntimeError::new_err(error.to_string()),
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nexios::{Accept, Refusal};
+use nexios::accept::{Accept, Refusal};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use nexios::{ConnectionId, ShardService};
+use nexios::{ConnectionId, serve::ShardService};
 use nexios_engine::{Service, Shard};
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nexios::{PresenceEvent, Room};
+use nexios::{Room, presence::PresenceEvent};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexios::OnExcess;
+use nexios::rate_limit::OnExcess;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 

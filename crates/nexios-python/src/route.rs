@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nexios::{Handler, LocalFuture, Middleware, Next, Result, WebSocket};
+use nexios::{Middleware, Next, Result, WebSocket, future::LocalFuture, routing::Handler};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use nexios::broker::{History, HistoryPage, Position, StoredMessage};
-use nexios::{ClientRef, Message, Outcome, Room, Route};
+use nexios::{Message, Outcome, Room, Route, broadcast::ClientRef};
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -230,14 +230,14 @@ impl RouterHandle {
         self.room.clone().unwrap_or_else(|| self.handle.room(""))
     }
 
-    fn broadcasting(&self, message: Message) -> nexios::Broadcasting {
+    fn broadcasting(&self, message: Message) -> nexios::future::Broadcasting {
         match &self.room {
             Some(room) => room.broadcast(message),
             None => self.handle.broadcast(message),
         }
     }
 
-    fn broadcasting_to(&self, clients: Vec<ClientRef>, message: Message) -> nexios::BroadcastingTo {
+    fn broadcasting_to(&self, clients: Vec<ClientRef>, message: Message) -> nexios::future::BroadcastingTo {
         match &self.room {
             Some(room) => room.broadcast_to(clients, message),
             None => self.handle.broadcast_to(clients, message),

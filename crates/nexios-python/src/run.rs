@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use nexios::{CloseCode, ConnectionState, Message, Refusal, RequestError, Result};
+use nexios::{CloseCode, ConnectionState, Message, RequestError, Result, accept::Refusal};
 use pyo3::exceptions::asyncio::CancelledError;
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -1,10 +1,18 @@
-//! What can go wrong in a handler, and what each of it means for the connection.
+//! Errors in handlers, with their meaning for the connection, and errors in the parts of an app.
 
 use std::any::Any;
 use std::fmt;
 
+pub use nexios_engine::InvalidSetting;
 use nexios_engine::{AcceptError, CloseInfo, Message};
-use nexios_protocol::{CloseCode, InvalidCloseCode};
+use nexios_protocol::CloseCode;
+pub use nexios_protocol::InvalidCloseCode;
+
+pub use crate::connection::allowed_hosts::InvalidHost;
+pub use crate::connection::origin::InvalidOrigin;
+pub use crate::connection::proxy::InvalidProxy;
+pub use crate::routing::build::ConfigError;
+pub use crate::routing::path::PathError;
 
 /// What handlers, middleware and listeners return.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;

@@ -1,6 +1,6 @@
 //! Sending messages and control frames.
 
-use nexios::MessageRef;
+use nexios::message::MessageRef;
 use pyo3::prelude::*;
 
 use super::WebSocket;

@@ -25,7 +25,7 @@ pub struct Headers(Option<Rc<RequestHead>>);
 /// The parameters of the request's query, decoded, in their order.
 ///
 /// ```
-/// let query: nexios::QueryParams = "room=a%20b&tag=x&tag=y".parse()?;
+/// let query: nexios::request::QueryParams = "room=a%20b&tag=x&tag=y".parse()?;
 /// assert_eq!(query.get("room"), Some("a b"));
 /// assert_eq!(query.get_all("tag").collect::<Vec<_>>(), ["x", "y"]);
 /// # Ok::<(), std::convert::Infallible>(())
@@ -36,7 +36,7 @@ pub struct QueryParams(Vec<(String, String)>);
 /// The request's cookies (RFC 6265 §5.4).
 ///
 /// ```
-/// let cookies: nexios::Cookies = "session=abc; theme=\"dark\"".parse()?;
+/// let cookies: nexios::request::Cookies = "session=abc; theme=\"dark\"".parse()?;
 /// assert_eq!(cookies.get("session"), Some("abc"));
 /// assert_eq!(cookies.get("theme"), Some("dark"));
 /// # Ok::<(), std::convert::Infallible>(())

@@ -354,7 +354,7 @@ impl WebSocket {
     ///
     /// ```
     /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
-    /// use nexios::Accept;
+    /// use nexios::accept::Accept;
     /// ws.accept_with(Accept::new().subprotocol("chat.v1").header("X-Version", "1")).await?;
     /// # Ok(()) }
     /// ```

@@ -112,7 +112,7 @@ impl App {
         self
     }
 
-    /// Shares a value with all handlers, one of each type: [`WebSocket::app_state`].
+    /// Shares a value with all handlers, one of each type: [`WebSocket::app_state`](crate::WebSocket::app_state).
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.state.insert(value);
         self

@@ -126,7 +126,7 @@ macro_rules! builders {
             /// too.
             ///
             /// ```
-            /// use nexios::{PresenceEvent, WsRouter};
+            /// use nexios::{presence::PresenceEvent, WsRouter};
             /// let router = WsRouter::new().on_join(async |event: PresenceEvent| {
             ///     println!("{} is in {}: {}", event.user, event.room, event.data);
             /// });

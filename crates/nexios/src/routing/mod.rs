@@ -12,3 +12,8 @@ pub(crate) mod path;
 pub(crate) mod rate_limit;
 pub(crate) mod route;
 pub(crate) mod router;
+
+pub use exception::{Exception, ExceptionHandler};
+pub use handler::{Handler, IntoResult};
+
+pub use crate::error::IntoCloseCode;

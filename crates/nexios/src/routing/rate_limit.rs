@@ -29,7 +29,7 @@ const REASON: &str = "Rate limit exceeded";
 ///
 /// ```
 /// use std::time::Duration;
-/// use nexios::{OnExcess, RateLimit, Route, WebSocket, WsRouter};
+/// use nexios::{rate_limit::OnExcess, RateLimit, Route, WebSocket, WsRouter};
 /// # async fn chat(ws: WebSocket) -> nexios::Result { ws.accept().await }
 ///
 /// let talk = RateLimit::messages(10).per(Duration::from_secs(1)).burst(30);

@@ -1,6 +1,5 @@
 //! Routers: routes under a prefix, with middleware, listeners and exception handlers.
 
-use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use nexios_engine::{Message, Shard};
@@ -12,10 +11,9 @@ use crate::audience::room::Room;
 use crate::audience::switchboard::{Place, Switchboard, Target};
 use crate::broker::{BrokerMetrics, ClientRef, Declared};
 use crate::connection::handle::Handle;
-use crate::live::{Argument, IntoPermission, IntoReply, Rules};
+use crate::live::Rules;
 use crate::routing::event::Listeners;
-use crate::routing::exception::{AnyExceptionHandler, Exception, ExceptionHandler};
-use crate::routing::handler::{Handler, IntoResult};
+use crate::routing::exception::AnyExceptionHandler;
 use crate::routing::middleware::Middleware;
 use crate::routing::options::Options;
 use crate::routing::route::Route;

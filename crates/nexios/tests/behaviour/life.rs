@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use nexios::{Accept, App, CloseCode, ConnectionState, Refusal, Route, WebSocket, WebSocketDisconnect, WsRouter};
+use nexios::{
+    App, CloseCode, ConnectionState, Route, WebSocket, WebSocketDisconnect, WsRouter,
+    accept::{Accept, Refusal},
+};
 
 use nexios_protocol::{CloseFrame, OpCode};
 
@@ -137,7 +140,7 @@ fn subprotocols_are_picked_by_the_route_or_by_accept() {
 fn a_header_with_a_line_break_is_an_error_at_the_call() {
     let app = App::new().ws("/", async |ws: WebSocket| {
         let error = ws.accept_with(Accept::new().header("X-A", "b\r\nX-Evil: 1")).await.unwrap_err();
-        assert!(error.is::<nexios::AcceptError>());
+        assert!(error.is::<nexios::accept::AcceptError>());
         ws.accept().await
     });
     let client = Bench::new(app).connect("/");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexios::{App, Message, OnExcess, RateLimit, Route, WebSocket, WsRouter};
+use nexios::{App, Message, RateLimit, Route, WebSocket, WsRouter, rate_limit::OnExcess};
 
 use crate::bench::{Bench, Client, Log};
 

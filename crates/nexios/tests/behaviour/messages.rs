@@ -152,7 +152,7 @@ fn receiving_and_sending_before_accept_is_an_error() {
         assert_eq!(ws.receive().await, Err(ReceiveError::NotAccepted));
         assert!(ws.send_text("x").await.is_err());
         ws.accept().await?;
-        assert!(ws.accept().await.unwrap_err().is::<nexios::AcceptError>());
+        assert!(ws.accept().await.unwrap_err().is::<nexios::accept::AcceptError>());
         ws.wait_closed().await;
         Ok(())
     });

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use nexios::{App, PresenceError, PresenceEvent, WebSocket, WsRouter};
+use nexios::{
+    App, WebSocket, WsRouter,
+    presence::{PresenceError, PresenceEvent},
+};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Log, Seen};
@@ -38,7 +41,8 @@ fn present(bench: &Bench) -> Vec<(String, String, usize)> {
     let room = bench.app.room("x");
     let present = bench.wait(room.presence());
     assert_eq!(present.len(), bench.wait(room.presence_count()));
-    let row = |present: nexios::Present| (present.user.to_string(), present.data.to_string(), present.connections);
+    let row =
+        |present: nexios::presence::Present| (present.user.to_string(), present.data.to_string(), present.connections);
     present.into_iter().map(row).collect()
 }
 

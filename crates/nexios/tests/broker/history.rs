@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nexios::broker::{GapCause, History, Nonce, Position, Published, Publisher};
-use nexios::{App, Broadcasting, Outcome, Room};
+use nexios::{App, Outcome, Room, future::Broadcasting};
 use parking_lot::Mutex;
 
 use crate::node::{Client, Node, send};

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use nexios::broker::{Broker, BrokerMetrics, Gap, Position};
-use nexios::{App, AppHandle, Message, Outcome, PresenceEvent, Room, Running, Serve, WebSocket, WsRouter};
+use nexios::{App, AppHandle, Message, Outcome, Room, Running, Serve, WebSocket, WsRouter, presence::PresenceEvent};
 use parking_lot::Mutex;
 use tungstenite::stream::MaybeTlsStream;
 
@@ -183,7 +183,7 @@ impl Node {
 
     /// Who is in a room: users with their connections.
     pub(crate) fn presence(&self, room: &str) -> Vec<(String, usize)> {
-        let row = |present: nexios::Present| {
+        let row = |present: nexios::presence::Present| {
             assert!(present.data.as_str().starts_with("\"/chat/present/"), "{}", present.data);
             (present.user.to_string(), present.connections)
         };

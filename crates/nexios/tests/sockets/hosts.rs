@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use nexios::{App, Cause, Serve, ServerSettings};
+use nexios::{App, Serve, ServerSettings, serve::Cause};
 
 use crate::site::{Site, echo};
 use crate::transport::Directory;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use nexios::{App, Cause, Route, Serve, ServerSettings, Settings, SlowClient, WebSocket};
+use nexios::{App, Route, Serve, ServerSettings, Settings, SlowClient, WebSocket, serve::Cause};
 
 use crate::site::{Site, echo};
 use crate::wire::{BINARY, CONTINUATION, FIN, PATIENCE, PING, PONG, Seen, TEXT, Wire, eventually, frame, upgrade};
@@ -98,7 +98,7 @@ fn status(site: &Site, requests: &[&str]) -> u16 {
 }
 
 /// A handler that takes a message for each permit.
-fn permitted(permits: std::sync::Arc<tokio::sync::Semaphore>) -> impl nexios::Handler {
+fn permitted(permits: std::sync::Arc<tokio::sync::Semaphore>) -> impl nexios::routing::Handler {
     move |ws: WebSocket| {
         let permits = permits.clone();
         async move {

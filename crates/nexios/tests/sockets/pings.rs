@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nexios::{App, Cause, Route, WebSocket};
+use nexios::{App, Route, WebSocket, serve::Cause};
 use tokio::join;
 
 use crate::site::{Site, echo};

@@ -4,7 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 
-use nexios::{App, Cause, MetricsSnapshot, Route, Running, Serve, Settings, WebSocket};
+use nexios::{
+    App, Route, Running, Serve, Settings, WebSocket,
+    serve::{Cause, MetricsSnapshot},
+};
 
 use crate::wire::{Wire, eventually};
 

@@ -76,7 +76,7 @@ pub struct PresenceEvent {
 /// What has happened to a user: [`PresenceEvent::kind`].
 ///
 /// ```
-/// use nexios::{App, PresenceEvent, PresenceKind};
+/// use nexios::{App, presence::{PresenceEvent, PresenceKind}};
 /// async fn changed(event: PresenceEvent) {
 ///     let sign = if event.kind == PresenceKind::Join { '+' } else { '-' };
 ///     println!("{sign}{}", event.user);
@@ -107,7 +107,7 @@ impl PresenceKind {
 /// ```
 /// # #[derive(serde::Deserialize)]
 /// # struct Status { name: String }
-/// # fn look(event: nexios::PresenceEvent) -> serde_json::Result<()> {
+/// # fn look(event: nexios::presence::PresenceEvent) -> serde_json::Result<()> {
 /// let status: Status = event.data.parse()?;
 /// # Ok(()) }
 /// ```

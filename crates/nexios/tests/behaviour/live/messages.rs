@@ -1,6 +1,6 @@
 //! Application's messages between a framed client and its handler.
 
-use nexios::{App, Message, OnExcess, RateLimit, WebSocket};
+use nexios::{App, Message, RateLimit, WebSocket, rate_limit::OnExcess};
 
 use super::{deaf, echo, frame, framed, got, live};
 use crate::bench::{Bench, Log};

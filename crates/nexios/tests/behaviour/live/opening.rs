@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexios::{Accept, App, RateLimit, Route, WebSocket, WsRouter};
+use nexios::{App, RateLimit, Route, WebSocket, WsRouter, accept::Accept};
 
 use super::{echo, frame, framed, got, live, offer};
 use crate::bench::{Bench, Log, handshake};
@@ -303,7 +303,8 @@ fn only_first_joins_of_different_rooms_count_as_one_message() {
 
 #[test]
 fn a_limit_that_drops_the_first_join_of_a_client_lets_none_in_for_it() {
-    let limit = RateLimit::messages(1).burst(1).on_excess(nexios::OnExcess::Drop).key_by(|_| "all".to_owned());
+    let limit =
+        RateLimit::messages(1).burst(1).on_excess(nexios::rate_limit::OnExcess::Drop).key_by(|_| "all".to_owned());
     let yes = async |_: WebSocket, _: Arc<str>| true;
     let bench = Bench::new(App::new().live(true).middleware(limit).ws("/", echo).authorize_join(yes));
     let busy = live(&bench, "/");

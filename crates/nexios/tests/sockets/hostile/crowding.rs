@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nexios::{App, Cause};
+use nexios::{App, serve::Cause};
 
 use crate::site::{Site, echo};
 use crate::wire::{Seen, Wire};

@@ -1,6 +1,6 @@
 //! Faults of the application that a client can set off.
 
-use nexios::{App, Cause, WebSocket};
+use nexios::{App, WebSocket, serve::Cause};
 use serde_json::Value;
 
 use crate::site::Site;

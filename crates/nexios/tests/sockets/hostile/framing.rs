@@ -1,6 +1,6 @@
 //! Frames that no client sends by mistake.
 
-use nexios::Cause;
+use nexios::serve::Cause;
 use nexios_protocol::Codec;
 
 use crate::site::Site;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nexios::{App, Cause, Route, WebSocket};
+use nexios::{App, Route, WebSocket, serve::Cause};
 
 use super::framing::deflated;
 use crate::site::{Site, echo};

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use nexios::{Accept, AcceptError, App, Cause, Error, Refusal, Serve, SubprotocolNotOffered, Tls, WebSocket};
+use nexios::{
+    App, Error, Serve, Tls, WebSocket,
+    accept::{Accept, AcceptError, Refusal, SubprotocolNotOffered},
+    serve::Cause,
+};
 
 use crate::site::{Site, echo};
 use crate::wire::{Seen, Wire, upgrade};

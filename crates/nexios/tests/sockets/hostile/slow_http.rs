@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
-use nexios::{App, Cause};
+use nexios::{App, serve::Cause};
 
 use crate::site::Site;
 use crate::transport::Directory;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use nexios::{App, Cause, Route, RouterHandle, Settings, WebSocket, WsRouter};
+use nexios::{App, Route, RouterHandle, Settings, WebSocket, WsRouter, serve::Cause};
 
 use crate::site::{Site, wait};
 use crate::wire::{BINARY, FIN, PATIENCE, PING, PONG, Seen, TEXT, Wire, close, eventually, frame, header};

@@ -1,6 +1,9 @@
 //! The form of answers: their framing, version and body.
 
-use nexios::{Accept, AcceptError, App, Refusal, WebSocket};
+use nexios::{
+    App, WebSocket,
+    accept::{Accept, AcceptError, Refusal},
+};
 
 use crate::site::{Site, echo};
 use crate::wire::{Seen, upgrade};

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use nexios::{App, Cause, StaticFiles};
+use nexios::{App, StaticFiles, serve::Cause};
 
 use super::Directory;
 use crate::answer::Answer;
