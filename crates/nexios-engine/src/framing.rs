@@ -1,35 +1,11 @@
 //! Framed connections: their peers take a message that begins with RS for a frame of a subprotocol.
 
-use crate::connection::{Connection, SendError};
 use crate::message::{Message, MessageRef};
 
 /// What a frame of the subprotocol begins with: RS, U+001E. UTF-8 has it as one byte.
 pub const FRAME_MARK: u8 = 0x1E;
 /// The empty header that stands before an application's message which itself begins with a mark.
 const EMPTY_HEADER: &str = "\u{1E}\n";
-
-impl Connection {
-    /// Whether its peer takes a message that begins with [`FRAME_MARK`] for a frame:
-    /// [`Accept::framed`](crate::Accept::framed).
-    pub fn is_framed(&self) -> bool {
-        self.0.state.borrow().write.is_framed()
-    }
-
-    /// As [`send`](Self::send), for a message that is a frame already.
-    ///
-    /// # Errors
-    /// As for [`send`](Self::send).
-    pub fn send_frame(&self, frame: MessageRef<'_>, compress: Option<bool>) -> Result<(), SendError> {
-        let mut state = self.0.state.borrow_mut();
-        let state = &mut *state;
-        state.check_open()?;
-        if state.outbox_len() > self.0.settings().outbox_bytes_max {
-            return Err(SendError::OutboxFull);
-        }
-        self.0.queue_as_it_is(state, frame, compress);
-        Ok(())
-    }
-}
 
 /// Whether a framed connection's peer would take it for a frame.
 pub(crate) fn is_mistakable(message: MessageRef<'_>) -> bool {

@@ -4,6 +4,7 @@
 //! poll loop) watches [`Shard::fd`], calls [`Shard::turn`], and comes back at
 //! [`Shard::next_timeout`]. What connections mean is the [`Service`]'s affair.
 
+mod accepting;
 mod connection;
 mod connections;
 mod fanout;
@@ -18,6 +19,7 @@ mod input;
 mod listener;
 mod mail_queue;
 mod mailbox;
+mod membership;
 mod memory;
 mod message;
 mod metrics;
@@ -29,6 +31,8 @@ mod payload;
 mod places;
 mod profile;
 mod readiness;
+mod remote;
+mod remote_shared;
 mod request_body;
 mod run_queue;
 mod runner;
@@ -37,6 +41,7 @@ mod service;
 mod settings;
 mod shard;
 mod shutdown;
+mod socket;
 mod socket_file;
 mod stream;
 mod sync;
@@ -53,13 +58,14 @@ pub use group::{Audience, Broadcast, Dropped, Group};
 pub use http::{bad_request, not_found, upgrade_required};
 pub use id::{ConnectionId, InvalidConnectionId};
 pub use listener::Listener;
-pub use mailbox::{MailboxFull, RemoteConnection, ShardHandle};
+pub use mailbox::{MailboxFull, ShardHandle};
 pub use memory::MemoryClient;
 pub use message::{Binary, Message, MessageRef, Text};
 pub use metrics::{Cause, MetricsSnapshot};
 pub use nexios_protocol as protocol;
 pub use places::{Place, Places};
 pub use profile::Profile;
+pub use remote::RemoteConnection;
 pub use request_body::RequestBody;
 pub use server::Server;
 pub use service::{BoxedTask, HttpPeer, Report, ResponseBody, ResponseFuture, Service, Step, Task};

@@ -2,10 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,16 +14,11 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Type};
 
-use crate::hosts::Host;
-use crate::metrics::Cause;
-use crate::readiness::Readiness;
-use crate::shard::{FIRST_LISTENER, ShardInner};
+use crate::socket::Socket;
 use crate::socket_file::SocketFile;
-use crate::stream::{Socket, Stream};
-use crate::tls::TlsStream;
 
-/// Connections taken from one listener before the others get their turn.
-const ACCEPTS_PER_TURN: usize = 64;
+/// The token of the first listener; those of connections are below.
+pub(crate) const FIRST_LISTENER: usize = usize::MAX / 2;
 /// Waiting connections that the kernel holds for us.
 const BACKLOG: i32 = 4096;
 /// Unsent bytes in the kernel beyond which a socket counts as blocked: otherwise a slow
@@ -42,6 +36,12 @@ pub struct Listener {
     /// That of a Unix socket. The last of the shards that accept from it removes it.
     file: Option<Arc<SocketFile>>,
 }
+
+/// What TLS needs to serve a listener's connections.
+pub(crate) type TlsConfig = Arc<rustls::ServerConfig>;
+
+/// A connection from a listener: its socket, its peer, and what TLS needs.
+pub(crate) type Accepted = (Socket, Option<SocketAddr>, Option<TlsConfig>);
 
 /// The listeners of one shard.
 #[derive(Default)]
@@ -241,17 +241,50 @@ impl Listeners {
         }
     }
 
+    /// A listener has news.
+    pub(crate) fn delay(&mut self, index: usize) {
+        if let Some(registered) = self.list.get_mut(index) {
+            registered.delayed = true;
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Accepts from a listener; `None` if nothing waits there, or not yet again.
+    pub(crate) fn accept(&mut self, index: usize, now: Instant) -> Option<io::Result<Accepted>> {
+        let registered = self.list.get_mut(index).filter(|registered| registered.is_ready(now))?;
+        let accepted = registered.socket.accept();
+        match &accepted {
+            Ok(_) => registered.backoff = None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                registered.delayed = false;
+                registered.backoff = None;
+            }
+            Err(_) => {}
+        }
+        Some(accepted.map(|(socket, peer)| (socket, peer, registered.tls.clone())))
+    }
+
+    /// A failure that lasts.
+    pub(crate) fn on_failure(&mut self, index: usize, error: &io::Error, now: Instant) {
+        if let Some(registered) = self.list.get_mut(index) {
+            registered.on_failure(error, now);
+        }
+    }
+
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.list.iter().filter_map(|registered| registered.backoff).map(|(until, _)| until).min()
     }
 
-    fn is_ready(&self, now: Instant) -> bool {
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
         self.list.iter().any(|registered| registered.is_ready(now))
     }
 
     /// No descriptor is left: gives up the reserve to take one connection and drop it, so that
     /// its client is told, then waits a little longer each time.
-    fn on_exhausted(&mut self, index: usize, now: Instant) {
+    pub(crate) fn on_exhausted(&mut self, index: usize, now: Instant) {
         self.reserve = None;
         if let Ok((socket, _)) = self.list[index].socket.accept() {
             refuse(socket, self.list[index].tls.is_some());
@@ -282,120 +315,12 @@ impl Registered {
     }
 }
 
-impl ShardInner {
-    /// A listener has news.
-    pub(crate) fn accept_from(self: &Rc<Self>, token: usize) {
-        if let Some(registered) = self.io.listeners().list.get_mut(token - FIRST_LISTENER) {
-            registered.delayed = true;
-        }
-    }
-
-    /// Takes waiting connections, a bounded number for each listener and turn.
-    pub(crate) fn accept_delayed(self: &Rc<Self>) {
-        if !self.io.listeners().is_ready(self.now()) {
-            return;
-        }
-        let count = self.io.listeners().list.len();
-        for index in 0..count {
-            self.accept_some(index);
-        }
-        if self.io.listeners().is_ready(self.now()) {
-            self.io.notify_again();
-        }
-    }
-
-    fn accept_some(self: &Rc<Self>, index: usize) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let mut listeners = self.io.listeners();
-            let Some(registered) = listeners.list.get_mut(index) else { return };
-            if !registered.is_ready(self.now()) {
-                return;
-            }
-            match registered.socket.accept() {
-                Ok((socket, peer)) => {
-                    let tls = registered.tls.clone();
-                    registered.backoff = None;
-                    drop(listeners);
-                    self.take_in(socket, peer, tls);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    registered.delayed = false;
-                    registered.backoff = None;
-                }
-                Err(error) if is_exhaustion(&error) => {
-                    self.shared.metrics.refused(Cause::Descriptors);
-                    tracing::warn!(%error, "no descriptor left for a new connection");
-                    return listeners.on_exhausted(index, self.now());
-                }
-                Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "accept failed"),
-                Err(error) => return registered.on_failure(&error, self.now()),
-            }
-        }
-    }
-
-    fn take_in(self: &Rc<Self>, socket: Socket, peer: Option<SocketAddr>, tls: Option<Arc<rustls::ServerConfig>>) {
-        let ip: Option<IpAddr> = peer.map(|peer| peer.ip());
-        // Connections that a proxy passes on count for its clients, which only their requests name.
-        let is_proxy = self.service().is_some_and(|service| service.is_proxy(ip));
-        let host = ip.filter(|_| !is_proxy).map(|ip| Host::of(Some(ip)));
-        if let Err(cause) = self.shared.enter(host, self.now()) {
-            self.shared.metrics.refused(cause);
-            tracing::warn!(cause = cause.name(), ?ip, "connection refused");
-            return refuse(socket, tls.is_some());
-        }
-        let stream = match tls {
-            None => Stream::Plain(socket),
-            Some(config) => match TlsStream::new(socket, config) {
-                Ok(stream) => Stream::Tls(Box::new(stream)),
-                Err(error) => {
-                    tracing::error!(%error, "TLS settings cannot serve");
-                    return self.shared.leave(host);
-                }
-            },
-        };
-        let token = self.adopt(stream, peer, true);
-        if let (Some(host), Some(inner)) = (host, self.connections.borrow().get(token)) {
-            inner.is_counted_for(host);
-        }
-        if let Err(error) = self.register(token) {
-            tracing::error!(%error, "cannot watch a new connection");
-            self.io.injected().push(token, Readiness { error: true, readable: true, ..Readiness::default() });
-        }
-    }
-}
-
 /// 503 for a client over plain HTTP; one under TLS sees the connection close.
-fn refuse(mut socket: Socket, tls: bool) {
+pub(crate) fn refuse(mut socket: Socket, tls: bool) {
     if !tls {
         // Into an empty socket buffer; whether the client still listens is its affair.
         let _ = socket.write(
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         );
     }
-}
-
-fn is_exhaustion(error: &io::Error) -> bool {
-    is_one_of(error, &[Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM])
-}
-
-/// The peer has left again, or the network has lost it: the next connection may be well. Linux hands out
-/// errors of the network that way, and a firewall's refusal as EPERM.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    let passing = [
-        Errno::CONNABORTED,
-        Errno::CONNRESET,
-        Errno::INTR,
-        Errno::PROTO,
-        Errno::PERM,
-        Errno::NETDOWN,
-        Errno::NETUNREACH,
-        Errno::HOSTDOWN,
-        Errno::HOSTUNREACH,
-        Errno::TIMEDOUT,
-    ];
-    is_one_of(error, &passing)
-}
-
-fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
-    error.raw_os_error().is_some_and(|code| errnos.iter().any(|errno| errno.raw_os_error() == code))
 }

@@ -563,7 +563,7 @@ mod tests {
     fn what_is_written_in_steps_is_whole_and_in_order() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut stream = Stream::Plain(crate::stream::Socket::Unix(mio::net::UnixStream::from_std(ours)));
+        let mut stream = Stream::Plain(crate::socket::Socket::Unix(mio::net::UnixStream::from_std(ours)));
         for step in [1, 7, 100, usize::MAX] {
             let mut outbox = Outbox::default();
             outbox.tail().extend_from_slice(b"cork, ");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::metrics::Cause;
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 
 /// The places of one server: [`Server::places`](crate::Server::places).
 #[derive(Clone)]
@@ -12,6 +12,13 @@ pub struct Places(pub(crate) Arc<Shared>);
 
 /// A place that is taken, until it is dropped.
 pub struct Place(Arc<Shared>);
+
+impl Server {
+    /// Its places, for what holds a descriptor and is no connection: files that are being sent.
+    pub fn places(&self) -> Places {
+        Places(self.shared().clone())
+    }
+}
 
 impl Places {
     /// Takes a place, as a connection does; `None` if `connections_max` are taken.

@@ -1,6 +1,5 @@
 //! What the shards of one server share: settings, counters, and the places that are left.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,9 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::hosts::{Host, Hosts};
 use crate::mailbox::ShardHandle;
 use crate::metrics::{Cause, Metrics, MetricsSnapshot};
-use crate::places::Places;
 use crate::settings::ServerSettings;
-use crate::shard::Shard;
 
 /// A server: some shards that act as one. Nothing is global; any number may live in a process.
 ///
@@ -67,32 +64,18 @@ impl Server {
         }))
     }
 
-    /// Makes a shard, to be cranked by this thread.
-    ///
-    /// # Errors
-    /// What the operating system says to a new poller.
-    pub fn shard(&self, now: Instant) -> io::Result<Shard> {
-        let index = self.0.next_shard.fetch_add(1, Ordering::Relaxed);
-        let shard = Shard::new(self.0.clone(), index as u16, now)?;
-        let mut shards = self.0.shards.write();
-        shards.push(shard.handle());
-        shards.sort_by_key(ShardHandle::index);
-        Ok(shard)
-    }
-
     /// Handles to all shards, by index.
     pub fn shards(&self) -> Vec<ShardHandle> {
         self.0.shards()
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+
     /// The settings.
     pub fn settings(&self) -> &ServerSettings {
         &self.0.settings
-    }
-
-    /// Its places, for what holds a descriptor and is no connection: files that are being sent.
-    pub fn places(&self) -> Places {
-        Places(self.0.clone())
     }
 
     /// The counters at this moment.
@@ -104,6 +87,18 @@ impl Server {
 impl Shared {
     pub(crate) fn shards(&self) -> Vec<ShardHandle> {
         self.shards.read().clone()
+    }
+
+    /// Returns the index of the next shard.
+    pub(crate) fn next_index(&self) -> u16 {
+        self.next_shard.fetch_add(1, Ordering::Relaxed) as u16
+    }
+
+    /// Takes a shard among those of the server.
+    pub(crate) fn add_shard(&self, handle: ShardHandle) {
+        let mut shards = self.shards.write();
+        shards.push(handle);
+        shards.sort_by_key(ShardHandle::index);
     }
 
     /// Returns how many bytes incomplete and waiting messages of one shard may hold.

@@ -6,10 +6,22 @@ use std::time::Duration;
 use nexios_protocol::CloseCode;
 
 use crate::connection::{Connection, ConnectionState, Phase, Refusal};
-use crate::shard::ShardInner;
+use crate::shard::{Shard, ShardInner};
+
+impl Shard {
+    /// Stops accepting and closes connections with 1012, spread over `jitter`.
+    pub fn close_all(&self, jitter: Duration) {
+        close_all(&self.0, jitter);
+    }
+
+    /// Drops every task and cuts every connection.
+    pub fn cancel_all(&self) {
+        cancel_all(&self.0);
+    }
+}
 
 /// Stops accepting and tells every client to come back, not all at the same moment.
-pub(crate) fn close_all(shard: &Rc<ShardInner>, jitter: Duration) {
+fn close_all(shard: &Rc<ShardInner>, jitter: Duration) {
     shard.begin_closing();
     for inner in shard.all_connections() {
         let at = shard.now() + jitter.mul_f64(fastrand::f64());
@@ -40,7 +52,7 @@ fn cut_without_request(Connection(inner): &Connection) {
 
 /// Drops every task on its own thread, then every connection, and frees their places: they and the
 /// shard hold each other.
-pub(crate) fn cancel_all(shard: &Rc<ShardInner>) {
+fn cancel_all(shard: &Rc<ShardInner>) {
     shard.begin_closing();
     shard.close_mailbox();
     shard.cancel_tasks();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::{ServerConfig, ServerConnection};
 
-use crate::stream::Socket;
+use crate::socket::Socket;
 
 /// Ciphertext that rustls may hold for one connection while its socket is blocked.
 const CIPHERTEXT_BYTES_MAX: usize = 64 << 10;

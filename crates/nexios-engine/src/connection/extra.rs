@@ -8,12 +8,12 @@ use std::task::Waker;
 
 use nexios_protocol::ContextDeflater;
 
-use super::pings::SentPings;
-use super::receiving::ControlQueue;
-use super::{CloseInfo, State};
+use super::CloseInfo;
+use super::control_queue::ControlQueue;
+use super::sent_pings::SentPings;
 use crate::inbox::Inbox;
-use crate::mailbox::RemoteShared;
 use crate::outbox::Outbox;
+use crate::remote_shared::RemoteShared;
 use crate::runner::KeptWaker;
 use crate::timer::Tick;
 
@@ -66,6 +66,13 @@ pub(crate) struct Rare {
     pub(super) control_count: u32,
 }
 
+impl Rare {
+    /// Returns what the connection shares with its handles on other threads.
+    pub(crate) fn shared_with_remotes(&mut self, make: impl FnOnce() -> RemoteShared) -> Arc<RemoteShared> {
+        self.remote.get_or_insert_with(|| Arc::new(make())).clone()
+    }
+}
+
 impl Extra {
     fn is_empty(&self) -> bool {
         self.outbox.is_none() && self.is_empty_but_for_outbox()
@@ -81,50 +88,6 @@ impl Extra {
             && self.waker.is_none()
             && self.extension.is_none()
             && self.rare.is_none()
-    }
-}
-
-impl State {
-    pub(super) fn extra(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
-    }
-
-    pub(super) fn rare(&mut self) -> &mut Rare {
-        self.extra().rare.get_or_insert_default()
-    }
-
-    pub(super) fn has_rare(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.rare.is_some())
-    }
-
-    pub(super) fn rare_if_any(&mut self) -> Option<&mut Rare> {
-        self.extra.as_mut()?.rare.as_deref_mut()
-    }
-
-    /// Messages wait in it; without any there is none.
-    pub(super) fn inbox(&self) -> Option<&Inbox> {
-        self.extra.as_ref()?.inbox.as_deref()
-    }
-
-    pub(super) fn inbox_mut(&mut self) -> Option<&mut Inbox> {
-        self.extra.as_mut()?.inbox.as_deref_mut()
-    }
-
-    /// Output waits in it; without any there is none.
-    pub(crate) fn outbox(&self) -> Option<&Outbox> {
-        self.extra.as_ref()?.outbox.as_deref()
-    }
-
-    pub(super) fn outbox_mut(&mut self) -> Option<&mut Outbox> {
-        self.extra.as_mut()?.outbox.as_deref_mut()
-    }
-
-    pub(crate) fn outbox_len(&self) -> usize {
-        self.outbox().map_or(0, Outbox::len)
-    }
-
-    pub(super) fn close_info(&self) -> Option<&CloseInfo> {
-        self.extra.as_ref()?.close.as_deref()
     }
 }
 

@@ -4,85 +4,18 @@ use std::io;
 use std::rc::Rc;
 
 use nexios_protocol::{
-    CloseCode, HandshakeError, HeadLimits, RequestHead, Role, check_upgrade, escaped, is_header_value, is_token,
-    negotiate, write_accept,
+    CloseCode, HandshakeError, HeadLimits, RequestHead, Role, check_upgrade, escaped, is_token, negotiate, write_accept,
 };
 
-use super::{CloseInfo, ConnectingPhase, Connection, ConnectionState, Inner, Phase, own_fields};
+use super::handshake::check_header;
+use super::{
+    Accept, AcceptError, CloseInfo, ConnectingPhase, Connection, ConnectionState, HttpPhase, Inner, Opened, Phase,
+    Refusal, State, own_fields,
+};
 use crate::http;
 use crate::metrics::Cause;
 use crate::service::Step;
 use crate::settings::{ServerSettings, Settings};
-
-/// The answer 101 to an upgrade request.
-#[derive(Clone, Debug, Default)]
-pub struct Accept {
-    /// One of the offered subprotocols.
-    pub subprotocol: Option<String>,
-    /// More header fields of the answer.
-    pub headers: Vec<(String, String)>,
-    /// The subprotocol has frames: messages are looked at before they are received
-    /// ([`Connection::poll_unheard`]), messages that would be taken for frames are escaped, and
-    /// broadcasts come from [`Connection::enter`] on.
-    pub framed: bool,
-}
-
-/// An HTTP answer instead of 101.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// The status, from 300 to 599; 400 and more as a rule.
-    pub status: u16,
-    /// Header fields besides `Content-Length` and `Connection`, which the server writes.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-/// Why the handshake could not be answered.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AcceptError {
-    /// It has been answered already.
-    #[error("the handshake is answered already: accept() and reject() work once, before anything is sent")]
-    NotConnecting,
-    /// A header or subprotocol that HTTP cannot carry (CR, LF, or no token).
-    #[error("{0:?} cannot stand in an HTTP header")]
-    InvalidHeader(String),
-    /// A header that is the server's own, with another value than the server's.
-    #[error("invalid header \"{name}: {value}\": {expected}")]
-    OwnHeader {
-        /// The field.
-        name: String,
-        /// What the application says.
-        value: String,
-        /// What it has to be.
-        expected: &'static str,
-    },
-    /// A status that is no refusal's.
-    #[error("invalid status {0}: a handshake is refused with a status from 300 to 599")]
-    InvalidStatus(u16),
-    /// The client has left.
-    #[error("the client left before the handshake was answered")]
-    Gone(CloseInfo),
-}
-
-impl Refusal {
-    /// A refusal with a plain text body.
-    ///
-    /// ```
-    /// let refusal = nexios_engine::Refusal::new(403, "members only");
-    /// assert_eq!(refusal.body, b"members only");
-    /// ```
-    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Refusal { status, headers: Vec::new(), body: body.into() }
-    }
-
-    /// The same with one more header field.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-}
 
 impl Connection {
     /// The subprotocols that the client offered, in its order of preference.
@@ -157,20 +90,6 @@ impl Connection {
     }
 }
 
-impl AcceptError {
-    fn not_connecting(close: Option<&CloseInfo>) -> Self {
-        close.map_or(AcceptError::NotConnecting, |info| AcceptError::Gone(info.clone()))
-    }
-}
-
-fn check_header(name: &str, value: &str) -> Result<(), AcceptError> {
-    match (is_token(name), is_header_value(value)) {
-        (true, true) => Ok(()),
-        (false, _) => Err(AcceptError::InvalidHeader(name.into())),
-        (true, false) => Err(AcceptError::InvalidHeader(value.into())),
-    }
-}
-
 impl Inner {
     /// Reads on until the head is complete.
     pub(super) fn read_head(self: &Rc<Self>) {
@@ -204,12 +123,12 @@ impl Inner {
     }
 
     /// A whole head is there: an upgrade goes to the framework, anything else to hyper.
-    fn take_request(self: &Rc<Self>, state: &mut super::State, head: RequestHead, bytes: Vec<u8>, consumed: usize) {
+    fn take_request(self: &Rc<Self>, state: &mut State, head: RequestHead, bytes: Vec<u8>, consumed: usize) {
         state.clock.stop();
         if head.is_upgrade() {
             self.shard.lists.push_opened(self.token(), Opened::Upgrade(head, bytes[consumed..].to_vec()));
         } else {
-            state.phase = Phase::Http(Box::new(super::HttpPhase { prefix: bytes, ..Default::default() }));
+            state.phase = Phase::Http(Box::new(HttpPhase { prefix: bytes, ..Default::default() }));
             self.shard.lists.push_opened(self.token(), Opened::Http);
         }
     }
@@ -306,7 +225,7 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) fn refuse_handshake(self: &Rc<Self>, state: &mut super::State, error: &HandshakeError) {
+    pub(crate) fn refuse_handshake(self: &Rc<Self>, state: &mut State, error: &HandshakeError) {
         let mut refusal = Refusal::new(error.status(), format!("{error}\n"));
         refusal.headers = error.response_headers().iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
         self.note_refusal(error);
@@ -329,7 +248,7 @@ impl Inner {
 
     /// Sends one HTTP answer and nothing after it: what follows on the connection is never
     /// parsed as a next request.
-    pub(crate) fn answer_and_hang_up(self: &Rc<Self>, state: &mut super::State, refusal: &Refusal, info: CloseInfo) {
+    pub(crate) fn answer_and_hang_up(self: &Rc<Self>, state: &mut State, refusal: &Refusal, info: CloseInfo) {
         self.note(Step::Refused(refusal.status));
         let answer = http::write_refusal(refusal, state.is_asked_by_head());
         self.write_own(state, |tail| tail.extend_from_slice(&answer));
@@ -374,13 +293,7 @@ fn agree_on_compression(
     negotiate(&config, offers)
 }
 
-/// A request whose head is complete, waiting for its turn with nothing borrowed.
-pub(crate) enum Opened {
-    Upgrade(RequestHead, Vec<u8>),
-    Http,
-}
-
-impl super::State {
+impl State {
     /// Returns true if the request is one whose answer has no body.
     fn is_asked_by_head(&self) -> bool {
         match &self.phase {

@@ -1,15 +1,13 @@
 //! Messages and control frames, handed to the application.
 
-use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use super::{CloseInfo, Connection, Inner, Phase, State};
+use super::control_queue::ControlQueue;
+use super::waiters::{add, store, wake};
+use super::{CloseInfo, Connection, Inner, Phase, ReceiveError, State};
 use crate::inbox::Inbox;
 use crate::message::{Message, MessageRef};
 use crate::settings::Settings;
-
-/// Control frames kept for `receive_ping` and `receive_pong`; the oldest goes first.
-const CONTROL_QUEUE_MAX: usize = 16;
 
 /// A pending receive's claim on the connection; give it back with [`Connection::end_receive`].
 #[derive(Default, Debug)]
@@ -22,39 +20,6 @@ enum Kind {
     Data,
     Ping,
     Pong,
-}
-
-/// Why there is nothing to receive.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReceiveError {
-    /// Another receive of the same kind is waiting: messages would go to either by chance.
-    #[error("another receive is already waiting on this connection; await them one after another")]
-    Busy,
-    /// The connection is over and everything that had arrived is handed out.
-    #[error("the connection is closed ({})", .0.code)]
-    Closed(CloseInfo),
-    /// The handshake has not been accepted.
-    #[error("call accept() before receiving")]
-    NotAccepted,
-}
-
-/// Payloads of control frames that nobody has asked for yet.
-#[derive(Default)]
-pub(super) struct ControlQueue {
-    payloads: VecDeque<Vec<u8>>,
-    receiver: Option<Waker>,
-    receiving: bool,
-}
-
-impl ControlQueue {
-    pub(super) fn push(&mut self, payload: Vec<u8>) {
-        if self.payloads.len() == CONTROL_QUEUE_MAX {
-            self.payloads.pop_front();
-        }
-        self.payloads.push_back(payload);
-        wake(&mut self.receiver);
-    }
 }
 
 impl Connection {
@@ -404,24 +369,5 @@ fn release(state: &mut State, ticket: &mut ReceiveTicket) {
             queue.receiving = false;
             queue.receiver = None;
         }
-    }
-}
-
-fn store(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    match slot {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
-        slot => *slot = Some(cx.waker().clone()),
-    }
-}
-
-pub(super) fn add(waiters: &mut Vec<Waker>, cx: &Context<'_>) {
-    if !waiters.iter().any(|waker| waker.will_wake(cx.waker())) {
-        waiters.push(cx.waker().clone());
-    }
-}
-
-fn wake(slot: &mut Option<Waker>) {
-    if let Some(waker) = slot.take() {
-        waker.wake();
     }
 }

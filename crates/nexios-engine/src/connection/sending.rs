@@ -1,16 +1,14 @@
 //! What the application sends.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use nexios_protocol::{CloseCode, ContextDeflater, OpCode, write_frame};
 
-use super::receiving::add;
-use super::{CloseInfo, Connection, Inner, Phase, State};
+use super::waiters::add;
+use super::{Connection, Inner, Phase, SendError, State};
 use crate::framing;
 use crate::group::{Audience, Group};
-use crate::mailbox::{RemoteConnection, RemoteShared};
 use crate::message::{Message, MessageRef};
 use crate::settings::SlowClient;
 
@@ -18,24 +16,6 @@ use crate::settings::SlowClient;
 const DIRECT_BYTES_MIN: usize = 16 << 10;
 /// Longest payload of a control frame (RFC 6455 §5.5).
 const CONTROL_BYTES_MAX: usize = 125;
-
-/// Why a message was not queued.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The handshake has not been accepted.
-    #[error("call accept() before sending")]
-    NotAccepted,
-    /// The connection is closing or closed.
-    #[error("the connection is closed ({})", .0.code)]
-    Closed(CloseInfo),
-    /// The peer does not read, and the outbox is at its limit.
-    #[error("the outbox is full: the client reads too slowly")]
-    OutboxFull,
-    /// More than 125 bytes in a ping or pong (RFC 6455 §5.5).
-    #[error("a ping or pong carries at most 125 bytes, not {0}")]
-    ControlTooLong(usize),
-}
 
 impl Connection {
     /// Queues a message; it goes out at the latest at the end of the turn.
@@ -172,18 +152,28 @@ impl Connection {
         let over_mark = self.0.state.borrow().write.is_over_mark();
         over_mark && self.0.settings().slow_client == SlowClient::DropNewest
     }
+}
 
-    /// A handle that may leave the thread.
-    pub fn remote(&self) -> RemoteConnection {
+impl Connection {
+    /// Whether its peer takes a message that begins with [`FRAME_MARK`](crate::FRAME_MARK) for a frame:
+    /// [`Accept::framed`](crate::Accept::framed).
+    pub fn is_framed(&self) -> bool {
+        self.0.state.borrow().write.is_framed()
+    }
+
+    /// As [`send`](Self::send), for a message that is a frame already.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub fn send_frame(&self, frame: MessageRef<'_>, compress: Option<bool>) -> Result<(), SendError> {
         let mut state = self.0.state.borrow_mut();
-        let connected = state.is_connected();
-        let unsent = state.outbox_len();
-        let limit = self.0.settings().outbox_bytes_max;
-        let rare = state.rare();
-        let shared = rare.remote.get_or_insert_with(|| {
-            Arc::new(RemoteShared::new(self.0.id(), self.0.shard.handle(), limit, connected, unsent))
-        });
-        RemoteConnection(shared.clone())
+        let state = &mut *state;
+        state.check_open()?;
+        if state.outbox_len() > self.0.settings().outbox_bytes_max {
+            return Err(SendError::OutboxFull);
+        }
+        self.0.queue_as_it_is(state, frame, compress);
+        Ok(())
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::PENDING_BYTES_MAX;
 use crate::connection::{Inner, State};
 use crate::group::Broadcast;
+use crate::mail_queue::UNFLUSHED_BYTES_MAX;
 use crate::shard::ShardInner;
 
 /// Returns the number of broadcasts that go out in one write: a blocked client holds no more of them.
@@ -15,7 +15,7 @@ pub(super) fn batch_len(pending: &[Arc<Broadcast>]) -> usize {
     let mut bytes = 0;
     let fits = |broadcast: &&Arc<Broadcast>| {
         bytes += broadcast.message.len();
-        bytes <= PENDING_BYTES_MAX
+        bytes <= UNFLUSHED_BYTES_MAX
     };
     pending.iter().take_while(fits).count().max(1)
 }
@@ -59,11 +59,11 @@ impl<'a> Round<'a> {
     /// Delivers what the member has not seen: it may be in several groups of the audience, and may have joined since.
     fn deliver(&mut self, member: &Rc<Inner>) {
         let end = self.first + self.broadcasts.len() as u32;
-        let start = member.membership.seen.get().max(self.first);
+        let start = member.membership.seen().max(self.first);
         if start >= end {
             return;
         }
-        member.membership.seen.set(end);
+        member.membership.set_seen(end);
         let mut state = member.state.borrow_mut();
         if !state.is_connected() {
             return;

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use buffers::Buffers;
 use io::Io;
@@ -39,14 +39,14 @@ use crate::metrics::Cause;
 use crate::notifier::Notifier;
 use crate::run_queue::{RunQueue, TaskKey};
 use crate::runner::Runner;
-use crate::server::Shared;
+use crate::server::{Server, Shared};
 use crate::service::Service;
-use crate::stream::{Socket, Stream};
+use crate::socket::Socket;
+use crate::stream::Stream;
 use crate::tasks::{TaskFuture, Tasks};
 use crate::timer::{Sleep, Sleeps, Tick};
 
 const WAKER: Token = Token(usize::MAX);
-pub(crate) const FIRST_LISTENER: usize = usize::MAX / 2;
 
 /// A handle to a shard; cheap to clone, stays on its thread.
 #[derive(Clone)]
@@ -92,8 +92,21 @@ impl ShardHandle {
     }
 }
 
+impl Server {
+    /// Makes a shard, to be cranked by this thread.
+    ///
+    /// # Errors
+    /// What the operating system says to a new poller.
+    pub fn shard(&self, now: Instant) -> std::io::Result<Shard> {
+        let shared = self.shared();
+        let shard = Shard::new(shared.clone(), shared.next_index(), now)?;
+        shared.add_shard(shard.handle());
+        Ok(shard)
+    }
+}
+
 impl Shard {
-    pub(crate) fn new(shared: Arc<Shared>, index: u16, now: Instant) -> std::io::Result<Self> {
+    fn new(shared: Arc<Shared>, index: u16, now: Instant) -> std::io::Result<Self> {
         let poll = mio::Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = mio::Waker::new(&registry, WAKER)?;
@@ -223,19 +236,9 @@ impl Shard {
         [self.0.time.next(), self.0.io.next_timeout()].into_iter().flatten().min()
     }
 
-    /// Stops accepting and closes connections with 1012, spread over `jitter`.
-    pub fn close_all(&self, jitter: Duration) {
-        crate::shutdown::close_all(&self.0, jitter);
-    }
-
     /// Counts what the framework caught before the engine could see it.
     pub fn count(&self, cause: Cause) {
         self.0.shared.metrics.closed(cause);
-    }
-
-    /// Drops every task and cuts every connection.
-    pub fn cancel_all(&self) {
-        crate::shutdown::cancel_all(&self.0);
     }
 
     /// Whether anything still lives here.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use mio::Token;
 use tracing::field::display;
 
-use super::{FIRST_LISTENER, Shard, ShardInner, WAKER};
+use super::{Shard, ShardInner, WAKER};
 use crate::connection::{Connection, Inner, Opened};
+use crate::listener::FIRST_LISTENER;
 use crate::mailbox::Command;
 use crate::metrics::Cause;
 use crate::readiness::Readiness;
