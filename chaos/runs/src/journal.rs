@@ -8,8 +8,6 @@ use checker::{Fate, Published, Record, Report, Seen};
 /// What a node accepted so shortly before it was killed may not have left it.
 const UNSENT: Duration = Duration::from_secs(2);
 
-/// So little lies between two events of a client that are of one moment.
-const AHEAD: Duration = Duration::from_millis(100);
 /// So much of what a client saw is printed where a promise to it was broken.
 const LAST: usize = 4;
 
@@ -29,11 +27,12 @@ struct Pages {
     complaints: Vec<String>,
 }
 
-/// When a client was connected, if it is now, and when it was let into its room.
+/// A client's connection, if it has one, and its place in the room, as the client itself has them.
 #[derive(Default)]
 struct Place {
     connected: Option<Instant>,
-    joined: Option<Instant>,
+    is_in: bool,
+    was_in: bool,
 }
 
 impl Place {
@@ -42,11 +41,6 @@ impl Place {
             Some(since) => format!("{name} is connected for {:.1} s and not let in", since.elapsed().as_secs_f32()),
             None => format!("{name} is not connected"),
         }
-    }
-
-    /// What it hears of its room may be ahead of what it hears of its connection.
-    fn is_in(&self) -> bool {
-        self.connected.zip(self.joined).is_some_and(|(connected, joined)| joined + AHEAD > connected)
     }
 }
 
@@ -110,7 +104,7 @@ impl Journal {
     /// A client is in its room. In one that does not remember it was away, if it was there before.
     pub(crate) fn joined(&self, client: usize) {
         let mut pages = self.0.borrow_mut();
-        let was_there = pages.places[client].joined.replace(Instant::now()).is_some();
+        let was_there = std::mem::replace(&mut pages.places[client].was_in, true);
         let Record { clients, .. } = &mut pages.record;
         let client = &mut clients[client];
         if was_there && !client.remembers && client.seen.last() != Some(&Seen::Away) {
@@ -121,6 +115,12 @@ impl Journal {
 
     pub(crate) fn connected(&self, client: usize, now: bool) {
         self.0.borrow_mut().places[client].connected = now.then(Instant::now);
+    }
+
+    /// Notes if a client is in its room. The client says so itself: its events come by two queues, of which the one
+    /// may be far behind the other.
+    pub(crate) fn is_in(&self, client: usize, is_in: bool) {
+        self.0.borrow_mut().places[client].is_in = is_in;
     }
 
     pub(crate) fn complain(&self, complaint: String) {
@@ -135,7 +135,7 @@ impl Journal {
     pub(crate) fn absent(&self) -> Option<String> {
         let pages = self.0.borrow();
         let mut clients = pages.record.clients.iter().zip(&pages.places);
-        clients.find(|(_, place)| !place.is_in()).map(|(client, place)| place.missing(&client.name))
+        clients.find(|(_, place)| !place.is_in).map(|(client, place)| place.missing(&client.name))
     }
 
     /// Why the run is not at rest; `None` where every publisher has its answers, every client is in
@@ -160,5 +160,23 @@ impl Journal {
 
     pub(crate) fn check(&self) -> Report {
         checker::check(&self.0.borrow().record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_in_its_room_is_not_absent_though_its_connection_is_noted_long_after() {
+        let journal = Journal::new();
+        let client = journal.client("a", "log", true);
+        assert_eq!(journal.absent().unwrap(), "a is not connected");
+        journal.is_in(client, true);
+        std::thread::sleep(Duration::from_millis(150));
+        journal.connected(client, true);
+        assert_eq!(journal.absent(), None);
+        journal.is_in(client, false);
+        assert!(journal.absent().unwrap().ends_with("not let in"));
     }
 }

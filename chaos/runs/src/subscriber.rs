@@ -60,6 +60,7 @@ impl Subscriber {
             position = self.stay(&client).await;
             client.close().await;
             self.journal.connected(self.number, false);
+            self.journal.is_in(self.number, false);
             self.journal.saw(self.number, Seen::Away);
             sleep(self.within(0.1, 2.0)).await;
         }
@@ -108,6 +109,7 @@ impl Subscriber {
                     }
                 }
             }
+            self.journal.is_in(self.number, room.is_joined());
         }
     }
 
