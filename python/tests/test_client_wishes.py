@@ -6,7 +6,7 @@ import logging
 import pytest
 from live_server import LiveServer
 from nexios.client import Message, NexiosError, connect
-from test_client import come_back, opened, recorded, take, until
+from simulated_client import come_back, opened, recorded, take, until
 
 
 async def answer(connection, type, **members):
