@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from nexios import _nexios
+from nexios._build import Handles, build
 from nexios._log import logger, settle_level, show_log
 from nexios.app import NexiosApp
 from nexios.router import WSRouter
@@ -94,8 +95,8 @@ class Server:
         self.root = root
         self.loop = asyncio.get_running_loop()
         self.addresses: list[tuple[str, int]] = []
-        handles: list[tuple[WSRouter, _nexios.RouterHandle]] = []
-        built = root._build(root, handles)
+        handles: Handles = []
+        built = build(root, handles)
         self.engine = _nexios.Engine(_app(root, built, access_log), self.loop)
         for router, handle in handles:
             router._place.serve(self.engine, handle)

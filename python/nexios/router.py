@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 from nexios import _live, _nexios
+from nexios._build import check, prepare, tree
 from nexios._callable import (
     AuthorizationT,
     DropListenerT,
@@ -22,16 +23,14 @@ from nexios._callable import (
     RequestHandlerT,
     require_async,
 )
-from nexios._chain import Chain, acceptor, guarded, listener, message_listener
 from nexios.broadcast import Audience, Connections, Place, Room
-from nexios.broker import BrokerMetrics, gap_listener
+from nexios.broker import BrokerMetrics
 from nexios.metrics import MetricsSnapshot
-from nexios.presence import Teller
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from nexios._callable import ExceptionHandlers, Handler, Listener, Middleware
+    from nexios._callable import ExceptionHandlers, Handler, Middleware
     from nexios.history import History
     from nexios.settings import RouterSettings, RouteSettings
 
@@ -119,6 +118,8 @@ class WSRouter(Audience):
         self._mounted_at: str | None = None
         self._routes: list[tuple[str, Route]] = []
         self._children: list[WSRouter] = []
+        #: The shapes of all paths below the outermost router; those of others are empty.
+        self._shapes: set[str] = set()
         self._middleware: list[Middleware] = []
         self._listeners: dict[str, list[Callable[..., Any]]] = {event: [] for event in EVENTS}
         self._exceptions: ExceptionHandlers = {}
@@ -161,7 +162,7 @@ class WSRouter(Audience):
             require_async(handler, "a WebSocket handler")
             route = Route(self, path, handler, name, middleware, settings)
             self._routes.append((path, route))
-            self._check(lambda: self._routes.pop())
+            self._check(lambda: self._routes.pop(), self, route)
             return handler
 
         return register
@@ -371,7 +372,8 @@ class WSRouter(Audience):
             self._children.pop()
             router.parent, router._mounted_at = None, None
 
-        self._check(undo)
+        self._check(undo, router)
+        router._shapes = set()
 
     # --- clients
 
@@ -505,8 +507,8 @@ class WSRouter(Audience):
         >>> app.routes
         [<Route /chat/{room} 'chat'>]
         """
-        self._build(self)
-        return [route for router in self._tree() for _, route in router._routes]
+        prepare(self)
+        return [route for router in tree(self) for _, route in router._routes]
 
     def _require_unserved(self, what: str) -> None:
         """Raises where a registration would come too late to have any effect."""
@@ -516,94 +518,14 @@ class WSRouter(Audience):
     def _root(self) -> WSRouter:
         return self if self.parent is None else self.parent._root()
 
-    def _tree(self) -> Iterator[WSRouter]:
-        yield self
-        for child in self._children:
-            yield from child._tree()
-
-    def _check(self, undo: Callable[[], Any]) -> None:
-        """What contradicts itself raises at once, and is not kept."""
-        root = self._root()
+    def _check(self, undo: Callable[[], Any], router: WSRouter, route: Route | None = None) -> None:
+        """Raises where a new route, or a router that was just mounted, contradicts something; it is not kept then."""
+        prepare(router, route)
         try:
-            _nexios.App(root._build(root, checking=True), {}, [], [], None).check()
+            self._root()._shapes.update(check(router, route))
         except Exception:
             undo()
             raise
 
-    def _build(
-        self,
-        app: WSRouter,
-        handles: list[tuple[WSRouter, _nexios.RouterHandle]] | None = None,
-        outer: _Outer | None = None,
-        checking: bool = False,
-    ) -> _nexios.WsRouter:
-        """This router and those below it, for the engine."""
-        outer = outer or _Outer()
-        prefix = self.prefix if self._mounted_at is None else self._mounted_at
-        inner = outer.with_router(self, prefix)
-        built = _nexios.WsRouter(prefix, None if checking else self.name, self._settings)
-        for own, route in self._routes:
-            inner.prepare(route, own, app)
-            middleware = [*inner.middleware, *route._middleware]
-            serve = Chain(middleware, route.handler) if middleware else route.handler
-            built.route(
-                own,
-                name=route.name,
-                start=guarded(serve, inner.exceptions) if inner.exceptions else serve,
-                info=route,
-                accept=acceptor(inner.connect) if inner.connect else None,
-                guarded=bool(middleware),
-                settings=route._settings,
-            )
-        if self._listeners["message"]:
-            built.on_message(message_listener(self._listeners["message"]))
-        if self._listeners["disconnect"]:
-            built.on_disconnect(listener(self._listeners["disconnect"], "disconnect"))
-        if self._listeners["drop"]:
-            built.on_drop(listener(self._listeners["drop"], "drop"))
-        if self._listeners["gap"]:
-            built.on_gap(gap_listener(self._listeners["gap"]))
-        teller = Teller(self._listeners)
-        if self._listeners["join"]:
-            built.on_join(teller.tell)
-        if self._listeners["leave"]:
-            built.on_leave(teller.tell)
-        self._rules.apply(built)
-        if handles is not None:
-            handles.append((self, built.handle()))
-        for child in self._children:
-            built.mount(child._build(app, handles, inner, checking))
-        return built
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name or self.prefix or '/'}>"
-
-
-class _Outer:
-    """What a router inherits."""
-
-    def __init__(self) -> None:
-        self.prefix = ""
-        self.middleware: list[Middleware] = []
-        self.connect: list[Listener] = []
-        # Nearest first.
-        self.exceptions: list[ExceptionHandlers] = []
-
-    def with_router(self, router: WSRouter, prefix: str) -> _Outer:
-        inner = _Outer()
-        inner.prefix = _joined(self.prefix, prefix)
-        inner.middleware = [*self.middleware, *router._middleware]
-        inner.connect = [*self.connect, *router._listeners["connect"]]
-        inner.exceptions = [router._exceptions, *self.exceptions] if router._exceptions else self.exceptions
-        return inner
-
-    def prepare(self, route: Route, own: str, app: WSRouter) -> None:
-        route.path = _joined(self.prefix, own) or "/"
-        route.app = app
-        route.exception_levels = self.exceptions
-
-
-def _joined(*parts: str) -> str:
-    """Paths one behind another, without duplicate and trailing slashes."""
-    segments = [segment for part in parts for segment in part.split("/") if segment]
-    return "".join(f"/{segment}" for segment in segments)

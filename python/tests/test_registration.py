@@ -4,7 +4,7 @@ import functools
 
 import pytest
 from apps import echo
-from nexios import NexiosApp, WSRouter
+from nexios import NexiosApp, WSRouter, _nexios
 
 
 def test_a_plain_def_is_refused_at_registration():
@@ -61,3 +61,74 @@ def test_an_unknown_event_or_setting_is_refused():
     for name, value in ("subprotocols", ["a"]), ("cancel_on_disconnect", True):
         with pytest.raises(TypeError, match=f"{name} is a setting of routes"):
             NexiosApp(**{name: value})
+
+
+class Counted:
+    """The extension, counting the routers and routes that are built."""
+
+    def __init__(self):
+        self.built = 0
+
+    def __getattr__(self, name):
+        return getattr(_nexios, name)
+
+    def WsRouter(self, *arguments):
+        self.built += 1
+        made = _nexios.WsRouter(*arguments)
+        return CountedRouter(made, self)
+
+    def App(self, router, *arguments):
+        return _nexios.App(router.made, *arguments)
+
+
+class CountedRouter:
+    def __init__(self, made, counted):
+        self.made = made
+        self._counted = counted
+
+    def route(self, *arguments, **settings):
+        self._counted.built += 1
+        self.made.route(*arguments, **settings)
+
+    def mount(self, router):
+        self.made.mount(router.made)
+
+
+def test_a_registration_costs_the_same_however_many_routes_there_are(monkeypatch):
+    counted = Counted()
+    monkeypatch.setattr("nexios._build._nexios", counted)
+    app = NexiosApp()
+    costs = []
+    for i in range(50):
+        before = counted.built
+        below = WSRouter(prefix=f"/{i}")
+        below.ws("/{name}")(echo)
+        app.mount_ws_router(below)
+        app.ws(f"/alone/{i}")(echo)
+        costs.append(counted.built - before)
+    assert set(costs) == {costs[0]}
+
+
+@pytest.mark.parametrize("path", ["/a/{id}", "a/{other}/", "/a//{id}"])
+def test_two_paths_of_one_shape_are_refused_wherever_they_are_registered(path):
+    app, below, other = NexiosApp(), WSRouter(prefix="/a"), WSRouter()
+    below.ws("/{id}")(echo)
+    app.mount_ws_router(below)
+    with pytest.raises(ValueError, match="two routes are on one path"):
+        app.ws(path)(echo)
+    other.ws(path)(echo)
+    with pytest.raises(ValueError, match="two routes are on one path"):
+        app.mount_ws_router(other)
+    app.mount_ws_router(other, prefix="/b")
+    app.ws("/a/{id:int}")(echo)
+    assert len(app.routes) == 3
+
+
+def test_a_route_that_was_refused_leaves_its_path_free():
+    app = NexiosApp()
+    with pytest.raises(ValueError, match="two parameters"):
+        app.ws("/a/{id}/{id}")(echo)
+    with pytest.raises(ValueError, match=r"nexios\.v1"):
+        app.ws("/b", subprotocols=["nexios.v1"])(echo)
+    app.ws("/b")(echo)
+    assert [route.path for route in app.routes] == ["/b"]
