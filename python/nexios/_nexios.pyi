@@ -27,6 +27,7 @@ __all__ = [
     "Publisher",
     "Publishing",
     "RateLimit",
+    "RoomHandle",
     "RouterHandle",
     "TestConnection",
     "UnixSocket",
@@ -205,8 +206,31 @@ class WsRouter:
 
 @final
 class RouterHandle:
-    def room(self, name: str, history: tuple[int, float] | None) -> RouterHandle: ...
+    def room(self, name: str, history: tuple[int, float] | None) -> RoomHandle: ...
     def declare(self, name: str, history: tuple[int, float]) -> None: ...
+    def count(self) -> int: ...
+    def connections(self, engine: Engine | None) -> list[WebSocket]: ...
+    def broadcast(
+        self,
+        engine: Engine | None,
+        outcome: type[Outcome],
+        message: object,
+        exclude: _Client | Iterable[_Client] | None,
+        key: str | None,
+        idempotency_key: str | None,
+        compress: bool | None,
+    ) -> _Async[Outcome]: ...
+    def broadcast_to(
+        self,
+        engine: Engine | None,
+        outcome: type[Outcome],
+        clients: _Client | Iterable[_Client],
+        message: object,
+        compress: bool | None,
+    ) -> _Async[Outcome]: ...
+
+@final
+class RoomHandle:
     def history(
         self,
         engine: Engine,

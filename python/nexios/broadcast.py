@@ -11,7 +11,7 @@ from nexios.presence import Present, present
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from nexios._nexios import Engine, Handle, RouterHandle, WebSocket
+    from nexios._nexios import Engine, Handle, RoomHandle, RouterHandle, WebSocket
     from nexios.history import History
 
     Client: TypeAlias = str | WebSocket | Handle
@@ -126,7 +126,7 @@ class Connections:
         self._place = place
         self._room = room
 
-    def _handle(self) -> RouterHandle | None:
+    def _handle(self) -> RouterHandle | RoomHandle | None:
         handle = self._place.handle
         return handle if handle is None or self._room is None else handle.room(self._room, None)
 
@@ -154,7 +154,7 @@ class Audience:
 
     _place: Place
 
-    def _target(self) -> RouterHandle | None:
+    def _target(self) -> RouterHandle | RoomHandle | None:
         return self._place.handle
 
     def broadcast(
@@ -226,11 +226,11 @@ class Room(Audience):
         self._room_name = name
         self._history = history
         #: The app that this was last asked in, and the room there: while it lives, the app knows what it remembers.
-        self._found: tuple[RouterHandle, RouterHandle] | None = None
+        self._found: tuple[RouterHandle, RoomHandle] | None = None
         if history is not None and self._target() is None:
             place.declared[name] = history
 
-    def _target(self) -> RouterHandle | None:
+    def _target(self) -> RoomHandle | None:
         handle = self._place.handle
         if handle is None:
             return None

@@ -7,6 +7,7 @@
 
 mod app;
 mod asgi;
+mod broadcast;
 mod broker;
 mod completed;
 mod connection;
@@ -24,8 +25,10 @@ mod presence;
 mod publisher;
 mod rate_limit;
 mod receive;
+mod room_handle;
 mod route;
 mod router;
+mod router_handle;
 mod run;
 mod settings;
 mod signal;
@@ -63,7 +66,11 @@ mod module {
     #[pymodule_export]
     use crate::rate_limit::RateLimit;
     #[pymodule_export]
-    use crate::router::{RouterHandle, WsRouter};
+    use crate::room_handle::RoomHandle;
+    #[pymodule_export]
+    use crate::router::WsRouter;
+    #[pymodule_export]
+    use crate::router_handle::RouterHandle;
     #[pymodule_export]
     use crate::testing::TestConnection;
     #[pymodule_export]

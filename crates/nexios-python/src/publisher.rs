@@ -12,10 +12,11 @@ use parking_lot::Mutex;
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::broadcast::client_refs;
 use crate::broker::Broker;
 use crate::convert::with_message;
 use crate::errors;
-use crate::router::{client_refs, history};
+use crate::room_handle::history;
 
 /// A signal is handled within this time.
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);

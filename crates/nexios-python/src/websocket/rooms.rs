@@ -9,7 +9,7 @@ use pyo3::types::{PyBool, PyString};
 use super::WebSocket;
 use crate::completed::Completed;
 use crate::presence;
-use crate::router::position;
+use crate::room_handle::position;
 use crate::waiting::Waiting;
 
 impl WebSocket {
