@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nexios import _nexios
 from nexios._chain import Chain, acceptor, guarded, listener, message_listener
 from nexios.broker import gap_listener
-from nexios.presence import Teller
+from nexios.presence import Announcer
 
 if TYPE_CHECKING:
     from nexios._callable import ExceptionHandlers, Listener, Middleware
@@ -124,11 +124,11 @@ def _add_listeners(built: _nexios.WsRouter, listeners: dict[str, list[Any]]) -> 
         built.on_drop(listener(listeners["drop"], "drop"))
     if listeners["gap"]:
         built.on_gap(gap_listener(listeners["gap"]))
-    teller = Teller(listeners)
+    announcer = Announcer(listeners)
     if listeners["join"]:
-        built.on_join(teller.tell)
+        built.on_join(announcer.announce)
     if listeners["leave"]:
-        built.on_leave(teller.tell)
+        built.on_leave(announcer.announce)
 
 
 def _prepare(router: WSRouter, app: WSRouter, outer: _Outer) -> None:

@@ -114,14 +114,14 @@ def acceptor(listeners: Sequence[Listener]) -> Callable[[WebSocket, str | None, 
 def message_listener(listeners: Sequence[MessageListener]) -> MessageListener:
     """Shows a message to a router's listeners; the connection outlives their errors."""
 
-    async def tell(ws: WebSocket, message: str | bytes) -> None:
+    async def call(ws: WebSocket, message: str | bytes) -> None:
         for listener in listeners:
             try:
                 await listener(ws, message)
             except Exception as error:
                 await _listener_failed(ws, error)
 
-    return tell
+    return call
 
 
 async def _listener_failed(ws: WebSocket, raised: Exception) -> None:
@@ -142,11 +142,11 @@ def listener(
 ) -> Callable[..., Coroutine[Any, Any, None]]:
     """Calls a router's listeners one after another; their errors are logged."""
 
-    async def tell(ws: WebSocket, *what: Any) -> None:
+    async def call(ws: WebSocket, *what: Any) -> None:
         for listener in listeners:
             try:
                 await listener(ws, *what)
             except Exception as error:
                 fault(ws, error, f"a {event} listener failed")
 
-    return tell
+    return call

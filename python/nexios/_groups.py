@@ -11,19 +11,19 @@ from nexios.exceptions import WebSocketDisconnect, WebSocketException
 def essence(error: Exception) -> Exception:
     """Returns what a group is about: the disconnect, the ``WebSocketException``, or the one fault in it.
 
-    A client that is gone ends all tasks of a group, so a disconnect says nothing where there is more. Several faults
+    A client that is gone ends all tasks of a group, so a disconnect does not count where there is more. Several faults
     stay a group. What is no group is returned as it is.
     """
     if not _is_group(error):
         return error
     leaves = list(_leaves(error))
-    telling = [leaf for leaf in leaves if not isinstance(leaf, (WebSocketDisconnect, asyncio.CancelledError))]
-    if not telling:
+    relevant = [leaf for leaf in leaves if not isinstance(leaf, (WebSocketDisconnect, asyncio.CancelledError))]
+    if not relevant:
         return next((leaf for leaf in leaves if isinstance(leaf, WebSocketDisconnect)), error)
-    faults = [leaf for leaf in telling if not isinstance(leaf, WebSocketException)]
-    if len(faults) > 1 or not all(isinstance(leaf, Exception) for leaf in telling):
+    faults = [leaf for leaf in relevant if not isinstance(leaf, WebSocketException)]
+    if len(faults) > 1 or not all(isinstance(leaf, Exception) for leaf in relevant):
         return error
-    chosen = (faults or telling)[0]
+    chosen = (faults or relevant)[0]
     return chosen if isinstance(chosen, Exception) else error
 
 

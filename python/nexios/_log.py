@@ -42,7 +42,7 @@ def fault(ws: WebSocket | None, error: BaseException, what: str = "the handler f
         logger.info("%s: cancelled%s", what, place(ws), extra=fields(ws))
         return
     logger.error("%s%s", what, place(ws), exc_info=(type(error), error, error.__traceback__), extra=fields(ws))
-    if ws is not None and (on_fault := ws.app._place.on_fault) is not None:
+    if ws is not None and (on_fault := ws.app._serving.on_fault) is not None:
         on_fault(ws.id, error)
 
 

@@ -22,7 +22,7 @@ from nexios._log import logger, settle_level, show_log
 from nexios.app import NexiosApp
 from nexios.router import WSRouter
 
-#: Clients that are told to come back in one second at shutdown.
+#: Connections that are closed in one second at shutdown.
 CLOSES_PER_SECOND = 1000
 JITTER_MAX = 5.0
 IDLE_POLL = 0.02
@@ -40,13 +40,13 @@ PARENT_VARIABLE = "NEXIOS_PARENT_FD"
 _supervised = False
 #: The descriptor by which this process shows that its event loop turns.
 _life: int | None = None
-#: Seconds for handlers to end, and for listeners to hear of it, where the server is told to end at once.
+#: Seconds for handlers to end, and for their listeners to run, where the server has to end at once.
 LAST_MOMENT = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Listen:
-    """Where to listen, and with which certificate."""
+    """An address to listen on, and the certificate."""
 
     host: str
     port: int
@@ -72,8 +72,8 @@ class Listen:
         return (self.fd,) if isinstance(self.fd, int) else self.fd
 
     @property
-    def places(self) -> list[str]:
-        """Where it listens, but for TCP, for people."""
+    def names(self) -> list[str]:
+        """Names what it listens on, except for TCP, in the log."""
         if self.uds is not None:
             return [f"unix:{os.fspath(self.uds)}"]
         return [f"descriptor {fd}" for fd in self.fds]
@@ -90,7 +90,7 @@ class Server:
     """A served app on the running event loop."""
 
     def __init__(self, root: WSRouter, *, access_log: bool = False) -> None:
-        if root._place.engine is not None:
+        if root._serving.engine is not None:
             raise RuntimeError(f"{root!r} is being served already")
         self.root = root
         self.loop = asyncio.get_running_loop()
@@ -99,7 +99,7 @@ class Server:
         built = build(root, handles)
         self.engine = _nexios.Engine(_app(root, built, access_log), self.loop)
         for router, handle in handles:
-            router._place.serve(self.engine, handle)
+            router._serving.serve(self.engine, handle)
         self._handles = handles
         self.engine.begin()
         self._fds = self.engine.fds()
@@ -124,14 +124,14 @@ class Server:
         self.engine.turn()
 
     async def drain(self) -> None:
-        """Tells the clients to come back, and gives handlers the grace period to end."""
+        """Closes all connections with 1012, and gives handlers the grace period to end."""
         count = self.engine.connection_count
         self.engine.shutdown(min(count / CLOSES_PER_SECOND, JITTER_MAX))
         if not await self._idle_within(self.engine.shutdown_grace):
             logger.warning("handlers were still running after the grace period: cancelled")
 
-    async def part(self) -> None:
-        """The same in a hurry: who has connected is seen to leave, and handlers learn that it is over."""
+    async def drain_at_once(self) -> None:
+        """Closes all connections with 1012 without spreading it over time, and gives handlers half a second."""
         self.engine.shutdown(0)
         await self._idle_within(min(LAST_MOMENT / 2, self.engine.shutdown_grace))
 
@@ -148,7 +148,7 @@ class Server:
         for fd in self._fds:
             self.loop.remove_reader(fd)
         for router, _ in self._handles:
-            router._place.engine = router._place.handle = None
+            router._serving.engine = router._serving.handle = None
         tasks = self.engine.close()
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_MOMENT / 2)
@@ -174,7 +174,7 @@ def _app(root: WSRouter, built: _nexios.WsRouter, access_log: bool) -> _nexios.A
 
 @contextlib.asynccontextmanager
 async def _lifespan(root: WSRouter, failed: Callable[[Exception], None] = lambda _: None) -> AsyncIterator[None]:
-    """Startup before, shutdown after; the newest first, as with contexts. ``failed`` learns of a startup's error."""
+    """Runs the startup before and the shutdown after, the newest first; ``failed`` gets an error of the startup."""
     if not isinstance(root, NexiosApp):
         yield
         return
@@ -247,8 +247,8 @@ async def _serve(
         server.listen(where)
         for address in server.addresses:
             logger.info("listening on %s:%d", *address)
-        for place in where.places:
-            logger.info("listening on %s", place)
+        for name in where.names:
+            logger.info("listening on %s", name)
         if on_listen is not None:
             on_listen(server.addresses)
         await stop.wait()
@@ -256,7 +256,7 @@ async def _serve(
         await server.drain()
     except asyncio.CancelledError:
         logger.info("shutting down at once: connections=%d", server.engine.connection_count)
-        await server.part()
+        await server.drain_at_once()
         raise
     finally:
         await server.close()
@@ -335,7 +335,7 @@ def adopt() -> None:
 
 
 def _report_life() -> None:
-    """Tells the process that looks after this one, if there is one, that its event loop turns."""
+    """Shows the process that looks after this one, if there is one, that its event loop turns."""
     if (fd := _life) is None:
         return
     loop = asyncio.get_running_loop()

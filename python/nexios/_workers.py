@@ -31,7 +31,7 @@ STARTS_MAX = 5
 RESTARTS_MAX = 10
 #: Seconds without a sign of life after which a worker is replaced.
 SILENCE_MAX = 30.0
-#: Seconds for the stacks of a worker that hangs, and for workers that were told to end twice.
+#: Seconds for the stacks of a worker that hangs, and for workers that got two signals to end.
 LAST_MOMENT = 5.0
 
 
@@ -46,7 +46,7 @@ def run_workers(
     """Keeps ``count`` processes running until SIGINT or SIGTERM; returns the exit code.
 
     ``arguments`` are those of ``python -m nexios``; ``inherited`` are descriptors that the workers get, and
-    ``environment`` is what they find besides this process's own. A worker whose event loop does not turn for
+    ``environment`` is added to this process's own. A worker whose event loop does not turn for
     ``silence_max`` seconds is replaced; 0 waits for ever.
     """
     return asyncio.run(_Supervisor(arguments, inherited, environment or {}, silence_max).run(count))
@@ -66,7 +66,7 @@ class _Supervisor:
         self._silence_max = silence_max
         self._workers: set[Child] = set()
         self._stopping = asyncio.Event()
-        #: What workers are told: by SIGTERM to end gracefully, by SIGINT at once.
+        #: The signal for workers: SIGTERM ends them gracefully, SIGINT at once.
         self._last_word = signal.SIGTERM
         self._served = False
         self._gave_up = False
@@ -79,7 +79,7 @@ class _Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
         codes = await asyncio.gather(*(self._keep(index) for index in range(1, count + 1)))
-        # One that was told to stop before it could listen for the signal has died of it.
+        # A worker that got the signal before it could handle it has died of it.
         return 0 if not self._gave_up and all(code in (0, -signal.SIGTERM, -signal.SIGINT) for code in codes) else 1
 
     def _stop(self) -> None:

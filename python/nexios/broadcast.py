@@ -34,17 +34,17 @@ class Outcome(int):
     """
 
     dropped: int
-    #: Whether it went on its way: without a broker to the clients here, with one also into the queue of what
-    #: other nodes get. ``False`` where that is full, because the broker is away, and where the broker of a room
-    #: that remembers says no.
+    #: True if the message was sent: without a broker to the clients of this node, with one also into the queue for
+    #: other nodes. False if that queue is full, because the broker is away, and if the broker of a room with history
+    #: refuses it.
     accepted: bool
-    #: Where the room remembers it: the broker has stored it. ``None`` of what is not remembered, and where the
-    #: broker has not said so within five seconds; what was accepted is stored once it is back.
+    #: The position at which the broker has stored it. ``None`` without a history, and if the broker has not answered
+    #: within five seconds; an accepted message is stored once it is back.
     stored: str | None
-    #: How many other servers of the broker have it, as far as the broker says so.
+    #: How many other servers of the broker have it, as far as the broker reports it.
     replicated: int
-    #: Whether a message with the same ``idempotency_key`` was stored before; then this one is not, and ``stored`` is
-    #: the position of the first. Keys of clients that speak ``nexios.v1`` are others, whatever their text.
+    #: True if a message with the same ``idempotency_key`` was stored before. Then this one is not stored, and
+    #: ``stored`` is the position of the first. Keys of ``nexios.v1`` clients never equal those of the application.
     duplicate: bool
     unknown: list[str]
     forwarded: list[str]
@@ -92,16 +92,16 @@ class Outcome(int):
         )
 
 
-class Place:
-    """Where a router is served: set when its app starts, empty before and after."""
+class Serving:
+    """The server of a router: set when its app starts, empty before and after."""
 
     __slots__ = ("declared", "engine", "handle", "on_fault")
 
     engine: Engine | None
     handle: RouterHandle | None
-    #: Told of the exceptions that nobody took, with the connection's id, while a test client serves.
+    #: Called with each exception that no handler took and with the connection's id, while a test client serves.
     on_fault: Callable[[str, BaseException], object] | None
-    #: Rooms that were said to remember while nothing was served; a server is told when it starts.
+    #: Histories of rooms from before the app was served; a server gets them when it starts.
     declared: dict[str, History]
 
     def __init__(self) -> None:
@@ -111,23 +111,23 @@ class Place:
         self.declared = {}
 
     def serve(self, engine: Engine, handle: RouterHandle) -> None:
-        """A server starts."""
+        """Sets the server when it starts, and gives it the rooms with history."""
         self.engine, self.handle = engine, handle
         for name, history in self.declared.items():
             handle.declare(name, (history.size, history.ttl))
 
 
 class Connections:
-    """The connected clients at each look: iterable, and ``len()`` counts them."""
+    """The clients that are connected when it is looked at: iterable, and ``len()`` counts them."""
 
-    __slots__ = ("_place", "_room")
+    __slots__ = ("_room", "_serving")
 
-    def __init__(self, place: Place, room: str | None = None) -> None:
-        self._place = place
+    def __init__(self, serving: Serving, room: str | None = None) -> None:
+        self._serving = serving
         self._room = room
 
     def _handle(self) -> RouterHandle | RoomHandle | None:
-        handle = self._place.handle
+        handle = self._serving.handle
         return handle if handle is None or self._room is None else handle.room(self._room, None)
 
     def __len__(self) -> int:
@@ -136,7 +136,7 @@ class Connections:
 
     def __iter__(self) -> Iterator[WebSocket]:
         handle = self._handle()
-        return iter([] if handle is None else handle.connections(self._place.engine))
+        return iter([] if handle is None else handle.connections(self._serving.engine))
 
     def __contains__(self, client: object) -> bool:
         return any(client is ws or client == ws.id for ws in self)
@@ -150,12 +150,12 @@ async def _nobody(unknown: list[str]) -> Outcome:
 
 
 class Audience:
-    """What can be broadcast to."""
+    """Clients that a message can be broadcast to."""
 
-    _place: Place
+    _serving: Serving
 
     def _target(self) -> RouterHandle | RoomHandle | None:
-        return self._place.handle
+        return self._serving.handle
 
     def broadcast(
         self,
@@ -170,7 +170,7 @@ class Audience:
 
         It is encoded once, and returns an ``Outcome``: how many it goes to. ``exclude`` leaves connections or ids
         out; under the policy ``"conflate"`` a slow client gets only the newest message of a ``key``;
-        ``compress=False`` leaves it uncompressed. A room that remembers stores it first, and of messages with one
+        ``compress=False`` leaves it uncompressed. A room with history stores it first, and of messages with one
         ``idempotency_key`` only the first within five minutes.
 
         >>> await app.broadcast({"news": "rain"})
@@ -183,14 +183,14 @@ class Audience:
         target = self._target()
         if target is None:
             return _nobody([])
-        return target.broadcast(self._place.engine, Outcome, message, exclude, key, idempotency_key, compress)
+        return target.broadcast(self._serving.engine, Outcome, message, exclude, key, idempotency_key, compress)
 
     def broadcast_to(
         self, clients: Client | Iterable[Client], message: object, *, compress: bool | None = None
     ) -> Coroutine[Any, Any, Outcome]:
         """Sends a message to clients named by connection id, client id, or connection.
 
-        The ids that nobody has are in ``Outcome.unknown``.
+        Ids without a connection are in ``Outcome.unknown``.
 
         >>> ws.client_id = "ann"
         >>> await app.broadcast_to(["ann", "bob"], "hello")
@@ -202,7 +202,7 @@ class Audience:
         if target is None:
             several = [clients] if isinstance(clients, str) or not isinstance(clients, Iterable) else clients
             return _nobody([client for client in several if isinstance(client, str)])
-        return target.broadcast_to(self._place.engine, Outcome, clients, message, compress)
+        return target.broadcast_to(self._serving.engine, Outcome, clients, message, compress)
 
 
 def _page(messages: list[tuple[str | bytes, str, float]], position: str, recovered: bool) -> HistoryPage:
@@ -212,8 +212,8 @@ def _page(messages: list[tuple[str | bytes, str, float]], position: str, recover
 class Room(Audience):
     """A set of connections with a name; ``await ws.join(name)`` enters it.
 
-    Rooms are the app's: ``router.room("x")`` and ``app.room("x")`` are the same. Leaving is automatic at disconnect.
-    With a ``History`` it remembers: see ``router.room``.
+    Rooms are the app's: ``router.room("x")`` and ``app.room("x")`` are one room. Leaving is automatic at disconnect.
+    With a ``History`` it stores its messages: see ``router.room``.
 
     >>> await ws.join("general")
     True
@@ -221,17 +221,17 @@ class Room(Audience):
     True
     """
 
-    def __init__(self, place: Place, name: str, history: History | None = None) -> None:
-        self._place = place
+    def __init__(self, serving: Serving, name: str, history: History | None = None) -> None:
+        self._serving = serving
         self._room_name = name
         self._history = history
-        #: The app that this was last asked in, and the room there: while it lives, the app knows what it remembers.
+        #: The server that was last used, and the room there: while that lives, the app knows the room's history.
         self._found: tuple[RouterHandle, RoomHandle] | None = None
         if history is not None and self._target() is None:
-            place.declared[name] = history
+            serving.declared[name] = history
 
     def _target(self) -> RoomHandle | None:
-        handle = self._place.handle
+        handle = self._serving.handle
         if handle is None:
             return None
         if self._found is None or self._found[0] is not handle:
@@ -241,7 +241,7 @@ class Room(Audience):
 
     @property
     def name(self) -> str:
-        """Its name.
+        """The name of the room.
 
         >>> app.room("general").name
         'general'
@@ -249,17 +249,17 @@ class Room(Audience):
         return self._room_name
 
     def members(self) -> Connections:
-        """Those who are in it, at each look.
+        """Returns the connections that are in the room when it is looked at.
 
         >>> await ws.join("general")
         True
         >>> [member.id for member in app.room("general").members()] == [ws.id]
         True
         """
-        return Connections(self._place, self._room_name)
+        return Connections(self._serving, self._room_name)
 
     def count(self) -> int:
-        """How many are in it.
+        """Returns the number of connections in the room.
 
         >>> app.room("general").count()
         0
@@ -285,7 +285,7 @@ class Room(Audience):
         target.track(ws, data)
 
     async def untrack(self, ws: WebSocket) -> bool:
-        """Ends what ``track()`` began; says whether there was something to end.
+        """Ends what ``track()`` began; returns true if the connection was tracked.
 
         >>> await app.room("general").untrack(ws)
         False
@@ -294,30 +294,30 @@ class Room(Audience):
         return target is not None and target.untrack(ws)
 
     async def presence(self) -> list[Present]:
-        """The users who are in it on all nodes, by name, as far as ``track()`` was told of them.
+        """Returns the users in the room on all nodes, by name, as far as they are tracked by ``track()``.
 
-        On a node that has not tracked anybody in this room, nor asked within a minute, it first waits for other
-        nodes, up to a quarter of a second.
+        A node that has neither tracked a user in this room nor read its presence within a minute first waits for
+        other nodes, up to a quarter of a second.
 
         >>> await app.room("general").presence()
         []
         """
-        target, engine = self._target(), self._place.engine
+        target, engine = self._target(), self._serving.engine
         return [] if target is None or engine is None else await target.presence(engine, present)
 
     async def presence_count(self) -> int:
-        """How many users ``presence()`` would show, without making the list.
+        """Returns the number of users in ``presence()``, without making the list.
 
         >>> await app.room("general").presence_count()
         0
         """
-        target, engine = self._target(), self._place.engine
+        target, engine = self._target(), self._serving.engine
         return 0 if target is None or engine is None else await target.presence_count(engine)
 
     async def history(self, *, limit: int = 100, since: str | None = None) -> HistoryPage:
-        """Reads what the room remembers: the newest ``limit`` messages, or the oldest behind a position.
+        """Reads the room's history: the newest ``limit`` messages, or the oldest behind a position.
 
-        Raises ``BrokerError`` where the broker does not answer within five seconds, or keeps no history.
+        Raises ``BrokerError`` if the broker does not answer within five seconds, or stores no history.
 
         >>> lobby = app.room("lobby", history=History(size=1000, ttl=3600))
         >>> first, second = await lobby.broadcast("one"), await lobby.broadcast("two")
@@ -328,7 +328,7 @@ class Room(Audience):
         """
         if limit < 1:
             raise ValueError("limit is at least 1")
-        target, engine = self._target(), self._place.engine
+        target, engine = self._target(), self._serving.engine
         if target is None or engine is None:
             raise BrokerError("the app is not served")
         return await target.history(engine, _page, limit, since)

@@ -32,7 +32,7 @@ class Gap:
     room: str | None = None
     #: How many are missing, where that can be known.
     missed: int | None = None
-    #: ``reconnect``, ``late``, ``hole``, ``overflow``, or ``reset``: what a room remembers is not what it was.
+    #: ``reconnect``, ``late``, ``hole``, ``overflow``, or ``reset``: the history of a room has started over.
     cause: str = "hole"
 
 
@@ -63,11 +63,11 @@ class BrokerMetrics:
     unreadable: int = 0
     #: Messages that are known to be missing.
     missed: int = 0
-    #: Messages that the broker has stored: of rooms that remember.
+    #: Messages that the broker has stored: of rooms with history.
     stored: int = 0
     #: Messages that were read from what it has stored.
     read: int = 0
-    #: How often a room that remembers was brought up to date after a loss.
+    #: How often a room with history was brought up to date after a loss.
     resyncs: int = 0
     #: How often that could not be done, and the room's clients miss messages.
     resets: int = 0
@@ -95,10 +95,10 @@ def gap_listener(
             except Exception:
                 logger.exception("a gap listener failed")
 
-    def tell(router: str | None, room: str | None, missed: int | None, cause: str) -> None:
+    def report(router: str | None, room: str | None, missed: int | None, cause: str) -> None:
         create_task = asyncio.get_running_loop().create_task
         task = context.copy().run(create_task, run(Gap(router, room, missed, cause)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    return tell
+    return report

@@ -120,10 +120,10 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
     whom.add_argument("--router", metavar="N", help="to the clients of a router: its name, or its full prefix")
     whom.add_argument("--client", metavar="ID", action="append", help="to a client; may be given several times")
     whom.add_argument("--all", action="store_true", help="to all clients")
-    kept = publish.add_argument_group("a room that remembers", "what the app says of it; prints where it is stored")
-    kept.add_argument("--history-size", type=int, metavar="N", help="how many messages it remembers (1000)")
-    kept.add_argument("--history-ttl", type=float, metavar="S", help="each for so many seconds (3600)")
-    kept.add_argument("--idempotency-key", metavar="K", help="stores the first message of a key within five minutes")
+    stored = publish.add_argument_group("a room with history", "as in the app; prints the position of the message")
+    stored.add_argument("--history-size", type=int, metavar="N", help="how many messages it stores (1000)")
+    stored.add_argument("--history-ttl", type=float, metavar="S", help="each for so many seconds (3600)")
+    stored.add_argument("--idempotency-key", metavar="K", help="stores the first message of a key within five minutes")
     publish.add_argument("message", metavar="MESSAGE", help="a text; - reads it from the standard input")
     publish.set_defaults(command=publish_message, parser=publish)
 
@@ -154,13 +154,13 @@ def publish_message(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> History | None:
-    said = {"size": options.history_size, "ttl": options.history_ttl}
-    said = {name: value for name, value in said.items() if value is not None}
-    if (said or options.idempotency_key is not None) and options.room is None:
-        raise ValueError("only a room remembers: --history-size, --history-ttl, --idempotency-key need --room")
-    if options.idempotency_key is not None and not said:
+    given = {"size": options.history_size, "ttl": options.history_ttl}
+    given = {name: value for name, value in given.items() if value is not None}
+    if (given or options.idempotency_key is not None) and options.room is None:
+        raise ValueError("only a room has a history: --history-size, --history-ttl, --idempotency-key need --room")
+    if options.idempotency_key is not None and not given:
         raise ValueError("--idempotency-key needs --history-size or --history-ttl")
-    return History(**said) if said else None
+    return History(**given) if given else None
 
 
 def _port(text: str) -> int:

@@ -74,17 +74,17 @@ def present(user: str, data: str, connections: int) -> Present:
     return Present(user, decode(data), connections)
 
 
-class Teller:
+class Announcer:
     """Tells a router's listeners, one event after another, in a task; their errors are logged."""
 
     def __init__(self, listeners: Mapping[str, Sequence[Callable[[PresenceEvent], Coroutine[Any, Any, Any]]]]) -> None:
         self._listeners = listeners
         self._untold: deque[tuple[str, PresenceEvent]] = deque()
         self._task: asyncio.Task[None] | None = None
-        # The server's: who tells may be a handler, and its variables are not the listeners'.
+        # The server's: the caller may be a handler, whose variables are not those of the listeners.
         self._context = contextvars.copy_context()
 
-    def tell(self, kind: Literal["join", "leave"], room: str, user: str, data: str, here: bool) -> None:
+    def announce(self, kind: Literal["join", "leave"], room: str, user: str, data: str, here: bool) -> None:
         """Queues an event; where listeners are too slow the oldest is left out."""
         if len(self._untold) >= EVENTS_MAX:
             logger.warning("presence listeners are too slow: an event was left out")

@@ -23,7 +23,7 @@ from nexios._callable import (
     RequestHandlerT,
     require_async,
 )
-from nexios.broadcast import Audience, Connections, Place, Room
+from nexios.broadcast import Audience, Connections, Room, Serving
 from nexios.broker import BrokerMetrics
 from nexios.metrics import MetricsSnapshot
 
@@ -114,7 +114,7 @@ class WSRouter(Audience):
         self.prefix = prefix
         self.name = name
         self.parent: WSRouter | None = None
-        self._place = Place()
+        self._serving = Serving()
         self._mounted_at: str | None = None
         self._routes: list[tuple[str, Route]] = []
         self._children: list[WSRouter] = []
@@ -384,7 +384,7 @@ class WSRouter(Audience):
         >>> len(app.connections), ws in app.connections, [other.id for other in app.connections] == [ws.id]
         (1, True, True)
         """
-        return Connections(self._place)
+        return Connections(self._serving)
 
     def room(self, name: str, *, history: History | None = None) -> Room:
         """A room; the app's, whichever router it is asked of.
@@ -400,7 +400,7 @@ class WSRouter(Audience):
         >>> await app.room("general").broadcast("hello") == 1
         True
         """
-        return Room(self._place, name, history)
+        return Room(self._serving, name, history)
 
     def metrics(self) -> MetricsSnapshot:
         """The server's counters at this moment, on any thread; all zero unless it is served.
@@ -408,7 +408,7 @@ class WSRouter(Audience):
         >>> ws.app.metrics().connected_total
         1
         """
-        engine = self._place.engine
+        engine = self._serving.engine
         if engine is None:
             return MetricsSnapshot()
         counters = engine.metrics()
@@ -424,7 +424,7 @@ class WSRouter(Audience):
         ...     print(app.broker_metrics().connected)
         True
         """
-        engine = self._place.engine
+        engine = self._serving.engine
         counters = None if engine is None else engine.broker_metrics()
         if counters is None:
             return None
@@ -512,7 +512,7 @@ class WSRouter(Audience):
 
     def _require_unserved(self, what: str) -> None:
         """Raises where a registration would come too late to have any effect."""
-        if self._place.engine is not None:
+        if self._serving.engine is not None:
             raise RuntimeError(f"{what} cannot be registered while {self!r} is served: do it before that")
 
     def _root(self) -> WSRouter:

@@ -389,7 +389,7 @@ async def test_messages_are_stored_from_the_shell(here, tmp_path):
         (["--broker", "unix:/nowhere/hub.sock", "--all", "x"], 1, "cannot reach the broker unix:/nowhere/hub.sock: "),
         (["--broker", "http://host", "--all", "x"], 2, "is no broker: write unix:/path"),
         (["--all", "x"], 2, "--broker is missing, and $NEXIOS_BROKER is not set"),
-        (["--broker", "unix:x", "--all", "--history-size", "1", "x"], 2, "only a room remembers: "),
+        (["--broker", "unix:x", "--all", "--history-size", "1", "x"], 2, "only a room has a history: "),
         (["--broker", "unix:x", "--room", "r", "--history-size", "0", "x"], 2, "a history has a size of at least 1"),
         (["--broker", "unix:x", "--room", "r", "--idempotency-key", "k", "x"], 2, "needs --history-size"),
         (["--broker", "unix:x", "x"], 2, "one of the arguments --room --router --client --all is required"),

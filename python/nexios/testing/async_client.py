@@ -235,7 +235,7 @@ class AsyncTestClient:
             data += more or b""
             response = parse(bytes(data), method, ended=more is None)
             if response is not None:
-                self._session.remember(response)
+                self._session.store_cookies(response)
                 return response
             if more is None:
                 raise ConnectionError(f"the server hung up in the middle of its answer to {method} {url}")
@@ -249,7 +249,7 @@ class AsyncTestClient:
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies of all requests; those that the server sets are kept here."""
+        """The cookies of all requests; those that the server sets are stored here."""
         return self._session.cookies
 
     @property

@@ -243,7 +243,7 @@ class AsyncTestSocket:
         await self._running.settle()
 
     def cut(self) -> None:
-        """Pulls the cable: nothing arrives on either side, and nobody is told."""
+        """Pulls the cable: nothing arrives on either side, not even the end of the connection."""
         self._connection.cut()
 
     def stop_reading(self) -> None:

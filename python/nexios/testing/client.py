@@ -281,7 +281,7 @@ class TestClient:
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies of all requests; those that the server sets are kept here."""
+        """The cookies of all requests; those that the server sets are stored here."""
         return self._client.cookies
 
     @property

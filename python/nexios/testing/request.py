@@ -47,7 +47,7 @@ class RequestOptions(TypedDict, total=False):
 
 @dataclass
 class Session:
-    """What all requests of a client have in common; cookies that the server sets are kept."""
+    """What all requests of a client have in common; cookies that the server sets are stored."""
 
     host: str = "testserver"
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Session:
             fields.append(("Cookie", "; ".join(f"{name}={value}" for name, value in together.items())))
         return fields
 
-    def remember(self, response: TestResponse) -> None:
+    def store_cookies(self, response: TestResponse) -> None:
         """Keeps the cookies that the answer sets; one that has no more time to live is forgotten."""
         for line in response.headers.get_all("set-cookie"):
             for name, morsel in http.cookies.SimpleCookie(line).items():

@@ -64,13 +64,13 @@ class RunningApp:
         return self._server.engine
 
     def dial(self, address: tuple[str, int] | None, receive_buffer: int) -> _nexios.TestConnection:
-        """A new connection, which has said nothing yet."""
+        """Returns a new connection that has sent nothing yet."""
         if not self._accepts:
             raise ConnectionRefusedError("the server has been shut down")
         return _nexios.TestConnection(self.engine, address, receive_buffer)
 
     def shut_down(self) -> None:
-        """Accepts no more, and tells the clients to come back."""
+        """Accepts no more, and closes all connections with 1012."""
         self._accepts = False
         self.engine.shutdown(0.0)
 
@@ -110,7 +110,7 @@ class RunningApp:
         async with _lifespan(self.root) if lifespan else contextlib.nullcontext():
             with self._watched():
                 self._server = server = Server(self.root)
-            self.root._place.on_fault = self.faults.note
+            self.root._serving.on_fault = self.faults.note
             try:
                 await server.connect()
                 started.set_result(None)
@@ -118,11 +118,11 @@ class RunningApp:
                 await self._drain(server)
             finally:
                 await server.close()
-                self.root._place.on_fault = None
+                self.root._serving.on_fault = None
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """The engine is given an HTTP application that tells of its exceptions."""
+        """Gives the engine an HTTP application whose exceptions are noted."""
         http = self.root._http if isinstance(self.root, NexiosApp) else None
         if http is None:
             yield

@@ -188,7 +188,7 @@ class TestSocket:
         self._run(self._socket.reset())
 
     def cut(self) -> None:
-        """Pulls the cable: nothing arrives on either side, and nobody is told.
+        """Pulls the cable: nothing arrives on either side, not even the end of the connection.
 
         The server sees 1006 once its ping was not answered: ``client.advance(60)``.
         """
