@@ -81,7 +81,7 @@ test-chaos: brokers examples ## Three nodes and Redis, each fault once under tra
 
 chaos: brokers | has-cargo ## Three nodes and each broker in turn, ROUNDS=20 of all faults: under an hour; and SEEDS=2000 of the simulation
 	$(CARGO) run -p chaos -- run --rounds $(ROUNDS)
-	NEXIOS_SEEDS=$(SEEDS) $(CARGO) test -p nexios --profile checked --lib broker::simulation
+	NEXIOS_SEEDS=$(SEEDS) $(CARGO) test -p nexios-cluster --profile checked --test simulation
 
 test-conformance: examples package ## Autobahn on Rust and Python, fewer sizes, over TLS a sample: about two minutes
 	$(PYTHON) conformance/run.py --quick

@@ -27,10 +27,6 @@
 
 #![forbid(unsafe_code)]
 
-// The servers of the integration tests, by the name under which those know this crate.
-#[cfg(test)]
-extern crate self as nexios;
-
 mod audience;
 pub mod broker;
 mod connection;

@@ -226,9 +226,9 @@ impl Way {
     /// Takes the first step of one who wants all that the room remembers.
     async fn read_oldest(&mut self) -> Option<()> {
         let log = self.node.log(&self.room, self.ws.route().switchboard.history(&self.room).unwrap_or_default());
-        match self.node.reads.ask(&log, Span::Oldest(PAGE_LEN)).await {
+        match self.node.read(&log, Span::Oldest(PAGE_LEN)).await {
             Ok(page) => {
-                self.node.counters.read(page.entries.len());
+                self.node.count_read(page.entries.len());
                 let before =
                     |first: &Entry| Position { offset: first.previous, nonce: Nonce::default(), ..first.position() };
                 self.since = Some(Since::trusted(page.entries.first().map_or(page.top, before)));
@@ -245,9 +245,9 @@ impl Way {
     async fn read(&mut self) -> Option<()> {
         let Some(since) = self.since else { return Some(()) };
         let log = self.node.log(&self.room, self.ws.route().switchboard.history(&self.room).unwrap_or_default());
-        match self.node.reads.ask(&log, Span::After(since.position, PAGE_LEN)).await {
+        match self.node.read(&log, Span::After(since.position, PAGE_LEN)).await {
             Ok(page) if page.recovered => {
-                self.node.counters.read(page.entries.len());
+                self.node.count_read(page.entries.len());
                 let trusted = Since { trusted: true, ..since };
                 self.since = Some(if page.entries.is_empty() { trusted.quiet_up_to(page.top) } else { trusted });
                 self.send(&page.entries).await

@@ -210,7 +210,7 @@ impl RouterHandle {
     /// `None` where there is neither.
     pub fn broker_metrics(&self) -> Option<BrokerMetrics> {
         let switchboard = &self.0.place.get()?.switchboard;
-        Some(switchboard.node().cloned().or_else(|| switchboard.own_node())?.counters.snapshot())
+        Some(switchboard.node().cloned().or_else(|| switchboard.own_node())?.metrics())
     }
 
     /// The app's own value of this type; [`App::state`](crate::App::state) sets it.

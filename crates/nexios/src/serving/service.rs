@@ -138,7 +138,7 @@ impl Service for ShardService {
 
     fn overflowed(self: Rc<Self>) {
         tracing::error!("more waits for a shard than its mailbox holds: clients are told of a gap in everything");
-        self.app.switchboard.report_gap(&Gap { topic: None, missed: None, cause: GapCause::Overflow });
+        self.app.switchboard.report_gap(&Gap::new(None, None, GapCause::Overflow));
     }
 
     fn logs_access(&self) -> bool {

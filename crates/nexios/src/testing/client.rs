@@ -63,9 +63,12 @@ impl TestClient {
         Ok(TestClient { server, host, app: built.handle(), _broker: None, timeout: TIMEOUT, turns: true })
     }
 
-    /// An app whose clients live in tasks of their own: the future turns it, and never ends.
-    #[cfg(test)]
-    pub(crate) fn driven(built: &Arc<BuiltApp>) -> io::Result<(Self, impl Future<Output = ()> + 'static)> {
+    /// Returns a client of an app whose clients live in tasks of their own. The future turns the app, and never ends.
+    ///
+    /// # Errors
+    /// The system has no more descriptors.
+    #[doc(hidden)]
+    pub fn driven(built: &Arc<BuiltApp>) -> io::Result<(Self, impl Future<Output = ()> + 'static)> {
         let client = TestClient { turns: false, ..TestClient::of(built)? };
         let host = client.host.clone();
         let turning = poll_fn(move |cx| host.borrow_mut().poll_turn(cx));

@@ -28,6 +28,7 @@
 
 mod client;
 mod error;
+mod node;
 mod request;
 mod socket;
 
