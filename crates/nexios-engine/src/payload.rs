@@ -1,7 +1,16 @@
 //! The bytes of a message in 23 bytes that need no alignment: short ones inline, others shared.
 //!
-//! So a message with its kind takes 24 bytes, which every handler holds that waits to send one, and a short one is
-//! moved and sent in whole words. The only file with `unsafe`: what it spares is in `bench/README.md`.
+//! So a message with its kind takes 24 bytes instead of 32, and a short one is moved and sent in whole words. A handler
+//! that waits to send a message holds it: that spares 16 bytes of each idle connection, which takes 249 without its
+//! head. Of 256 messages of 20 bytes in flight each takes 54 ns instead of 106
+//! (`bench/README.md`, "Where the bytes of an idle connection are", "Where the time of a pipelined message went"):
+//!
+//! ```sh
+//! cargo run --release -p runner -- run --workloads idle-5000,idle-15000 --peers nexios,nexios-drop-head
+//! cargo run --release -p runner -- run --workloads pipeline-256 --peers nexios,uwebsockets
+//! ```
+//!
+//! The only file with `unsafe`; each block has its reason, and a test compares it with its safe twin.
 #![allow(unsafe_code)]
 
 use std::mem::ManuallyDrop;

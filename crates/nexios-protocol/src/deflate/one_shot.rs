@@ -1,7 +1,14 @@
 //! Compressing a short message by itself, with nothing to set up or to clear.
 //!
 //! zlib is made for streams. Of a message of 2 KiB it takes most of the time for tables that are cleared, and for
-//! trees that are built node by node; see `bench/README.md`.
+//! trees that are built node by node. One message of 2 KiB of JSON at level 2 takes 4,950 ns here and 1.04 of the size
+//! of zlib's level 6; zlib-rs at level 2 takes 9,300 ns and 1.05, libdeflate 4,860 ns and 1.03, but ends each message
+//! with BFINAL and needs a C compiler (`bench/README.md`, "Where the time of a compressed echo went"). A compressed echo
+//! costs by that 0.75 of uWebSockets instead of 1.01:
+//!
+//! ```sh
+//! cargo run --release -p runner -- run --workloads deflate-2k --peers nexios,uwebsockets
+//! ```
 
 use super::block::{self, Fixed, FixedBlock};
 use super::matches::{Counted, Effort, Matches};
