@@ -31,8 +31,9 @@ pub use error::ProtocolError;
 pub use escaped::{Escaped, escaped};
 pub use frame::{FrameHeader, write_frame};
 pub use handshake::{
-    ClientHandshake, HandshakeError, HandshakeResponse, HeadLimits, RequestHead, UpgradeRequest, accept_key,
-    check_upgrade, is_header_value, is_host, is_token, split_target, trim_whitespace, trim_whitespace_of, write_accept,
+    ClientHandshake, HandshakeError, HandshakeResponse, HeadLimits, HeadReader, RequestHead, UpgradeRequest,
+    accept_key, check_upgrade, is_header_value, is_host, is_token, split_target, trim_whitespace, trim_whitespace_of,
+    write_accept,
 };
 pub use limits::Limits;
 pub use mask::apply_mask;

@@ -4,7 +4,8 @@ use std::io;
 use std::rc::Rc;
 
 use nexios_protocol::{
-    CloseCode, HandshakeError, HeadLimits, RequestHead, Role, check_upgrade, escaped, is_token, negotiate, write_accept,
+    CloseCode, HandshakeError, HeadLimits, HeadReader, RequestHead, Role, check_upgrade, escaped, is_token, negotiate,
+    write_accept,
 };
 
 use super::handshake::check_header;
@@ -97,7 +98,7 @@ impl Inner {
         loop {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
-            let Phase::Head(collected) = &mut state.phase else { return };
+            let Phase::Head(reader) = &mut state.phase else { return };
             let n = match state.stream.read(input.space()) {
                 Ok(0) => return self.cut(state),
                 Ok(n) => n,
@@ -108,14 +109,13 @@ impl Inner {
                 }
             };
             input.filled(n);
-            collected.extend_from_slice(input.left());
             let limits = &self.shard.shared.settings;
             let limits = HeadLimits { head_bytes_max: limits.head_bytes_max, headers_max: limits.headers_max };
-            match RequestHead::parse(collected, &limits) {
+            match reader.push(input.left(), &limits) {
                 Ok(None) => {}
-                Ok(Some((head, consumed))) => {
-                    let bytes = std::mem::take(&mut **collected);
-                    return self.take_request(state, head, bytes, consumed);
+                Ok(Some(head)) => {
+                    let reader = std::mem::take(&mut **reader);
+                    return self.take_request(state, head, reader);
                 }
                 Err(error) => return self.refuse_handshake(state, &error),
             }
@@ -123,12 +123,12 @@ impl Inner {
     }
 
     /// A whole head is there: an upgrade goes to the framework, anything else to hyper.
-    fn take_request(self: &Rc<Self>, state: &mut State, head: RequestHead, bytes: Vec<u8>, consumed: usize) {
+    fn take_request(self: &Rc<Self>, state: &mut State, head: RequestHead, reader: HeadReader) {
         state.clock.stop();
         if head.is_upgrade() {
-            self.shard.lists.push_opened(self.token(), Opened::Upgrade(head, bytes[consumed..].to_vec()));
+            self.shard.lists.push_opened(self.token(), Opened::Upgrade(head, reader.rest().to_vec()));
         } else {
-            state.phase = Phase::Http(Box::new(HttpPhase { prefix: bytes, ..Default::default() }));
+            state.phase = Phase::Http(Box::new(HttpPhase { prefix: reader.into_bytes(), ..Default::default() }));
             self.shard.lists.push_opened(self.token(), Opened::Http);
         }
     }
@@ -297,7 +297,7 @@ impl State {
     /// Returns true if the request is one whose answer has no body.
     fn is_asked_by_head(&self) -> bool {
         match &self.phase {
-            Phase::Head(collected) if !collected.is_empty() => collected.starts_with(b"HEAD "),
+            Phase::Head(reader) if !reader.bytes().is_empty() => reader.bytes().starts_with(b"HEAD "),
             _ => self.head.as_ref().is_some_and(|head| head.method() == "HEAD"),
         }
     }

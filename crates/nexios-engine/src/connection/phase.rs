@@ -2,13 +2,12 @@
 
 use std::task::Waker;
 
-use nexios_protocol::{self as protocol, DeflateOffer, RequestHead};
+use nexios_protocol::{self as protocol, DeflateOffer, HeadReader, RequestHead};
 
 /// What a connection is doing with its bytes.
 pub(crate) enum Phase {
     /// Reading the request head (and the TLS handshake before it).
-    #[allow(clippy::box_collection, reason = "8 bytes instead of 24 in every phase")]
-    Head(Box<Vec<u8>>),
+    Head(Box<HeadReader>),
     /// A plain HTTP request: hyper has the stream.
     Http(Box<HttpPhase>),
     /// An upgrade request waits for the handler's answer.
