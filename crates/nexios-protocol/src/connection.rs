@@ -1,32 +1,16 @@
 //! A connection without I/O, either role: answers pings, closes in every order (RFC 6455 §7).
 
-use std::borrow::Cow;
-
 use crate::close::CloseFrame;
 use crate::deflate::{Agreed, Codec};
 use crate::error::ProtocolError;
 use crate::frame::{CONTROL_BYTES_MAX, write_frame};
 use crate::limits::Limits;
-use crate::message::{Event, Rules, Whole};
+use crate::message::{Rules, Whole};
 use crate::opcode::OpCode;
 use crate::progress::{self, Kept};
+use crate::received::Received;
 use crate::role::Role;
 use crate::short::{Short, parse_short};
-
-/// What the peer has sent, after the protocol's own answers were written.
-#[derive(PartialEq, Eq, Debug)]
-pub enum Received<'a> {
-    /// A whole text message.
-    Text(Cow<'a, str>),
-    /// A whole binary message.
-    Binary(Cow<'a, [u8]>),
-    /// A ping; its pong is written.
-    Ping(&'a [u8]),
-    /// A pong.
-    Pong(&'a [u8]),
-    /// A Close frame; our own is written, unless it was sent before.
-    Close(Option<CloseFrame<'a>>),
-}
 
 /// How far the closing handshake is (RFC 6455 §7.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +84,7 @@ impl Connection {
             return Ok((len, None));
         }
         let (close, role) = (&mut self.close, self.rules.role);
-        let (used, event) = match self.rules.decode(&mut self.kept, input, limits, codec) {
+        let (used, received) = match self.rules.decode(&mut self.kept, input, limits, codec) {
             Ok(decoded) => decoded,
             Err(error) => {
                 if *close == CloseState::Open {
@@ -111,26 +95,17 @@ impl Connection {
             }
         };
         let sent = *close == CloseState::Sent;
-        let received = match event {
-            None => None,
-            Some(Event::Text(_) | Event::Binary(_)) if sent => None,
-            Some(Event::Text(text)) => Some(Received::Text(text)),
-            Some(Event::Binary(bytes)) => Some(Received::Binary(bytes)),
-            Some(Event::Ping(payload)) => {
-                if !sent {
-                    write_frame(out, OpCode::Pong, true, false, payload, key(role));
-                }
-                Some(Received::Ping(payload))
-            }
-            Some(Event::Pong(payload)) => Some(Received::Pong(payload)),
-            Some(Event::Close(frame)) => {
+        match &received {
+            Some(Received::Text(_) | Received::Binary(_)) if sent => return Ok((used, None)),
+            Some(Received::Ping(payload)) if !sent => write_frame(out, OpCode::Pong, true, false, payload, key(role)),
+            Some(Received::Close(frame)) => {
                 if !sent {
                     write_close(out, role, frame.map(|frame| CloseFrame { code: frame.code, reason: "" }));
                 }
                 *close = CloseState::Closed;
-                Some(Received::Close(frame))
             }
-        };
+            _ => {}
+        }
         Ok((used, received))
     }
 

@@ -20,12 +20,13 @@ mod mask;
 mod message;
 mod opcode;
 mod progress;
+mod received;
 mod role;
 mod short;
 mod utf8;
 
 pub use close::{ABNORMAL, CloseCode, CloseFrame, InvalidCloseCode, NO_STATUS, truncate_reason};
-pub use connection::{CloseState, Connection, ControlTooLong, Received};
+pub use connection::{CloseState, Connection, ControlTooLong};
 pub use deflate::{Agreed, Codec, ContextDeflater, DeflateConfig, DeflateOffer, negotiate, offer_header, parse_offers};
 pub use error::ProtocolError;
 pub use escaped::{Escaped, escaped};
@@ -37,7 +38,8 @@ pub use handshake::{
 };
 pub use limits::Limits;
 pub use mask::apply_mask;
-pub use message::{Decoder, Event, Whole};
+pub use message::{Decoder, Whole};
 pub use opcode::OpCode;
+pub use received::Received;
 pub use role::Role;
 pub use short::{SHORT_BYTES_MAX, Short, ShortBytes, ShortText};

@@ -10,23 +10,9 @@ use crate::limits::Limits;
 use crate::mask::{apply_mask, unmask_into};
 use crate::opcode::OpCode;
 use crate::progress::{Frame, Inflating, Kept, Message, Progress, frame_is_complete, is_mid_frame, is_mid_message};
+use crate::received::Received;
 use crate::role::Role;
 use crate::utf8::Utf8Stream;
-
-/// What a peer has sent.
-#[derive(PartialEq, Eq, Debug)]
-pub enum Event<'a> {
-    /// A whole text message.
-    Text(Cow<'a, str>),
-    /// A whole binary message.
-    Binary(Cow<'a, [u8]>),
-    /// A ping; RFC 6455 §5.5.3 asks for a pong with the same payload.
-    Ping(&'a [u8]),
-    /// A pong.
-    Pong(&'a [u8]),
-    /// A Close frame; `None` where it was empty.
-    Close(Option<CloseFrame<'a>>),
-}
 
 /// A message that came in one plain frame, borrowed from where it lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,11 +42,11 @@ struct PlainFrame {
 /// inflater, where the peer keeps its context).
 ///
 /// ```
-/// use nexios_protocol::{Codec, Decoder, Event, Limits, Role};
+/// use nexios_protocol::{Codec, Decoder, Limits, Received, Role};
 /// let mut decoder = Decoder::new(Role::Client, None);
 /// let mut input = *b"\x81\x05Hello";
 /// let (used, event) = decoder.decode(&mut input, &Limits::default(), &mut Codec::new()).unwrap();
-/// assert_eq!((used, event), (7, Some(Event::Text("Hello".into()))));
+/// assert_eq!((used, event), (7, Some(Received::Text("Hello".into()))));
 /// ```
 pub struct Decoder {
     kept: Kept,
@@ -78,7 +64,7 @@ pub(crate) struct Rules {
     discards: bool,
 }
 
-pub(crate) type Decoded<'a> = Result<(usize, Option<Event<'a>>), ProtocolError>;
+pub(crate) type Decoded<'a> = Result<(usize, Option<Received<'a>>), ProtocolError>;
 
 impl PlainFrame {
     #[inline]
@@ -214,9 +200,9 @@ impl Rules {
             }
             let event = match header.opcode {
                 OpCode::Text => simdutf8::basic::from_utf8(payload)
-                    .map(|text| Event::Text(Cow::Borrowed(text)))
+                    .map(|text| Received::Text(Cow::Borrowed(text)))
                     .map_err(|_| ProtocolError::Utf8),
-                OpCode::Binary => Ok(Event::Binary(Cow::Borrowed(payload))),
+                OpCode::Binary => Ok(Received::Binary(Cow::Borrowed(payload))),
                 opcode => control_event(opcode, payload),
             };
             return match event {
@@ -456,8 +442,8 @@ impl Rules {
 
     fn event_of<'a>(&mut self, kept: &'a mut Kept, finished: Finished, used: usize) -> Decoded<'a> {
         let event = match finished {
-            Finished::Text(text) => Event::Text(Cow::Owned(text)),
-            Finished::Binary(bytes) => Event::Binary(Cow::Owned(bytes)),
+            Finished::Text(text) => Received::Text(Cow::Owned(text)),
+            Finished::Binary(bytes) => Received::Binary(Cow::Owned(bytes)),
             Finished::Control(opcode) => {
                 let control = kept.as_ref().map_or(&[][..], |progress| &progress.control);
                 return match control_event(opcode, control) {
@@ -491,12 +477,12 @@ enum Finished {
     Control(OpCode),
 }
 
-fn control_event(opcode: OpCode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
+fn control_event(opcode: OpCode, payload: &[u8]) -> Result<Received<'_>, ProtocolError> {
     debug_assert!(payload.len() <= CONTROL_BYTES_MAX);
     match opcode {
-        OpCode::Ping => Ok(Event::Ping(payload)),
-        OpCode::Pong => Ok(Event::Pong(payload)),
-        _ => parse_close(payload).map(Event::Close),
+        OpCode::Ping => Ok(Received::Ping(payload)),
+        OpCode::Pong => Ok(Received::Pong(payload)),
+        _ => parse_close(payload).map(Received::Close),
     }
 }
 

@@ -109,7 +109,7 @@ pub(crate) fn parse_short(buffer: &[u8], left: usize) -> Option<(Short, usize)> 
 mod tests {
     use super::*;
     use crate::frame::write_frame;
-    use crate::{Codec, Decoder, Event, Limits, Role};
+    use crate::{Codec, Decoder, Limits, Received, Role};
     use proptest::prelude::*;
 
     fn payload() -> impl Strategy<Value = Vec<u8>> {
@@ -131,12 +131,12 @@ mod tests {
             let mut decoder = Decoder::new(Role::Server, None);
             let decoded = decoder.decode(&mut buffer[..left], &Limits::default(), &mut Codec::new());
             match (short, decoded) {
-                (Some((Short::Text(found), used)), Ok((taken, Some(Event::Text(text))))) => {
+                (Some((Short::Text(found), used)), Ok((taken, Some(Received::Text(text))))) => {
                     let found = found.bytes();
                     prop_assert_eq!(&found.to_array()[..usize::from(found.len())], text.as_bytes());
                     prop_assert_eq!(used, taken);
                 }
-                (Some((Short::Binary(found), used)), Ok((taken, Some(Event::Binary(bytes))))) => {
+                (Some((Short::Binary(found), used)), Ok((taken, Some(Received::Binary(bytes))))) => {
                     prop_assert_eq!(&found.to_array()[..usize::from(found.len())], &bytes[..]);
                     prop_assert_eq!(used, taken);
                 }

@@ -1,6 +1,6 @@
 //! The hot path takes what the decoder takes, and leaves alone what it does not.
 
-use nexios_protocol::{Codec, Decoder, Event, FrameHeader, Limits, OpCode, Role, Whole, apply_mask};
+use nexios_protocol::{Codec, Decoder, FrameHeader, Limits, OpCode, Received, Role, Whole, apply_mask};
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { message_bytes_max: Some(1000), fragments_max: Some(4) };
@@ -25,8 +25,8 @@ fn whole(role: Role, input: &[u8]) -> (Option<usize>, Option<Content>, Vec<u8>) 
 fn decoded(role: Role, input: &[u8]) -> Option<(usize, Content)> {
     let mut input = input.to_vec();
     match Decoder::new(role, None).decode(&mut input, &LIMITS, &mut Codec::new()) {
-        Ok((used, Some(Event::Text(text)))) => Some((used, (true, text.as_bytes().to_vec()))),
-        Ok((used, Some(Event::Binary(bytes)))) => Some((used, (false, bytes.to_vec()))),
+        Ok((used, Some(Received::Text(text)))) => Some((used, (true, text.as_bytes().to_vec()))),
+        Ok((used, Some(Received::Binary(bytes)))) => Some((used, (false, bytes.to_vec()))),
         _ => None,
     }
 }
