@@ -108,7 +108,7 @@ function parse(data) {
     header = JSON.parse(head);
   } catch {
   }
-  if (typeof header !== "object" || !header || Array.isArray(header)) throw new Malformed("a header is no JSON object");
+  if (typeof header !== "object" || !header || Array.isArray(header)) throw new Malformed("a header is not a JSON object");
   return { header, payload };
 }
 
@@ -134,8 +134,8 @@ var Calls = class {
     return quiet(new Promise((done, failed) => this.add({ type, members, ...options, done, failed })));
   }
   /**
-   * Adds a call: `done` gets the answer, `failed` the error. `what` names the argument that may be too long, `key` is a
-   * publish's, a call of a `room` ends with the connection, and `members` may be a function, for each connection.
+   * Adds a call: `done` receives the answer, `failed` the error. `what` names the argument that may be too long, `key` is
+   * that of a publish, a call of a `room` ends with the connection, and `members` may be a function, for each connection.
    */
   add(call) {
     const { type, members, payload, room, signal } = call;
@@ -156,7 +156,7 @@ var Calls = class {
     this.flush();
     return call;
   }
-  /** Returns true if a call was taken back before it was sent. */
+  /** Takes a call back; returns true if it was not sent yet. */
   withdraw(call) {
     return !call.isSent && Boolean(this.#take(call.id));
   }
@@ -194,7 +194,7 @@ var Calls = class {
       this.#send(data);
     }
   }
-  /** The connection has ended. Publishes that it has sent are not repeated where `rejected` says why. */
+  /** Handles the end of the connection. With a reason in `rejected`, publishes that were sent on it are not repeated. */
   ended(rejected) {
     this.#send = void 0;
     const sent = [...this.#calls.values()].filter((call) => call.isSent || call.room);
@@ -337,7 +337,7 @@ var Connection = class {
   get bufferedAmount() {
     return this.#socket.bufferedAmount;
   }
-  /** Dials, at once unless something has to be waited for. */
+  /** Dials: at once, or when the storage and the functions for values are ready. */
   start({ WebSocket, openTimeout }, ready, ...asked) {
     this.deadline(openTimeout, "the server did not answer in time");
     if (!ready && !asked.some(isFunction)) return this.#dial(WebSocket, ...asked);
@@ -352,12 +352,12 @@ var Connection = class {
     this.isWelcome = true;
     clearTimeout(this.#timer);
   }
-  /** Gives the connection up after a time. */
+  /** Ends the connection after a time. */
   deadline(ms, reason) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#owner.ended({ code: 1006, reason, cause: "own" }), ms);
   }
-  /** Ends it: with a Close frame, or as a cut. Nothing comes of it any more. */
+  /** Ends the connection, with a Close frame or by a cut. It reports nothing afterwards. */
   end(code, reason) {
     const socket = this.#socket;
     if (code !== void 0) socket?.close(code, reason);
@@ -400,7 +400,7 @@ var Emitter = class {
   _isHeard() {
     return Object.values(this._listeners).some(({ size }) => size);
   }
-  /** Returns true if no listener failed, or a promise of that if one is still running. */
+  /** Calls the listeners; returns true if none failed, or a promise of that if one is still running. */
   _emit(event, ...values) {
     const failed = (error) => (this._failed(error), false);
     const results = [...this._listeners[event] ?? []].map((listener) => {
@@ -440,12 +440,12 @@ var Liveness = class {
   #deadline;
   #ping;
   #lost;
-  /** `ping` sends one and returns its id, `lost` gets the reason. */
+  /** Takes `ping`, which sends one and returns its id, and `lost`, which receives the reason. */
   constructor(ping, lost) {
     this.#ping = ping;
     this.#lost = lost;
   }
-  /** True while nobody knows. */
+  /** True while a probe waits for its answer. */
   get isProbing() {
     return this.#probe !== void 0;
   }
@@ -463,7 +463,7 @@ var Liveness = class {
   heard() {
     this.#heard = true;
   }
-  /** Asks at once, and waits two seconds for the answer. */
+  /** Sends a ping at once, and waits two seconds for the answer. */
   probe() {
     if (!this.#every || this.isProbing) return;
     this.#probe = this.#ping();
@@ -549,7 +549,7 @@ var Positions = class {
   forget(room) {
     if (this.#positions.delete(room)) this.#save();
   }
-  /** Takes a place in a storage that tabs share; returns a promise, or nothing where no other tab has it. */
+  /** Takes a key in a storage that tabs share; returns a promise, or nothing if tabs do not share it. */
   acquire() {
     this.#isNeeded = true;
     return this.#isShared() ? this.#lock(1).catch(() => this.#use(this.#key)) : void 0;
@@ -567,7 +567,7 @@ var Positions = class {
       return false;
     }
   }
-  /** Takes the first place that no tab has; it is given back when the tab ends. */
+  /** Takes the first free key; the browser frees it when the tab ends. */
   async #lock(number) {
     const key = number === 1 ? this.#key : `${this.#key}:${number}`;
     const isMine = await new Promise((resolve, reject) => {
@@ -618,14 +618,14 @@ var Line = class {
   #bytes = 0;
   #isRunning = false;
   #owner;
-  /** The owner has `handle`, `isEnded`, `fallBehind` and `caughtUp`. */
+  /** Takes an owner with `handle`, `isEnded`, `fallBehind` and `caughtUp`. */
   constructor(owner) {
     this.#owner = owner;
   }
   get isEmpty() {
     return !this.#queue.length && !this.#isRunning;
   }
-  /** Returns true if there was room for it. What does not fit comes again in a room with history, or is a gap. */
+  /** Queues an event; returns false if there is no space: the event comes again in a room with history, or is a gap. */
   push(item, hasHistory) {
     const { event, values, size = 0 } = item;
     const isFull = this.#queue.length >= QUEUE_MAX2 || this.#bytes > BYTES_MAX2;
@@ -733,7 +733,7 @@ var Wish = class {
   get isWanted() {
     return this.#isExplicit || this.#isSubscribed || this.#joins.some(({ isReplaced }) => !isReplaced);
   }
-  /** True while what the server sends of the room is not wanted, or belongs to a stay that ends. */
+  /** True while events of the room are not wanted, or belong to a stay that ends. */
   get isMuted() {
     return this.#isLeaving || this.#flight?.type === "leave";
   }
@@ -855,7 +855,7 @@ var Wish = class {
   get #isSubscribed() {
     return this.#subscriptions > 0 && !this.#isRefused;
   }
-  /** Lets a call wait, unless it is given up or the client is closed already. */
+  /** Makes a call wait, unless it is given up or the client is closed already. */
   #canWait(waiter, those) {
     const { signal, timeout, reject } = waiter;
     if (this.#owner.isClosed()) return void reject(closedError());
@@ -873,7 +873,7 @@ var Wish = class {
     those.push(waiter);
     return true;
   }
-  /** Nobody waits for the join any more: it is taken back, or followed by a leave. */
+  /** Takes an abandoned join back, unless it was sent: then a leave follows. */
   #giveUp() {
     if (this.#flight && this.#owner.withdraw(this.#flight)) this.#flight = void 0;
   }
@@ -896,17 +896,17 @@ function roomName(name) {
 var Room = class extends Emitter {
   name;
   _at;
-  // how far it has received, in rooms with history
+  // the received position, in rooms with history
   #client;
   #wish;
   #line;
   #isKnown = false;
-  // the application has heard `joined`, and no `left` since
+  // the application has received `joined`, and no `left` since
   #since;
-  // where to begin, as the application says, until it is in
+  // the position of the application, until the client is in
   #isWatching = false;
   #muted = [];
-  // what comes while the room is being left
+  // events that arrive while the room is being left
   #stay = 0;
   constructor(client, name) {
     super();
@@ -973,7 +973,7 @@ var Room = class extends Emitter {
   _closed() {
     this.#wish.closed();
   }
-  /** The server has let the connection in. */
+  /** Handles the frame `joined`. */
   _enter(at, how) {
     this.#wish.isIn = true;
     if (!this.#isMuted(() => this._enter(at, how))) this.#entered(at, how);
@@ -989,7 +989,7 @@ var Room = class extends Emitter {
     if (!this.#isIn() || this.#isMuted(() => this._reset(at))) return;
     if (this.#push({ event: "reset", values: [], position: at.text })) this._at = at;
   }
-  /** In rooms with history the next connection brings what is missing, unless later ones are here already. */
+  /** Handles a gap. In rooms with history the next connection brings the messages, unless later ones are here. */
   _gap(gap, offset) {
     if (!this.#isIn() || this.#isMuted(() => this._gap(gap, offset))) return;
     if (!this._at) this.#push({ event: "gap", values: [gap] });
@@ -1006,7 +1006,7 @@ var Room = class extends Emitter {
   #isIn() {
     return this.#wish.isIn === true;
   }
-  /** Puts aside what comes while the room is being left: it counts if the client stays after all. */
+  /** Puts aside events that arrive while the room is being left: they count if the client stays after all. */
   #isMuted(again) {
     if (!this.#wish.isMuted) return false;
     if (this.#muted.length < MUTED_MAX) this.#muted.push(again);
@@ -1030,7 +1030,7 @@ var Room = class extends Emitter {
     const item = { event: "message", values: [payload, { offset }], position: at?.text, size };
     if (this.#push(item)) this._at = at ?? this._at;
   }
-  /** The stay has ended: its position counts no more. */
+  /** Ends the stay in the room, and forgets its position. */
   #out(why = {}, isReported = this.#isKnown) {
     this.#muted = [];
     this.#isWatching = false;
@@ -1066,7 +1066,7 @@ var Room = class extends Emitter {
       refused: ({ code, message }) => this.#out({ code, message }, true)
     };
   }
-  /** Only what has been handled is not asked for again. */
+  /** Handles an event, and then stores its position. */
   #handle({ event, values, position, stay }) {
     const keep = (isHandled) => {
       if (!isHandled || position === void 0 || stay !== this.#stay) return;
@@ -1135,7 +1135,7 @@ var Client = class extends Emitter {
   _positions;
   #urls;
   #turn = 0;
-  // whose of them it is
+  // the number of the address, modulo their count
   #connection;
   #backoff = new Backoff();
   #liveness;
@@ -1153,7 +1153,7 @@ var Client = class extends Emitter {
   // until `reconnect()`
   #isFrozen = false;
   #isReported = false;
-  // that the server is not to be had
+  // the failure of the first attempt
   #wokenAt = -Infinity;
   #unfollow;
   constructor(url, options = {}) {
@@ -1225,7 +1225,7 @@ var Client = class extends Emitter {
   _announce(room, how) {
     this._emit("joined", room, how);
   }
-  /** Cuts the connection, so that the server sends later what there is no room for now. */
+  /** Cuts the connection, so that the server sends again the messages that do not fit now. */
   _fallBehind() {
     this.#end({ code: 1006, reason: "a room is too far behind", cause: "own" });
   }
@@ -1263,7 +1263,7 @@ var Client = class extends Emitter {
       throw error;
     }
   }
-  /** What a connection reports; nothing comes of one that is not the newest. */
+  /** Returns the receiver of a connection's reports. A connection that has ended reports nothing. */
   #owner() {
     return {
       opened: (isSpoken) => isSpoken ? this.#greet() : this.#end(UNSPOKEN),
@@ -1310,7 +1310,7 @@ var Client = class extends Emitter {
     this.#wokenAt = now;
     this.#attempt();
   }
-  /** The page is put aside: a connection would hold it in memory, or die unseen. */
+  /** Cuts the connection of a page that is put aside: it would keep the page in memory, or die unnoticed. */
   #freeze() {
     if (!["connecting", "open", "reconnecting"].includes(this.state) || this.#isFrozen) return;
     this.#isFrozen = true;
@@ -1385,7 +1385,7 @@ var Client = class extends Emitter {
     this._calls.close();
     for (const room of this.#rooms.values()) room._disconnected(), room._closed();
   }
-  /** Logs once that there is no connection, where nobody else learns it. */
+  /** Logs once that there is no connection, if no listener reports it. */
   #report({ code, reason }) {
     if (this.id !== void 0 || this.#isReported || this._listeners.close?.size) return;
     this.#isReported = true;

@@ -1,12 +1,12 @@
 /**
- * A client of servers that speak `nexios.v1` (docs/protocol.md): it comes back by itself, its rooms
- * go on where they were, what it publishes is confirmed.
+ * A client of servers that speak `nexios.v1` (docs/protocol.md): it reconnects by itself, continues from its position
+ * in each room, and its publishes are confirmed.
  */
 
 /**
- * Starts a client: it connects now, and comes back until it is closed. Several addresses are those of nodes of one
- * application: the first is tried first, and the next after each loss and each failed attempt. Throws where an address
- * is not one, or an option is wrong.
+ * Starts a client: it connects now, and reconnects until it is closed. Several addresses are those of nodes of one
+ * application: the first is tried first, and the next after each loss and each failed attempt. Throws if an address or
+ * an option is invalid.
  */
 export function connect(url: Address | readonly Address[], options?: Options): Client;
 
@@ -16,20 +16,20 @@ export type Address = string | URL | (() => string | Promise<string>);
 export interface Options {
   /**
    * A token, offered as the subprotocols `bearer` and itself. A function is called before each attempt, and once more
-   * where the server refuses the token.
+   * if the server refuses the token.
    */
   token?: string | (() => string | undefined | Promise<string | undefined>);
   /** Further subprotocols to offer; a function is called before each attempt. */
   protocols?: readonly string[] | (() => readonly string[] | Promise<readonly string[]>);
-  /** Every text is a value as JSON, both ways. Otherwise texts are texts, and what is sent may be a value. */
+  /** Every text is a JSON value, in both directions. Otherwise texts are sent as they are, other values as JSON. */
   json?: boolean;
   /**
-   * Where positions are kept, such as `sessionStorage`: a page that is loaded again continues where it was. Its value
+   * A storage of positions, such as `sessionStorage`: a page that is loaded again continues from them. The stored value
    * is the JSON of an array of `[room, position]`, those that moved last at the end. In `localStorage` each tab has a
    * key of its own where the browser has `navigator.locks`.
    */
   storage?: PositionStorage;
-  /** Under which key; `nexios:` and the first address without its query if left out. */
+  /** The key of the stored value: `nexios:` and the first address without its query if left out. */
   storageKey?: string;
   /** The class to connect with, such as that of the package `ws`; `globalThis.WebSocket` if left out. */
   WebSocket?: WebSocketClass;
@@ -44,22 +44,22 @@ export interface Options {
    * address has failed; `reconnect()` tries each once more.
    */
   retryFirst?: boolean;
-  /** Whether a `BigInt` in a value is an error (if left out), or sent as the text of its digits. */
+  /** The form of a `BigInt` in a value: an error (if left out), or the text of its digits. */
   bigint?: "error" | "string";
-  /** What the server is told. */
+  /** A name that is sent to the server. */
   userAgent?: string;
 }
 
-/** What a client says and hears: a text, bytes, or, to be sent, what has a form as JSON. */
+/** Data of a message: a text, bytes, or, to be sent, a value that JSON can express. */
 export type Data = unknown;
 
-/** What `localStorage` and `sessionStorage` are. */
+/** A storage such as `localStorage` and `sessionStorage`. */
 export interface PositionStorage {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
 }
 
-/** As much of a WebSocket class as is used: that of browsers, of Node.js and of `ws` have it. */
+/** A WebSocket class, such as that of browsers, of Node.js or of `ws`. */
 export type WebSocketClass = new (url: string, protocols: string[]) => {
   readonly protocol: string;
   readonly bufferedAmount: number;
@@ -68,56 +68,56 @@ export type WebSocketClass = new (url: string, protocols: string[]) => {
 };
 
 /**
- * `reconnecting`: the connection is lost, or did not come about; there is another attempt. `parked`: there is none until
- * `reconnect()`; rooms, positions and waiting calls are kept.
+ * `reconnecting`: the connection is lost, or an attempt has failed, and there is another one. `parked`: there is no
+ * attempt until `reconnect()`; rooms, positions and waiting calls are kept.
  */
 export type State = "connecting" | "open" | "reconnecting" | "parked" | "closed";
 
 /** Removes the listener. */
 export type Off = () => void;
 
-/** May be a promise; of a room's messages the next comes when it is settled. */
+/** A listener. If it returns a promise, the next event of a room waits for it. */
 export type Listener<Values extends unknown[]> = (...values: Values) => unknown;
 
 export interface ClientEvents {
-  /** The connection is there: at first, and each time it has come back. */
+  /** The connection is open, for the first time or again. */
   open: [opened: { id: string }];
-  /** The connection has ended, or did not come about; with `retry` there is another attempt. */
+  /** The connection has ended, or an attempt has failed; with `retry` there is another attempt. */
   close: [reason: CloseReason];
-  /** The server means the end: there is no attempt until `reconnect()`. It follows on `close`. */
+  /** There is no attempt until `reconnect()`. It follows `close`. */
   parked: [why: { code: number; reason: string; kind: CloseKind }];
   /** The server refuses the token, and there is no other. `parked` follows. */
   unauthorized: [why: { code: number; reason: string }];
   /** The next attempt comes in `delay` milliseconds. */
   reconnecting: [next: { attempt: number; delay: number }];
-  /** What the server sent to this connection, and broadcasts to routers and the app; with `json` a value. */
+  /** A message that the server sent to this connection or broadcast to routers or the app; with `json` a value. */
   message: [data: any];
-  /** The server has let the connection into a room, which gets its messages behind this. */
+  /** The client is in a room, whose messages follow. */
   joined: [room: Room, how: Joined];
-  /** Broadcasts were lost between servers; `missed` where it is known how many. */
+  /** Broadcasts were lost between nodes; `missed` if the number is known. */
   gap: [gap: Gap];
-  /** A listener failed, positions cannot be stored, a text is no JSON. Without a listener: `console.error`. */
+  /** A listener failed, positions cannot be stored, a text is not JSON. Without a listener: `console.error`. */
   error: [error: unknown];
 }
 
 export interface RoomEvents {
-  /** `recovered`: what was missed follows. Otherwise there may be a hole: load anew what has to be whole. */
+  /** `recovered`: what was missed follows. Otherwise there may be a hole: load the state of the room again. */
   joined: [how: Joined];
-  /** The room was left; `code` and `message` where the server refused to let the client in again. */
+  /** The room was left; `code` and `message` if the server refused to let the client in again. */
   left: [why: { code?: string; message?: string }];
-  /** `offset` in rooms that remember. */
+  /** `offset` in rooms with history. */
   message: [data: any, meta: { offset?: number }];
-  /** Messages are lost for good: what is known of the room is stale, load it anew. */
+  /** The history of the room started over: load the state of the room again. */
   reset: [];
-  /** The same in rooms that do not remember; `missed` where it is known how many. */
+  /** Messages were lost, in a room without history; `missed` if the number is known. */
   gap: [gap: Gap];
-  /** Who came and went, once `presence()` was called; `state` is everyone, after a reconnect. */
+  /** A user joined, left or has other data, once `presence()` was called; `state` has all users, after a reconnect. */
   presence: [change: PresenceChange];
 }
 
 export interface Joined {
   recovered: boolean;
-  /** Whether the room remembers. */
+  /** True if the room has history. */
   remembers: boolean;
 }
 
@@ -134,11 +134,11 @@ export type PresenceChange =
   | ({ event: "join" | "leave" } & Member)
   | { event: "state"; users: Member[] };
 
-/** Why a connection ended. */
+/** The end of a connection. */
 export interface CloseReason {
   code: number;
   reason: string;
-  /** Whether the client comes back. */
+  /** True if there is another attempt. */
   retry: boolean;
   kind: CloseKind;
 }
@@ -163,34 +163,34 @@ export interface Client {
   readonly state: State;
   /** The connection's id at the server, once it has been open. */
   readonly id: string | undefined;
-  /** Where it is connected, or tries to; `undefined` until a function has given it. */
+  /** The address of the connection or attempt; `undefined` until a function has returned it. */
   readonly url: string | undefined;
 
   on<Event extends keyof ClientEvents>(event: Event, listener: Listener<ClientEvents[Event]>): Off;
   off<Event extends keyof ClientEvents>(event: Event, listener: Listener<ClientEvents[Event]>): void;
 
-  /** The room of this name, the same each time. Throws where it cannot be a name, or 1,000 are in use. */
+  /** Returns the room of this name, one object for each name. Throws if the name is invalid, or 1,000 are in use. */
   room(name: string): Room;
   /**
-   * Adds handlers to a room, and wishes to be in it until the function that it returns is called. The last subscription
-   * that is stopped leaves the room, unless `room.join()` keeps the client in. With `join: false` there are only the
-   * handlers, for a room that the server lets the client into.
+   * Adds handlers to a room, and joins it until the returned function is called. The last subscription that is stopped
+   * leaves the room, unless `room.join()` keeps the client in. With `join: false` only the handlers are added, for a
+   * room that the server joins.
    */
   subscribe(name: string, handlers?: Handlers, options?: { join?: boolean }): Off;
   /**
-   * Sends to the server's handler, at most once: `false` where it cannot go out now. Throws where the value cannot be
-   * sent, and a {@link NexiosError} `too_big` over the server's limit.
+   * Sends to the server's handler, at most once; returns `false` if it cannot be sent now. Throws if the value cannot
+   * be sent, and a {@link NexiosError} `too_big` over the server's limit.
    */
   send(data: Data): boolean;
   /**
-   * Asks the server, and gives its reply: a text or bytes, with `json` a value. Rejects with a
-   * {@link NexiosError}; one that was sent is not repeated after a reconnect.
+   * Sends a request, and returns its reply: a text or bytes, with `json` a value. Rejects with a
+   * {@link NexiosError}; a request that was sent is not repeated after a reconnect.
    */
   request(method: string, data?: Data, options?: CallOptions): Promise<any>;
 
-  /** Cuts the connection as a pulled cable does; with `away` the client comes back by `reconnect()` only. */
+  /** Cuts the connection as a pulled cable does; with `away` the client reconnects by `reconnect()` only. */
   drop(options?: { away?: boolean }): void;
-  /** Makes the next attempt now; the way back of a client that is parked. */
+  /** Makes the next attempt now, for a parked client too. */
   reconnect(): void;
   /** Ends the client: 1000, or a code from 3000 to 4999. */
   close(code?: number, reason?: string): void;
@@ -198,28 +198,28 @@ export interface Client {
 
 export interface Room {
   readonly name: string;
-  /** Whether the connection is in it now. */
+  /** True while the client is in the room. */
   readonly joined: boolean;
-  /** How far the client has received, in rooms that remember. */
+  /** The position behind the last received message, in rooms with history. */
   readonly position: string | undefined;
 
   on<Event extends keyof RoomEvents>(event: Event, listener: Listener<RoomEvents[Event]>): Off;
   off<Event extends keyof RoomEvents>(event: Event, listener: Listener<RoomEvents[Event]>): void;
 
   /**
-   * Asks to be let in, now and after each reconnect, until `leave()`. Not needed where the server lets the
-   * connection in by itself. In a room that remembers, `since` says where to begin: a position that the server
-   * has given, or `"start"`, where the application permits it. Rejects with a {@link NexiosError}.
+   * Joins the room, now and after each reconnect, until `leave()`. Rooms that the server joins need no call. In a room
+   * with history `since` is the position to begin at: one that the server has returned, or `"start"`, if the
+   * application permits it. Rejects with a {@link NexiosError}.
    */
   join(options?: { since?: string } & CallOptions): Promise<void>;
-  /** Takes the joins back; subscriptions stay. */
+  /** Takes the joins back, and forgets the position. Subscriptions stay. */
   leave(options?: CallOptions): Promise<void>;
   /**
-   * Sends a message to the room. What has no answer when the connection ends is sent again; rooms that
-   * remember store a `key` once. Rejects with a {@link NexiosError}.
+   * Publishes a message to the room. Without an answer it is sent again after a reconnect; rooms with history store a
+   * `key` once. Rejects with a {@link NexiosError}.
    */
   publish(data: Data, options?: { key?: string; signal?: AbortSignal }): Promise<Published>;
-  /** Who is in the room. From then on `presence` tells of changes. */
+  /** Returns the users of the room. From then on the event `presence` reports changes. */
   presence(options?: CallOptions): Promise<Member[]>;
 }
 
@@ -233,28 +233,28 @@ export type Handlers = { [Event in keyof RoomEvents]?: Listener<RoomEvents[Event
 
 export interface Published {
   key: string;
-  /** In rooms that remember. */
+  /** In rooms with history. */
   position?: string;
   /** A message with this key was stored before, perhaps by an attempt whose answer was lost. */
   duplicate: boolean;
 }
 
-/** Why an answer did not come, or was none. */
+/** The failure of a call. */
 export class NexiosError extends Error {
   constructor(code: ErrorCode, message: string, details?: { key?: string; maybeStored?: boolean });
   readonly code: ErrorCode;
-  /** Of a publish: with the same key a retry is stored once, in rooms that remember. */
+  /** The key of a publish. A retry with this key is stored once, in rooms with history. */
   readonly key?: string;
-  /** Whether the server may have done it all the same: it was sent, and no answer says that it was refused. */
+  /** True if the server may have carried the call out: it was sent, and no answer refuses it. */
   readonly maybeStored: boolean;
 }
 
-/** The server's, among them the application's own, and the client's. */
+/** Codes of the server, of the application, and of the client. */
 export type ErrorCode =
   | "forbidden"
   | "not_found"
   | "invalid"
-  | "busy" // too much is unanswered; of the client itself: too much is waiting
+  | "busy" // too many frames are unanswered; from the client itself: too many calls are waiting
   | "unavailable"
   | "failed"
   | "timeout"

@@ -3,7 +3,7 @@ const RETRY_MS = [500, 1500]; // until a server has named another window
 
 const between = (min, max) => min + Math.random() * (max - min);
 
-/** The time until the next attempt: within a window at first, then in the upper half of a limit that doubles. */
+/** The delays before attempts: within a window at first, then in the upper half of a limit that doubles. */
 export class Backoff {
   attempt = 0; // attempts that failed, and connections that did not hold
   #window = RETRY_MS;

@@ -1,4 +1,4 @@
-// Tags instead of `instanceof`: an object may come from another frame, or from the sandbox of a test.
+// A tag instead of `instanceof`: an object may come from another frame, or from the sandbox of a test.
 export const tagOf = (value) => Object.prototype.toString.call(value).slice(8, -1);
 
 export const isBytes = (data) => ArrayBuffer.isView(data) || tagOf(data) === "ArrayBuffer";

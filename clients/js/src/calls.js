@@ -2,10 +2,10 @@ import { byteLength, bytesOver } from "./bytes.js";
 import { NexiosError, closedError, quiet } from "./errors.js";
 import { HEADER_MAX, frame } from "./frame.js";
 
-const UNANSWERED_MAX = 256; // until a server has said otherwise; it answers `busy` beyond
+const UNANSWERED_MAX = 256; // until a server has named another number; it answers `busy` to more
 const QUEUE_MAX = 1000;
 const BYTES_MAX = 16 << 20;
-const KEY_MS = 300_000; // so long does the server know the key of a message
+const KEY_MS = 300_000; // the time for which a server knows the key of a message
 
 /** The calls that wait for an answer, in their order; those of rooms go first on each connection. */
 export class Calls {
@@ -27,8 +27,8 @@ export class Calls {
   }
 
   /**
-   * Adds a call: `done` gets the answer, `failed` the error. `what` names the argument that may be too long, `key` is a
-   * publish's, a call of a `room` ends with the connection, and `members` may be a function, for each connection.
+   * Adds a call: `done` receives the answer, `failed` the error. `what` names the argument that may be too long, `key` is
+   * that of a publish, a call of a `room` ends with the connection, and `members` may be a function, for each connection.
    */
   add(call) {
     const { type, members, payload, room, signal } = call;
@@ -50,7 +50,7 @@ export class Calls {
     return call;
   }
 
-  /** Returns true if a call was taken back before it was sent. */
+  /** Takes a call back; returns true if it was not sent yet. */
   withdraw(call) {
     return !call.isSent && Boolean(this.#take(call.id));
   }
@@ -62,7 +62,7 @@ export class Calls {
 
   open(send) {
     this.#send = send;
-    // Rooms first: who may publish in one may have to be in it.
+    // Rooms first, because a publish may need them.
     this.#calls = new Map([...this.#calls].sort(([, a], [, b]) => Boolean(b.room) - Boolean(a.room)));
     this.flush();
   }
@@ -95,7 +95,7 @@ export class Calls {
     }
   }
 
-  /** The connection has ended. Publishes that it has sent are not repeated where `rejected` says why. */
+  /** Handles the end of the connection. With a reason in `rejected`, publishes that were sent on it are not repeated. */
   ended(rejected) {
     this.#send = undefined;
     const sent = [...this.#calls.values()].filter((call) => call.isSent || call.room);
@@ -120,7 +120,7 @@ export class Calls {
 
   refuse({ id, code, message, maybe_stored }) {
     const call = this.#calls.get(id);
-    // An earlier attempt may have been stored, whatever is said of the repeated one.
+    // The refusal covers the last attempt. An earlier one may have been stored.
     const isStored = call?.times > 1 || (code === "unavailable" && maybe_stored === true);
     if (call) this.#fail(call, new NexiosError(`${code}`, `${message}`), isStored);
   }
@@ -161,14 +161,14 @@ export class Calls {
   }
 }
 
-/** Calls back when a signal aborts; returns what ends that. */
+/** Calls `giveUp` when a signal aborts; returns a function that stops it. */
 export function onAbort(signal, giveUp) {
   const abort = () => giveUp(signal.reason);
   signal?.addEventListener("abort", abort);
   return () => signal?.removeEventListener("abort", abort);
 }
 
-/** Returns the error of a message that the server does not take, if it is one. */
+/** Returns the error of a message over the server's limit; `undefined` if it is not. */
 export function tooBig(data, limit) {
   const over = bytesOver(data, limit);
   return over > 0 ? new NexiosError("too_big", `${over} bytes over the server's limit of ${limit}`) : undefined;

@@ -28,7 +28,7 @@ export class Client extends Emitter {
   _calls = new Calls();
   _positions;
   #urls;
-  #turn = 0; // whose of them it is
+  #turn = 0; // the number of the address, modulo their count
   #connection;
   #backoff = new Backoff();
   #liveness;
@@ -41,7 +41,7 @@ export class Client extends Emitter {
   #isHeld = false; // until rooms have caught up
   #isAway = false; // until `reconnect()`
   #isFrozen = false;
-  #isReported = false; // that the server is not to be had
+  #isReported = false; // the failure of the first attempt
   #wokenAt = -Infinity;
   #unfollow;
 
@@ -126,7 +126,7 @@ export class Client extends Emitter {
     this._emit("joined", room, how);
   }
 
-  /** Cuts the connection, so that the server sends later what there is no room for now. */
+  /** Cuts the connection, so that the server sends again the messages that do not fit now. */
   _fallBehind() {
     this.#end({ code: 1006, reason: "a room is too far behind", cause: "own" });
   }
@@ -170,7 +170,7 @@ export class Client extends Emitter {
     }
   }
 
-  /** What a connection reports; nothing comes of one that is not the newest. */
+  /** Returns the receiver of a connection's reports. A connection that has ended reports nothing. */
   #owner() {
     return {
       opened: (isSpoken) => (isSpoken ? this.#greet() : this.#end(UNSPOKEN)),
@@ -194,7 +194,7 @@ export class Client extends Emitter {
   #attempt() {
     if (this.state !== "reconnecting" || this.#connection || this.#isAway || this.#isFrozen) return;
     clearTimeout(this.#timer);
-    // Rooms that are behind catch up first, or what comes would not fit again.
+    // Rooms that are behind catch up first, or further messages would not fit.
     this.#isHeld = [...this.#rooms.values()].some((room) => room._isBehind());
     if (this.#isHeld) return;
     try {
@@ -225,7 +225,7 @@ export class Client extends Emitter {
     this.#attempt();
   }
 
-  /** The page is put aside: a connection would hold it in memory, or die unseen. */
+  /** Cuts the connection of a page that is put aside: it would keep the page in memory, or die unnoticed. */
   #freeze() {
     if (!["connecting", "open", "reconnecting"].includes(this.state) || this.#isFrozen) return;
     this.#isFrozen = true;
@@ -311,7 +311,7 @@ export class Client extends Emitter {
     for (const room of this.#rooms.values()) (room._disconnected(), room._closed());
   }
 
-  /** Logs once that there is no connection, where nobody else learns it. */
+  /** Logs once that there is no connection, if no listener reports it. */
   #report({ code, reason }) {
     if (this.id !== undefined || this.#isReported || this._listeners.close?.size) return;
     this.#isReported = true;
@@ -337,9 +337,9 @@ export class Client extends Emitter {
       if (!header) this._emit("message", decode(payload, this._options));
       else if (isKnown) this.#handlers[header.type](header, payload);
     } catch (error) {
-      // Of an application's message only the data may be wrong.
+      // In an application's message only the data may be wrong.
       if (!(error instanceof Malformed)) return this._failed(error);
-      // A browser sends no 1002.
+      // A browser cannot send 1002.
       this.#end({ code: 1002, reason: error.message, cause: "malformed", says: 4002 });
     }
   }

@@ -5,7 +5,7 @@ const CLOSE_MS = 1_000; // of `close` behind `error`
 
 const isFunction = (value) => typeof value === "function";
 
-/** Throws where an address is not one. */
+/** Throws if an address is not a WebSocket URL. */
 export function checkAddress(address) {
   let protocol;
   try {
@@ -16,7 +16,7 @@ export function checkAddress(address) {
   if (!/^(ws|http)s?:$/.test(protocol)) throw new SyntaxError(`invalid address ${JSON.stringify(`${address}`)}: must be a ws: or wss: URL`);
 }
 
-/** One attempt, and the connection that it may become. Its owner gets `opened`, `received`, `failed` and `ended`. */
+/** An attempt, and the connection that it may become. It calls `opened`, `received`, `failed` and `ended` of its owner. */
 export class Connection {
   url;
   isWelcome = false;
@@ -34,7 +34,7 @@ export class Connection {
     return this.#socket.bufferedAmount;
   }
 
-  /** Dials, at once unless something has to be waited for. */
+  /** Dials: at once, or when the storage and the functions for values are ready. */
   start({ WebSocket, openTimeout }, ready, ...asked) {
     this.deadline(openTimeout, "the server did not answer in time");
     if (!ready && !asked.some(isFunction)) return this.#dial(WebSocket, ...asked);
@@ -52,13 +52,13 @@ export class Connection {
     clearTimeout(this.#timer);
   }
 
-  /** Gives the connection up after a time. */
+  /** Ends the connection after a time. */
   deadline(ms, reason) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#owner.ended({ code: 1006, reason, cause: "own" }), ms);
   }
 
-  /** Ends it: with a Close frame, or as a cut. Nothing comes of it any more. */
+  /** Ends the connection, with a Close frame or by a cut. It reports nothing afterwards. */
   end(code, reason) {
     const socket = this.#socket;
     if (code !== undefined) socket?.close(code, reason); // throws before anything has changed
@@ -78,13 +78,13 @@ export class Connection {
     socket.onopen = () => this.#owner.opened(socket.protocol === PROTOCOL);
     socket.onmessage = ({ data }) => this.#owner.received(data);
     socket.onclose = ({ code, reason }) => this.#owner.ended({ code, reason: reason || this.#reason || "", cause: "close" });
-    // `close` follows, but not in each version of Node.js.
+    // `close` follows, but not in every version of Node.js.
     socket.onerror = (event) => {
       if (this.#isOver) return;
       this.#reason = event?.message;
       this.deadline(CLOSE_MS, this.#reason ?? "");
     };
-    // The package `ws` is the only one that says why.
+    // Only the package `ws` reports the status.
     socket.on?.("unexpected-response", (_, { statusCode, headers }) => {
       if (!this.#isOver) this.#owner.ended(refused(statusCode, headers["retry-after"]));
     });

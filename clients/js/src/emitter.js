@@ -1,4 +1,4 @@
-/** An object with listeners; `_failed` of it gets their errors. */
+/** An object with listeners. Their errors go to its `_failed`. */
 export class Emitter {
   _listeners = {};
 
@@ -15,7 +15,7 @@ export class Emitter {
     return Object.values(this._listeners).some(({ size }) => size);
   }
 
-  /** Returns true if no listener failed, or a promise of that if one is still running. */
+  /** Calls the listeners; returns true if none failed, or a promise of that if one is still running. */
   _emit(event, ...values) {
     const failed = (error) => (this._failed(error), false);
     const results = [...(this._listeners[event] ?? [])].map((listener) => {

@@ -1,4 +1,4 @@
-/** The reason that a call failed: `code` is the server's, or one of the client's own. */
+/** The failure of a call: `code` is the server's, or one of the client's own. */
 export class NexiosError extends Error {
   name = "NexiosError";
 
@@ -8,7 +8,7 @@ export class NexiosError extends Error {
   }
 }
 
-/** The server sent a frame that `nexios.v1` does not know. */
+/** The server sent a frame that is not valid in `nexios.v1`. */
 export class Malformed extends Error {}
 
 export const closedError = () => new NexiosError("closed", "the client is closed");

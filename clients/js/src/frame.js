@@ -3,12 +3,12 @@ import { Malformed } from "./errors.js";
 
 const MARK = "\x1e";
 export const HEADER_MAX = 4096;
-export const LONG_HEADER_MAX = 131072; // of a hello, and of what a server sends
+export const LONG_HEADER_MAX = 131072; // of a hello, and of the frames of a server
 
 export const isMarked = (payload) =>
   typeof payload === "string" ? payload.startsWith(MARK) : bytesOf(payload)[0] === 0x1e;
 
-/** Returns a header and a payload as they travel; an empty header escapes an application's message. */
+/** Returns a frame of a header and a payload; an empty header escapes an application's message. */
 export function frame(header, payload = "") {
   const head = `${MARK}${header && JSON.stringify(header)}\n`;
   if (typeof payload === "string") return head + payload;
@@ -19,7 +19,7 @@ export function frame(header, payload = "") {
   return whole;
 }
 
-/** Takes a message apart; without a header it is the application's. */
+/** Parses a message; without a header it is the application's. */
 export function parse(data) {
   if (!isMarked(data)) return { payload: data };
   const isText = typeof data === "string";
@@ -34,6 +34,6 @@ export function parse(data) {
   } catch {
     // Reported below.
   }
-  if (typeof header !== "object" || !header || Array.isArray(header)) throw new Malformed("a header is no JSON object");
+  if (typeof header !== "object" || !header || Array.isArray(header)) throw new Malformed("a header is not a JSON object");
   return { header, payload };
 }

@@ -3,7 +3,7 @@ import { LONG_HEADER_MAX, frame } from "./frame.js";
 
 const ROOMS_MAX = 1000;
 
-/** Returns the first frame: where the client is in its rooms, those that moved last as far as the header holds them. */
+/** Returns the first frame: the positions that moved last, as many as fit into the header and the server's limits. */
 export function hello(positions, user_agent, { bytesMax, roomsMax }) {
   const rooms = {};
   let left = Math.min(LONG_HEADER_MAX, bytesMax - 2) - byteLength(JSON.stringify({ type: "hello", user_agent, rooms }));

@@ -1,7 +1,7 @@
 const QUEUE_MAX = 1000;
 const BYTES_MAX = 16 << 20;
 
-/** The events of a room that wait for its handlers: one after another. */
+/** The queue of a room's events, which are handled one after another. */
 export class Line {
   isBehind = false;
   #queue = [];
@@ -9,7 +9,7 @@ export class Line {
   #isRunning = false;
   #owner;
 
-  /** The owner has `handle`, `isEnded`, `fallBehind` and `caughtUp`. */
+  /** Takes an owner with `handle`, `isEnded`, `fallBehind` and `caughtUp`. */
   constructor(owner) {
     this.#owner = owner;
   }
@@ -18,7 +18,7 @@ export class Line {
     return !this.#queue.length && !this.#isRunning;
   }
 
-  /** Returns true if there was room for it. What does not fit comes again in a room with history, or is a gap. */
+  /** Queues an event; returns false if there is no space: the event comes again in a room with history, or is a gap. */
   push(item, hasHistory) {
     const { event, values, size = 0 } = item;
     const isFull = this.#queue.length >= QUEUE_MAX || this.#bytes > BYTES_MAX;
@@ -45,7 +45,7 @@ export class Line {
     const last = this.#queue.at(-1);
     const missed = last.event === "gap" ? last.values[0].missed + count : count;
     if (last.event !== "gap") this.#queue.push({ event: "gap", size: 0 });
-    this.#queue.at(-1).values = [{ missed: missed >= 0 ? missed : undefined }]; // how many is not always known
+    this.#queue.at(-1).values = [{ missed: missed >= 0 ? missed : undefined }]; // the number is not always known
   }
 
   async #run() {

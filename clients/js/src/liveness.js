@@ -1,7 +1,7 @@
 const PROBE_MS = 2_000;
 const TIMER_MAX = 2 ** 31 - 1;
 
-/** Whether the connection lives: a browser shows no pings, so the client asks. */
+/** A check whether the connection lives: a browser does not show pings, so the client sends its own. */
 export class Liveness {
   #every;
   #heard = false;
@@ -11,13 +11,13 @@ export class Liveness {
   #ping;
   #lost;
 
-  /** `ping` sends one and returns its id, `lost` gets the reason. */
+  /** Takes `ping`, which sends one and returns its id, and `lost`, which receives the reason. */
   constructor(ping, lost) {
     this.#ping = ping;
     this.#lost = lost;
   }
 
-  /** True while nobody knows. */
+  /** True while a probe waits for its answer. */
   get isProbing() {
     return this.#probe !== undefined;
   }
@@ -39,7 +39,7 @@ export class Liveness {
     this.#heard = true;
   }
 
-  /** Asks at once, and waits two seconds for the answer. */
+  /** Sends a ping at once, and waits two seconds for the answer. */
   probe() {
     if (!this.#every || this.isProbing) return;
     this.#probe = this.#ping();

@@ -1,6 +1,6 @@
 /**
- * Follows the page and its network: `probe` where the network may be gone, `wake` where it may be back, `freeze` and
- * `thaw` where the page is put aside and comes back. Returns what ends that.
+ * Follows the page and its network: calls `probe` if the network may be gone, `wake` if it may be back, `freeze` and
+ * `thaw` if the page is put aside and returns. Returns a function that stops it.
  */
 export function followPage({ probe, wake, freeze, thaw }) {
   const { document, navigator } = globalThis;

@@ -3,7 +3,7 @@ import { positionOf } from "./position.js";
 const ROOMS_MAX = 1000;
 const SLOTS_MAX = 100; // tabs of one browser
 
-/** Where the client is in its rooms, and the storage that outlives it. Those that moved last are at the end. */
+/** The positions of the client, and the storage that outlives it. Positions that moved last are at the end. */
 export class Positions {
   #positions = new Map();
   #storage;
@@ -39,7 +39,7 @@ export class Positions {
     if (this.#positions.delete(room)) this.#save();
   }
 
-  /** Takes a place in a storage that tabs share; returns a promise, or nothing where no other tab has it. */
+  /** Takes a key in a storage that tabs share; returns a promise, or nothing if tabs do not share it. */
   acquire() {
     this.#isNeeded = true;
     return this.#isShared() ? this.#lock(1).catch(() => this.#use(this.#key)) : undefined;
@@ -60,7 +60,7 @@ export class Positions {
     }
   }
 
-  /** Takes the first place that no tab has; it is given back when the tab ends. */
+  /** Takes the first free key; the browser frees it when the tab ends. */
   async #lock(number) {
     const key = number === 1 ? this.#key : `${this.#key}:${number}`;
     const isMine = await new Promise((resolve, reject) => {
@@ -93,7 +93,7 @@ export class Positions {
       const stored = JSON.parse(this.#storage?.getItem(this.#slot) ?? "[]");
       return new Map(stored.filter(isPlace).slice(-ROOMS_MAX));
     } catch {
-      return new Map(); // what is no longer readable is as good as nothing
+      return new Map(); // an unreadable value counts as missing
     }
   }
 }

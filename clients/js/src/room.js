@@ -9,7 +9,7 @@ import { Wish } from "./wish.js";
 const MUTED_MAX = 1000;
 const NO_POSITION = "f".repeat(16) + "-9007199254740991-" + "f".repeat(32);
 
-/** Returns the name of a room, or throws where it cannot be one. */
+/** Returns the name of a room; throws if it is not a valid one. */
 export function roomName(name) {
   text("room name", name);
   checkHeader(`room name ${shown(name)}`, { type: "join", id: Number.MAX_SAFE_INTEGER, room: name, position: NO_POSITION });
@@ -18,14 +18,14 @@ export function roomName(name) {
 
 export class Room extends Emitter {
   name;
-  _at; // how far it has received, in rooms with history
+  _at; // the received position, in rooms with history
   #client;
   #wish;
   #line;
-  #isKnown = false; // the application has heard `joined`, and no `left` since
-  #since; // where to begin, as the application says, until it is in
+  #isKnown = false; // the application has received `joined`, and no `left` since
+  #since; // the position of the application, until the client is in
   #isWatching = false;
-  #muted = []; // what comes while the room is being left
+  #muted = []; // events that arrive while the room is being left
   #stay = 0;
 
   constructor(client, name) {
@@ -110,7 +110,7 @@ export class Room extends Emitter {
     this.#wish.closed();
   }
 
-  /** The server has let the connection in. */
+  /** Handles the frame `joined`. */
   _enter(at, how) {
     this.#wish.isIn = true;
     if (!this.#isMuted(() => this._enter(at, how))) this.#entered(at, how);
@@ -130,7 +130,7 @@ export class Room extends Emitter {
     if (this.#push({ event: "reset", values: [], position: at.text })) this._at = at;
   }
 
-  /** In rooms with history the next connection brings what is missing, unless later ones are here already. */
+  /** Handles a gap. In rooms with history the next connection brings the messages, unless later ones are here. */
   _gap(gap, offset) {
     if (!this.#isIn() || this.#isMuted(() => this._gap(gap, offset))) return;
     if (!this._at) this.#push({ event: "gap", values: [gap] });
@@ -152,7 +152,7 @@ export class Room extends Emitter {
     return this.#wish.isIn === true;
   }
 
-  /** Puts aside what comes while the room is being left: it counts if the client stays after all. */
+  /** Puts aside events that arrive while the room is being left: they count if the client stays after all. */
   #isMuted(again) {
     if (!this.#wish.isMuted) return false;
     if (this.#muted.length < MUTED_MAX) this.#muted.push(again);
@@ -179,7 +179,7 @@ export class Room extends Emitter {
     if (this.#push(item)) this._at = at ?? this._at;
   }
 
-  /** The stay has ended: its position counts no more. */
+  /** Ends the stay in the room, and forgets its position. */
   #out(why = {}, isReported = this.#isKnown) {
     this.#muted = [];
     this.#isWatching = false;
@@ -219,7 +219,7 @@ export class Room extends Emitter {
     };
   }
 
-  /** Only what has been handled is not asked for again. */
+  /** Handles an event, and then stores its position. */
   #handle({ event, values, position, stay }) {
     const keep = (isHandled) => {
       if (!isHandled || position === undefined || stay !== this.#stay) return;
@@ -234,7 +234,7 @@ export class Room extends Emitter {
     try {
       return this._emit(event, event === "message" ? decode(first, this.#client._options) : first, ...more);
     } catch (error) {
-      this._failed(error); // no JSON
+      this._failed(error); // a text that is not JSON
       return false;
     }
   }

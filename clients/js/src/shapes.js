@@ -20,7 +20,7 @@ const SHAPES = {
   closing: { code: isNumber, reason: orNothing(isText) },
 };
 
-/** Throws if a header lacks a member of its type; returns false if the type is not known. */
+/** Throws if a header lacks a member of its type; returns false if the type is unknown. */
 export function isShaped(header) {
   const { type } = header;
   if (!isText(type)) throw new Malformed("a header has no type");

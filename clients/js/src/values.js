@@ -3,7 +3,7 @@ import { byteLength, isBytes, tagOf } from "./bytes.js";
 const JSON_OBJECTS = ["Object", "Boolean", "Number", "String"];
 const KEY_MAX = 128;
 
-/** Returns a value as it travels: a text or bytes. Throws where it would arrive as something else. */
+/** Returns the payload of a value: a text or bytes. Throws if it would arrive as another value. */
 export function encode(data, { json, bigint }) {
   if (isBytes(data)) return data;
   if (typeof data === "string" && !json) return wellFormed("message", data);
@@ -12,7 +12,7 @@ export function encode(data, { json, bigint }) {
 
 export const decode = (payload, { json }) => (json && typeof payload === "string" && payload ? JSON.parse(payload) : payload);
 
-/** Returns the text, or throws where it is not one. */
+/** Returns the text; throws if it is not a valid one. */
 export function text(what, value) {
   if (typeof value !== "string") throw new TypeError(`invalid ${what} ${shown(value)}: must be a text`);
   return wellFormed(what, value);
@@ -34,7 +34,7 @@ function wellFormed(what, value) {
   return value;
 }
 
-/** Makes a replacer for `JSON.stringify` that refuses what JSON would change or leave out. */
+/** Returns a replacer for `JSON.stringify` that refuses values which JSON would change or leave out. */
 function jsonOf(bigint) {
   return function (name, value) {
     const type = typeof value;

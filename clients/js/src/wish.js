@@ -1,7 +1,7 @@
 import { onAbort } from "./calls.js";
 import { NexiosError, closedError } from "./errors.js";
 
-const PASSING = ["busy", "failed", "unavailable"]; // errors that may be gone in a while
+const PASSING = ["busy", "failed", "unavailable"]; // errors after which a join is tried again
 
 /**
  * The one wish of a room, in or out: in by `join()` until `leave()`, or by any subscription. One frame is under way at a
@@ -28,7 +28,7 @@ export class Wish {
     return this.#isExplicit || this.#isSubscribed || this.#joins.some(({ isReplaced }) => !isReplaced);
   }
 
-  /** True while what the server sends of the room is not wanted, or belongs to a stay that ends. */
+  /** True while events of the room are not wanted, or belong to a stay that ends. */
   get isMuted() {
     return this.#isLeaving || this.#flight?.type === "leave";
   }
@@ -171,7 +171,7 @@ export class Wish {
     return this.#subscriptions > 0 && !this.#isRefused;
   }
 
-  /** Lets a call wait, unless it is given up or the client is closed already. */
+  /** Makes a call wait, unless it is given up or the client is closed already. */
   #canWait(waiter, those) {
     const { signal, timeout, reject } = waiter;
     if (this.#owner.isClosed()) return void reject(closedError());
@@ -190,7 +190,7 @@ export class Wish {
     return true;
   }
 
-  /** Nobody waits for the join any more: it is taken back, or followed by a leave. */
+  /** Takes an abandoned join back, unless it was sent: then a leave follows. */
   #giveUp() {
     if (this.#flight && this.#owner.withdraw(this.#flight)) this.#flight = undefined;
   }

@@ -9,7 +9,7 @@ const LIMIT_BASE_MIN: u64 = 500;
 /// A window that ends later than this does not count.
 const WINDOW_MAX: u64 = 86_400_000;
 
-/// A time for coming back, as a server names it, in milliseconds.
+/// The window for reconnecting that a server names, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Window {
     min: u64,
@@ -44,7 +44,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The server is there: its window counts, and attempts count on until the connection holds.
+    /// Sets the window of a welcome. Attempts are counted further until the connection holds.
     pub(crate) fn welcome(&mut self, window: Option<Window>) {
         self.window = window.unwrap_or(WINDOW);
     }
@@ -54,7 +54,7 @@ impl Backoff {
         self.window = window.unwrap_or(self.window);
     }
 
-    /// Counts attempts from zero: a connection has held, or the application asks.
+    /// Counts attempts from zero: a connection has held, or the application calls `reconnect()`.
     pub(crate) fn reset(&mut self) {
         self.attempt = 0;
     }

@@ -21,7 +21,7 @@ use crate::room::Room;
 use crate::session::Shared;
 use crate::subscription::Subscription;
 
-/// A connection that comes back by itself. Clones are the same client; when the last is dropped, with its rooms and
+/// A connection that reconnects by itself. Clones share one client; when the last is dropped, with its rooms and
 /// subscriptions, the connection is closed.
 ///
 /// A client is a `Stream` of the [events](Event) outside of rooms. Each clone that is read gets all events from its
@@ -138,7 +138,7 @@ impl Client {
     /// As [`room`](Self::room); `closed` once the client is closed.
     pub fn subscribe(&self, name: impl Into<String>) -> Result<Subscription, Error> {
         let mut room = self.room(name)?;
-        // What the wish leads to at once is an event of the subscription.
+        // Events that the wish causes at once belong to the subscription.
         room.listen();
         self.shared().with(|core| core.subscribe(room.name()))?;
         Ok(Subscription::new(room))

@@ -104,7 +104,7 @@ impl Connector {
         self
     }
 
-    /// Offers the subprotocols `bearer` and this token, which is where a Nexios server looks for one.
+    /// Offers the subprotocols `bearer` and this token, where a Nexios server looks for one.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Source::Fixed(token.into()));
         self
@@ -176,13 +176,13 @@ impl Connector {
         self
     }
 
-    /// Keeps positions in a storage, so that rooms continue where an earlier process has handled them.
+    /// Stores positions, so that rooms continue from the position that an earlier process has handled.
     pub fn storage(mut self, storage: impl Storage) -> Self {
         self.storage = Some(Arc::new(storage));
         self
     }
 
-    /// Sets where a room was left, over what a storage says.
+    /// Sets the position of a room, instead of that in the storage.
     pub fn position(mut self, room: impl Into<String>, position: Position) -> Self {
         self.positions.insert(room.into(), position);
         self

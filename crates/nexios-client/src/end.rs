@@ -1,9 +1,9 @@
-//! The ends of connections, and where each leads (`docs/protocol.md`, "The end").
+//! The ends of connections, and their consequences (`docs/protocol.md`, "The end").
 
 use std::fmt;
 use std::time::Duration;
 
-/// The sort of end that a connection came to, in the words that all clients share.
+/// The sort of end of a connection, in the words that all clients share.
 ///
 /// ```
 /// assert_eq!(nexios_client::Kind::TryAgainLater.as_str(), "try-again-later");
@@ -87,12 +87,12 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The code with which a server says that it does not know who the client is.
+/// The close code of a server that does not accept the client's token.
 const UNAUTHORIZED: u16 = 4401;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 const TRY_AGAIN_LATER: Duration = Duration::from_secs(10);
 
-/// The end of a connection or attempt, before it is decided what follows.
+/// The end of a connection or attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct End {
     pub(crate) code: u16,
@@ -106,7 +106,7 @@ pub(crate) enum Cause {
     Lost,
     /// The server sent a Close frame.
     Close,
-    /// The server sent `closing`; true if it named a time for coming back.
+    /// The server sent `closing`; true if it named a window for reconnecting.
     Closing(bool),
     /// The handshake was answered with this status.
     Refused { status: u16, retry_after: Option<Duration> },
@@ -145,7 +145,7 @@ impl End {
         }
     }
 
-    /// True if the server blamed what was sent to it, so that it must not be sent again.
+    /// Returns true if the server blamed a message that it received. Such a message is not sent again.
     pub(crate) fn is_rejection(&self) -> bool {
         self.cause == Cause::Close && matches!(self.code, 1002 | 1003 | 1007..=1009)
     }

@@ -121,7 +121,7 @@ pub enum ConnectError {
 pub struct Closed {
     /// The code of RFC 6455 §7.4; 1006 where there was no closing handshake.
     pub code: u16,
-    /// The words of the server, or what went wrong.
+    /// The reason that the server gave, or a description of the failure.
     pub reason: String,
     /// The sort of end.
     pub kind: Kind,

@@ -71,7 +71,7 @@ pub enum Event {
         /// As in [`Closed`].
         kind: Kind,
     },
-    /// The server does not accept the token, a fresh one included. [`Event::Parked`] follows.
+    /// The server refuses the token, and a function had no better one. [`Event::Parked`] follows.
     Unauthorized {
         /// As in [`Closed`].
         code: u16,
@@ -80,7 +80,7 @@ pub enum Event {
     },
     /// A message of the server's handler to this connection, or a broadcast.
     Message(Message),
-    /// The client is in a room, which may be one that it did not ask for.
+    /// The client is in a room, possibly one that the server put it into.
     Joined {
         /// The room's name.
         room: String,
@@ -128,10 +128,10 @@ pub enum RoomEvent {
     Left {
         /// The code with which the server refused to let it in again, if it did.
         code: Option<String>,
-        /// The server's words for that.
+        /// The message of the refusal.
         message: Option<String>,
     },
-    /// The users of the room are others; after [`Room::presence`](crate::Room::presence).
+    /// The users of the room have changed; after [`Room::presence`](crate::Room::presence).
     Presence(Presence),
 }
 

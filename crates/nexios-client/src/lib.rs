@@ -1,8 +1,8 @@
 //! A client of the subprotocol `nexios.v1`, for tokio.
 //!
-//! It stays connected: after a loss it comes back by itself, continues in each room where it was, and publishes again
-//! what was not confirmed. `docs/protocol.md` has the subprotocol to the byte, `docs/clients.md` what is promised; the
-//! clients in JavaScript and Python have the same words and pass the same scenarios (`clients/contract`).
+//! It stays connected: after a loss it reconnects by itself, continues from its position in each room, and repeats
+//! publishes that were not confirmed. `docs/protocol.md` describes the subprotocol to the byte, `docs/clients.md` the promises. The
+//! clients in JavaScript and Python use the same words and pass the same scenarios (`clients/contract`).
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! The task behind a client: it does what the core wants, and tells the core what came of it.
+//! The task behind a client: it carries out the steps of the core, and reports the results to it.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     /// Notified when less waits to be written.
     drained: Notify,
     storage: Option<Arc<dyn Storage>>,
-    /// Addresses as they were last.
+    /// The addresses of the last attempts.
     urls: Mutex<Vec<String>>,
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) bigint: Bigint,
@@ -62,13 +62,13 @@ pub(crate) struct Session {
     closing: JoinSet<()>,
 }
 
-/// The reason there is no connection; `is_own` if the application has to know.
+/// The reason there is no connection; `is_own` if it is reported to the application.
 struct Failure {
     error: DialError,
     is_own: bool,
 }
 
-/// Something that the session has waited for.
+/// An event that the session waits for.
 enum Happened {
     Woken,
     Timeout,
@@ -78,14 +78,14 @@ enum Happened {
 }
 
 impl Shared {
-    /// Does something to the core; the session follows.
+    /// Changes the core, and wakes the session.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Core) -> R) -> R {
         let result = act(&mut self.core.lock());
         self.wake.notify_one();
         result
     }
 
-    /// Looks at the core.
+    /// Reads the core.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&Core) -> R) -> R {
         look(&self.core.lock())
     }
@@ -182,7 +182,7 @@ impl Session {
         self.shared.store();
     }
 
-    /// Does what the core wants, as far as there is place for it.
+    /// Carries out the steps of the core, as far as there is space for messages.
     fn work(&mut self) {
         loop {
             let mut core = self.shared.core.lock();
@@ -240,7 +240,7 @@ impl Session {
             }
         });
         tokio::select! {
-            // What the application wants is done between any two of these.
+            // Calls of the application are carried out between any two of these.
             biased;
             () = timeout => Happened::Timeout,
             happened = network => happened,

@@ -1,4 +1,4 @@
-//! Values that an attempt needs: fixed, or made for each attempt.
+//! Values of an attempt: fixed, or returned by a function for each attempt.
 
 use std::fmt::Display;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::position::Position;
 
-/// A storage of positions: rooms continue where an earlier process has handled them.
+/// A storage of positions. Rooms continue from the position that an earlier process has handled.
 ///
 /// The client calls it from its own task, with all changes since the last call at once.
 ///

@@ -1,4 +1,4 @@
-//! What ends a process that cannot end by itself: native threads, which need neither the GIL nor the event loop.
+//! The end of a process that cannot end by itself, by native threads, which need neither the GIL nor the event loop.
 
 use std::io::{self, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -12,18 +12,19 @@ use tokio::sync::mpsc;
 
 use crate::signal_handlers;
 
-/// Time for what was told to end at once.
+/// Time between the request to end at once and the end by force.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// Time beyond the grace period for listeners of the shutdown.
 const SHUTDOWN_EXTRA: Duration = Duration::from_secs(30);
-/// A failure and the end are all that the watch is told.
+/// Orders that wait at most: a watch receives a failure and its end, no more.
 const ORDERS_MAX: usize = 4;
 /// Time for the stacks to be written.
 const STACKS: Duration = Duration::from_secs(1);
 
-/// Ends the process by force: some seconds after a second SIGINT or SIGTERM, and where the first one is not followed
-/// within the grace period and half a minute. Of a process that another looks after, only SIGINT is a second word: a
-/// service manager sends SIGTERM to both, and the other passes it on. The stacks of its threads are written before, by `faulthandler`.
+/// A watch that ends the process by force: some seconds after a second SIGINT or SIGTERM, and if the process does not end
+/// within the grace period and half a minute after the first. In a supervised process only SIGINT counts as the second
+/// signal, because a service manager sends SIGTERM to both processes, and the supervisor passes it on. Before the end
+/// `faulthandler` writes the stacks of the threads.
 #[pyclass(frozen)]
 pub(crate) struct Watchdog {
     orders: mpsc::Sender<Order>,
@@ -55,7 +56,7 @@ impl Watchdog {
         Ok(Watchdog { orders })
     }
 
-    /// Watches again where something has installed signal handlers of its own since; those are called as before.
+    /// Watches again if signal handlers were installed since; they are called as before.
     #[expect(clippy::unused_self, reason = "without a watch there is nothing to watch again")]
     fn rearm(&self) -> PyResult<()> {
         Ok(signal_handlers::keep()?)
@@ -64,7 +65,7 @@ impl Watchdog {
     /// Ends the process by force unless the watch is ended within so many seconds.
     fn end_within(&self, seconds: f64) {
         let seconds = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-        // A watch that has ended needs no orders, and one that has some is about to.
+        // A watch that has ended takes no orders, and one with waiting orders is about to end.
         let _ = self.orders.try_send(Order::EndWithin(seconds));
     }
 
@@ -114,7 +115,7 @@ async fn last_word(mut term: Signals, mut int: Signals, grace: Duration, supervi
     }
 }
 
-/// Resolves when the watch is to end. Where the process has failed and does not end in time, it ends it.
+/// Resolves when the watch ends. Ends the process by force if it has failed and does not end in time.
 async fn stopped(orders: &mut mpsc::Receiver<Order>) {
     while let Some(Order::EndWithin(seconds)) = orders.recv().await {
         tokio::select! {
@@ -124,14 +125,14 @@ async fn stopped(orders: &mut mpsc::Receiver<Order>) {
     }
 }
 
-/// Ends the process when its parent is gone: it inherited the descriptor of a pipe whose other end only that has.
+/// Ends the process when its parent is gone. It inherited the descriptor of a pipe whose other end only the parent has.
 #[pyfunction]
 pub(crate) fn watch_parent(fd: i32) -> PyResult<()> {
-    // SAFETY: the parent has opened it for this purpose, and nobody else here knows of it.
+    // SAFETY: the parent has opened the descriptor for this purpose, and no other code of this process uses it.
     #[allow(unsafe_code, reason = "an inherited descriptor is a plain number")]
     let pipe = unsafe { OwnedFd::from_raw_fd(fd) };
     std::thread::Builder::new().name("nexios-parent".into()).spawn(move || {
-        // Nothing is ever written to it.
+        // The parent never writes to the pipe.
         while matches!(rustix::io::read(&pipe, &mut [0; 1]), Ok(1..) | Err(rustix::io::Errno::INTR)) {}
         say("the process that has started it is gone: ending");
         let _ = kill_process(getpid(), Signal::TERM);
@@ -141,7 +142,7 @@ pub(crate) fn watch_parent(fd: i32) -> PyResult<()> {
     Ok(())
 }
 
-/// By SIGABRT, at which `faulthandler` writes the stacks; a core would be as large as the process.
+/// Ends the process by SIGABRT, at which `faulthandler` writes the stacks. A core would be as large as the process.
 fn end_by_force(why: &str) {
     say(&format!("{why}, and it does not end: ended by force. This is where its threads are:"));
     let maximum = getrlimit(Resource::Core).maximum;
@@ -152,6 +153,6 @@ fn end_by_force(why: &str) {
 }
 
 fn say(text: &str) {
-    // Where nobody can be told, nobody is.
+    // Without a standard error there is no place for the text.
     let _ = writeln!(io::stderr(), "nexios: process {}: {text}", getpid().as_raw_nonzero());
 }

@@ -1,5 +1,5 @@
-"""A client of servers that speak ``nexios.v1``: it comes back by itself, its rooms go on where they were, what it
-publishes is confirmed (``docs/protocol.md``, ``docs/clients.md``)::
+"""A client of servers that speak ``nexios.v1``: it reconnects by itself, continues from its position in each room, and
+its publishes are confirmed (``docs/protocol.md``, ``docs/clients.md``)::
 
     from nexios.client import connect
 
@@ -14,8 +14,8 @@ publishes is confirmed (``docs/protocol.md``, ``docs/clients.md``)::
         await client.wait_closed()
 
 It needs the package ``websockets``: ``pip install "nexios-rs[client]"``. The names are those of the client in
-JavaScript. In the examples of the docstrings ``client`` is an open client with ``json=True``, ``room`` its room
-``general``, in which it is.
+JavaScript. In the examples of the docstrings ``client`` is an open client with ``json=True``, and ``room`` is its room
+``general``, which it has joined.
 """
 
 try:

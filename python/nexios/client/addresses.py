@@ -1,4 +1,4 @@
-"""Where a client connects, and what it offers there: both may be asked for before each attempt."""
+"""Addresses, tokens and subprotocols of attempts. Each may come from a function, called before each attempt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Address: TypeAlias = str | Callable[[], str | Awaitable[str]]
 Protocols: TypeAlias = Sequence[str] | Callable[[], Sequence[str] | Awaitable[Sequence[str]]]
 Token: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
 
-# RFC 7230 3.2.6: what a subprotocol consists of.
+# RFC 7230 3.2.6: the characters of a subprotocol.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -34,12 +34,12 @@ class Addresses:
                 _checked_url(each)
         self._protocols = protocols if callable(protocols) else _checked_protocols(protocols)
         self._token = token if callable(token) else _checked_token(token)
-        self._turn = 0  # whose of them it is
-        self._asked = ""  # what a function said last
+        self._turn = 0  # the number of the address, modulo their count
+        self._asked = ""  # the last result of a function
 
     @property
     def url(self) -> str:
-        """The address of this attempt; empty where a function has not been asked for it yet."""
+        """The address of this attempt; empty before a function has returned it."""
         url = self._urls[self._turn % len(self._urls)]
         return self._asked if callable(url) else url
 
@@ -50,7 +50,7 @@ class Addresses:
 
     @property
     def may_change(self) -> bool:
-        """True if asking again may bring another token."""
+        """True if another attempt may have another token."""
         return any(callable(each) for each in (*self._urls, self._protocols, self._token))
 
     def next(self) -> None:

@@ -1,4 +1,4 @@
-"""What waits for an answer of the server."""
+"""Calls that wait for an answer of the server."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nexios.client.values import check_header
 
 __all__ = ["Answer", "Call", "Calls", "Limits"]
 
-# The server answers `busy` beyond, unless `welcome` says another number.
+# A server answers `busy` to more, unless its `welcome` names another number.
 _UNANSWERED_MAX = 256
 _WAITING_MAX = 1000
 _BYTES_MAX = 16 << 20
-# So long does the server know the key of a message.
+# The time for which a server knows the key of a message.
 _KEY_SECONDS = 300.0
 
 Answer = tuple[dict[str, Any], Payload]
@@ -28,7 +28,7 @@ _LONG = {"request": "method", "publish": "room", "presence": "room", "join": "ro
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server has said in `welcome`; ``None``: nothing."""
+    """The limits that `welcome` names; ``None``: no limit is known."""
 
     message_bytes: int | None = None
     unanswered: int = _UNANSWERED_MAX
@@ -42,7 +42,7 @@ class Limits:
         return cls(message_bytes, unanswered or _UNANSWERED_MAX, 0 if rooms == 0 else _count(rooms))
 
     def check(self, size: int) -> NexiosError | None:
-        """Returns what is wrong with a message of so many bytes."""
+        """Returns the error of a message of so many bytes, if it is over the limit."""
         if self.message_bytes is None or size <= self.message_bytes:
             return None
         over = size - self.message_bytes
@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(eq=False)
 class Call:
-    """Something that was asked."""
+    """A call that waits for its answer."""
 
     id: int
     type: str
@@ -79,7 +79,7 @@ class Call:
 
 
 class Calls:
-    """Numbers what is asked, sends it in order, a limited number at a time, and once more after a reconnect."""
+    """The calls of a client: numbered, sent in order, a limited number at a time, and repeated after a reconnect."""
 
     def __init__(self) -> None:
         self._calls: dict[int, Call] = {}
@@ -102,7 +102,7 @@ class Calls:
         key: str | None = None,
         timeout: float | None = None,
     ) -> Answer:
-        """Returns the server's answer. With a `key` it is repeated after a reconnect, until the server forgets it."""
+        """Returns the server's answer. With a `key` the call is repeated after a reconnect, for five minutes."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         call = self.start(type, lambda: members, lambda answer: _give(future, answer), payload, key=key)
         try:
@@ -121,7 +121,7 @@ class Calls:
         *,
         key: str | None = None,
     ) -> Call:
-        """Queues a call; `settle` has its answer, or its error, at once when it is there."""
+        """Queues a call; `settle` is called with its answer or its error as soon as it arrives."""
         call = Call(self._last_id + 1, type, members, payload, settle, key is not None, key)
         self._check(call)
         self._last_id = call.id
@@ -134,7 +134,7 @@ class Calls:
         return call
 
     def check(self, size: int) -> NexiosError | None:
-        """Returns what is wrong with a message of so many bytes on this connection."""
+        """Returns the error of a message of so many bytes on this connection, if it is over the limit."""
         return None if self._limits is None else self._limits.check(size)
 
     @property
@@ -162,17 +162,17 @@ class Calls:
     def refuse(self, header: dict[str, Any]) -> None:
         call, code = self._of(header), str(header.get("code"))
         if call is not None:
-            # A refusal of the second attempt says nothing of the first.
+            # The refusal covers the second attempt. The first may have been stored.
             is_repeated = call.resend and call.times_sent > 1
             maybe = is_repeated or (code == "unavailable" and header.get("maybe_stored") is True)
             self._fail(call, code, str(header.get("message")), maybe_stored=maybe)
 
     async def resumed(self) -> None:
-        """Waits until the joins of a fresh connection are sent: nothing else goes before them."""
+        """Waits until the joins of a fresh connection are sent. Nothing else is sent before them."""
         await self._is_resumed.wait()
 
     async def next(self) -> Payload:
-        """What is to be sent next, as soon as it may be."""
+        """Returns the next frame to send, as soon as there is one."""
         while True:
             self._changed.clear()
             frame = self._sendable()
@@ -185,7 +185,7 @@ class Calls:
         self._limits = limits
 
     def opened(self) -> None:
-        """Puts joins first: publishing in a room may need being in it. What is over the server's limit fails."""
+        """Puts joins first, because a publish may need them. Calls over the server's limit fail."""
         for call in list(self._unsent.values()):
             if (error := self.check(call.frame_bytes())) is not None:
                 self._fail(call, error.code, error.message)
@@ -195,10 +195,10 @@ class Calls:
             self._is_resumed.clear()
 
     def disconnected(self, blame: str | None = None) -> None:
-        """Ends what was sent and is not repeated; with `blame` nothing is."""
+        """Fails the calls that were sent and are not repeated; with `blame` publishes, too."""
         self._limits = None
         self._resuming.clear()
-        self._is_resumed.set()  # the message that waits learns that its connection is gone
+        self._is_resumed.set()  # a waiting message finds its connection closed
         for call in list(self._calls.values()):
             if not call.sent:
                 continue

@@ -1,4 +1,4 @@
-"""A connection that comes back."""
+"""Clients: connections that reconnect."""
 
 from __future__ import annotations
 
@@ -70,24 +70,24 @@ def connect(
         loss and each failed attempt. Each may be a function, which may be a coroutine function: it is called before
         each attempt.
     :param token: a token, offered as the subprotocols ``bearer`` and itself, where ``ws.bearer_token`` finds it; a
-        function, which may be a coroutine function, is called before each attempt. Where the server refuses its token
-        (401, 4401) it is called once more at once.
-    :param protocols: more subprotocols to offer in addition to ``nexios.v1``, or a function as that of a token.
-    :param json: every text is a value as JSON, both ways; otherwise texts are texts, and what is sent may be a value.
-    :param bigint: whole numbers beyond 2^53, which readers with doubles take for others: ``"error"`` raises
+        function, which may be a coroutine function, is called before each attempt. If the server refuses its token
+        (401, 4401), it is called once more at once.
+    :param protocols: further subprotocols to offer, or a function as that of a token.
+    :param json: every text is a JSON value, in both directions. Otherwise texts are sent as they are, other values as
+        JSON.
+    :param bigint: whole numbers beyond 2^53, which readers with doubles would read as others: ``"error"`` raises
         ``ValueError`` at the call, ``"string"`` sends their digits as a text.
-    :param storage: where positions are kept, by room, such as a ``shelve``: the next run goes on where this one was.
+    :param storage: a mapping for positions, by room, such as a ``shelve``: the next run continues from them.
     :param open_timeout: seconds until an attempt without an answer is given up.
-    :param request_timeout: seconds for a request until its answer, where the call does not say.
-    :param stable_after: seconds after which a connection counts as one that holds: the waiting time of the next
-        attempt begins from the start again.
+    :param request_timeout: seconds for a request until its answer, unless the call sets another time.
+    :param stable_after: seconds after which a connection counts as one that holds, so that delays start over.
     :param retry_first: True if the first connection is retried like any other. With False the client parks once each
         address has failed; :meth:`Client.reconnect` tries each once more.
-    :param user_agent: what the server is told.
-    :param options: what ``websockets.connect`` takes in addition to these, such as ``ssl``, ``proxy``, ``max_size``.
+    :param user_agent: a name that is sent to the server.
+    :param options: further options of ``websockets.connect``, such as ``ssl``, ``proxy``, ``max_size``.
 
-    It connects when the body first waits for something, so that handlers which are added before miss nothing. It comes
-    back until it is closed, or parked by what the server says.
+    It connects when the body first waits, so that handlers which are added before that miss nothing. It reconnects
+    until it is closed, or parked by an end that the server means to be final.
 
     >>> async with connect("ws://localhost:8000/live", token="letmein") as client:
     ...     @client.on("joined")
@@ -116,7 +116,7 @@ def connect(
 
 
 class Client:
-    """What :func:`connect` gives.
+    """A client, from :func:`connect`.
 
     >>> client
     <Client ws://... open>
@@ -128,8 +128,8 @@ class Client:
 
     @property
     def state(self) -> State:
-        """``connecting``, ``open``, ``reconnecting`` (the connection is lost, or did not come about; there is another
-        attempt), ``parked`` (there is none until :meth:`reconnect`) or ``closed``.
+        """The state: ``connecting``, ``open``, ``reconnecting`` (the connection is lost, or an attempt has failed, and
+        there is another one), ``parked`` (no attempt until :meth:`reconnect`) or ``closed``.
 
         >>> client.state
         'open'
@@ -147,7 +147,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        """Where it is connected, or tries to; empty before a function has been asked for it.
+        """The address of the connection or attempt; empty before a function has returned it.
 
         >>> client.url.startswith("ws://")
         True
@@ -173,13 +173,13 @@ class Client:
     @overload
     def on(self, event: Literal["error"]) -> Callable[[_OnError], _OnError]: ...
     def on(self, event: str) -> Callable[[Any], Any]:
-        """Adds a handler, a function or a coroutine function; what happens is handled one after another.
+        """Adds a handler, a function or a coroutine function. Events are handled one after another.
 
         ``open`` (:class:`Opened`), ``close`` (:class:`Closed`), ``reconnecting`` (:class:`Reconnecting`), ``parked``
         (:class:`Parked`), ``unauthorized`` (:class:`Unauthorized`), ``message`` (what the server sent to this
         connection, and broadcasts to routers and the app), ``joined`` (the :class:`Room` and :class:`Joined`, before
         the room's messages), ``gap`` (:class:`Gap`), ``error`` (an exception of a handler or a function for a token, a
-        storage that refuses, a text that is no JSON; without a handler it is logged).
+        storage that refuses, a text that is not JSON; without a handler it is logged).
 
         >>> @client.on("close")
         ... def over(closed):
@@ -197,7 +197,7 @@ class Client:
         self._session.handlers.remove(event, handler)
 
     def room(self, name: str) -> Room:
-        """Returns the room of this name, the same each time. ``ValueError`` where 1,000 are in use.
+        """Returns the room of this name, one object for each name; ``ValueError`` if 1,000 are in use.
 
         >>> client.room("general").name
         'general'
@@ -219,11 +219,11 @@ class Client:
         gap: Callable[[Gap], object] | None = None,
         presence: Callable[[PresenceChange], object] | None = None,
     ) -> Subscription:
-        """Joins a room for one of its users, with handlers of their own, until what it returns is called.
+        """Joins a room for one component, with handlers of its own; call the returned subscription to stop it.
 
-        The client stays in the room while one subscription lives, or until ``room.leave()`` where ``room.join()`` was
-        called. Where the server refuses, ``left`` says why. Without ``join`` handlers are added only, for a room that
-        the server joins.
+        The client stays in the room while a subscription is active, or until ``room.leave()`` if ``room.join()`` was
+        called. If the server refuses, ``left`` has the code. Without ``join`` only the handlers are added, for a room
+        that the server joins.
 
         >>> stop = client.subscribe("general", message=lambda message: print(message.data))
         >>> stop()
@@ -233,7 +233,7 @@ class Client:
         return Subscription(self.room(room), handlers, join)
 
     async def send(self, data: Any) -> bool:
-        """Sends to the server's handler, at most once: ``False`` where there is no connection.
+        """Sends to the server's handler, at most once; returns ``False`` without a connection.
 
         >>> await client.send({"typing": True})
         True
@@ -249,10 +249,11 @@ class Client:
         return await dialogue.send(message, self._session.calls.resumed)
 
     async def request(self, method: str, data: Any = None, *, timeout: float | None = None) -> Any:
-        """Asks the server, and returns its reply: text or bytes, with ``json`` a value.
+        """Sends a request, and returns its reply: text or bytes, with ``json`` a value.
 
-        ``NexiosError`` where there is none, after ``timeout`` seconds (``request_timeout`` of :func:`connect`); what
-        was sent is not repeated after a reconnect. ``TypeError`` or ``ValueError`` where the data cannot be sent.
+        Raises ``NexiosError`` without a reply in ``timeout`` seconds (``request_timeout`` of :func:`connect`). A
+        request that was sent is not repeated after a reconnect. Raises ``TypeError`` or ``ValueError`` if the data cannot be
+        sent.
 
         >>> await client.request("sum", [1, 2])
         3
@@ -265,21 +266,21 @@ class Client:
         return session.decode(reply)
 
     def drop(self, *, away: bool = False) -> None:
-        """Cuts the connection as a pulled cable does; with ``away`` the client comes back by :meth:`reconnect` only.
+        """Cuts the connection as a pulled cable does; with ``away`` the client reconnects by :meth:`reconnect` only.
 
         >>> client.drop()
         """
         self._driver.drop(away)
 
     def reconnect(self) -> None:
-        """Makes the next attempt now, of a parked client too.
+        """Makes the next attempt now, for a parked client too.
 
         >>> client.reconnect()
         """
         self._driver.reconnect()
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Ends the client for good. A handler that runs is cancelled: what it had not handled comes again another time.
+        """Ends the client for good. A running handler is cancelled, and its position is not stored.
 
         >>> await client.close()
         >>> client.state

@@ -25,7 +25,7 @@ _IS_LATE = "the server did not answer in time"
 
 
 class Speaker(Protocol):
-    """What a dialogue says, and to whom it passes on what it hears."""
+    """The source of what a dialogue sends, and the receiver of its messages."""
 
     def asked(self) -> Awaitable[tuple[str, list[str]]]:
         """Returns the address and the subprotocols."""
@@ -38,7 +38,7 @@ class Speaker(Protocol):
 
 
 class Dialogue:
-    """Dials, says hello, and passes on what comes; `end` may be called at any time."""
+    """One connection: it dials, sends `hello`, and passes messages on. `end` may be called at any time."""
 
     def __init__(self, speaker: Speaker, open_timeout: float, options: dict[str, Any]) -> None:
         self._speaker = speaker
@@ -60,19 +60,19 @@ class Dialogue:
         try:
             await asyncio.wait([self._task])
         finally:
-            self._task.cancel()  # where the one who waits is cancelled
+            self._task.cancel()  # if the waiting task is cancelled
             self._expect(None)
         ending = Ending(1006, "") if self._task.cancelled() else self._task.result()
         return self._ending or self._announced or ending
 
     def end(self, ending: Ending) -> None:
         if self._ending is None and self._task is not None:
-            # What the server has announced counts, unless the application wants the end.
+            # The announced end counts, unless the application closes the client.
             self._ending = ending if ending.is_said or self._announced is None else self._announced
             self._task.cancel()
 
     async def send(self, message: Payload, ready: Callable[[], Awaitable[None]]) -> bool:
-        """Sends as soon as it may; false if the connection ends before."""
+        """Sends a message when `ready` is done; returns false if the connection ends before that."""
         try:
             await ready()
             if self._connection is None or self._ending is not None:
@@ -135,7 +135,7 @@ class Dialogue:
                 await asyncio.wait([writer])
 
     def _expect(self, otherwise: Ending | None) -> None:
-        """Sets when the connection ends if nothing that was expected comes before."""
+        """Sets the end of the connection after the time for opening; `None` cancels it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -163,7 +163,7 @@ class Dialogue:
             while True:
                 await connection.send(await self._speaker.next_frame())
         except ConnectionClosed:
-            pass  # the one who reads says why
+            pass  # the reader returns the reason
         except Exception as error:
             self.end(Ending(1006, f"cannot send: {error}"))
 
@@ -173,7 +173,7 @@ def _ending_of(error: ConnectionClosed) -> Ending:
         return Ending(error.rcvd.code, error.rcvd.reason, "close")
     if error.sent is None:
         return Ending(1006, "")
-    # The package has closed: what came is not WebSocket, or a message is over `max_size`.
+    # The package has closed: the peer broke the protocol, or a message is over `max_size`.
     cause = f"{error.sent.code} {error.sent.reason}".strip()
     if error.sent.code in (1002, 1007):
         return Ending(error.sent.code, cause, "malformed")

@@ -1,4 +1,4 @@
-"""Attempt after attempt: when a client comes back, and when it does not."""
+"""Attempts to connect: their times, and the ends after which there are no more."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["Driver", "Owner", "State"]
 
 State: TypeAlias = Literal["connecting", "open", "reconnecting", "parked", "closed"]
 
-# A server that breaks the protocol so often in a row will not stop doing so.
+# A server that breaks the protocol so often in a row will do so again.
 _MALFORMED_MAX = 3
 
 
 class Owner(Speaker, Protocol):
-    """What a driver drives."""
+    """The session that a driver drives."""
 
     def disconnected(self, ending: Ending) -> None: ...
 
     def ended(self) -> Any:
-        """Ends what the client still does, for good."""
+        """Ends the tasks and calls of the client."""
 
     async def caught_up(self) -> None:
-        """Waits until there is place for what comes."""
+        """Waits until there is space for messages."""
 
     def tell(self, event: str, *values: object) -> None: ...
 
@@ -39,7 +39,7 @@ class Owner(Speaker, Protocol):
 
 
 class Driver:
-    """Connects, and connects again, until the application closes."""
+    """Connects, and connects again, until the application closes the client."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Driver:
         return self._dialogue
 
     def opened(self, window: Window | None) -> None:
-        """The server has welcomed the client."""
+        """Handles the welcome of the server."""
         self.state, self._has_been_open = "open", True
         self.backoff.welcomed(window)
         self._holding = asyncio.get_running_loop().call_later(self._stable_after, self._hold)
@@ -123,7 +123,7 @@ class Driver:
         try:
             return await dialogue.run()
         except Exception as error:
-            # A function for an address or a token that failed, or what `websockets.connect` does not take.
+            # A function for an address or a token failed, or `websockets.connect` refused an option.
             self._owner.failed(error)
             return Ending(1006, f"there was no attempt: {error}")
         finally:
@@ -132,12 +132,12 @@ class Driver:
                 self._holding.cancel()
 
     def _hold(self) -> None:
-        """The connection has lived for a while, or the application wants to begin from the start."""
+        """Counts from zero: the connection has held, or the application reconnects a parked client."""
         self.backoff.reset()
         self._malformed = 0
         self._has_asked_again = False
 
-    # --- what follows from an end
+    # --- consequences of an end
 
     def _follow(self, ending: Ending) -> None:
         if self.closed is not None:
@@ -185,7 +185,7 @@ class Driver:
         self._owner.tell("parked", Parked(ending.code, ending.reason, ending.kind))
 
     def _warn(self, ending: Ending) -> None:
-        """Says once why the first attempt failed: an address may be wrong."""
+        """Logs once why the first attempt failed: an address may be wrong."""
         if not self._has_been_open and not self._has_warned and not ending.is_said:
             self._has_warned = True
             logger.warning("%s", f"cannot connect to {_shown(self._addresses.url)}: {ending.reason}")
@@ -207,7 +207,7 @@ class Driver:
         await self._owner.caught_up()
 
     def _is_still(self) -> bool:
-        """True while only the application makes the next attempt."""
+        """Returns True while only the application makes the next attempt."""
         return self._is_away or self.state == "parked"
 
 

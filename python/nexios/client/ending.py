@@ -1,4 +1,4 @@
-"""The end of a connection, and what follows from it (``docs/protocol.md``, "The end")."""
+"""The end of a connection, and its consequence (``docs/protocol.md``, "The end")."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Cause: TypeAlias = Literal["lost", "close", "closing", "refused", "protocol", "m
 Consequence: TypeAlias = Literal["retry", "park", "authorize"]
 
 _RETRIED = (1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 1014, 1015)
-# The server blames what it has received.
+# The server blames a message that it received.
 _BLAMING = (1002, 1003, 1007, 1008, 1009)
 _UNAUTHORIZED = 4401
 _TRY_AGAIN_LATER = 1013
@@ -28,16 +28,16 @@ _RETRY_AFTER_MAX = 300.0
 
 @dataclass
 class Ending:
-    """Why a connection ended."""
+    """The end of a connection: its code, its reason, and its cause."""
 
     code: int
     reason: str
     cause: Cause = "lost"
     window: Window | None = None  # of `closing`
-    is_final: bool = False  # as `closing` says
+    is_final: bool = False  # by a `closing` without a window
     status: int = 101
     retry_after: float = 0.0
-    is_said: bool = False  # the peer learns it, by a Close frame
+    is_said: bool = False  # sent to the peer, by a Close frame
 
     @classmethod
     def refused(cls, status: int, headers: Mapping[str, str]) -> Ending:
@@ -63,7 +63,7 @@ class Ending:
 
     @property
     def is_blaming(self) -> bool:
-        """True if the server closed because of what was sent: it must not be sent again."""
+        """True if the server closed because of a message that was sent. It is not sent again."""
         return self.cause == "close" and self.code in _BLAMING
 
     @property
@@ -71,7 +71,7 @@ class Ending:
         return "refused" if self.cause == "refused" else kind_of(self.code)
 
     def later(self, delay: float) -> float:
-        """Returns the delay that the server asks for, from that of the backoff."""
+        """Returns the delay that the server demands, from that of the backoff."""
         if self.cause == "close" and self.code == _TRY_AGAIN_LATER:
             return delay + _TRY_AGAIN_SECONDS
         return max(delay, self.retry_after)
@@ -79,5 +79,5 @@ class Ending:
 
 def _seconds(value: str | None) -> float:
     if value is None or not value.strip().isascii() or not value.strip().isdigit():
-        return 0.0  # a date, or nothing that can be read
+        return 0.0  # a date, or not a number
     return float(min(int(value.strip()[:9]), _RETRY_AFTER_MAX))

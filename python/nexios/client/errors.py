@@ -1,4 +1,4 @@
-"""What a client raises."""
+"""Errors of a client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["Malformed", "NexiosError"]
 
 
 class NexiosError(Exception):
-    """Why an answer did not come, or was none.
+    """The failure of a call: a refusal of the server, or a missing answer.
 
     ``code`` is the server's (``forbidden``, ``not_found``, ``invalid``, ``busy``, ``unavailable``, ``failed``, or the
     application's own), or the client's: ``busy`` (too much is waiting), ``too_big`` (over the server's limit),
@@ -36,4 +36,4 @@ class NexiosError(Exception):
 
 
 class Malformed(Exception):
-    """The server sent what is not ``nexios.v1``."""
+    """The server sent a frame that is not valid in ``nexios.v1``."""

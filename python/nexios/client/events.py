@@ -1,4 +1,4 @@
-"""What a client tells its handlers."""
+"""Events of a client and of its rooms, as handlers receive them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
     "Unauthorized",
 ]
 
-#: Why a connection ended, in words; ``refused`` is a handshake with another status than 101.
+#: The kind of the end of a connection; ``refused`` is a handshake with another status than 101.
 CloseKind: TypeAlias = Literal[
     "normal",
     "going-away",
@@ -58,14 +58,14 @@ _KINDS: dict[int, CloseKind] = {
 
 @dataclass(frozen=True)
 class Opened:
-    """The connection is there: at first, and each time it has come back. ``id`` is the server's."""
+    """The connection is open, for the first time or again. ``id`` is its id at the server."""
 
     id: str
 
 
 @dataclass(frozen=True)
 class Closed:
-    """The connection has ended, or did not come about; with ``retry`` there is another attempt."""
+    """A connection has ended, or an attempt has failed; with ``retry`` there is another attempt."""
 
     code: int
     reason: str
@@ -83,10 +83,7 @@ class Reconnecting:
 
 @dataclass(frozen=True)
 class Parked:
-    """The server does not want the client back. ``client.reconnect()`` makes another attempt; until then there is none.
-
-    Rooms, positions and calls that wait are kept.
-    """
+    """There is no attempt until ``client.reconnect()``. Rooms, positions and waiting calls are kept."""
 
     code: int
     reason: str
@@ -95,7 +92,7 @@ class Parked:
 
 @dataclass(frozen=True)
 class Unauthorized:
-    """The server does not take the token (401, 4401), and a function that was asked once more had no better one."""
+    """The server refuses the token (401, 4401), and there is no other. :class:`Parked` follows."""
 
     code: int
     reason: str
@@ -105,8 +102,8 @@ class Unauthorized:
 class Joined:
     """The connection is in a room.
 
-    ``recovered``: what was missed follows. Otherwise there may be a hole: load anew what has to be whole.
-    ``remembers``: whether the room does.
+    ``recovered``: what was missed follows. Otherwise there may be a hole: load the state of the room again.
+    ``remembers``: the room has history.
     """
 
     recovered: bool
@@ -115,7 +112,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class Left:
-    """The room was left; ``code`` and ``message`` where the server refused to let the client in again."""
+    """The room was left; ``code`` and ``message`` if the server refused to let the client in again."""
 
     code: str | None = None
     message: str | None = None
@@ -123,7 +120,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Message:
-    """A message of a room: ``data`` is text or bytes, with ``json`` a value; ``offset`` in rooms that remember."""
+    """A message of a room: ``data`` is text or bytes, with ``json`` a value; ``offset`` in rooms with history."""
 
     data: Any
     offset: int | None = None
@@ -131,14 +128,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Gap:
-    """Messages are lost, in what does not remember; ``missed`` where it is known how many."""
+    """Messages were lost, in a room without history or outside of rooms; ``missed`` if the number is known."""
 
     missed: int | None = None
 
 
 @dataclass(frozen=True)
 class Member:
-    """Who is in a room, with the data of their own."""
+    """A user in a room, with the data of their own."""
 
     user: str
     data: Any = None
@@ -146,7 +143,7 @@ class Member:
 
 @dataclass(frozen=True)
 class PresenceChange:
-    """Who came (``join``) and went (``leave``); ``state`` has all ``users``, after a reconnect."""
+    """A user joined (``join``, new data too) or left (``leave``); ``state`` has all ``users``, after a reconnect."""
 
     event: Literal["join", "leave", "state"]
     user: str | None = None
@@ -156,7 +153,7 @@ class PresenceChange:
 
 @dataclass(frozen=True)
 class Published:
-    """What became of a message: ``position`` in rooms that remember.
+    """A published message: its ``key``, and its ``position`` in rooms with history.
 
     ``duplicate``: a message with this key was stored before, perhaps by an attempt whose answer was lost;
     ``position`` is that of the first.

@@ -1,4 +1,4 @@
-"""What travels: frames, and positions in them."""
+"""Frames, and positions in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nexios.client.errors import Malformed
 from nexios.client.shapes import check_shape
 
 HEADER_BYTES_MAX = 4096
-# Of a hello, and of what a server says.
+# Of a hello, and of the frames of a server.
 LONG_HEADER_BYTES_MAX = 131_072
 ROOMS_MAX = 1000
 
@@ -27,7 +27,7 @@ Payload = str | bytes
 
 @dataclass(frozen=True)
 class Position:
-    """Behind the message of this offset; ``EPOCH-OFFSET-NONCE`` as text."""
+    """A position behind the message of this offset; ``EPOCH-OFFSET-NONCE`` as text."""
 
     epoch: str
     offset: int
@@ -42,7 +42,7 @@ class Position:
         return cls(epoch, _checked(int(offset)), nonce)
 
     def moved(self, offset: object, nonce: object) -> Position:
-        """The position behind a message of the same epoch."""
+        """Returns the position behind a message of this epoch."""
         if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
             raise Malformed("a nonce has 32 hexadecimal digits")
         return Position(self.epoch, _checked(offset), nonce)
@@ -52,7 +52,7 @@ class Position:
 
 
 def frame(header: Mapping[str, Any] | None, payload: Payload = "") -> Payload:
-    """A frame of the payload's kind; without a header an application's message."""
+    """Returns a frame of the payload's kind; without a header an application's message."""
     return frame_of("" if header is None else header_text(header), payload)
 
 
@@ -66,7 +66,7 @@ def header_text(header: Mapping[str, Any]) -> str:
 
 
 def parse(message: Payload) -> tuple[dict[str, Any] | None, Payload]:
-    """The header of a frame, and its payload; ``None`` where it is an application's message."""
+    """Returns the header of a frame, and its payload; the header of an application's message is ``None``."""
     if not is_marked(message):
         return None, message
     end = message.find("\n") if isinstance(message, str) else message.find(b"\n")
@@ -80,7 +80,7 @@ def parse(message: Payload) -> tuple[dict[str, Any] | None, Payload]:
     except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
-        raise Malformed("a header is no JSON object")
+        raise Malformed("a header is not a JSON object")
     check_shape(header)
     return header, payload
 

@@ -1,4 +1,4 @@
-"""Handlers, and what waits for them: one thing after another."""
+"""Handlers, and the events that wait for them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Failed = Callable[[Exception], None]
 
 
 class Handlers:
-    """The functions that were given for events."""
+    """The handlers of each event."""
 
     def __init__(self, failed: Failed) -> None:
         self._by_event: dict[str, list[Callable[..., object]]] = {}
@@ -42,7 +42,7 @@ class Handlers:
         return any(self._by_event.values()) if event is None else bool(self._by_event.get(event))
 
     async def call(self, event: str, *values: object) -> bool:
-        """Whether all of them went through."""
+        """Calls the handlers of an event; returns True if none failed."""
         went_through = True
         for handler in list(self._by_event.get(event, [])):
             try:
@@ -69,7 +69,7 @@ class Item:
 
 
 class Inbox:
-    """What happens is handled in order by a task, which is there only while something waits."""
+    """A queue of events, handled in order by a task that exists only while events wait."""
 
     def __init__(self, failed: Failed, emptied: Callable[[], None] | None = None) -> None:
         self._failed = failed
@@ -96,7 +96,7 @@ class Inbox:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def miss(self, count: int | None, handle: Callable[[int | None], Awaitable[bool]]) -> None:
-        """In place of what does not fit: one gap, however much it is."""
+        """Counts messages that do not fit in one gap at the end of the queue."""
         last = self._items[-1] if self._items else None
         if last is None or last.event != "gap":
             last = Item("gap", lambda: handle(count), missed=0)
@@ -105,7 +105,7 @@ class Inbox:
         last.missed, last.handle = missed, lambda: handle(missed)
 
     async def stop(self, spared: asyncio.Task[object] | None) -> None:
-        """Forgets what waits, and ends what runs, but for the task of a handler that waits for that."""
+        """Drops the waiting events, and cancels the running handler, unless its task is `spared`."""
         self._items.clear()
         self._bytes = 0
         if self._task is not None and self._task is not spared:
@@ -129,15 +129,15 @@ class Inbox:
 
     async def _handle(self, item: Item) -> None:
         try:
-            # Only what has been handled is not asked for again.
+            # A position is stored only behind handled events.
             if await item.handle() and item.handled is not None:
                 item.handled()
         except Exception as error:
-            self._failed(error)  # no JSON where JSON is wanted, a storage that refuses
+            self._failed(error)  # a text that is not JSON, or a storage that refuses
 
 
 def on(handlers: Handlers, event: str, known: tuple[str, ...]) -> Callable[[Any], Any]:
-    """The decorator that adds a handler."""
+    """Returns the decorator that adds a handler."""
     if event not in known:
         raise ValueError(f"there is no event {event!r}: there are {', '.join(known)}")
 

@@ -1,4 +1,4 @@
-"""Where a client is in its rooms, as far as it has handled them."""
+"""Positions of a client in its rooms, behind the last message that it has handled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Positions:
         self._storage: MutableMapping[str, str] = {} if storage is None else storage
         self._positions: dict[str, str] = {}
         for room, position in list(self._storage.items())[-ROOMS_MAX:]:
-            # What cannot be read, or cannot be sent, counts as nothing.
+            # Invalid positions and names count as missing.
             with contextlib.suppress(Malformed, TypeError, ValueError):
                 self._positions[check_text("room", room)] = str(Position.parse(position))
 
@@ -27,7 +27,7 @@ class Positions:
         return self._positions.get(room)
 
     def keep(self, room: str, position: Position | None) -> None:
-        """Keeps the position of a room, or forgets it."""
+        """Stores the position of a room, or removes it."""
         self._forget(room)
         if position is not None:
             self._positions[room] = self._storage[room] = str(position)

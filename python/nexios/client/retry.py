@@ -1,4 +1,4 @@
-"""When a client comes back (``docs/protocol.md``, "The end")."""
+"""Delays before attempts (``docs/protocol.md``, "When a client reconnects")."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 __all__ = ["Backoff", "Window", "window_of"]
 
-# In seconds, as everything here; until a server has said otherwise.
+# In seconds, as all times here; until a server has named another window.
 _WINDOW = (0.5, 1.5)
 _LIMIT = 30.0
 _DAY_MS = 86_400_000
@@ -16,10 +16,10 @@ Window = tuple[float, float]
 
 
 class Backoff:
-    """How long to wait: the first time within a window, then in the upper half of a limit that doubles.
+    """The delays before attempts: within a window at first, then in the upper half of a limit that doubles.
 
-    Attempts count on over a connection that did not hold: a server that accepts and closes is as useless as one that
-    is away.
+    Attempts are counted further after a connection that did not hold: a server that accepts and closes is as useless
+    as a server that is away.
     """
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
@@ -52,7 +52,7 @@ class Backoff:
 
 
 def window_of(value: object) -> Window | None:
-    """``retry_ms`` in seconds, if it is a window."""
+    """Returns ``retry_ms`` in seconds, or ``None`` if it is not a window."""
     match value:
         case [int() | float() as least, int() | float() as most] if 0 <= least <= most <= _DAY_MS:
             return least / 1000, most / 1000

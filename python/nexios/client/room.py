@@ -1,4 +1,4 @@
-"""A room, as a client sees it."""
+"""Rooms of a client."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OnPresence = TypeVar("_OnPresence", bound=Callable[[PresenceChange], object])
 
 
 class Room:
-    """What ``client.room(name)`` gives, the same each time.
+    """A room of a client. ``client.room(name)`` returns one object for each name.
 
     >>> client.room("general") is room
     True
@@ -43,10 +43,10 @@ class Room:
         self._joined = False
         self._handlers = Handlers(session.failed)
         self._inbox = Inbox(session.failed, self._emptied)
-        self._at: Position | None = None  # how far it has received, in rooms that remember
-        self._since: str | None = None  # where to begin, as the application says, until it is in
+        self._at: Position | None = None  # the received position, in rooms with history
+        self._since: str | None = None  # the position of the application, until the client is in
         self._is_behind = False
-        self._is_known = False  # the application has heard `joined`, and no `left` since
+        self._is_known = False  # the application has received `joined`, and no `left` since
         self._is_watched = False
         self._dropped = 0  # messages that came after `leave`
         self._wish = Wish(self)
@@ -62,7 +62,7 @@ class Room:
 
     @property
     def joined(self) -> bool:
-        """True if the connection is in it now.
+        """True if the client is in the room.
 
         >>> room.joined
         True
@@ -71,7 +71,7 @@ class Room:
 
     @property
     def position(self) -> str | None:
-        """How far it has received, in rooms that remember: a value for ``since``.
+        """The position behind the last received message, in rooms with history: a value for ``since``.
 
         >>> room.position
         'a1-5-...'
@@ -91,11 +91,12 @@ class Room:
     @overload
     def on(self, event: Literal["presence"]) -> Callable[[_OnPresence], _OnPresence]: ...
     def on(self, event: str) -> Callable[[Any], Any]:
-        """Adds a handler, a function or a coroutine function; what happens is handled one after another.
+        """Adds a handler, a function or a coroutine function. Events are handled one after another.
 
-        ``joined`` (:class:`Joined`), ``left`` (:class:`Left`), ``message`` (:class:`Message`), ``reset`` (nothing: what
-        is known of the room is stale, load it anew), ``gap`` (:class:`Gap`), ``presence`` (:class:`PresenceChange`).
-        The position is kept when the handler has returned: what was not handled comes again.
+        ``joined`` (:class:`Joined`), ``left`` (:class:`Left`), ``message`` (:class:`Message`), ``reset`` (nothing:
+        the history started over, load the state of the room again), ``gap`` (:class:`Gap`), ``presence``
+        (:class:`PresenceChange`).
+        The position is stored when the handler has returned.
 
         >>> @room.on("message")
         ... async def received(message):
@@ -113,12 +114,12 @@ class Room:
         self._handlers.remove(event, handler)
 
     async def join(self, *, since: str | None = None, timeout: float | None = None) -> None:
-        """Asks to be let in, now and after each reconnect, until :meth:`leave`; returns when the client is in.
+        """Joins the room, now and after each reconnect, until :meth:`leave`; returns when the client is in.
 
-        In a room that remembers ``since`` says where to begin: a position that the server has given, or ``"start"``,
-        where the application permits it. ``NexiosError`` where the server refuses, and ``closed`` where a later
+        In a room with history ``since`` is the position to begin at: one that the server has returned, or ``"start"``,
+        if the application permits it. Raises ``NexiosError`` if the server refuses, with the code ``closed`` if a later
         :meth:`leave` took the wish back. A call that is cancelled, or has waited for ``timeout`` seconds, takes its
-        wish back itself. Not needed where the server lets the connection in by itself.
+        wish back. Rooms that the server joins need no call.
 
         >>> await room.join()
         """
@@ -128,9 +129,9 @@ class Room:
         await self._wish.join(timeout)
 
     async def leave(self) -> None:
-        """Takes the wish of :meth:`join` back, and forgets where it was; returns when the client is out.
+        """Takes the wish of :meth:`join` back, and forgets the position; returns when the client is out.
 
-        While a subscription of this room lives, the client stays in.
+        The client stays in while a subscription of this room is active.
 
         >>> await room.leave()
         >>> room.joined
@@ -139,10 +140,10 @@ class Room:
         await self._wish.leave()
 
     async def publish(self, data: Any, *, key: str | None = None) -> Published:
-        """Sends a message to the room, and returns when the server has it; ``NexiosError`` where it refuses.
+        """Publishes a message to the room, and returns when the server has it; raises ``NexiosError`` if it refuses.
 
-        What has no answer when the connection ends is sent again, for five minutes after the call. Rooms that remember
-        store a ``key`` once. ``TypeError`` or ``ValueError`` where the data or the key cannot be sent.
+        Without an answer the message is sent again after a reconnect, for five minutes after the call. Rooms with
+        history store a ``key`` once. Raises ``TypeError`` or ``ValueError`` if the data or the key cannot be sent.
 
         >>> await room.publish({"text": "hello"}, key="k1")
         Published(key='k1', position='a1-6-...', duplicate=False)
@@ -153,7 +154,9 @@ class Room:
         return Published(key, header.get("position"), header.get("duplicate") is True)
 
     async def presence(self, *, timeout: float | None = None) -> list[Member]:
-        """Who is in the room. From then on ``presence`` tells of changes. ``timeout`` is as that of ``request``.
+        """Returns the users of the room. From then on the event ``presence`` reports changes.
+
+        ``timeout`` is as that of ``request``.
 
         >>> await room.presence()
         [Member(user='ann', data={'typing': True})]
@@ -166,7 +169,7 @@ class Room:
     def __repr__(self) -> str:
         return f"<Room {self._name!r}{' joined' if self.joined else ''}>"
 
-    # --- what the server says
+    # --- frames of the server
 
     def _enter(self, position: object, joined: Joined, told: Callable[[], Awaitable[bool]]) -> None:
         if self._wish.is_leaving:
@@ -183,7 +186,7 @@ class Room:
         self._wish.entered()
 
     def _taken_out(self) -> None:
-        """The server says that the client is out."""
+        """Handles the frame `left`."""
         self._wish.left()
         self._leave()
 
@@ -224,7 +227,7 @@ class Room:
             self._at = at
 
     def _miss(self, missed: int | None, offset: int | None = None) -> None:
-        """In rooms that remember the next connection brings what is missing, unless later ones are here already."""
+        """Handles a gap. In rooms with history the next connection brings the messages, unless later ones are here."""
         if not self.joined:
             self._dropped += self._joined
             return
@@ -242,7 +245,7 @@ class Room:
             self._push(self._item("presence", change))
 
     def _dropped_while_leaving(self) -> None:
-        """The server did not let the client out: what was dropped meanwhile is a hole."""
+        """Reports the messages that were dropped during a leave which the server refused."""
         missed, self._dropped = self._dropped, 0
         if missed:
             self._miss(missed)
@@ -264,16 +267,16 @@ class Room:
     # --- one after another
 
     def _push(self, item: Item) -> bool:
-        """Whether there was room for it."""
+        """Queues an event; returns false if there is no space."""
         if not self._inbox.is_full:
             self._inbox.push(item)
             return True
         if self._at is None and item.event in ("message", "gap"):
-            # In rooms that do not remember what does not fit is lost, and said to be.
+            # In rooms without history a message that does not fit is reported as lost.
             missed = 1 if item.event == "message" else item.missed
             self._inbox.miss(missed, lambda missed: self._handlers.call("gap", Gap(missed)))
         else:
-            # The server sends later what there is no room for now.
+            # The server sends the message again when there is space.
             self._fall_behind()
         return False
 

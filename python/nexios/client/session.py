@@ -1,4 +1,4 @@
-"""All that is kept while connections come and go: rooms, positions, calls that wait, handlers."""
+"""The state that outlives connections: rooms, positions, waiting calls, handlers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from nexios.client.values import Bigint, check_room, encode
 
 __all__ = ["Session"]
 
-# These are told, however many events wait for a handler that stands still.
+# Reported even if too many events wait for a handler that does not return.
 _ALWAYS = ("close", "parked", "unauthorized")
 
 
 class Session:
-    """What a client has; the driver brings what the server says, and asks what to say."""
+    """The state of a client. The driver passes it the frames of the server, and takes frames to send from it."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Session:
             room._disconnected()
 
     async def caught_up(self) -> None:
-        # Rooms that are behind catch up first, or what comes would not fit again.
+        # Rooms that are behind catch up first, or further messages would not fit.
         while self.driver.closed is None and any(room._is_behind for room in self.rooms.values()):
             self.is_caught_up.clear()
             await self.is_caught_up.wait()
@@ -112,7 +112,7 @@ class Session:
         return self.handlers.has(event)
 
     def tell(self, event: str, *values: object) -> None:
-        # A handler that stands still does not let them grow without end.
+        # Bounds the queue of a handler that does not return.
         if not self.inbox.is_full or event in _ALWAYS:
             self.inbox.push(Item(event, lambda: self.handlers.call(event, *values)))
 

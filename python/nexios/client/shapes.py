@@ -52,7 +52,7 @@ def is_known(kind: str) -> bool:
 
 
 def check_shape(header: dict[str, Any]) -> None:
-    """Raises `Malformed` if a header has no type, or not the members of its type. Types that are not known pass."""
+    """Raises `Malformed` if a header has no type, or lacks the members of its type. Unknown types pass."""
     kind = header.get("type")
     if not isinstance(kind, str):
         raise Malformed("a header has no type")

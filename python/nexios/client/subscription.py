@@ -1,4 +1,4 @@
-"""One user of a room among several."""
+"""Subscriptions: components that share a room."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Subscription"]
 
 
 class Subscription:
-    """What :meth:`Client.subscribe` gives: it is called, or its ``with`` block ends, and its handlers are removed.
+    """A subscription of a room, from :meth:`Client.subscribe`. Call it, or leave its ``with`` block, to stop it.
 
-    The last one of a room leaves it, unless ``room.join()`` was called.
+    Its handlers are removed then. The last subscription of a room leaves the room, unless ``room.join()`` was called.
 
     >>> async with client.subscribe("general", message=print) as subscription:
     ...     subscription.room.name

@@ -1,4 +1,4 @@
-"""What the application gives to a call: checked and encoded at the call, so that none hurts another."""
+"""Arguments of calls: checked and encoded at the call, so that no call hurts another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Bigint", "check_header", "check_room", "check_text", "encode"]
 
 KEY_BYTES_MAX = 128
 
-#: What becomes of a whole number beyond 2^53 in a value: ``ValueError``, or its digits as a text.
+#: The form of a whole number beyond 2^53 in a value: ``ValueError``, or its digits as a text.
 Bigint: TypeAlias = Literal["error", "string"]
 
 _EXACT_MAX = 2**53
@@ -20,7 +20,7 @@ _MANY_DIGITS = re.compile(r"\d{16}")
 
 
 def encode(data: Any, is_json: bool, bigint: Bigint) -> Payload:
-    """Returns what is sent of a value; ``TypeError`` or ``ValueError`` if it cannot be sent."""
+    """Returns the payload of a value; raises ``TypeError`` or ``ValueError`` if it cannot be sent."""
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     text = data if isinstance(data, str) and not is_json else _json_of(data, bigint)
@@ -30,7 +30,7 @@ def encode(data: Any, is_json: bool, bigint: Bigint) -> Payload:
 
 
 def check_text(what: str, value: object) -> str:
-    """Returns the name if it is a text in Unicode."""
+    """Returns the text; raises ``TypeError`` or ``ValueError`` if it is not a Unicode text."""
     if not isinstance(value, str):
         raise TypeError(f"invalid {what} {value!r}: must be a text, not {type(value).__name__}")
     if not _is_unicode(value):
@@ -39,7 +39,7 @@ def check_text(what: str, value: object) -> str:
 
 
 def check_key(key: object) -> str:
-    """Returns the key of a message if a server takes it."""
+    """Returns the key of a message; raises ``ValueError`` if it is longer than a server takes."""
     size = len(check_text("key", key).encode())
     if size > KEY_BYTES_MAX:
         raise ValueError(f"invalid key {_shown(str(key))}: has {size} bytes, must have at most {KEY_BYTES_MAX}")
@@ -47,13 +47,13 @@ def check_key(key: object) -> str:
 
 
 def check_room(name: object) -> str:
-    """Returns the name of a room if a frame has place for it."""
+    """Returns the name of a room; raises ``ValueError`` if it does not fit into a header."""
     check_header({"type": "join", "id": 1, "room": check_text("room", name)}, "room")
     return str(name)
 
 
 def check_header(header: dict[str, Any], what: str) -> str:
-    """Returns the text of a header that a server takes; `what` is the member that makes it long."""
+    """Returns the text of a header; ``ValueError`` if it is too long. `what` is the member that makes it long."""
     text = header_text(header)
     size = len(text.encode())
     if size > HEADER_BYTES_MAX:
@@ -76,7 +76,7 @@ def _json_of(data: Any, bigint: Bigint) -> str:
 
 
 def _exact(value: Any, bigint: Bigint) -> Any:
-    """Returns the value without numbers that a reader with doubles takes for others."""
+    """Returns the value without numbers that a reader with doubles would read as others."""
     if isinstance(value, int) and abs(value) > _EXACT_MAX:
         if bigint == "error":
             raise ValueError(f'invalid number {value}: is beyond 2^53; send it as a text, or set bigint="string"')

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Wish"]
 
-# Errors that may be gone in a while.
+# Errors after which a join is tried again.
 _PASSING = ("busy", "failed", "unavailable")
 
 
@@ -30,7 +30,7 @@ class _Waiting:
 
 
 class Wish:
-    """One line of frames for one room: the next is sent when the last has its answer, if the wish differs then.
+    """The frames of one room: the next is sent when the last has its answer, if the wish has changed by then.
 
     In is wished by `join` until `leave`, and by each subscription while it lives.
     """
@@ -42,9 +42,9 @@ class Wish:
         self._subscriptions: set[object] = set()
         self._waiting: list[_Waiting] = []
         self._asked: Call | None = None
-        self._is_inside = False  # as far as the server has said
+        self._is_inside = False  # by the last frame of the server
         self._was_inside = False  # by this wish
-        self._is_leaving = False  # the wish has turned out, and the server has to learn it
+        self._is_leaving = False  # the wish is out now, and a `leave` has to be sent
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -107,7 +107,7 @@ class Wish:
             self._pursue()
 
     def left(self) -> None:
-        """The server took the client out; the wish stays, for the next connection."""
+        """Handles a `left` of the server. The wish stays, for the next connection."""
         self._is_inside = False
 
     def disconnected(self) -> None:
@@ -143,7 +143,7 @@ class Wish:
                 self._waiting.remove(waiting)
 
     def _give_up(self, waiting: _Waiting) -> None:
-        """Takes the wish of a call back that is not waited for any more, unless another has it, too."""
+        """Takes the wish of an abandoned call back, unless another call has the wish too."""
         self._waiting.remove(waiting)
         others = any(each.type == "join" and not each.is_replaced for each in self._waiting)
         if waiting.type == "leave" or waiting.is_replaced or self._has_returned or others:
@@ -158,7 +158,7 @@ class Wish:
         self._pursue()
 
     def _turn_out(self) -> None:
-        # A client that is out already has nothing to say.
+        # A client that is out already sends no `leave`.
         self._is_leaving = self._is_inside or self._asked is not None
         self._was_inside = False
         self._room._since = None
@@ -246,7 +246,7 @@ class Wish:
             self._stays(answer)
 
     def _stays(self, error: NexiosError) -> None:
-        """The server does not let the client out."""
+        """Handles the refusal of a `leave`."""
         waited_for = [each for each in self._waiting if each.type == "leave"]
         for waiting in waited_for:
             self._end(waiting, None if self.is_in else error)

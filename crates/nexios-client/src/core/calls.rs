@@ -1,4 +1,4 @@
-//! Calls that wait for an answer: which are sent, and what becomes of them when the connection is lost.
+//! Calls that wait for an answer: their limits, their order, and their fate when the connection is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(crate) struct Call {
     times_sent: u32,
 }
 
-/// The one who waits for an answer.
+/// The sending end of an answer, to the caller.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 pub(crate) enum Purpose {
@@ -92,12 +92,12 @@ impl Calls {
         self.limits = limits;
     }
 
-    /// Returns the most rooms that the server lets the client into, as far as it has said so.
+    /// Returns the most rooms that the server lets the client into, as far as its welcome names the limit.
     pub(crate) fn rooms_max(&self) -> Option<u64> {
         self.limits.rooms
     }
 
-    /// Returns an error if a message is larger than the server takes, as far as it has said so.
+    /// Returns an error if a message is larger than the server takes, as far as its welcome names the limit.
     pub(crate) fn check_size(&self, bytes: usize) -> Result<(), Error> {
         let Some(limit) = self.limits.message_bytes else { return Ok(()) };
         match (bytes as u64).checked_sub(limit) {
@@ -280,7 +280,7 @@ impl Call {
 
     fn settle(self, error: Error) {
         let error = self.named(error);
-        // The one who asked may have given up.
+        // The caller may have given up.
         match self.purpose {
             Purpose::Publish { reply, .. } => drop(reply.send(Err(error))),
             Purpose::Request { reply } => drop(reply.send(Err(error))),

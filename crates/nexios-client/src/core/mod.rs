@@ -1,6 +1,6 @@
 //! The client without I/O and without a clock: a state machine that a session drives.
 //!
-//! The session performs [`next_step`](Core::next_step) until nothing is left, and tells what became of it: `dialled` or
+//! The session performs [`next_step`](Core::next_step) until nothing is left, and reports the result: `dialled` or
 //! `dial_failed` after `Dial`; `received` and `ended` of a connection; `handle_timeout` at
 //! [`next_timeout`](Core::next_timeout). The application calls everything else.
 
@@ -382,7 +382,7 @@ impl Core {
         self.resume_rooms();
         self.flush();
         if let Some(first) = self.first.take() {
-            // The one who asked may have given up.
+            // The caller may have given up.
             let _ = first.send(Ok(()));
         }
         self.tell(Event::Open { id });
@@ -479,7 +479,7 @@ impl Core {
     /// Fails `connect()` if there is no further attempt.
     fn fail_first(&mut self, closed: &Closed) {
         if let Some(first) = self.first.take_if(|_| !closed.retry) {
-            // As above.
+            // The caller may have given up.
             let _ = first.send(Err(closed.clone()));
         }
     }

@@ -189,7 +189,7 @@ impl Core {
 
     fn answered(&mut self, now: Instant, answer: Answer) {
         let Some(call) = self.calls.take(answer.id) else { return };
-        // The one who asked may have given up.
+        // The caller may have given up.
         match call.purpose {
             Purpose::Join { room } => self.asked_answered(now, &room, true, None),
             Purpose::Leave { room } => self.asked_answered(now, &room, false, None),

@@ -1,4 +1,4 @@
-//! A room as the session knows it: what the application wishes, and what the server has said.
+//! The state of a room: the wish of the application, and the answers of the server.
 
 use std::sync::Arc;
 
@@ -55,17 +55,17 @@ pub(crate) struct RoomState {
     pub(crate) since: Option<Since>,
     /// The frame that is on its way.
     pub(crate) asked: Option<Asked>,
-    /// The client is in, as far as the server has said.
+    /// The client is in the room, by the last frame of the server.
     pub(crate) is_inside: bool,
-    /// The application has got `joined`, and no `left` since.
+    /// The application has received `joined`, and no `left` since.
     pub(crate) is_known: bool,
     /// A message came while the client waited for its leave, and was dropped.
     pub(crate) has_dropped: bool,
     /// The position behind the last message received, in rooms with history.
     pub(crate) at: Option<Position>,
-    /// Messages did not fit: they come with another connection, once what waits is handled.
+    /// Messages did not fit: another connection brings them, once the waiting ones are handled.
     pub(crate) is_behind: bool,
-    /// The application wants to know of changes of users.
+    /// The application has called `presence()`.
     pub(crate) is_watching: bool,
     pub(crate) retry_at: Option<Instant>,
 }
@@ -108,7 +108,7 @@ impl RoomState {
         }
     }
 
-    /// Returns true if the application wants to be in.
+    /// Returns true if the wish is in.
     pub(crate) fn wish(&self) -> bool {
         let is_joining = self.waiters.iter().any(|waiter| waiter.is_join && waiter.counts);
         !self.is_refused && (self.is_held || self.subscriptions > 0 || is_joining)
@@ -180,18 +180,18 @@ impl RoomState {
         for waiter in self.waiters.drain(..) {
             self.is_held |= is_in && waiter.counts;
             let result = if waiter.is_join && !is_in { Err(Error::left()) } else { Ok(()) };
-            // The one who asked may have given up.
+            // The caller may have given up.
             let _ = waiter.reply.send(result);
         }
     }
 
-    /// Handles the refusal of a join: the client is out, as a `leave()` meanwhile has wished.
+    /// Handles the refusal of a join: the client is out, which fulfils a `leave()` made meanwhile.
     pub(crate) fn refused(&mut self, error: &Error) {
         self.is_held = false;
         self.is_refused = true;
         self.since = None;
         for waiter in self.waiters.drain(..) {
-            // As above.
+            // The caller may have given up.
             let _ = waiter.reply.send(if waiter.is_join { Err(error.clone()) } else { Ok(()) });
         }
     }
@@ -199,7 +199,7 @@ impl RoomState {
     /// Fails all calls.
     pub(crate) fn fail(&mut self, error: &Error) {
         for waiter in self.waiters.drain(..) {
-            // As above.
+            // The caller may have given up.
             let _ = waiter.reply.send(Err(error.clone()));
         }
     }

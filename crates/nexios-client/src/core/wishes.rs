@@ -1,4 +1,4 @@
-//! Wishes of the application and what makes them true: one `join` or `leave` at a time for each room.
+//! Wishes of the application, and the frames that fulfil them: one `join` or `leave` at a time for each room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::position::Position;
 
 /// Rooms at most.
 pub(crate) const ROOMS_MAX: usize = 1000;
-/// Errors of the server that may be gone in a while.
+/// Errors of the server after which a join is tried again.
 const PASSING: [&str; 3] = ["busy", "failed", "unavailable"];
 const RETRY_MIN_MS: u64 = 1000;
 const RETRY_SPREAD_MS: f64 = 4000.0;
@@ -121,7 +121,7 @@ impl Core {
         self.rooms.get(name).is_some_and(RoomState::is_joined)
     }
 
-    // --- making it so
+    // --- fulfilling wishes
 
     /// Sends the frame that brings a room closer to the wish, or ends the calls that wait for it.
     pub(super) fn drive(&mut self, name: &str, lane: Lane) {
@@ -165,7 +165,7 @@ impl Core {
         }
     }
 
-    /// Returns where a join begins: as far as was received, else as the application says, else as it is stored.
+    /// Returns the position of a join: the received one, else that of the application, else the stored one.
     fn position_of(&self, name: &str) -> Option<String> {
         let room = self.rooms.get(name)?;
         let received = room.at.as_ref().map(ToString::to_string);
@@ -208,7 +208,7 @@ impl Core {
         }
     }
 
-    // --- what the server says
+    // --- frames of the server
 
     pub(super) fn room_joined(&mut self, now: Instant, name: &str, at: Option<Position>, recovered: bool) {
         let is_usable = name.len() <= HEADER_BYTES_MAX;
@@ -239,7 +239,7 @@ impl Core {
     fn ask_presence(&mut self, name: &str) {
         let id = self.calls.next_id();
         let frame = ToServer::Presence { id, room: name }.with(&Message::empty());
-        // As above.
+        // Rooms have their limit elsewhere.
         let _ = self.calls.add(id, Purpose::PresenceState { room: name.to_owned() }, frame, Lane::Ordinary, None);
     }
 
@@ -260,7 +260,7 @@ impl Core {
             return self.positions.keep(name, None);
         }
         let (code, message) = why.map(|why| (why.code().to_owned(), why.message().to_owned())).unzip();
-        // Where it does not fit the application learns it from `joined`.
+        // If it does not fit, the next `joined` reports the change.
         let _ = room.feed.push(RoomEvent::Left { code, message }, Mark::Forget, 0);
     }
 

@@ -74,7 +74,7 @@ struct Open {
     limits: Limits,
     input: BytesMut,
     out: BytesMut,
-    /// When the server has been silent for too long.
+    /// The time at which the server has been silent for too long.
     patience: Pin<Box<Sleep>>,
     has_asked: bool,
     /// The connection is over once what waits is written.
@@ -136,7 +136,7 @@ impl Open {
                 Some(Received::Text(text)) => Some(Message::Text(text.into_owned())),
                 Some(Received::Binary(bytes)) => Some(Message::Binary(bytes.into_owned())),
                 Some(Received::Close(frame)) => {
-                    // What comes behind a Close frame does not count.
+                    // Bytes behind a Close frame do not count.
                     let ended = closed(frame);
                     self.end(ended);
                     return None;
@@ -199,7 +199,7 @@ impl Open {
         }
     }
 
-    fn heard(&mut self) {
+    fn received(&mut self) {
         self.has_asked = false;
         self.patience.as_mut().reset(Instant::now() + SILENCE);
     }
@@ -237,7 +237,7 @@ impl Connection for Open {
             }
             match self.poll_read(context) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(Ended::Lost("the server has hung up".to_owned()))),
-                Poll::Ready(Ok(_)) => self.heard(),
+                Poll::Ready(Ok(_)) => self.received(),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Ended::Lost(error.to_string()))),
                 Poll::Pending => {
                     if let Some(ended) = ready!(self.poll_patience(context)) {

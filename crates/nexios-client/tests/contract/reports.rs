@@ -1,4 +1,4 @@
-//! What the client reports, as scenarios write it.
+//! Reports of the client, in the form of scenarios.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::pattern::shown;
 
-/// What handlers of messages do.
+/// The conduct of message handlers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Conduct {
     Go,

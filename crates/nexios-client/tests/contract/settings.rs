@@ -80,7 +80,7 @@ type Changes = Vec<(String, Option<Position>)>;
 pub(crate) fn pairs(stored: &Value) -> Result<Changes, String> {
     let pair = |pair: &Value| {
         let (room, position) = (pair[0].as_str()?, pair[1].as_str()?);
-        // What cannot be read counts as nothing.
+        // Invalid positions count as missing.
         Some((room.to_owned(), position.parse().ok()))
     };
     stored.as_array().map(|pairs| pairs.iter().filter_map(pair).collect()).ok_or_else(|| "not an array".to_owned())
