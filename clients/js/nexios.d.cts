@@ -31,7 +31,10 @@ export interface Options {
   storage?: PositionStorage;
   /** The key of the stored value: `nexios:` and the first address without its query if left out. */
   storageKey?: string;
-  /** The class to connect with, such as that of the package `ws`; `globalThis.WebSocket` if left out. */
+  /**
+   * The class to connect with, such as that of the package `ws`, or that of `nexios-client/shared`, by which tabs share a
+   * connection; `globalThis.WebSocket` if left out.
+   */
   WebSocket?: WebSocketClass;
   /** Milliseconds until an attempt without an answer is given up: 10,000 if left out. */
   openTimeout?: number;

@@ -24,11 +24,12 @@ test("minified and gzipped it is below 11 KiB", (t) => {
   assert.ok(size < 11 * 1024, `${size} bytes`);
 });
 
-test("it is one module without dependencies", () => {
-  assert.doesNotMatch(read("../nexios.js"), /^\s*import\b|\brequire\(|\bimport\(/m);
+test("each module is without dependencies", () => {
+  for (const name of ["nexios", "shared"]) assert.doesNotMatch(read(`../${name}.js`), /^\s*import\b|\brequire\(|\bimport\(/m);
   const { dependencies, peerDependencies, files } = JSON.parse(read("../package.json"));
   assert.deepEqual([dependencies, peerDependencies], [undefined, undefined]);
-  assert.deepEqual(files, ["nexios.js", "nexios.d.ts", "nexios.cjs", "nexios.d.cts"]);
+  const built = (name) => [`${name}.js`, `${name}.d.ts`, `${name}.cjs`, `${name}.d.cts`];
+  assert.deepEqual(files, [...built("nexios"), ...built("shared")]);
 });
 
 test("the pages say how large it is", () => {
@@ -42,8 +43,9 @@ test("the built files are those of the source: npm run build", () => {
 });
 
 test("require gives what import gives", () => {
-  const required = createRequire(import.meta.url)("../nexios.cjs");
-  assert.deepEqual(Object.keys(required).sort(), Object.keys(nexios).sort());
+  const require = createRequire(import.meta.url);
+  assert.deepEqual(Object.keys(require("../nexios.cjs")).sort(), Object.keys(nexios).sort());
+  assert.deepEqual(Object.keys(require("../shared.cjs")), ["shared"]);
   const code = "const { connect } = require('nexios-client'); console.log(typeof connect)";
   const options = { cwd: path(".."), encoding: "utf8" };
   assert.equal(execFileSync(process.execPath, ["--input-type=commonjs", "--eval", code], options), "function\n");
@@ -107,10 +109,10 @@ test("what the page and the README show fits the types", () => {
   assert.ok(snippets.length >= 3);
   snippets.forEach((code, number) => writeFileSync(join(directory, `${number}.js`), code));
   const given = "declare module 'ws' { const ws: typeof WebSocket; export default ws }\n"
-    + ["show", "keep", "loadAnew"].map((name) => `declare function ${name}(...values: any[]): any;`).join("\n");
+    + ["show", "keep", "loadAnew", "user"].map((name) => `declare function ${name}(...values: any[]): any;`).join("\n");
   writeFileSync(join(directory, "given.d.ts"), given);
   const { compilerOptions } = JSON.parse(read("tsconfig.json"));
-  const paths = { "nexios-client": [path("../nexios.d.ts")] };
+  const paths = { "nexios-client": [path("../nexios.d.ts")], "nexios-client/shared": [path("../shared.d.ts")] };
   const options = { ...compilerOptions, paths, allowJs: true, checkJs: true };
   writeFileSync(join(directory, "package.json"), '{"type":"module"}');
   writeFileSync(join(directory, "tsconfig.json"), JSON.stringify({ compilerOptions: options }));

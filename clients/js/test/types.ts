@@ -1,4 +1,5 @@
 // What the types let pass, and what not: `tsc` judges, nothing runs.
+import { shared } from "nexios-client/shared";
 import { type Client, type CloseReason, type Member, NexiosError, connect } from "nexios-client";
 
 const client: Client = connect("wss://example.org/live", {
@@ -52,3 +53,6 @@ try {
 }
 // @ts-expect-error: a client is made by `connect`
 new Client("wss://example.org");
+connect("wss://example.org/live", { WebSocket: shared({ name: "ann", WebSocket }) });
+// @ts-expect-error: it needs a name
+shared();

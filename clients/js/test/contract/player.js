@@ -33,9 +33,9 @@ const ROOM_EVENTS = {
 };
 const isOfArgument = (error) => !(error instanceof NexiosError) && /^(Type|Range|Syntax)Error$/.test(error?.name);
 
-/** Plays one scenario against the client; throws where the client does something else. */
-export async function play({ options = {}, steps }) {
-  const player = new Player({ ...DEFAULTS, ...expanded(options) }, steps);
+/** Plays one scenario against the client; throws where the client does something else. `wrapped` may change the class. */
+export async function play({ options = {}, steps }, wrapped = (WebSocket) => WebSocket) {
+  const player = new Player({ ...DEFAULTS, ...expanded(options) }, steps, wrapped);
   try {
     await player.play();
   } finally {
@@ -58,10 +58,13 @@ class Player {
   #handlers = "go";
   #held = [];
 
-  constructor(options, steps) {
+  #wrapped;
+
+  constructor(options, steps, wrapped) {
     for (const name of Object.keys(options)) assert.ok(name in DEFAULTS, `unknown option ${name}`);
     this.#options = options;
     this.#steps = steps;
+    this.#wrapped = wrapped;
   }
 
   async play() {
@@ -86,7 +89,7 @@ class Player {
     this.storage = storage && new MemoryStorage();
     this.storage?.setItem("positions", JSON.stringify(storage));
     this.client = connect(urls.map(asked), {
-      WebSocket: this.#network.WebSocket, json, token: asked(token), protocols: asked(protocols), storage: this.storage, storageKey: "positions",
+      WebSocket: this.#wrapped(this.#network.WebSocket), json, token: asked(token), protocols: asked(protocols), storage: this.storage, storageKey: "positions",
       stableAfter: stable_ms, retryFirst: retry_first, openTimeout: open_timeout_ms, requestTimeout: request_timeout_ms, bigint,
     });
     this.#record(this.client, CLIENT_EVENTS, "");
