@@ -252,8 +252,8 @@ class Client:
         """Sends a request, and returns its reply: text or bytes, with ``json`` a value.
 
         Raises ``NexiosError`` without a reply in ``timeout`` seconds (``request_timeout`` of :func:`connect`). A
-        request that was sent is not repeated after a reconnect. Raises ``TypeError`` or ``ValueError`` if the data cannot be
-        sent.
+        request that was sent is not repeated after a reconnect. Raises ``TypeError`` or ``ValueError`` if the data
+        cannot be sent.
 
         >>> await client.request("sum", [1, 2])
         3
