@@ -156,14 +156,19 @@ impl Following {
         false
     }
 
-    /// Follows from the newest on. Members that were let in before that was known get what has come since.
+    /// Follows from the newest on. Members that were let in before that was known receive what has come since, and their
+    /// position: without one they could not resume.
     async fn begin(&mut self, clients: &dyn Clients, room: &RoomName, top: Position) {
         let Some(follow) = self.rooms.get_mut(room) else { return };
         let first = follow.first_ahead(top);
         follow.jump(top);
-        if let Some(first) = first.filter(|_| clients.has_clients(&Topic::Room(room.clone()))) {
-            // What is behind it follows, and is read where it has not come.
-            self.deliver(clients, room, first).await;
+        if !clients.has_clients(&Topic::Room(room.clone())) {
+            return;
+        }
+        match first {
+            // The entries behind it follow, and are read where they have not come.
+            Some(first) => self.begins(clients, room, first).await,
+            None => clients.deliver_reset(room, top).await,
         }
     }
 
@@ -178,7 +183,8 @@ impl Following {
         }
     }
 
-    /// The first message of a room whose members have a position of another epoch: they are told this one.
+    /// Delivers the first message of a room whose members have no position, or one of another epoch: they receive the
+    /// epoch before it.
     async fn begins(&mut self, clients: &dyn Clients, room: &RoomName, entry: Entry) {
         clients.deliver_reset(room, Position { epoch: entry.epoch, ..Position::default() }).await;
         self.deliver(clients, room, entry).await;

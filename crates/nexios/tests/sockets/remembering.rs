@@ -279,6 +279,32 @@ fn a_client_begins_at_the_start_where_the_application_permits_it() {
 }
 
 #[test]
+fn a_member_that_was_let_in_without_a_position_receives_it_once_the_broker_is_there() {
+    let memory = Memory::new();
+    let node = Node::start(App::new().broker(&memory));
+    memory.stop();
+    let mut client = node.connect("/?join=1", "");
+    assert!(!client.joined());
+    assert!(client.position.starts_with("0-0-"), "{}", client.position);
+    memory.start();
+    let reset = loop {
+        let (header, _) = client.next();
+        if header["type"] != "gap" {
+            break header;
+        }
+    };
+    assert_eq!((&reset["type"], &reset["room"]), (&"reset".into(), &"x".into()), "{reset}");
+    client.position = reset["position"].as_str().unwrap().to_owned();
+    let stored = node.send("behind");
+    assert_eq!(client.messages(1), ["behind"]);
+    assert_eq!(client.position, stored);
+    node.send("missed");
+    let mut back = node.connect("/?join=1", &stored);
+    assert!(back.joined());
+    assert_eq!(back.messages(1), ["missed"]);
+}
+
+#[test]
 fn members_are_told_where_they_stand_in_a_new_epoch() {
     let memory = Memory::new();
     let node = Node::start(App::new().broker(&memory));
