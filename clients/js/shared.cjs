@@ -84,7 +84,7 @@ function parse(data) {
     header = JSON.parse(head);
   } catch {
   }
-  if (typeof header !== "object" || !header || Array.isArray(header)) throw new Malformed("a header is no JSON object");
+  if (typeof header !== "object" || !header || Array.isArray(header)) throw new Malformed("a header is not a JSON object");
   return { header, payload };
 }
 
@@ -223,7 +223,9 @@ var RelayRoom = class {
     for (const tab of this.#members.keys()) tab.send(data);
   }
   presence(data) {
-    for (const tab of this.#members.keys()) if (tab.watched.has(this.#name)) tab.send(data);
+    const members = [...this.#members.keys()];
+    const watching = members.filter((tab) => tab.watched.has(this.#name));
+    for (const tab of watching.length ? watching : members) tab.send(data);
   }
   // --- one call after another
   #next() {
@@ -354,6 +356,7 @@ var sizeOf = ({ data }) => data?.length ?? data?.byteLength ?? 0;
 var GREETING_MS = 250;
 var UNANSWERED_MAX = 256;
 var ROOMS_MAX2 = 1e3;
+var UNLIMITED = { bytesMax: Infinity, roomsMax: Infinity };
 var CHANGE = { type: "closing", code: 1012, reason: "another tab takes over", retry_ms: [0, 0] };
 var Relay = class {
   #socket;
@@ -363,14 +366,15 @@ var Relay = class {
   // by the number that the server knows
   #waiting = [];
   // calls beyond those that the server allows
-  #lastId = 0;
+  #nextId;
   #unanswered = 0;
   #welcome;
   #hasGreeted = false;
   #timer;
   #isOver = false;
-  constructor(socket) {
+  constructor(socket, nextId) {
     this.#socket = socket;
+    this.#nextId = nextId;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#tabs.forEach((tab) => this.#open(tab));
     socket.onmessage = ({ data }) => this.#handle(data);
@@ -417,7 +421,7 @@ var Relay = class {
   }
   /** Sends a call; `answered` gets the answer. */
   call(header, answered, payload) {
-    const id = ++this.#lastId;
+    const id = this.#nextId();
     this.#calls.set(id, answered);
     this.#waiting.push(frame({ ...header, id }, payload));
     this.#flush();
@@ -452,9 +456,9 @@ var Relay = class {
     clearTimeout(this.#timer);
     if (this.#hasGreeted || this.#isOver) return;
     this.#hasGreeted = true;
-    const names = new Set([...this.greeted].reverse().flatMap(({ positions: positions2 }) => Object.keys(positions2)));
-    const positions = new Map([...names].map((name) => [name, this.lowest(name)]).filter(([, position]) => position));
-    this.#socket.send(hello(positions, this.greeted[0]?.userAgent, Infinity));
+    const names = new Set(this.greeted.flatMap(({ positions }) => Object.keys(positions)));
+    const known = [...names].map((name) => [name, this.lowest(name)]).filter(([, position]) => position);
+    this.#socket.send(hello(new Map(known.reverse()), this.greeted[0]?.userAgent, UNLIMITED));
   }
   #welcomeTab(tab) {
     tab.send(frame(this.#welcome));
@@ -628,7 +632,7 @@ var SharedSocket = class {
     clearTimeout(this.#timer);
     const socket = this.#dial();
     if (!socket) return;
-    this.#relay = new Relay(socket);
+    this.#relay = new Relay(socket, this.#settings.nextId);
     this.#relay.add(this.#id, {
       open: (protocol) => this.#opened(protocol),
       send: (data) => this.onmessage?.({ data }),
@@ -715,7 +719,8 @@ function shared({ name, WebSocket, locks, BroadcastChannel } = {}) {
   locks ??= globalThis.navigator?.locks;
   BroadcastChannel ??= globalThis.BroadcastChannel;
   if (!WebSocket || !locks || !BroadcastChannel) return WebSocket;
-  const settings = { key: `nexios:shared:${name}`, WebSocket, locks, BroadcastChannel };
+  let lastId = 0;
+  const settings = { key: `nexios:shared:${name}`, WebSocket, locks, BroadcastChannel, nextId: () => ++lastId };
   return class extends SharedSocket {
     constructor(url, protocols = []) {
       super(settings, url, protocols);

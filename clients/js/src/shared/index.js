@@ -14,7 +14,8 @@ export function shared({ name, WebSocket, locks, BroadcastChannel } = {}) {
   locks ??= globalThis.navigator?.locks;
   BroadcastChannel ??= globalThis.BroadcastChannel;
   if (!WebSocket || !locks || !BroadcastChannel) return WebSocket;
-  const settings = { key: `nexios:shared:${name}`, WebSocket, locks, BroadcastChannel };
+  let lastId = 0; // of the calls of this tab, over all connections
+  const settings = { key: `nexios:shared:${name}`, WebSocket, locks, BroadcastChannel, nextId: () => ++lastId };
   return class extends SharedSocket {
     constructor(url, protocols = []) {
       super(settings, url, protocols);

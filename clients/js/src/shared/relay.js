@@ -7,6 +7,7 @@ import { RelayRoom } from "./room.js";
 const GREETING_MS = 250; // in which the other tabs say where they are
 const UNANSWERED_MAX = 256; // until a server has said otherwise
 const ROOMS_MAX = 1000; // after which those are forgotten that no tab is in
+const UNLIMITED = { bytesMax: Infinity, roomsMax: Infinity }; // each tab has kept to the limits that it knows
 const CHANGE = { type: "closing", code: 1012, reason: "another tab takes over", retry_ms: [0, 0] };
 
 /**
@@ -19,15 +20,16 @@ export class Relay {
   #rooms = new Map();
   #calls = new Map(); // by the number that the server knows
   #waiting = []; // calls beyond those that the server allows
-  #lastId = 0;
+  #nextId;
   #unanswered = 0;
   #welcome;
   #hasGreeted = false;
   #timer;
   #isOver = false;
 
-  constructor(socket) {
+  constructor(socket, nextId) {
     this.#socket = socket;
+    this.#nextId = nextId;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#tabs.forEach((tab) => this.#open(tab));
     socket.onmessage = ({ data }) => this.#handle(data);
@@ -82,7 +84,7 @@ export class Relay {
 
   /** Sends a call; `answered` gets the answer. */
   call(header, answered, payload) {
-    const id = ++this.#lastId;
+    const id = this.#nextId();
     this.#calls.set(id, answered);
     this.#waiting.push(frame({ ...header, id }, payload));
     this.#flush();
@@ -123,9 +125,9 @@ export class Relay {
     clearTimeout(this.#timer);
     if (this.#hasGreeted || this.#isOver) return;
     this.#hasGreeted = true;
-    const names = new Set([...this.greeted].reverse().flatMap(({ positions }) => Object.keys(positions)));
-    const positions = new Map([...names].map((name) => [name, this.lowest(name)]).filter(([, position]) => position));
-    this.#socket.send(hello(positions, this.greeted[0]?.userAgent, Infinity));
+    const names = new Set(this.greeted.flatMap(({ positions }) => Object.keys(positions)));
+    const known = [...names].map((name) => [name, this.lowest(name)]).filter(([, position]) => position);
+    this.#socket.send(hello(new Map(known.reverse()), this.greeted[0]?.userAgent, UNLIMITED));
   }
 
   #welcomeTab(tab) {

@@ -96,7 +96,9 @@ export class RelayRoom {
   }
 
   presence(data) {
-    for (const tab of this.#members.keys()) if (tab.watched.has(this.#name)) tab.send(data);
+    const members = [...this.#members.keys()];
+    const watching = members.filter((tab) => tab.watched.has(this.#name));
+    for (const tab of watching.length ? watching : members) tab.send(data);
   }
 
   // --- one call after another

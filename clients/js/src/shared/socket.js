@@ -100,7 +100,7 @@ export class SharedSocket {
     clearTimeout(this.#timer);
     const socket = this.#dial();
     if (!socket) return;
-    this.#relay = new Relay(socket);
+    this.#relay = new Relay(socket, this.#settings.nextId);
     this.#relay.add(this.#id, {
       open: (protocol) => this.#opened(protocol),
       send: (data) => this.onmessage?.({ data }),
