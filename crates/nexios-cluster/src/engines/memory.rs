@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::engines::kept::Logs;
 use crate::engines::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
+use crate::engines::memory_log::Logs;
 use crate::history::log::{Append, Appended, Log, Nonce, Page, Position, Span};
 use crate::node::incoming::Sink;
 

@@ -2,11 +2,11 @@
 
 pub(crate) mod address;
 pub(crate) mod hub;
-pub(crate) mod kept;
 pub(crate) mod link;
 pub(crate) mod memory;
+pub(crate) mod memory_log;
 #[cfg(feature = "nats")]
 pub(crate) mod nats;
-pub(crate) mod origins;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+pub(crate) mod start_positions;

@@ -7,7 +7,7 @@
 
 mod appends;
 mod attach;
-mod declared;
+mod declarations;
 mod follow;
 mod following;
 pub(crate) mod keys;
@@ -19,7 +19,7 @@ pub use appends::Stored;
 pub(crate) use appends::{Appends, Confirmation};
 pub(crate) use attach::Attach;
 pub use attach::{Admission, Admit, Attached, Since};
-pub use declared::{Declarations, Declared};
+pub use declarations::{Declarations, Declared};
 pub(crate) use following::{Following, ReadDone};
 pub use page::{HistoryPage, ReadingHistory, StoredMessage};
 pub(crate) use reads::{Question, Reads};

@@ -4,13 +4,13 @@
 //! node. `replica` is what a node knows, `repair` how all come to know the same;
 //! `service` is the way from handlers and from the broker to both.
 
-mod agenda;
+mod announce;
+mod apply;
 mod changes;
-mod hearing;
 mod repair;
 mod replica;
 mod room;
-mod saying;
+mod schedule;
 mod service;
 #[cfg(test)]
 mod simulation;

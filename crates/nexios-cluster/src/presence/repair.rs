@@ -5,8 +5,8 @@
 //! lost question, a node that was away) shows in the node's digest: all its rooms with their
 //! versions, once in a TTL. So one digest that arrives after the last fault is enough.
 //!
-//! Here is what the broker's coming and going means, and how long things take; `hearing` has what
-//! others say, `saying` what this node does.
+//! Here is what the broker's coming and going means, and how long things take; `apply` has what
+//! others say, `announce` what this node does.
 
 use std::time::Duration;
 

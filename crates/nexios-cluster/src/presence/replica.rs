@@ -13,8 +13,8 @@ use nexios_protocol::escaped;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::agenda::Agenda;
 use super::room::{Mine, Room, hash};
+use super::schedule::Agenda;
 use super::users::{Change, Changed, User, cost};
 use super::wire::{Told, Word};
 use super::{DATA_BYTES_MAX, PresenceData, PresenceError, PresenceEvent, PresenceKind, Present, USER_BYTES_MAX};

@@ -10,8 +10,8 @@ use nexios_engine::{Message, SendError};
 use nexios_protocol::{CloseCode, escaped};
 
 use super::frame::{self, ClientFrame, HEADER_BYTES_MAX, Incoming, Malformed, ServerFrame};
-use super::line;
 use super::request::RequestError;
+use super::room_queue;
 use super::session::{Place, Session, Step};
 use crate::broker::Position;
 use crate::connection::membership::Wish;
@@ -111,7 +111,7 @@ async fn begin(ws: &WebSocket, frame: ClientFrame, payload: Message) {
             let room = room.clone();
             let wish = if let ClientFrame::Join { .. } = frame { ws.wish(&room) } else { Wish::default() };
             if session.enqueue(&room, Step { place, wish, frame, payload }) {
-                beside(ws, line::work(ws.clone(), session, room));
+                beside(ws, room_queue::work(ws.clone(), session, room));
             }
         }
     }

@@ -8,12 +8,12 @@ mod answer;
 mod closing;
 mod frame;
 mod gap;
-mod line;
 mod opening;
 mod presence;
 mod request;
 mod resume;
 mod room;
+mod room_queue;
 mod rules;
 mod session;
 

@@ -10,12 +10,12 @@ mod wire;
 
 mod ending;
 mod freshness;
+mod history;
 mod hostile;
 mod hosts;
 mod limits;
 mod live;
 mod logged;
 mod pings;
-mod remembering;
 mod threads;
 mod transport;

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::client::HubEngine;
 use self::nodes::Nodes;
-use crate::engines::kept;
+use crate::engines::memory_log;
 
 /// What waits for one node at most, if not set.
 const NODE_BYTES_MAX: usize = 64 << 20;
@@ -66,7 +66,7 @@ impl Hub {
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         let (listener, file) = nexios_engine::bind_private(path.as_ref())?;
         listener.set_nonblocking(true)?;
-        Ok(Hub { listener, file, node_bytes_max: NODE_BYTES_MAX, history_bytes_max: kept::BYTES_MAX })
+        Ok(Hub { listener, file, node_bytes_max: NODE_BYTES_MAX, history_bytes_max: memory_log::BYTES_MAX })
     }
 
     /// How many bytes may wait for a node that does not read.

@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::outbox::{self, Outbox};
 use super::wire::{self, Malformed, Publication, Request};
-use crate::engines::kept::Logs;
+use crate::engines::memory_log::Logs;
 use crate::history::log::{Append, Appended, Nonce, Position};
 
 const READ_BYTES: usize = 64 << 10;

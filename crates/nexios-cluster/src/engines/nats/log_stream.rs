@@ -12,9 +12,9 @@ use async_nats::jetstream::{Context, ErrorCode, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use crate::engines::kept;
 use crate::engines::link::LinkError;
-use crate::engines::origins::Origins;
+use crate::engines::memory_log;
+use crate::engines::start_positions::Origins;
 use crate::history::log::{AGAIN_LEN_MAX, Entry, KEY_KEPT, Log, PAGE_BYTES_MAX};
 
 /// Nodes that make the same stream at the same time: all but one look again.
@@ -265,7 +265,7 @@ impl Kept {
 
 fn config(log: &Log, replicas: usize) -> Config {
     let (prefix, history) = (prefix(log), log.history);
-    let name = format!("{}-{:016x}", prefix.replace('.', "-"), kept::epoch());
+    let name = format!("{}-{:016x}", prefix.replace('.', "-"), memory_log::epoch());
     let subjects = format!("{prefix}.*");
     Config {
         name,

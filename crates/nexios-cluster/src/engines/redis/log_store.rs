@@ -11,7 +11,7 @@ use super::keys::{self, Keys};
 use super::script::{Run, Script};
 use super::{Channels, Connection};
 use crate::engines::link::{Capabilities, LinkError};
-use crate::engines::origins::Origins;
+use crate::engines::start_positions::Origins;
 use crate::history::log::{
     AGAIN_LEN_MAX, Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span,
 };

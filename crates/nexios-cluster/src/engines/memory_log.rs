@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use nexios_protocol::escaped;
 use tokio::time::Instant;
 
-use crate::engines::origins::Origins;
+use crate::engines::start_positions::Origins;
 use crate::history::log::{
     AGAIN_LEN_MAX, Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span,
 };
