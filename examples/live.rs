@@ -1,4 +1,4 @@
-//! Clients that come back: `docs/live.md`. A room that remembers, presence, requests.
+//! Clients that come back: `docs/live.md`. A room with history, presence, requests.
 //!
 //! `cargo run --example live`, then connect `clients/js`, `nexios.client` or `nexios-client`.
 
@@ -21,7 +21,7 @@ struct Args {
 async fn live(ws: WebSocket) -> nexios::Result {
     ws.set_client_id(ws.query("name").unwrap_or_default());
     ws.accept().await?;
-    let news = ws.app().room("news").remembering(History::new(100, Duration::from_secs(600)));
+    let news = ws.app().room("news").with_history(History::new(100, Duration::from_secs(600)));
     ws.join(news.name()).await;
     news.track(&ws, &json!({"since": "today"})).await?;
     loop {

@@ -16,7 +16,7 @@ const NEWS: &str = "news/";
 
 /// What people say.
 pub(crate) fn talk(app: &AppHandle, room: &str) -> Room {
-    app.room(format!("{TALK}{room}")).remembering(History::new(HISTORY.0, HISTORY.1))
+    app.room(format!("{TALK}{room}")).with_history(History::new(HISTORY.0, HISTORY.1))
 }
 
 /// Who is here and who is typing; for those who do not ask for presence, who comes and goes.

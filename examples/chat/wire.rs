@@ -43,7 +43,7 @@ pub(crate) struct Said {
     pub(crate) at: u64,
 }
 
-/// The same, with its place in what the room remembers.
+/// The same, with its position in the room's history.
 #[derive(Serialize)]
 pub(crate) struct Remembered {
     pub(crate) offset: u64,

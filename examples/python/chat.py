@@ -179,7 +179,7 @@ class Chat:
 
 
 def remembered(past: HistoryPage) -> list[dict[str, Any]]:
-    """What was said, each with its place in what the room remembers."""
+    """What was said, each with its position in the room's history."""
     return [{"offset": offset_of(stored.position), **json.loads(stored.message)} for stored in past.messages]
 
 

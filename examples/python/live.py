@@ -1,4 +1,4 @@
-"""Clients that come back: `docs/live.md`. A room that remembers, presence, requests.
+"""Clients that come back: `docs/live.md`. A room with history, presence, requests.
 
 `python examples/python/live.py`, then connect `clients/js`, `nexios.client` or `nexios-client`.
 """

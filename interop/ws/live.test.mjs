@@ -28,7 +28,7 @@ function told(emitter, ...events) {
 
 afterEach(() => clients.splice(0).forEach((client) => client.close()));
 
-test("a room that remembers goes on where the client was", async () => {
+test("a room with history goes on where the client was", async () => {
   const [ann, bob] = [start("ann"), start("bob")];
   const [next, bobNext] = [told(ann.room("news"), "joined", "message"), told(bob.room("news"), "joined")];
   assert.deepEqual(await next(), ["joined", { recovered: false, remembers: true }]);

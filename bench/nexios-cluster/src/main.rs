@@ -50,7 +50,7 @@ async fn publish(ws: WebSocket) -> nexios::Result {
 
 /// `/history`: clients of `nexios.v1` are in a room that remembers; those that come back, where they were.
 async fn come_back(ws: WebSocket) -> nexios::Result {
-    let _room = ws.app().room(HISTORY).remembering(History::default());
+    let _room = ws.app().room(HISTORY).with_history(History::default());
     ws.accept().await?;
     ws.join(HISTORY).await;
     loop {
@@ -61,7 +61,7 @@ async fn come_back(ws: WebSocket) -> nexios::Result {
 /// `/history-publish`: every message is stored, and goes to all who are in the room that remembers.
 async fn store(ws: WebSocket) -> nexios::Result {
     ws.accept().await?;
-    let room = ws.app().room(HISTORY).remembering(History::default());
+    let room = ws.app().room(HISTORY).with_history(History::default());
     loop {
         let message = ws.receive().await?;
         room.broadcast(message).await;

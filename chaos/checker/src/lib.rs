@@ -69,7 +69,7 @@ pub struct Client {
     pub name: String,
     /// Which room.
     pub room: String,
-    /// Whether the room remembers.
+    /// True for a room with history.
     pub remembers: bool,
     /// In order.
     pub seen: Vec<Seen>,
@@ -87,7 +87,7 @@ pub enum Seen {
         /// The server said that nothing is missing since the client was here last.
         recovered: bool,
     },
-    /// A message of a room that remembers.
+    /// A message of a room with history.
     Entry {
         /// The count of the broker.
         epoch: u64,
@@ -132,7 +132,7 @@ impl Record {
 
 /// Looks for broken promises. The run has come to rest: what was stored has had time to arrive.
 ///
-/// In rooms that remember: an offset has one message; each client sees offsets rise, each message
+/// In rooms with history: an offset has one message; each client sees offsets rise, each message
 /// once until it is told to begin anew,
 /// and between the places where it stands all that is known to be stored; a `recovered` is true.
 /// In others: each publisher's messages in order, each once, and what was accepted and a client

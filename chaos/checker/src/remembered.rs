@@ -1,4 +1,4 @@
-//! Rooms that remember: offsets, recovery, completeness.
+//! Rooms with history: offsets, recovery, completeness.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -11,7 +11,7 @@ pub struct Report {
     pub delivered: u64,
     /// Messages that clients were told they missed in rooms that do not remember.
     pub declared: u64,
-    /// Times that a client came back to a room that remembers and missed nothing.
+    /// Times that a client came back to a room with history and missed nothing.
     pub recovered: u64,
     /// Times that it was told that messages are lost: by `recovered = false` after it had been
     /// there before, or by a reset.

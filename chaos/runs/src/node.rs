@@ -14,7 +14,7 @@ pub(crate) const BROADCAST: &str = "broadcast";
 /// The method that asks how often the broker was lost and came back.
 pub(crate) const RECONNECTS: &str = "reconnects";
 
-/// Whether a room remembers.
+/// True for a room with history.
 pub(crate) fn remembers(room: &str) -> bool {
     room.starts_with("log")
 }
@@ -58,7 +58,7 @@ fn declare(ws: &WebSocket) -> nexios::Result<nexios::Room> {
     let name: String = ws.path_param("room")?;
     let room = ws.app().room(&name);
     Ok(match remembers(&name) {
-        true => room.remembering(History::new(20_000, Duration::from_secs(3600))),
+        true => room.with_history(History::new(20_000, Duration::from_secs(3600))),
         false => room,
     })
 }

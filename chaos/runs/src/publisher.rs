@@ -68,7 +68,7 @@ impl Publisher {
     }
 }
 
-/// To a room that remembers: again, under the same key, until it is known to be stored.
+/// To a room with history: again, under the same key, until it is known to be stored.
 async fn store(room: &Room, key: String, text: String, journal: &Journal) -> Fate {
     for _ in 0..ATTEMPTS {
         match room.publish_as(key.clone(), text.as_str()).await.map(|ack| ack.position) {

@@ -39,7 +39,7 @@ pub struct Broker {
     tls: Tls,
 }
 
-/// What a broker has to be able to say of a message of a room that remembers.
+/// What a broker has to be able to say of a message of a room with history.
 ///
 /// ```
 /// use nexios::broker::{Broker, Durability};
@@ -135,7 +135,7 @@ impl Broker {
     ///   `?credentials=/path/to/user.creds`; feature `nats`
     ///
     /// User and password may be percent-encoded. At the end `?replicas=1` asks Redis on how many replicas it has what
-    /// rooms remember before that counts as stored, for half a second at most; `?replicas=3` says on how many servers
+    /// rooms store before that counts as stored, for half a second at most; `?replicas=3` says on how many servers
     /// of NATS it is. `?tls_ca=/path`, `tls_cert=` and `tls_key=` are [`tls_ca`](Self::tls_ca) and so on;
     /// `sentinel_user=` and `sentinel_password=` are what the sentinels want to know where that is something else.
     /// A parameter that is not known is an error.

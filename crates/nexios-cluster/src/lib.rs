@@ -70,8 +70,10 @@ pub mod parts {
 /// What an engine is made of, for the simulation. It follows the tests and nobody else.
 #[doc(hidden)]
 pub mod engine {
-    pub use crate::engines::link::{Answers, Capabilities, Engine, Frame, LinkError, Receipt, Sent, Session, Step};
-    pub use crate::engines::memory_log::Logs;
+    pub use crate::engines::link::{
+        Answers, BrokerSession, Capabilities, Engine, Frame, LinkError, Receipt, Sent, Step,
+    };
+    pub use crate::engines::memory_log::MemoryLog;
     pub use crate::history::log::{Append, Appended, Log, Page};
     pub use crate::node::driver::Driver;
     pub use crate::node::incoming::Sink;

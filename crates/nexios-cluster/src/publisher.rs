@@ -35,8 +35,8 @@ use crate::topic::Topic;
 /// # }
 /// ```
 ///
-/// A message is on its way when its future resolves: the broker has it. In a room that remembers it
-/// is stored: [`Audience::remembering`]. Where the broker is
+/// A message is on its way when its future resolves: the broker has it. In a room with history it
+/// is stored: [`Audience::with_history`]. Where the broker is
 /// away that takes until it is back; the queue is bounded, and past its limit a message is
 /// refused at once. Any number of futures may be under way; they are sent in the order in which
 /// they were made. Dropping the publisher sends what is left, for a second at most.
@@ -71,7 +71,7 @@ pub struct Publishing(Pin<Box<dyn Future<Output = Result<Published, LinkError>> 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Published {
-    /// Where the room remembers it; `None` of what is not remembered.
+    /// Its position in the room's history; `None` of a message that is not stored.
     pub stored: Option<Position>,
     /// How many other servers of the broker have it, as far as the broker says so.
     pub replicated: u32,
@@ -168,7 +168,7 @@ impl Audience {
         self
     }
 
-    /// The room remembers its messages, as the app's nodes say: a broadcast is stored, in one order
+    /// Gives the room a history, as on the app's nodes: a broadcast is stored, in one order
     /// with theirs, and [`Published::stored`] says where. What goes to [some](Self::only) of its
     /// members is not remembered, and nothing is where this is no room.
     ///
@@ -178,7 +178,7 @@ impl Audience {
     /// # async fn main() -> Result<(), nexios::broker::BrokerError> {
     /// # let publisher = Publisher::connect(&Memory::new()).await?;
     /// use nexios::broker::History;
-    /// let lobby = publisher.room("lobby").remembering(History::default());
+    /// let lobby = publisher.room("lobby").with_history(History::default());
     /// let order = lobby.clone().idempotency_key("order 17");
     /// let first = order.broadcast("Order 17 has arrived").await?;
     /// let retried = order.broadcast("Order 17 has arrived").await?;
@@ -187,12 +187,12 @@ impl Audience {
     /// # }
     /// ```
     #[must_use]
-    pub fn remembering(mut self, history: History) -> Self {
+    pub fn with_history(mut self, history: History) -> Self {
         self.history = Some(history);
         self
     }
 
-    /// A room that remembers stores only the first message of a key within five minutes;
+    /// A room with history stores only the first message of a key within five minutes;
     /// [`Published::stored`] is then the position of the first.
     #[must_use]
     pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
@@ -357,7 +357,7 @@ mod tests {
         // What the process that was forked has: all but the thread.
         Arc::get_mut(&mut publisher.0).unwrap().process ^= 1;
         let _locked = node.outgoing.hold();
-        for audience in [publisher.room("x"), publisher.room("x").remembering(History::default())] {
+        for audience in [publisher.room("x"), publisher.room("x").with_history(History::default())] {
             let refused = audience.broadcast("x").wait().unwrap_err();
             assert_eq!(refused, BrokerError::Refused(FORKED.to_owned()));
         }
@@ -379,7 +379,7 @@ mod tests {
             }
             memory.stop();
             let room = Audience::of(&node, Topic::Room("x".into()));
-            let (stored, sent) = (room.clone().remembering(History::default()).broadcast("x"), room.broadcast("x"));
+            let (stored, sent) = (room.clone().with_history(History::default()).broadcast("x"), room.broadcast("x"));
             let both = tokio::task::spawn_local(async move { (stored.await, sent.await) });
             tokio::time::sleep(Duration::from_secs(3600)).await;
             assert!(!both.is_finished());
@@ -394,7 +394,7 @@ mod tests {
         let memory = Memory::new();
         let publisher = Publisher::connect_blocking(&memory).unwrap();
         memory.stop();
-        for audience in [publisher.room("x"), publisher.room("x").remembering(History::default())] {
+        for audience in [publisher.room("x"), publisher.room("x").with_history(History::default())] {
             let unknown = audience.broadcast("x").wait_for(Duration::from_millis(20)).unwrap_err();
             assert_eq!(unknown, BrokerError::Unconfirmed("no answer within 0.02 s".to_owned()));
         }

@@ -128,7 +128,7 @@ impl MemoryBroker {
         self.0.stop();
     }
 
-    /// Forgets what rooms remember, as a broker does that comes back without its data.
+    /// Forgets what rooms store, as a broker does that comes back without its data.
     ///
     /// >>> broker = MemoryBroker()
     /// >>> broker.forget()

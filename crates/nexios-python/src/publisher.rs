@@ -73,7 +73,7 @@ impl Publisher {
             audience = audience.exclude(client_refs(exclude)?);
         }
         if let Some(remembers) = remembers {
-            audience = audience.remembering(history(remembers)?);
+            audience = audience.with_history(history(remembers)?);
         }
         if let Some(key) = key {
             audience = audience.key(key);

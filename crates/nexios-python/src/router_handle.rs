@@ -24,7 +24,7 @@ impl RouterHandle {
     fn find(&self, name: &str, size_and_ttl: Option<(usize, f64)>) -> PyResult<nexios::Room> {
         let room = self.handle.room(name);
         Ok(match size_and_ttl {
-            Some(size_and_ttl) => room.remembering(history(size_and_ttl)?),
+            Some(size_and_ttl) => room.with_history(history(size_and_ttl)?),
             None => room,
         })
     }

@@ -180,7 +180,7 @@ impl App {
 
 #[doc(hidden)]
 impl BuiltApp {
-    /// Whether it keeps rooms that remember itself, on a thread of its own.
+    /// Whether it keeps rooms with history itself, on a thread of its own.
     pub fn has_own_node(&self) -> bool {
         self.switchboard.own_node().is_some()
     }

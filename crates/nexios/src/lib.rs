@@ -152,7 +152,7 @@ struct Live;
 #[doc = include_str!("../../../docs/scaling.md")]
 struct Scaling;
 
-/// And those of the one on rooms that remember.
+/// And those of the one on rooms with history.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/history.md")]
 struct Histories;

@@ -129,7 +129,7 @@ async function onJoined({ recovered }) {
   if (isBack && !recovered) showNotice("The room does not remember where you were: it was loaded anew.");
 }
 
-/** What the room remembers, in place of what is here. */
+/** The room's history, in place of what is here. */
 async function loadAnew() {
   const mine = client;
   const said = await mine.request("history");

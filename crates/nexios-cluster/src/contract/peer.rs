@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::servers::Server;
-use crate::engines::link::{Frame, LinkError, Sent, Session};
+use crate::engines::link::{BrokerSession, Frame, LinkError, Sent};
 use crate::envelope::NodeId;
 use crate::history::log::{Append, Appended, Entry, History, Log, Nonce, Page, Position, Span};
 use crate::node::incoming::{Event, Incoming};
@@ -16,7 +16,7 @@ use crate::node::incoming::{Event, Incoming};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Peer {
-    pub(super) session: Box<dyn Session>,
+    pub(super) session: Box<dyn BrokerSession>,
     incoming: Arc<Incoming>,
 }
 

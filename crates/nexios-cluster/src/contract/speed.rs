@@ -63,7 +63,7 @@ async fn of_nats() {
     measure("nats, file storage", &super::servers::TcpServer::jetstream()).await;
 }
 
-/// A retry in a room that remembers a million messages, and how long Redis keeps others waiting meanwhile.
+/// A retry in a room with history a million messages, and how long Redis keeps others waiting meanwhile.
 #[cfg(feature = "redis")]
 #[tokio::test]
 #[ignore = "a measurement"]

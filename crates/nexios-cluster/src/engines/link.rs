@@ -26,11 +26,11 @@ pub type Answers = Vec<Result<(), LinkError>>;
 /// A kind of broker, and where one is.
 pub trait Engine: Send {
     /// Connects. What arrives goes into the sink, and so does the news that the connection is lost.
-    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>>;
+    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn BrokerSession>>;
 }
 
 /// One connection to a broker.
-pub trait Session {
+pub trait BrokerSession {
     /// Publishes in order and in one round trip; returns what the broker has answered to each, once it has
     /// answered all. An error is the answer to all of them. An empty batch asks whether the broker is still there.
     fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers>;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::engines::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
-use crate::engines::memory_log::Logs;
+use crate::engines::link::{Answers, BrokerSession, Capabilities, Engine, Frame, LinkError, Step};
+use crate::engines::memory_log::MemoryLog;
 use crate::history::log::{Append, Appended, Log, Nonce, Page, Position, Span};
 use crate::node::incoming::Sink;
 
@@ -32,7 +32,7 @@ struct State {
     down: bool,
     sessions: HashMap<u64, Sink>,
     channels: HashMap<Arc<str>, Vec<u64>>,
-    logs: Logs,
+    logs: MemoryLog,
 }
 
 impl Memory {
@@ -53,10 +53,10 @@ impl Memory {
         sessions.into_values().for_each(|sink| sink.lost("the broker in memory was stopped"));
     }
 
-    /// Forgets what rooms remember, as a broker does that comes back without its data: each begins
+    /// Forgets what rooms store, as a broker does that comes back without its data: each begins
     /// another epoch.
     pub fn forget(&self) {
-        self.0.state.lock().logs = Logs::default();
+        self.0.state.lock().logs = MemoryLog::default();
     }
 
     /// Comes back: nodes connect again by themselves, and say that there is a gap.
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Memory {
 }
 
 impl Engine for Memory {
-    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
+    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn BrokerSession>> {
         Box::pin(async {
             let id = self.0.sessions.fetch_add(1, Ordering::Relaxed);
             let mut state = self.0.state.lock();
@@ -80,7 +80,7 @@ impl Engine for Memory {
                 return Err(LinkError::Lost("the broker in memory is stopped".to_owned()));
             }
             state.sessions.insert(id, sink);
-            let session: Box<dyn Session> = Box::new(MemorySession { memory: self.clone(), id });
+            let session: Box<dyn BrokerSession> = Box::new(MemorySession { memory: self.clone(), id });
             Ok(session)
         })
     }
@@ -101,7 +101,7 @@ impl MemorySession {
     }
 }
 
-impl Session for MemorySession {
+impl BrokerSession for MemorySession {
     fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
         Box::pin(async move {
             self.with(|state| {

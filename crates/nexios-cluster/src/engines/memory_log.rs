@@ -1,4 +1,4 @@
-//! Logs in memory: what a broker of our own keeps of rooms that remember.
+//! Logs in memory: what a broker of our own keeps of rooms with history.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use nexios_protocol::escaped;
 use tokio::time::Instant;
 
-use crate::engines::start_positions::Origins;
+use crate::engines::start_positions::StartPositions;
 use crate::history::log::{
     AGAIN_LEN_MAX, Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span,
 };
@@ -34,7 +34,7 @@ const FORGOTTEN_LEN: usize = 1024;
 /// A log that nobody has used for as long as it keeps entries and keys is forgotten, and so is the
 /// one that was used least recently where there is no room; the next append begins another epoch.
 /// Where one log alone has no room, its oldest entries go. Reading creates nothing.
-pub struct Logs {
+pub struct MemoryLog {
     bytes_max: usize,
     bytes: usize,
     by_channel: HashMap<Arc<str>, Kept>,
@@ -42,7 +42,7 @@ pub struct Logs {
     by_use: BTreeMap<u64, Arc<str>>,
     uses: u64,
     swept: Option<Instant>,
-    origins: Origins,
+    start_positions: StartPositions,
     /// How many logs were forgotten, by the hash of their channels: the next count of one is another. Empty
     /// before the first.
     forgotten: Vec<u32>,
@@ -65,22 +65,22 @@ struct Kept {
     use_number: u64,
 }
 
-impl Default for Logs {
+impl Default for MemoryLog {
     fn default() -> Self {
-        Logs::new(BYTES_MAX)
+        MemoryLog::new(BYTES_MAX)
     }
 }
 
-impl Logs {
+impl MemoryLog {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Logs {
+        MemoryLog {
             bytes_max,
             bytes: 0,
             by_channel: HashMap::new(),
             by_use: BTreeMap::new(),
             uses: 0,
             swept: None,
-            origins: Origins::random(),
+            start_positions: StartPositions::random(),
             forgotten: Vec::new(),
             hasher: RandomState::new(),
         }
@@ -121,9 +121,9 @@ impl Logs {
     /// Returns the position before the first entry of the next count of a channel.
     fn origin(&self, channel: &str) -> Position {
         let count = u64::from(self.forgotten.get(self.place(channel)).copied().unwrap_or_default());
-        let Nonce(epoch) = self.origins.nonce(channel, 2 * count + 1);
+        let Nonce(epoch) = self.start_positions.nonce(channel, 2 * count + 1);
         let epoch = epoch.first_chunk().map_or(1, |bytes| u64::from_be_bytes(*bytes).max(1));
-        Position { epoch, offset: 0, nonce: self.origins.nonce(channel, 2 * count) }
+        Position { epoch, offset: 0, nonce: self.start_positions.nonce(channel, 2 * count) }
     }
 
     /// Returns the place of a channel in `forgotten`.
@@ -327,14 +327,14 @@ mod tests {
     use super::*;
 
     struct Fixture {
-        logs: Logs,
+        logs: MemoryLog,
         log: Log,
     }
 
     impl Fixture {
         fn new(size: usize, ttl_secs: u64) -> Self {
             let history = History::new(size, Duration::from_secs(ttl_secs));
-            Fixture { logs: Logs::default(), log: Log { channel: "x".into(), history } }
+            Fixture { logs: MemoryLog::default(), log: Log { channel: "x".into(), history } }
         }
 
         fn append(&mut self, nonce: u8, key: Option<&str>, again: bool) -> Appended {
@@ -489,7 +489,7 @@ mod tests {
         assert_eq!(kept.after(start), (false, vec![]), "what was there is forgotten");
         kept.fill(1..3);
         assert_eq!(kept.after(start), (false, vec![]), "another count");
-        kept.logs = Logs::default();
+        kept.logs = MemoryLog::default();
         assert_eq!(kept.after(start), (false, vec![]), "another broker");
     }
 
@@ -510,7 +510,7 @@ mod tests {
     }
 
     /// What all logs together are said to cost.
-    fn cost(logs: &Logs) -> usize {
+    fn cost(logs: &MemoryLog) -> usize {
         let cost = |(channel, kept): (&Arc<str>, &Kept)| {
             let entries = kept.entries.iter().map(|(_, entry)| ENTRY_COST + entry.envelope.len()).sum::<usize>();
             let keys = kept.keys.keys().map(|key| KEY_COST + key.len()).sum::<usize>();
@@ -522,7 +522,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_logs_cost_is_bounded_and_those_used_least_recently_begin_anew() {
         let mut kept = Fixture::new(10, 60);
-        kept.logs = Logs::new(5 * (LOG_COST + 1 + ENTRY_COST + 1));
+        kept.logs = MemoryLog::new(5 * (LOG_COST + 1 + ENTRY_COST + 1));
         let firsts = ["a", "b", "c", "d", "e"].map(|channel| {
             kept.log.channel = channel.into();
             kept.fill(1..2)[0]
@@ -548,7 +548,7 @@ mod tests {
     #[test]
     fn one_log_alone_is_bounded_too() {
         let mut kept = Fixture::new(1000, 60);
-        kept.logs = Logs::new(LOG_COST + 1 + 3 * (ENTRY_COST + 1));
+        kept.logs = MemoryLog::new(LOG_COST + 1 + 3 * (ENTRY_COST + 1));
         let positions = kept.fill(1..10);
         assert_eq!(kept.newest(1000), [7, 8, 9]);
         assert_eq!(kept.after(positions[6]), (true, vec![8, 9]));

@@ -14,15 +14,15 @@ const SECRET_BYTES: usize = 32;
 
 /// A broker's secret for positions before the first entry.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Origins([u8; SECRET_BYTES]);
+pub(crate) struct StartPositions([u8; SECRET_BYTES]);
 
-impl Origins {
+impl StartPositions {
     pub(crate) fn random() -> Self {
         let mut secret = [0; SECRET_BYTES];
         let (first, last) = secret.split_at_mut(SECRET_BYTES / 2);
         first.copy_from_slice(&Nonce::random().0);
         last.copy_from_slice(&Nonce::random().0);
-        Origins(secret)
+        StartPositions(secret)
     }
 
     /// Returns the secret that [`to_hex`](Self::to_hex) wrote.
@@ -35,7 +35,7 @@ impl Origins {
         for (at, byte) in secret.iter_mut().enumerate() {
             *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
         }
-        Some(Origins(secret))
+        Some(StartPositions(secret))
     }
 
     #[cfg(any(feature = "nats", feature = "redis", test))]
@@ -57,9 +57,9 @@ impl Origins {
     }
 }
 
-impl fmt::Debug for Origins {
+impl fmt::Debug for StartPositions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Origins(..)")
+        f.write_str("StartPositions(..)")
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_nonce_is_of_one_secret_one_channel_and_one_count() {
-        let (one, other) = (Origins::random(), Origins::random());
+        let (one, other) = (StartPositions::random(), StartPositions::random());
         assert_eq!(one.nonce("a", 1), one.nonce("a", 1));
         for different in [one.nonce("a", 2), one.nonce("b", 1), other.nonce("a", 1), Nonce::default()] {
             assert_ne!(one.nonce("a", 1), different);
@@ -78,11 +78,11 @@ mod tests {
 
     #[test]
     fn a_secret_is_read_as_it_was_written_and_never_shown() {
-        let secret = Origins::random();
-        assert_eq!(Origins::from_hex(&secret.to_hex()), Some(secret.clone()));
+        let secret = StartPositions::random();
+        assert_eq!(StartPositions::from_hex(&secret.to_hex()), Some(secret.clone()));
         for text in ["", "00", &"é".repeat(32), &"g".repeat(64)] {
-            assert_eq!(Origins::from_hex(text), None, "{text}");
+            assert_eq!(StartPositions::from_hex(text), None, "{text}");
         }
-        assert_eq!(format!("{secret:?}"), "Origins(..)");
+        assert_eq!(format!("{secret:?}"), "StartPositions(..)");
     }
 }

@@ -1,4 +1,4 @@
-//! Which rooms remember, as far as the app has said so.
+//! Which rooms store, as far as the app has said so.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::history::log::History;
 /// used least recently are forgotten.
 const REMEMBERED_MAX: usize = 64 << 10;
 
-/// Rooms that remember, by name.
+/// Rooms with history, by name.
 ///
 /// A declaration lives as long as a `Room` that was made with it or a member, and
 /// then for as long as messages that were sent meanwhile: a `ttl` since it was last used.
 #[derive(Default)]
 pub struct Declarations {
     by_name: Mutex<HashMap<Arc<str>, Arc<Declared>>>,
-    /// Broadcasts of an app where no room remembers need not look for one.
+    /// Broadcasts of an app without rooms with history need not look for one.
     any: AtomicBool,
 }
 
@@ -47,7 +47,7 @@ impl Declared {
 }
 
 impl Declarations {
-    /// The room remembers so much from now on. Returns what all who say the same share.
+    /// Declares the history of a room. Returns what all equal declarations share.
     pub fn declare(
         &self,
         name: &Arc<str>,
@@ -73,7 +73,7 @@ impl Declarations {
         declared.clone()
     }
 
-    /// How much the room remembers, if it does.
+    /// Returns the limits of a room's history, if it has one.
     pub fn find(&self, name: &str) -> Option<History> {
         if !self.any.load(Ordering::Relaxed) {
             return None;

@@ -1,4 +1,4 @@
-//! Where a node is in one room that remembers, and what it still has of the way there.
+//! Where a node is in one room with history, and what it still has of the way there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! All rooms that remember and have members here: what comes is passed on, what is missing is read.
+//! All rooms with history and have members here: what comes is passed on, what is missing is read.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -215,7 +215,7 @@ impl Following {
 
     fn gap(&self, clients: &dyn Clients, room: &RoomName, missed: Option<u64>, cause: GapCause) {
         let gap = Gap { topic: Some(Topic::Room(room.clone())), missed, cause };
-        tracing::warn!(gap = %escaped(&gap), "messages of a room that remembers are missing");
+        tracing::warn!(gap = %escaped(&gap), "messages of a room with history are missing");
         self.node.counters.gap(&gap);
         clients.report_gap(&gap);
     }

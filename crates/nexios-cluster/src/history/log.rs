@@ -1,4 +1,4 @@
-//! Rooms that remember: what a log is, and what engines and nodes say about one.
+//! Rooms with history: what a log is, and what engines and nodes say about one.
 //!
 //! A log is a room's history at the broker. The broker numbers what is appended, in one order
 //! for all publishers, keeps it, and sends it to the subscribers of the room's channel in the
@@ -26,7 +26,7 @@ const ENTRY: u8 = 2;
 /// Epoch, offset, the one before, time and nonce.
 const ENTRY_HEAD: usize = 1 + 8 + 8 + 8 + 8 + 16;
 
-/// How much a room remembers: so many messages, each for so long.
+/// The limits of a room's history: so many messages, each for so long.
 ///
 /// ```
 /// use std::time::Duration;
@@ -157,7 +157,7 @@ impl History {
     /// counts as that, and an error is logged: [`try_new`](Self::try_new) returns it.
     pub fn new(size: usize, ttl: Duration) -> Self {
         History::try_new(size.max(1), ttl.max(Duration::from_secs(1))).unwrap_or_else(|error| {
-            tracing::error!(error = %escaped(&error), "a room remembers fewer messages than the application wants");
+            tracing::error!(error = %escaped(&error), "a room stores fewer messages than the application wants");
             History { size: SIZE_MAX, ttl: ttl.max(Duration::from_secs(1)) }
         })
     }

@@ -1,4 +1,4 @@
-//! Rooms that remember: what a node does with their logs.
+//! Rooms with history: what a node does with their logs.
 //!
 //! A broadcast to such a room is appended to its log (`appends`) and reaches all its members, those
 //! of this node too, in the broker's one order. The node follows each room that has members here

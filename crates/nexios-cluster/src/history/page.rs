@@ -1,4 +1,4 @@
-//! Reading what a room remembers.
+//! Reading the history of a room.
 
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::node::Node;
 /// Messages that are read if nothing else is said.
 const LIMIT: usize = 100;
 
-/// A message that a room remembers.
+/// A message of a room's history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct StoredMessage {
@@ -28,7 +28,7 @@ pub struct StoredMessage {
     pub time: SystemTime,
 }
 
-/// Messages that a room remembers, oldest first.
+/// Messages of a room's history, oldest first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct HistoryPage {
@@ -44,7 +44,7 @@ pub struct HistoryPage {
 /// Finds the node of a room, the room's name and the limits of its history.
 type Open = Box<dyn FnOnce() -> Result<(Arc<Node>, Arc<str>, History), BrokerError> + Send>;
 
-/// Reads what a room remembers when it is awaited: `Room::history`.
+/// Reads the history of a room when it is awaited: `Room::history`.
 #[must_use = "nothing is read until this is awaited"]
 pub struct ReadingHistory {
     open: Open,

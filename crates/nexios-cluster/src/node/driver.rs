@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::broker::{Broker, BrokerError};
-use crate::engines::link::{Answers, Engine, Frame, LinkError, Session};
+use crate::engines::link::{Answers, BrokerSession, Engine, Frame, LinkError};
 use crate::envelope::Kind;
 use crate::history::log::{Appended, Page};
 use crate::history::{Confirmation, Question};
@@ -151,7 +151,7 @@ impl Driver {
     }
 
     /// A broker that says no at once will not say yes later; one that is not there may come.
-    async fn connect_first(&self, last: &mut Option<LinkError>) -> Result<(Box<dyn Session>, Sink), LinkError> {
+    async fn connect_first(&self, last: &mut Option<LinkError>) -> Result<(Box<dyn BrokerSession>, Sink), LinkError> {
         let end = Instant::now() + self.broker.connect_timeout;
         loop {
             let sink = self.node.incoming.sink();
@@ -166,7 +166,7 @@ impl Driver {
         }
     }
 
-    async fn reconnect(&self, outage: &mut Outage, unfinished: &mut Unfinished) -> (Box<dyn Session>, Sink) {
+    async fn reconnect(&self, outage: &mut Outage, unfinished: &mut Unfinished) -> (Box<dyn BrokerSession>, Sink) {
         loop {
             outage.wait().await;
             let sink = self.node.incoming.sink();
@@ -200,7 +200,7 @@ impl Driver {
     /// Serves one session. `Ok` says that the node has stopped and all is sent.
     async fn serve(
         &self,
-        session: &dyn Session,
+        session: &dyn BrokerSession,
         sink: &Sink,
         unfinished: &mut Unfinished,
         announced_after: Duration,
@@ -254,7 +254,7 @@ impl Driver {
     /// have seen, so it may be published again.
     async fn publish(
         &self,
-        session: &dyn Session,
+        session: &dyn BrokerSession,
         unconfirmed: &mut Vec<Frame>,
         patience: &mut Patience,
     ) -> Result<(), LinkError> {
@@ -289,7 +289,7 @@ impl Driver {
 
     /// Appends batch after batch to the logs of rooms; one that is not confirmed is said again to
     /// the next session.
-    async fn append(&self, session: &dyn Session, patience: &mut Patience) -> Result<(), LinkError> {
+    async fn append(&self, session: &dyn BrokerSession, patience: &mut Patience) -> Result<(), LinkError> {
         let appends = &self.node.appends;
         while let Some(batch) = appends.batch().await {
             appends.begun(batch.len());
@@ -338,7 +338,7 @@ impl Driver {
     }
 
     /// Answers what is asked of logs.
-    async fn read(&self, session: &dyn Session) -> Result<std::convert::Infallible, LinkError> {
+    async fn read(&self, session: &dyn BrokerSession) -> Result<std::convert::Infallible, LinkError> {
         let one = || async {
             loop {
                 let question = self.node.reads.next().await;
@@ -355,7 +355,7 @@ impl Driver {
     }
 
     /// Reads once there is a leader to read from; `Lost` says that the session is of no use.
-    async fn read_one(&self, session: &dyn Session, question: &Question) -> Result<Page, LinkError> {
+    async fn read_one(&self, session: &dyn BrokerSession, question: &Question) -> Result<Page, LinkError> {
         let mut delay = BACKOFF_MIN;
         loop {
             let later = match timeout(ANSWER_MAX, session.read(&question.log, question.span)).await {
@@ -488,7 +488,7 @@ fn messages(frames: &[Frame]) -> usize {
 }
 
 /// Asks a broker whether it is still there; any answer says so.
-async fn is_there(session: &dyn Session) -> Result<(), LinkError> {
+async fn is_there(session: &dyn BrokerSession) -> Result<(), LinkError> {
     match answered(session.publish(&[])).await {
         Err(lost @ LinkError::Lost(_)) => Err(lost),
         Ok(_) | Err(_) => Ok(()),

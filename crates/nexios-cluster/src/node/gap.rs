@@ -54,7 +54,7 @@ pub enum GapCause {
     Hole,
     /// More arrived than this node could pass on to its clients.
     Overflow,
-    /// A room that remembers could not be brought up to date: the broker has begun another epoch,
+    /// A room with history could not be brought up to date: the broker has begun another epoch,
     /// or does not keep any more what is missing.
     Reset,
 }

@@ -42,7 +42,7 @@ struct State {
 #[derive(Debug)]
 pub(crate) enum Event {
     Envelope(Bytes),
-    /// Of a room that remembers.
+    /// Of a room with history.
     Entry(Entry),
     /// What came when the queue was full.
     Overflow(Overflow),
@@ -58,9 +58,9 @@ pub(crate) enum Event {
     Resuming,
     /// and has done so.
     Restored,
-    /// A client joins a room that remembers.
+    /// A client joins a room with history.
     Attach(Attach),
-    /// What the broker had of a room that remembers.
+    /// What the broker had of a room with history.
     Read(ReadDone),
     /// The broker has stored a message of this node.
     Stored(Confirmation),
@@ -73,7 +73,7 @@ pub(crate) enum Event {
 pub(crate) struct Overflow {
     /// Envelopes: their topics, nodes and numbers.
     pub(crate) envelopes: HashMap<(Topic, NodeId), Span>,
-    /// Rooms that remember: what did not fit is read from the broker.
+    /// Rooms with history: what did not fit is read from the broker.
     pub(crate) rooms: HashSet<Topic>,
 }
 

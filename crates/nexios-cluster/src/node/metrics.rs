@@ -26,11 +26,11 @@ pub struct BrokerMetrics {
     pub gaps: Vec<(GapCause, u64)>,
     /// Messages that are known to be missing.
     pub missed: u64,
-    /// Messages that the broker has stored: of rooms that remember.
+    /// Messages that the broker has stored: of rooms with history.
     pub stored: u64,
     /// Messages that were read from what it has stored.
     pub read: u64,
-    /// How often a room that remembers was brought up to date after a loss.
+    /// How often a room with history was brought up to date after a loss.
     pub resyncs: u64,
     /// How often that could not be done, and the room's clients miss messages.
     pub resets: u64,

@@ -39,7 +39,7 @@ pub struct Node {
     id: NodeId,
     namespace: Arc<str>,
     pub(crate) outgoing: Outgoing,
-    /// Of rooms that remember: what waits to be stored, and what is asked.
+    /// Of rooms with history: what waits to be stored, and what is asked.
     pub(crate) appends: Appends,
     pub(crate) reads: Reads,
     pub(crate) incoming: Arc<Incoming>,
@@ -99,7 +99,7 @@ impl Node {
         accepted
     }
 
-    /// Hands a message of a room that remembers to the broker.
+    /// Hands a message of a room with history to the broker.
     ///
     /// # Errors
     /// It is not taken.

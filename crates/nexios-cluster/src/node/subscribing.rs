@@ -7,7 +7,7 @@ use std::time::Duration;
 use nexios_protocol::escaped;
 use tokio::time::{Instant, timeout_at};
 
-use crate::engines::link::{LinkError, Session};
+use crate::engines::link::{BrokerSession, LinkError};
 use crate::node::driver::{Driver, answered};
 use crate::node::incoming::Event;
 use crate::node::subscriptions::Changes;
@@ -20,7 +20,11 @@ const ASK_AGAIN_EVERY: Duration = Duration::from_secs(30);
 
 impl Driver {
     /// Subscribes and unsubscribes as clients come and go, and from time to time to what was refused.
-    pub(super) async fn follow(&self, session: &dyn Session, refused: Vec<Topic>) -> Result<Infallible, LinkError> {
+    pub(super) async fn follow(
+        &self,
+        session: &dyn BrokerSession,
+        refused: Vec<Topic>,
+    ) -> Result<Infallible, LinkError> {
         let mut refused: HashSet<Topic> = refused.into_iter().collect();
         let mut again = Instant::now() + ASK_AGAIN_AFTER;
         loop {
@@ -50,7 +54,7 @@ impl Driver {
     /// has refused the topic, and those that it has refused.
     pub(super) async fn subscribe(
         &self,
-        session: &dyn Session,
+        session: &dyn BrokerSession,
         topics: &[Topic],
     ) -> Result<(Vec<Topic>, Vec<Topic>), LinkError> {
         let channels = self.node.subscriptions.channels(topics);
@@ -67,7 +71,7 @@ impl Driver {
     /// Subscribes to one topic after another, so that one that is refused takes no other along.
     async fn subscribe_each(
         &self,
-        session: &dyn Session,
+        session: &dyn BrokerSession,
         topics: &[Topic],
     ) -> Result<(Vec<Topic>, Vec<Topic>), LinkError> {
         let (mut live, mut refused, mut why) = (Vec::new(), Vec::new(), None);

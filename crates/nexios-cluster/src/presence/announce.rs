@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::repair::ANSWER_MAX;
 use super::replica::{Command, Job, Replica};
 use super::room::{Progress, Transfer};
-use super::wire::{Told, Word};
+use super::wire::{Announcement, Told};
 use crate::envelope::NodeId;
 use crate::topic::Topic;
 
@@ -23,17 +23,17 @@ impl Replica {
     /// Does what is due, and says what the caller has to do.
     pub(super) fn poll(&mut self, now: Instant) -> Vec<Command> {
         let mut pieces = 0;
-        while let Some(job) = self.agenda.take(now) {
+        while let Some(job) = self.schedule.take(now) {
             match job {
                 Job::Flush => self.flush(),
                 Job::Alive => {
-                    self.say(Topic::Nodes, Word::Alive { ttl: self.settings.ttl });
-                    self.agenda.set(Job::Alive, now + self.settings.ttl / 3);
+                    self.announce(Topic::Nodes, Announcement::Alive { ttl: self.settings.ttl });
+                    self.schedule.set(Job::Alive, now + self.settings.ttl / 3);
                 }
                 Job::Digest => self.digest(now),
                 Job::Hello => self.greet(),
                 Job::Check(name, node) => self.check(&name, node, now),
-                Job::Transfer(name) if pieces >= PIECES_MAX => self.agenda.set(Job::Transfer(name), now + PACE),
+                Job::Transfer(name) if pieces >= PIECES_MAX => self.schedule.set(Job::Transfer(name), now + PACE),
                 Job::Transfer(name) => {
                     pieces += 1;
                     self.send_piece(&name, now);
@@ -47,8 +47,8 @@ impl Replica {
         std::mem::take(&mut self.commands)
     }
 
-    fn say(&mut self, topic: Topic, word: Word) {
-        self.commands.push(Command::Publish(topic, word));
+    fn announce(&mut self, topic: Topic, announcement: Announcement) {
+        self.commands.push(Command::Publish(topic, announcement));
     }
 
     /// Tells what has changed here since the last time.
@@ -67,8 +67,8 @@ impl Replica {
                 self.counter += 1;
                 let (base, version) = (room.base, self.counter);
                 (room.version, room.base) = (version, version);
-                let word = Word::Delta { base, version, users: std::mem::replace(&mut told, rest) };
-                self.commands.push(Command::Publish(Topic::Presence(name.clone()), word));
+                let announcement = Announcement::Delta { base, version, users: std::mem::replace(&mut told, rest) };
+                self.commands.push(Command::Publish(Topic::Presence(name.clone()), announcement));
             }
             if !room.is_mine() {
                 room.base = 0;
@@ -80,12 +80,12 @@ impl Replica {
     pub(super) fn promise_digest(&mut self, now: Instant) {
         let soonest = self.digested.map_or(now, |before| before + self.patience());
         let at = soonest.max(now) + self.within(self.settings.ttl / 60);
-        self.agenda.set_by(Job::Digest, at);
+        self.schedule.set_by(Job::Digest, at);
     }
 
     fn digest(&mut self, now: Instant) {
         self.digested = Some(now);
-        self.agenda.set(Job::Digest, now + self.settings.ttl);
+        self.schedule.set(Job::Digest, now + self.settings.ttl);
         let mine = self.by_hash.iter().filter_map(|(hash, name)| {
             let room = self.rooms.get(name).filter(|room| room.is_mine() && room.version > 0)?;
             Some((*hash, room.version))
@@ -99,7 +99,7 @@ impl Replica {
                 (Some(_), Some((hash, _))) => *hash,
                 _ => u128::MAX,
             };
-            self.say(Topic::Nodes, Word::Digest { counter: self.counter, first, last, rooms });
+            self.announce(Topic::Nodes, Announcement::Digest { counter: self.counter, first, last, rooms });
             match last.checked_add(1) {
                 Some(next) => first = next,
                 None => return,
@@ -110,7 +110,7 @@ impl Replica {
     fn greet(&mut self) {
         let nodes = std::mem::take(&mut self.greet);
         let nodes = if std::mem::take(&mut self.greet_all) { Vec::new() } else { nodes.into_iter().collect() };
-        self.say(Topic::Nodes, Word::Hello { nodes });
+        self.announce(Topic::Nodes, Announcement::Hello { nodes });
     }
 
     /// Asks a node for what is still not known of it.
@@ -121,9 +121,9 @@ impl Replica {
         if is_known || !self.peers.contains_key(&node) {
             return self.settled(name, node);
         }
-        self.say(Topic::Presence(name.clone()), Word::Query { node: Some(node) });
+        self.announce(Topic::Presence(name.clone()), Announcement::Query { node: Some(node) });
         let again = now + self.patience() + self.within(self.patience() / 4);
-        self.agenda.set(Job::Check(name.clone(), node), again);
+        self.schedule.set(Job::Check(name.clone(), node), again);
     }
 
     /// The state of a room goes out soon, however many ask for it.
@@ -135,7 +135,7 @@ impl Replica {
             Some(transfer) => transfer.again = transfer.after.is_some(),
             none => {
                 *none = Some(Transfer::default());
-                self.agenda.set(Job::Transfer(name.clone()), at);
+                self.schedule.set(Job::Transfer(name.clone()), at);
             }
         }
     }
@@ -156,9 +156,9 @@ impl Replica {
         }
         // Of nobody all versions are the same: the newest.
         let version = if room.is_mine() { room.version } else { counter };
-        self.say(Topic::Presence(name.clone()), Word::State { version, after, upto, users });
+        self.announce(Topic::Presence(name.clone()), Announcement::State { version, after, upto, users });
         if !is_over {
-            self.agenda.set(Job::Transfer(name.clone()), now + PACE);
+            self.schedule.set(Job::Transfer(name.clone()), now + PACE);
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::replica::{Job, Link, Replica};
 use super::room::{Progress, Record, Room};
-use super::wire::{Told, Word};
+use super::wire::{Announcement, Told};
 use crate::envelope::NodeId;
 use crate::topic::Topic;
 
@@ -20,39 +20,39 @@ const TTL_RANGE: (Duration, Duration) = (Duration::from_millis(100), Duration::f
 
 impl Replica {
     /// Another node has said something.
-    pub(super) fn receive(&mut self, node: NodeId, topic: &Topic, word: Word, now: Instant) {
+    pub(super) fn receive(&mut self, node: NodeId, topic: &Topic, announcement: Announcement, now: Instant) {
         if self.begun.is_none() || self.link != Link::Up || node == self.node || self.ended.contains(&node) {
             return;
         }
-        if word == Word::Gone {
+        if announcement == Announcement::Gone {
             return self.gone(node, now);
         }
-        if !self.heard(node, &word, now) {
+        if !self.note_alive(node, &announcement, now) {
             return;
         }
-        match (topic, word) {
-            (Topic::Nodes, Word::Hello { nodes }) if nodes.is_empty() || nodes.contains(&self.node) => {
+        match (topic, announcement) {
+            (Topic::Nodes, Announcement::Hello { nodes }) if nodes.is_empty() || nodes.contains(&self.node) => {
                 self.promise_digest(now);
             }
-            (Topic::Nodes, Word::Digest { counter, first, last, rooms }) => {
+            (Topic::Nodes, Announcement::Digest { counter, first, last, rooms }) => {
                 self.compare(node, counter, first, last, &rooms, now);
             }
-            (Topic::Presence(name), word) => {
+            (Topic::Presence(name), announcement) => {
                 let Some((name, _)) = self.rooms.get_key_value(name) else { return };
                 let name = name.clone();
-                self.receive_in(&name, node, word, now);
+                self.apply_in(&name, node, announcement, now);
             }
             _ => {}
         }
     }
 
-    fn receive_in(&mut self, name: &Arc<str>, node: NodeId, word: Word, now: Instant) {
-        match word {
-            Word::Delta { base, version, users } => self.delta(name, node, base, version, &users, now),
-            Word::State { version, after, upto, users } => {
+    fn apply_in(&mut self, name: &Arc<str>, node: NodeId, announcement: Announcement, now: Instant) {
+        match announcement {
+            Announcement::Delta { base, version, users } => self.delta(name, node, base, version, &users, now),
+            Announcement::State { version, after, upto, users } => {
                 self.state(name, node, version, (after, upto), &users, now);
             }
-            Word::Query { node: asked } if asked.is_none_or(|asked| asked == self.node) => {
+            Announcement::Query { node: asked } if asked.is_none_or(|asked| asked == self.node) => {
                 // Who asks everybody does so at the beginning, and has nothing to learn from nobody.
                 self.promise_state(name, asked.is_some(), now);
             }
@@ -61,23 +61,23 @@ impl Replica {
     }
 
     /// Notes that a node is there; `false` if there are too many.
-    fn heard(&mut self, node: NodeId, word: &Word, now: Instant) -> bool {
+    fn note_alive(&mut self, node: NodeId, announcement: &Announcement, now: Instant) -> bool {
         let mut ttl = self.peers.get(&node).copied();
         if ttl.is_none() && self.peers.len() >= NODES_MAX {
             return false;
         }
         let is_new = ttl.is_none();
-        if let Word::Alive { ttl: said } = word {
+        if let Announcement::Alive { ttl: said } = announcement {
             ttl = Some((*said).clamp(TTL_RANGE.0, TTL_RANGE.1));
         }
         let ttl = ttl.unwrap_or(self.settings.ttl);
         self.peers.insert(node, ttl);
-        self.agenda.set(Job::Expire(node), now + ttl);
+        self.schedule.set(Job::Expire(node), now + ttl);
         // A node that has just begun asks in each room as it enters it.
         if is_new && !self.is_fresh(now) && self.greet.len() < GREETED_MAX {
             self.greet.insert(node);
             let hello = now + self.within(self.settings.ttl / 100);
-            self.agenda.set_by(Job::Hello, hello);
+            self.schedule.set_by(Job::Hello, hello);
         }
         true
     }
@@ -89,13 +89,13 @@ impl Replica {
     fn gone(&mut self, node: NodeId, now: Instant) {
         if self.ended.len() < NODES_MAX {
             self.ended.insert(node);
-            self.agenda.set(Job::Forget(node), now + self.settings.ttl);
+            self.schedule.set(Job::Forget(node), now + self.settings.ttl);
         }
         self.expire(node);
     }
 
     pub(super) fn expire(&mut self, node: NodeId) {
-        self.agenda.remove(&Job::Expire(node));
+        self.schedule.remove(&Job::Expire(node));
         self.greet.remove(&node);
         if self.peers.remove(&node).is_some() {
             self.forget_node(node);
@@ -197,7 +197,7 @@ impl Replica {
             self.want(name, node, version, now + self.patience());
         }
         if is_whole {
-            self.ready_if_all_said(name, now);
+            self.ready_if_all_answered(name, now);
         }
     }
 
@@ -216,12 +216,12 @@ impl Replica {
         *wanted = version.max(*wanted);
         let job = Job::Check(name.clone(), node);
         match self.record(name, node) {
-            Some(Record { progress: Progress::Upto(_), .. }) => self.agenda.set(job, at),
-            _ => self.agenda.set_by(job, at),
+            Some(Record { progress: Progress::Upto(_), .. }) => self.schedule.set(job, at),
+            _ => self.schedule.set_by(job, at),
         }
     }
 
-    pub(super) fn ready_if_all_said(&mut self, name: &Arc<str>, now: Instant) {
+    pub(super) fn ready_if_all_answered(&mut self, name: &Arc<str>, now: Instant) {
         let Some(room) = self.rooms.get(name).filter(|room| !room.is_ready) else { return };
         let is_said = |node| room.records.get(node).is_some_and(|record| record.progress == Progress::Whole);
         if !self.is_fresh(now) && self.peers.keys().all(is_said) {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::replica::{Command, Job, Link, Replica};
 use super::room::Progress;
-use super::wire::Word;
+use super::wire::Announcement;
 use crate::envelope::NodeId;
 use crate::topic::Topic;
 
@@ -53,14 +53,14 @@ impl Replica {
         if self.begun.is_none() {
             return;
         }
-        self.agenda.set(Job::Alive, now);
+        self.schedule.set(Job::Alive, now);
         self.promise_digest(now);
         self.greet_all = true;
         let hello = now + self.within(self.settings.ttl / 100);
-        self.agenda.set(Job::Hello, hello);
+        self.schedule.set(Job::Hello, hello);
         // Those who ended while nobody could say so are found out within another TTL.
         for (node, ttl) in &self.peers {
-            self.agenda.set(Job::Expire(*node), now + *ttl);
+            self.schedule.set(Job::Expire(*node), now + *ttl);
         }
     }
 
@@ -74,7 +74,7 @@ impl Replica {
             self.skip(&name);
         }
         self.wanted.clear();
-        self.agenda.retain(|job| matches!(job, Job::Idle(_) | Job::Ready(_) | Job::Forget(_)));
+        self.schedule.retain(|job| matches!(job, Job::Idle(_) | Job::Ready(_) | Job::Forget(_)));
         for room in self.rooms.values_mut() {
             room.transfer = None;
             // What was half said is not said again.
@@ -89,7 +89,7 @@ impl Replica {
         if self.begun.is_some() && self.link == Link::Up {
             self.greet_all = true;
             let hello = now + self.grace();
-            self.agenda.set_by(Job::Hello, hello);
+            self.schedule.set_by(Job::Hello, hello);
         }
     }
 
@@ -105,13 +105,13 @@ impl Replica {
     pub(super) fn entered(&mut self, topic: &Topic, now: Instant) {
         match topic {
             Topic::Presence(name) if self.link == Link::Up && self.rooms.contains_key(name) => {
-                self.commands.push(Command::Publish(topic.clone(), Word::Query { node: None }));
-                self.agenda.set(Job::Ready(name.clone()), now + ANSWER_MAX);
-                self.ready_if_all_said(name, now);
+                self.commands.push(Command::Publish(topic.clone(), Announcement::Query { node: None }));
+                self.schedule.set(Job::Ready(name.clone()), now + ANSWER_MAX);
+                self.ready_if_all_answered(name, now);
             }
             Topic::Presence(name) => self.ready(name),
             Topic::Nodes if self.link == Link::Up => {
-                self.agenda.set(Job::Alive, now);
+                self.schedule.set(Job::Alive, now);
                 self.promise_digest(now);
             }
             _ => {}
@@ -119,8 +119,8 @@ impl Replica {
     }
 
     /// What the end of this node is announced with.
-    pub(super) fn farewell(&self) -> Option<Word> {
-        self.begun.map(|_| Word::Gone)
+    pub(super) fn farewell(&self) -> Option<Announcement> {
+        self.begun.map(|_| Announcement::Gone)
     }
 
     // --- times, as parts of the TTL

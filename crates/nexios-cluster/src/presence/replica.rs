@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::room::{Mine, Room, hash};
-use super::schedule::Agenda;
+use super::schedule::Schedule;
 use super::users::{Change, Changed, User, cost};
-use super::wire::{Told, Word};
+use super::wire::{Announcement, Told};
 use super::{DATA_BYTES_MAX, PresenceData, PresenceError, PresenceEvent, PresenceKind, Present, USER_BYTES_MAX};
 use crate::envelope::NodeId;
 use crate::topic::Topic;
@@ -39,7 +39,7 @@ pub(super) struct Replica {
     pub(super) ended: HashSet<NodeId>,
     /// Counts the changes that this node has made.
     pub(super) counter: u64,
-    pub(super) agenda: Agenda<Job>,
+    pub(super) schedule: Schedule<Job>,
     pub(super) commands: Vec<Command>,
     pub(super) dirty: BTreeSet<Arc<str>>,
     /// Whom to ask for digests; all if `greet_all`.
@@ -95,7 +95,7 @@ pub(super) enum Command {
     /// Subscribe; [`Replica::entered`] once that is live.
     Enter(Topic),
     Leave(Topic),
-    Publish(Topic, Word),
+    Publish(Topic, Announcement),
 }
 
 impl Replica {
@@ -111,7 +111,7 @@ impl Replica {
             peers: HashMap::new(),
             ended: HashSet::new(),
             counter: 0,
-            agenda: Agenda::new(),
+            schedule: Schedule::new(),
             commands: Vec::new(),
             dirty: BTreeSet::new(),
             greet: BTreeSet::new(),
@@ -206,7 +206,7 @@ impl Replica {
     fn changed(&mut self, name: &Arc<str>, now: Instant) {
         if self.link == Link::Up {
             self.dirty.insert(name.clone());
-            self.agenda.set_by(Job::Flush, now);
+            self.schedule.set_by(Job::Flush, now);
         } else {
             self.skip(name);
         }
@@ -315,15 +315,15 @@ impl Replica {
         if self.link == Link::None {
             return self.drop_room(name);
         }
-        if self.agenda.contains(&Job::Idle(name.clone())) {
+        if self.schedule.contains(&Job::Idle(name.clone())) {
             return;
         }
         self.idle += 1;
-        self.agenda.set(Job::Idle(name.clone()), now + IDLE_MAX);
+        self.schedule.set(Job::Idle(name.clone()), now + IDLE_MAX);
         if self.idle > IDLE_ROOMS_MAX
-            && let Some(Job::Idle(oldest)) = self.agenda.first(|job| matches!(job, Job::Idle(_)))
+            && let Some(Job::Idle(oldest)) = self.schedule.first(|job| matches!(job, Job::Idle(_)))
         {
-            self.agenda.remove(&Job::Idle(oldest.clone()));
+            self.schedule.remove(&Job::Idle(oldest.clone()));
             self.end_idle(&oldest, now);
         }
     }
@@ -336,7 +336,7 @@ impl Replica {
         // Others have to hear of the last change first.
         if !room.dirty.is_empty() || (end > now && self.idle < IDLE_ROOMS_MAX) {
             self.idle += 1;
-            return self.agenda.set(Job::Idle(name.clone()), end.max(now + Duration::from_millis(10)));
+            return self.schedule.set(Job::Idle(name.clone()), end.max(now + Duration::from_millis(10)));
         }
         self.drop_room(name);
         self.commands.push(Command::Leave(Topic::Presence(name.clone())));
@@ -349,11 +349,11 @@ impl Replica {
         self.dirty.remove(name);
         for node in self.peers.keys() {
             if self.wanted.remove(&(name.clone(), *node)).is_some() {
-                self.agenda.remove(&Job::Check(name.clone(), *node));
+                self.schedule.remove(&Job::Check(name.clone(), *node));
             }
         }
         for job in [Job::Transfer(name.clone()), Job::Ready(name.clone())] {
-            self.agenda.remove(&job);
+            self.schedule.remove(&job);
         }
     }
 
@@ -418,7 +418,7 @@ impl Replica {
     /// Nothing more is wanted of a node's part of a room.
     pub(super) fn settled(&mut self, name: &Arc<str>, node: NodeId) {
         if self.wanted.remove(&(name.clone(), node)).is_some() {
-            self.agenda.remove(&Job::Check(name.clone(), node));
+            self.schedule.remove(&Job::Check(name.clone(), node));
         }
     }
 
@@ -429,7 +429,7 @@ impl Replica {
             // Nobody waits any more.
             room.waiting.drain(..).for_each(|waiting| _ = waiting.send(()));
         }
-        self.agenda.remove(&Job::Ready(name.clone()));
+        self.schedule.remove(&Job::Ready(name.clone()));
     }
 
     // --- what is to be done
@@ -441,7 +441,7 @@ impl Replica {
 
     /// When [`Self::poll`] has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.agenda.next()
+        self.schedule.next()
     }
 
     pub(super) fn has_commands(&self) -> bool {

@@ -6,14 +6,14 @@ use std::hash::Hash;
 use tokio::time::Instant;
 
 /// Jobs with the instants at which they are due; each is there once.
-pub(super) struct Agenda<J> {
+pub(super) struct Schedule<J> {
     due: HashMap<J, Instant>,
     order: BTreeSet<(Instant, J)>,
 }
 
-impl<J: Clone + Ord + Hash> Agenda<J> {
+impl<J: Clone + Ord + Hash> Schedule<J> {
     pub(super) fn new() -> Self {
-        Agenda { due: HashMap::new(), order: BTreeSet::new() }
+        Schedule { due: HashMap::new(), order: BTreeSet::new() }
     }
 
     /// Puts a job at an instant, wherever it was before.
@@ -77,15 +77,15 @@ mod tests {
     fn a_job_is_there_once_and_comes_when_it_is_due() {
         let start = Instant::now();
         let at = |s: u64| start + Duration::from_secs(s);
-        let mut agenda = Agenda::new();
-        agenda.set("a", at(3));
-        agenda.set("a", at(5));
-        agenda.set_by("a", at(7));
-        agenda.set_by("b", at(4));
-        agenda.set("c", at(1));
-        agenda.remove(&"c");
-        assert_eq!((agenda.next(), agenda.take(at(3))), (Some(at(4)), None));
-        assert_eq!((agenda.take(at(9)), agenda.take(at(9)), agenda.take(at(9))), (Some("b"), Some("a"), None));
-        assert!(!agenda.contains(&"a"));
+        let mut schedule = Schedule::new();
+        schedule.set("a", at(3));
+        schedule.set("a", at(5));
+        schedule.set_by("a", at(7));
+        schedule.set_by("b", at(4));
+        schedule.set("c", at(1));
+        schedule.remove(&"c");
+        assert_eq!((schedule.next(), schedule.take(at(3))), (Some(at(4)), None));
+        assert_eq!((schedule.take(at(9)), schedule.take(at(9)), schedule.take(at(9))), (Some("b"), Some("a"), None));
+        assert!(!schedule.contains(&"a"));
     }
 }

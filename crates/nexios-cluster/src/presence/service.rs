@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::changes::{Changes, Reader};
 use super::replica::{Command, Replica, Settings};
-use super::wire::Word;
+use super::wire::Announcement;
 use super::{BYTES_MAX, Change, PresenceError, PresenceEvent, Present};
 use crate::envelope::{Envelope, Kind, NodeId, Options, Unreadable};
 use crate::node::Node;
@@ -190,16 +190,16 @@ impl Presence {
     }
 
     pub(crate) fn receive(self: &Arc<Self>, envelope: &Envelope<'_>) -> Result<(), Unreadable> {
-        let word = Word::decode(envelope.message.as_bytes())?;
-        self.with(|replica, now| replica.receive(envelope.node, &envelope.topic, word, now));
+        let announcement = Announcement::decode(envelope.message.as_bytes())?;
+        self.with(|replica, now| replica.receive(envelope.node, &envelope.topic, announcement, now));
         Ok(())
     }
 
     /// Tells other nodes that this one ends.
     pub fn leave(&self, node: &Node) {
-        let word = self.state.lock().replica.farewell();
-        if let Some(word) = word {
-            publish(node, &Topic::Nodes, &word);
+        let announcement = self.state.lock().replica.farewell();
+        if let Some(announcement) = announcement {
+            publish(node, &Topic::Nodes, &announcement);
         }
     }
 
@@ -313,7 +313,7 @@ pub(crate) async fn drive(node: Arc<Node>, presence: Arc<Presence>) {
             match command {
                 Command::Enter(topic) => enter(&node, &presence, topic),
                 Command::Leave(topic) => node.subscriptions.left(&topic, Instant::now()),
-                Command::Publish(topic, word) => publish(&node, &topic, &word),
+                Command::Publish(topic, announcement) => publish(&node, &topic, &announcement),
             }
         }
         let due = presence.state.lock().replica.due();
@@ -341,8 +341,8 @@ fn enter(node: &Node, presence: &Arc<Presence>, topic: Topic) {
     });
 }
 
-fn publish(node: &Node, topic: &Topic, word: &Word) {
-    let message = Message::from(word.encode());
+fn publish(node: &Node, topic: &Topic, announcement: &Announcement) {
+    let message = Message::from(announcement.encode());
     // What finds no room is missed, and that is noticed where it is.
     node.publish(Kind::Presence, topic, &message, &Options::default(), None);
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::replica::{Command, Replica, Settings};
 use super::users::Change;
-use super::wire::Word;
+use super::wire::Announcement;
 use super::{BYTES_MAX, PresenceEvent};
 use crate::envelope::NodeId;
 use crate::topic::Topic;
@@ -35,7 +35,7 @@ pub(super) struct World {
     /// Connections that are gone and stay for a while.
     departed: Vec<(NodeId, Arc<str>, ConnectionId)>,
     count: u64,
-    pub(super) sent: Vec<(NodeId, Topic, Word)>,
+    pub(super) sent: Vec<(NodeId, Topic, Announcement)>,
 }
 
 pub(super) struct Node {
@@ -54,7 +54,7 @@ struct Tracked {
 }
 
 enum Mail {
-    Word { from: NodeId, to: NodeId, topic: Topic, bytes: Vec<u8> },
+    Announcement { from: NodeId, to: NodeId, topic: Topic, bytes: Vec<u8> },
     Entered { node: NodeId, topic: Topic },
 }
 
@@ -102,8 +102,8 @@ impl World {
     /// Ends a node: with a word, or as a machine fails.
     pub(super) fn end_node(&mut self, at: usize, with_a_word: bool) {
         let node = self.nodes.remove(at);
-        if let Some(word) = node.replica.farewell().filter(|_| with_a_word && node.is_up) {
-            self.publish(node.id, &Topic::Nodes, &word);
+        if let Some(announcement) = node.replica.farewell().filter(|_| with_a_word && node.is_up) {
+            self.publish(node.id, &Topic::Nodes, &announcement);
         }
         for connections in self.truth.values_mut() {
             connections.retain(|_, tracked| tracked.node != node.id);
@@ -256,7 +256,9 @@ impl World {
                     // Whoever looks again is told anew.
                     self.nodes[at].events.retain(|(_, event)| *event.room != *topic.name());
                 }
-                Command::Publish(topic, word) if self.nodes[at].is_up => self.publish(id, &topic, &word),
+                Command::Publish(topic, announcement) if self.nodes[at].is_up => {
+                    self.publish(id, &topic, &announcement)
+                }
                 Command::Publish(..) => {}
             }
         }
@@ -271,8 +273,8 @@ impl World {
         ms(1) + self.faults.delay_max.mul_f64(self.random.f64())
     }
 
-    fn publish(&mut self, from: NodeId, topic: &Topic, word: &Word) {
-        self.sent.push((from, topic.clone(), word.clone()));
+    fn publish(&mut self, from: NodeId, topic: &Topic, announcement: &Announcement) {
+        self.sent.push((from, topic.clone(), announcement.clone()));
         let receivers: Vec<NodeId> = self.nodes.iter().map(|node| node.id).filter(|id| *id != from).collect();
         for to in receivers {
             let is_parted = self.faults.sides.get(&from) != self.faults.sides.get(&to);
@@ -283,7 +285,7 @@ impl World {
             let last = self.last.entry((from, to, topic.clone())).or_insert(self.now);
             *last = (self.now + delay).max(*last);
             let at = *last;
-            self.post(at, Mail::Word { from, to, topic: topic.clone(), bytes: word.encode() });
+            self.post(at, Mail::Announcement { from, to, topic: topic.clone(), bytes: announcement.encode() });
         }
     }
 
@@ -297,10 +299,10 @@ impl World {
                 }
                 node.replica.entered(&topic, now);
             }
-            Mail::Word { from, to, topic, bytes } => {
+            Mail::Announcement { from, to, topic, bytes } => {
                 let receiver = self.nodes.iter_mut().find(|node| node.id == to && node.is_up);
                 if let Some(node) = receiver.filter(|node| node.topics.contains(&topic)) {
-                    node.replica.receive(from, &topic, Word::decode(&bytes).unwrap(), now);
+                    node.replica.receive(from, &topic, Announcement::decode(&bytes).unwrap(), now);
                 }
             }
         }

@@ -8,7 +8,7 @@ use super::repair::ANSWER_MAX;
 use super::replica::{Replica, Settings};
 use super::simulation::{TTL, World, ms};
 use super::users::{Change, cost};
-use super::wire::Word;
+use super::wire::Announcement;
 use super::{DATA_BYTES_MAX, PresenceError, USER_BYTES_MAX};
 use crate::envelope::NodeId;
 use crate::seeds::seeds;
@@ -84,7 +84,11 @@ fn without_faults_all_is_known_at_once_and_nobody_leaves_twice() {
         }
         world.advance(ms(500));
         world.check(&format!("seed {seed}"));
-        let questions = world.sent.iter().filter(|(_, _, word)| matches!(word, Word::Query { node: Some(_) })).count();
+        let questions = world
+            .sent
+            .iter()
+            .filter(|(_, _, announcement)| matches!(announcement, Announcement::Query { node: Some(_) }))
+            .count();
         assert!(questions < 20, "seed {seed}: {questions} repairs where nothing is broken");
     });
 }
@@ -205,7 +209,8 @@ fn a_question_of_many_is_answered_once() {
     (1..50).for_each(|at| _ = world.nodes[at].replica.look("x", now));
     world.advance(ANSWER_MAX);
     (1..50).for_each(|at| assert_eq!(world.seen(at, "x").len(), 100));
-    let answers = world.sent.iter().filter(|(_, _, word)| matches!(word, Word::State { .. })).count();
+    let answers =
+        world.sent.iter().filter(|(_, _, announcement)| matches!(announcement, Announcement::State { .. })).count();
     assert!(answers <= 2, "{answers} answers");
 }
 
@@ -225,13 +230,13 @@ fn a_large_room_arrives_in_pieces_and_a_change_in_it_is_one_small_message() {
     world.advance(ms(2000));
     assert!(waiting.try_recv().is_ok());
     assert_eq!(world.nodes[1].replica.count("x"), 20_000);
-    let longest = world.sent.iter().map(|(_, _, word)| word.encode().len()).max();
+    let longest = world.sent.iter().map(|(_, _, announcement)| announcement.encode().len()).max();
     assert!(longest < Some(64 << 10) && world.sent.len() > 20, "{longest:?} in {}", world.sent.len());
     world.sent.clear();
     world.track(0, "x", "one more", "1");
     world.advance(ms(100));
     assert_eq!(world.nodes[1].replica.count("x"), 20_001);
-    assert!(world.sent.iter().map(|(_, _, word)| word.encode().len()).sum::<usize>() < 200);
+    assert!(world.sent.iter().map(|(_, _, announcement)| announcement.encode().len()).sum::<usize>() < 200);
 }
 
 #[test]

@@ -9,7 +9,7 @@ const VERSION: u8 = 2;
 
 /// One message. A version is a node's count of all changes that it has made.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Word {
+pub(super) enum Announcement {
     /// The node is there; after so long without a word it is not any more.
     Alive { ttl: Duration },
     /// The node ends.
@@ -45,21 +45,21 @@ impl Told {
     }
 }
 
-impl Word {
+impl Announcement {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         match self {
-            Word::Alive { ttl } => {
+            Announcement::Alive { ttl } => {
                 out.push(0);
                 out.extend(u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX).to_be_bytes());
             }
-            Word::Gone => out.push(1),
-            Word::Hello { nodes } => {
+            Announcement::Gone => out.push(1),
+            Announcement::Hello { nodes } => {
                 out.push(2);
                 out.extend(length(nodes.len()));
                 nodes.iter().for_each(|node| out.extend(node.0));
             }
-            Word::Digest { counter, first, last, rooms } => {
+            Announcement::Digest { counter, first, last, rooms } => {
                 out.push(3);
                 out.extend(counter.to_be_bytes());
                 [first, last].into_iter().for_each(|hash| out.extend(hash.to_be_bytes()));
@@ -69,20 +69,20 @@ impl Word {
                     out.extend(version.to_be_bytes());
                 }
             }
-            Word::Delta { base, version, users } => {
+            Announcement::Delta { base, version, users } => {
                 out.push(4);
                 out.extend(base.to_be_bytes());
                 out.extend(version.to_be_bytes());
                 push_users(&mut out, users);
             }
-            Word::State { version, after, upto, users } => {
+            Announcement::State { version, after, upto, users } => {
                 out.push(5);
                 out.extend(version.to_be_bytes());
                 push_place(&mut out, after.as_deref());
                 push_place(&mut out, upto.as_deref());
                 push_users(&mut out, users);
             }
-            Word::Query { node } => {
+            Announcement::Query { node } => {
                 out.push(6);
                 out.push(u8::from(node.is_some()));
                 node.iter().for_each(|node| out.extend(node.0));
@@ -97,26 +97,28 @@ impl Word {
         if version != VERSION {
             return Err(Unreadable::Version(version));
         }
-        let word = match rest.byte()? {
-            0 => Word::Alive { ttl: Duration::from_millis(u32::from_be_bytes(rest.array()?).into()) },
-            1 => Word::Gone,
-            2 => Word::Hello { nodes: several(&mut rest, |rest| Ok(NodeId(rest.array()?)))? },
-            3 => Word::Digest {
+        let announcement = match rest.byte()? {
+            0 => Announcement::Alive { ttl: Duration::from_millis(u32::from_be_bytes(rest.array()?).into()) },
+            1 => Announcement::Gone,
+            2 => Announcement::Hello { nodes: several(&mut rest, |rest| Ok(NodeId(rest.array()?)))? },
+            3 => Announcement::Digest {
                 counter: number(&mut rest)?,
                 first: hash(&mut rest)?,
                 last: hash(&mut rest)?,
                 rooms: several(&mut rest, |rest| Ok((hash(rest)?, number(rest)?)))?,
             },
-            4 => {
-                Word::Delta { base: number(&mut rest)?, version: number(&mut rest)?, users: several(&mut rest, told)? }
-            }
-            5 => Word::State {
+            4 => Announcement::Delta {
+                base: number(&mut rest)?,
+                version: number(&mut rest)?,
+                users: several(&mut rest, told)?,
+            },
+            5 => Announcement::State {
                 version: number(&mut rest)?,
                 after: place(&mut rest)?,
                 upto: place(&mut rest)?,
                 users: several(&mut rest, told)?,
             },
-            6 => Word::Query {
+            6 => Announcement::Query {
                 node: match rest.byte()? {
                     0 => None,
                     _ => Some(NodeId(rest.array()?)),
@@ -124,7 +126,7 @@ impl Word {
             },
             _ => return Err(Unreadable::Malformed),
         };
-        if rest.0.is_empty() { Ok(word) } else { Err(Unreadable::Malformed) }
+        if rest.0.is_empty() { Ok(announcement) } else { Err(Unreadable::Malformed) }
     }
 }
 
@@ -201,43 +203,39 @@ mod tests {
         })
     }
 
-    fn words() -> impl Strategy<Value = Word> {
+    fn words() -> impl Strategy<Value = Announcement> {
         prop_oneof![
-            any::<u32>().prop_map(|ms| Word::Alive { ttl: Duration::from_millis(ms.into()) }),
-            Just(Word::Gone),
-            prop::collection::vec(nodes(), 0..4).prop_map(|nodes| Word::Hello { nodes }),
-            any::<(u64, u128, u128, Vec<(u128, u64)>)>().prop_map(|(counter, first, last, rooms)| Word::Digest {
-                counter,
-                first,
-                last,
-                rooms
-            }),
-            (any::<u64>(), any::<u64>(), users()).prop_map(|(base, version, users)| Word::Delta {
+            any::<u32>().prop_map(|ms| Announcement::Alive { ttl: Duration::from_millis(ms.into()) }),
+            Just(Announcement::Gone),
+            prop::collection::vec(nodes(), 0..4).prop_map(|nodes| Announcement::Hello { nodes }),
+            any::<(u64, u128, u128, Vec<(u128, u64)>)>()
+                .prop_map(|(counter, first, last, rooms)| Announcement::Digest { counter, first, last, rooms }),
+            (any::<u64>(), any::<u64>(), users()).prop_map(|(base, version, users)| Announcement::Delta {
                 base,
                 version,
                 users
             }),
             (any::<u64>(), prop::option::of(texts()), prop::option::of(texts()), users())
-                .prop_map(|(version, after, upto, users)| Word::State { version, after, upto, users }),
-            prop::option::of(nodes()).prop_map(|node| Word::Query { node }),
+                .prop_map(|(version, after, upto, users)| Announcement::State { version, after, upto, users }),
+            prop::option::of(nodes()).prop_map(|node| Announcement::Query { node }),
         ]
     }
 
     proptest! {
         #[test]
-        fn what_is_said_is_understood(word in words()) {
-            prop_assert_eq!(Word::decode(&word.encode()), Ok(word));
+        fn what_is_said_is_understood(announcement in words()) {
+            prop_assert_eq!(Announcement::decode(&announcement.encode()), Ok(announcement));
         }
 
         #[test]
         fn garbage_and_damage_are_refused_and_do_no_harm(
-            bytes: Vec<u8>, word in words(), at: prop::sample::Index, byte: u8,
+            bytes: Vec<u8>, announcement in words(), at: prop::sample::Index, byte: u8,
         ) {
-            let _ = Word::decode(&bytes);
-            let mut bytes = word.encode();
-            prop_assert!(Word::decode(&bytes[..bytes.len() - 1]).is_err());
+            let _ = Announcement::decode(&bytes);
+            let mut bytes = announcement.encode();
+            prop_assert!(Announcement::decode(&bytes[..bytes.len() - 1]).is_err());
             *at.get_mut(&mut bytes) = byte;
-            let _ = Word::decode(&bytes);
+            let _ = Announcement::decode(&bytes);
         }
     }
 
@@ -246,8 +244,8 @@ mod tests {
         let users = vec![Told { user: "ann".into(), connections: 2, stamp: 258, data: "7".into() }];
         let mut expected = vec![2, 4, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 1];
         expected.extend([0, 0, 0, 3, b'a', b'n', b'n', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1, b'7']);
-        assert_eq!(Word::Delta { base: 5, version: 6, users }.encode(), expected);
-        assert_eq!(Word::Query { node: None }.encode(), [2, 6, 0]);
-        assert_eq!(Word::decode(&[1, 1]), Err(Unreadable::Version(1)));
+        assert_eq!(Announcement::Delta { base: 5, version: 6, users }.encode(), expected);
+        assert_eq!(Announcement::Query { node: None }.encode(), [2, 6, 0]);
+        assert_eq!(Announcement::decode(&[1, 1]), Err(Unreadable::Version(1)));
     }
 }

@@ -102,7 +102,7 @@ fn databases_do_not_mix_neither_plain_rooms_nor_those_that_remember() {
     let node = |db: u32| Node::start(Broker::new(format!("{}/{db}", server.url())));
     let nodes = [node(0), node(0), node(1), node(1)];
     let history = || History::new(100, Duration::from_secs(60));
-    let logs: Vec<_> = nodes.iter().map(|node| node.room("log").remembering(history())).collect();
+    let logs: Vec<_> = nodes.iter().map(|node| node.room("log").with_history(history())).collect();
     let members = [nodes[1].client("x", "ann"), nodes[3].client("x", "ann")];
     let readers = [nodes[1].resume("log", "bob", None), nodes[3].resume("log", "bob", None)];
     readers.iter().for_each(|reader| _ = reader.joined());
@@ -127,7 +127,7 @@ fn sentinels_and_the_master_have_passwords_and_a_database_of_their_own() {
     };
     carries(|| Broker::new(url("watch%20er")));
     let (here, log) = (Node::start(Broker::new(url("watch%20er"))), History::new(10, Duration::from_secs(60)));
-    assert!(send(here.room("log").remembering(log).broadcast("x")).stored.is_some());
+    assert!(send(here.room("log").with_history(log).broadcast("x")).stored.is_some());
     say(server.port, "AUTH master\r\nINFO keyspace\r\n", "db3:keys");
     assert!(error(&url("guess")).contains("cannot reach"));
     let open = Sentinel::with(server.port, "sentinel auth-pass chat master\n");

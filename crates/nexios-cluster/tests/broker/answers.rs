@@ -19,7 +19,7 @@ fn passes(line: &'static str, commands: &'static [&'static str]) {
     let redis = FakeRedis::start();
     let (here, there) = (Node::start(redis.broker()), Node::start(redis.real()));
     let history = History::new(100, HOUR);
-    let (room, _there) = (here.room("x").remembering(history), there.room("x").remembering(history));
+    let (room, _there) = (here.room("x").with_history(history), there.room("x").with_history(history));
     let (ann, bob) = (there.resume("x", "ann", None), there.client("plain", "bob"));
     ann.joined();
     let publisher = Publisher::connect_blocking(redis.broker()).unwrap();
@@ -89,7 +89,7 @@ fn a_redis_that_loads_its_data_at_the_start_is_waited_for() {
 fn lasts(line: &'static str, says: &str) {
     let redis = FakeRedis::start();
     let publisher = Publisher::connect_blocking(redis.broker()).unwrap();
-    let room = publisher.room("x").remembering(History::new(100, HOUR));
+    let room = publisher.room("x").with_history(History::new(100, HOUR));
     let connections = redis.connections();
     redis.answer(&["EVALSHA"], line);
     let begun = Instant::now();
@@ -153,11 +153,11 @@ fn what_is_published_again_after_its_answer_was_lost_comes_once() {
     let redis = FakeRedis::start();
     let there = Node::start(redis.real());
     let history = History::new(1000, HOUR);
-    let _room = there.room("x").remembering(history);
+    let _room = there.room("x").with_history(history);
     let (ann, bob) = (there.resume("x", "ann", None), there.client("plain", "bob"));
     ann.joined();
     let publisher = Publisher::connect_blocking(redis.broker()).unwrap();
-    let (plain, stored) = (publisher.room("plain"), publisher.room("x").remembering(history));
+    let (plain, stored) = (publisher.room("plain"), publisher.room("x").with_history(history));
     let lost = Arc::new(AtomicUsize::new(0));
     let count = lost.clone();
     redis.rule(move |command| {
@@ -199,7 +199,7 @@ fn what_is_not_confirmed_at_the_end_may_have_been_sent_and_the_rest_was_not() {
         }
         false => Act::Pass,
     });
-    let (plain, stored) = (publisher.room("y"), publisher.room("x").remembering(History::new(100, HOUR)));
+    let (plain, stored) = (publisher.room("y"), publisher.room("x").with_history(History::new(100, HOUR)));
     let under_way = [plain.broadcast("one"), stored.broadcast("one")];
     let end = Instant::now() + Duration::from_secs(20);
     while asked.load(Ordering::Relaxed) < 2 {

@@ -1,4 +1,4 @@
-//! What holds of rooms that remember, with every broker that keeps logs.
+//! What holds of rooms with history, with every broker that keeps logs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +19,8 @@ fn nodes<const N: usize>(server: &mut dyn Server) -> [Node; N] {
     std::array::from_fn(|_| Node::start(server.broker()))
 }
 
-fn remembering(node: &Node, room: &str) -> Room {
-    node.room(room).remembering(History::new(5000, HOUR))
+fn with_history(node: &Node, room: &str) -> Room {
+    node.room(room).with_history(History::new(5000, HOUR))
 }
 
 /// Stores a text, and says where.
@@ -59,7 +59,7 @@ fn joined(client: &Client) -> Position {
 
 pub(crate) fn all_see_one_order_whoever_publishes(server: &mut dyn Server) {
     let nodes = nodes::<3>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
     let clients: Vec<Client> = nodes.iter().map(|node| node.resume("x", "ann", None)).collect();
     clients.iter().for_each(|client| _ = joined(client));
     std::thread::scope(|scope| {
@@ -95,7 +95,7 @@ fn send_history(room: &Room, limit: usize, since: Option<Position>) -> nexios::b
 
 pub(crate) fn a_client_that_comes_back_gets_what_it_missed_once(server: &mut dyn Server) {
     let nodes = nodes::<3>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
     let start = store(&rooms[0], "before");
     let (positions, over) = (Arc::new(Mutex::new(vec![])), AtomicBool::new(false));
     let mut got = Vec::new();
@@ -145,15 +145,15 @@ pub(crate) fn a_client_that_comes_back_gets_what_it_missed_once(server: &mut dyn
 pub(crate) fn a_leave_counts_instead_of_a_join_that_waits(server: &mut dyn Server) {
     let node = Node::start(server.broker());
     for room in ["x", "y", "z"] {
-        let remembering = remembering(&node, room);
-        store(&remembering, "1");
+        let room_with_history = with_history(&node, room);
+        store(&room_with_history, "1");
         assert_eq!(node.taken_out(room), "true false 0 true 1", "{room}");
     }
 }
 
 pub(crate) fn what_cannot_be_recovered_is_said(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| node.room("x").remembering(History::new(10, HOUR))).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| node.room("x").with_history(History::new(10, HOUR))).collect();
     let positions = store_all(&rooms[0], 0..30);
     let other = "00112233445566778899aabbccddeeff";
     let wrong_nonce: Position = format!("{:x}-{}-{other}", positions[28].epoch, positions[28].offset).parse().unwrap();
@@ -182,8 +182,8 @@ pub(crate) fn what_cannot_be_recovered_is_said(server: &mut dyn Server) {
 
 pub(crate) fn a_place_before_the_first_message_is_worth_what_was_given_out(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
-    let _other = remembering(&nodes[0], "y");
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
+    let _other = with_history(&nodes[0], "y");
     let start = joined(&nodes[0].resume("x", "ann", None));
     let elsewhere = joined(&nodes[0].resume("y", "ann", None));
     assert_eq!(nodes[1].resume("x", "ann", Some(start)).joined(), (vec![], true, start));
@@ -204,7 +204,7 @@ pub(crate) fn a_place_before_the_first_message_is_worth_what_was_given_out(serve
 
 pub(crate) fn what_is_past_its_time_is_not_recovered(server: &mut dyn Server) {
     let [node] = nodes::<1>(server);
-    let room = node.room("x").remembering(History::new(100, Duration::from_secs(1)));
+    let room = node.room("x").with_history(History::new(100, Duration::from_secs(1)));
     let witness = node.resume("x", "bob", None);
     joined(&witness);
     let end = Instant::now() + Duration::from_secs(60);
@@ -240,7 +240,7 @@ pub(crate) fn what_is_past_its_time_is_not_recovered(server: &mut dyn Server) {
 
 pub(crate) fn a_new_epoch_is_a_gap_and_no_false_recovery(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
     let witness = nodes[1].resume("x", "bob", None);
     joined(&witness);
     let positions = store_all(&rooms[0], 0..5);
@@ -264,7 +264,7 @@ pub(crate) fn a_broker_that_is_killed_loses_and_doubles_nothing_that_it_stored(s
         return;
     }
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
     let clients: Vec<Client> = nodes.iter().map(|node| node.resume("x", "ann", None)).collect();
     clients.iter().for_each(|client| _ = joined(client));
     let accepted = AtomicBool::new(true);
@@ -303,7 +303,7 @@ pub(crate) fn a_broker_that_is_killed_loses_and_doubles_nothing_that_it_stored(s
 
 pub(crate) fn a_key_is_stored_once(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
     let client = nodes[1].resume("x", "ann", None);
     joined(&client);
     let positions: Vec<Option<Position>> = [(0, "a"), (1, "a"), (0, "b"), (1, "a")]
@@ -318,7 +318,7 @@ pub(crate) fn a_key_is_stored_once(server: &mut dyn Server) {
 
 pub(crate) fn a_slow_client_gets_all_that_it_missed(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
     let padding = "x".repeat(10_000);
     let start = store(&rooms[0], "start");
     send_all((0..1000).map(|n| rooms[0].broadcast(format!("here {n} {padding}"))));
@@ -342,7 +342,7 @@ pub(crate) fn a_slow_client_gets_all_that_it_missed(server: &mut dyn Server) {
 
 pub(crate) fn whatever_a_broadcast_says_is_remembered(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
     let (ann, bob) = (nodes[0].resume("x", "ann", None), nodes[1].resume("x", "bob", None));
     let (start, _) = (joined(&ann), joined(&bob));
     assert_eq!(send(rooms[0].broadcast("not for ann").exclude(["ann"]).key("key").compress(false)).count, 0);
@@ -360,7 +360,7 @@ pub(crate) fn whatever_a_broadcast_says_is_remembered(server: &mut dyn Server) {
 
 pub(crate) fn a_burst_is_read_again_and_not_lost(server: &mut dyn Server) {
     let (here, there) = (Node::start(server.broker()), Node::start(server.broker().incoming_bytes_max(16 << 10)));
-    let rooms: Vec<Room> = [&here, &there].into_iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = [&here, &there].into_iter().map(|node| with_history(node, "x")).collect();
     let client = there.resume("x", "ann", None);
     joined(&client);
     let padding = "x".repeat(200);
@@ -373,7 +373,7 @@ pub(crate) fn a_burst_is_read_again_and_not_lost(server: &mut dyn Server) {
 
 pub(crate) fn those_who_come_back_at_once_are_served_by_the_node(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
     let witness = nodes[1].resume("x", "witness", None);
     joined(&witness);
     let positions = store_all(&rooms[0], 0..100);
@@ -394,7 +394,7 @@ pub(crate) fn those_who_come_back_at_once_are_served_by_the_node(server: &mut dy
 
 pub(crate) fn a_history_is_read_page_by_page(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| node.room("x").remembering(History::new(50, HOUR))).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| node.room("x").with_history(History::new(50, HOUR))).collect();
     let positions = store_all(&rooms[0], 0..60);
     let page = send_history(&rooms[1], 5, None);
     let read = |page: &nexios::broker::HistoryPage| {
@@ -415,7 +415,7 @@ pub(crate) fn a_history_is_read_page_by_page(server: &mut dyn Server) {
 #[test]
 fn without_a_broker_rooms_remember_in_the_process() {
     let app = App::new();
-    let lobby = app.handle().room("lobby").remembering(History::new(100, HOUR));
+    let lobby = app.handle().room("lobby").with_history(History::new(100, HOUR));
     let node = Node::serve(app);
     assert!(node.app.broker_metrics().is_none(), "nothing is started for what nobody uses");
     let plain = node.client("plain", "ann");
@@ -435,7 +435,7 @@ fn without_a_broker_rooms_remember_in_the_process() {
 fn whoever_waits_for_a_broker_that_is_away_waits_for_five_seconds() {
     let memory = nexios::broker::Memory::new();
     let node = Node::start((&memory).into());
-    let room = remembering(&node, "x");
+    let room = with_history(&node, "x");
     let client = node.resume("x", "ann", None);
     let start = joined(&client);
     memory.stop();
@@ -461,11 +461,11 @@ fn a_broker_that_cannot_say_what_it_has_to_is_an_error_at_the_start() {
 
 pub(crate) fn a_publisher_stores_without_serving(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let room = remembering(&nodes[0], "x");
+    let room = with_history(&nodes[0], "x");
     let (ann, bob) = (nodes[0].resume("x", "ann", None), nodes[1].resume("x", "bob", None));
     let start = [joined(&ann), joined(&bob)][1];
     let publisher = Publisher::connect_blocking(server.broker()).unwrap();
-    let outside = publisher.room("x").remembering(History::new(5000, HOUR));
+    let outside = publisher.room("x").with_history(History::new(5000, HOUR));
     let first = outside.broadcast("0").wait().unwrap().stored.unwrap();
     let inside = store(&room, "1");
     let keyed = outside.clone().idempotency_key("key");
@@ -476,7 +476,7 @@ pub(crate) fn a_publisher_stores_without_serving(server: &mut dyn Server) {
     ann.expect(["0", "1", "2"]);
     bob.expect(["0", "1", "2", "not to ann"]);
     // What is for some of them is not remembered, nor is what no room remembers.
-    for audience in [outside.clone().only(["bob"]), publisher.router("chat").remembering(History::default())] {
+    for audience in [outside.clone().only(["bob"]), publisher.router("chat").with_history(History::default())] {
         assert_eq!(audience.broadcast("unstored").wait().unwrap(), Published::default());
     }
     ann.expect(["unstored"]);
@@ -493,7 +493,7 @@ pub(crate) fn a_publisher_waits_until_the_broker_is_back(server: &mut dyn Server
     let publisher = Publisher::connect_blocking(server.broker()).unwrap();
     server.kill();
     // For how long, a test of the publisher says in virtual time.
-    let sent = publisher.room("x").remembering(History::default()).broadcast("late");
+    let sent = publisher.room("x").with_history(History::default()).broadcast("late");
     server.restart();
     assert!(sent.wait().unwrap().stored.is_some());
 }
@@ -541,7 +541,7 @@ fn talk(nodes: &[Node; 2], room: &str) {
 
 pub(crate) fn what_a_client_is_sent_comes_behind_its_own_broadcast(server: &mut dyn Server) {
     let nodes = nodes::<2>(server);
-    let rooms: Vec<Room> = nodes.iter().map(|node| remembering(node, "x")).collect();
+    let rooms: Vec<Room> = nodes.iter().map(|node| with_history(node, "x")).collect();
     talk(&nodes, "x");
     talk(&nodes, "plain");
     drop(rooms);
@@ -549,7 +549,7 @@ pub(crate) fn what_a_client_is_sent_comes_behind_its_own_broadcast(server: &mut 
 
 pub(crate) fn a_publisher_does_not_wait_for_members_that_are_not_sent_anything(server: &mut dyn Server) {
     let [node, other] = nodes(server);
-    let (room, elsewhere) = (remembering(&node, "x"), remembering(&other, "x"));
+    let (room, elsewhere) = (with_history(&node, "x"), with_history(&other, "x"));
     let begun = Instant::now();
     // Nobody is in the room here; then somebody who is left out; then the broadcast is one that was stored before.
     store_all(&room, 0..20);

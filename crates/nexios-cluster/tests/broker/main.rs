@@ -53,7 +53,7 @@ contract! { with_hub, crate::servers::HubServer::start() }
 contract! { with_redis, crate::servers::TcpServer::redis(&[]) }
 contract! { with_nats, crate::servers::TcpServer::nats(&[]) }
 
-/// Rooms that remember.
+/// Rooms with history.
 macro_rules! history_contract {
     ($name:ident, $start:expr) => {
         contract! {

@@ -57,7 +57,7 @@ fn what_three_servers_keep_outlives_one_of_them() {
     let broker = || Broker::new(format!("nats://{hosts}?replicas=3")).connect_timeout(Duration::from_secs(60));
     let (here, there) = (Node::start(broker()), Node::start(broker()));
     let history = || History::new(100, Duration::from_secs(600));
-    let (room, _same) = (here.room("log").remembering(history()), there.room("log").remembering(history()));
+    let (room, _same) = (here.room("log").with_history(history()), there.room("log").with_history(history()));
     let end = Instant::now() + Duration::from_secs(60);
     while send(room.broadcast("0")).stored.is_none() {
         assert!(Instant::now() < end, "still nothing is stored: {:?}", here.metrics());
@@ -117,7 +117,7 @@ fn who_may_not_use_jetstream_stores_nothing_and_sends_the_rest() {
     let there = Node::start(user(&server, "bob:x"));
     let client = there.client("x", "ann");
     let publisher = Publisher::connect_blocking(user(&server, "ann:secret")).unwrap();
-    let stored = publisher.room("log").remembering(History::new(10, Duration::from_secs(60)));
+    let stored = publisher.room("log").with_history(History::new(10, Duration::from_secs(60)));
     match stored.broadcast("in vain").wait_for(Duration::from_secs(60)) {
         Err(BrokerError::Refused(reason)) => assert!(reason.contains("permissions"), "{reason}"),
         other => panic!("{other:?}"),
@@ -157,7 +157,7 @@ fn a_jetstream_that_is_off_after_a_restart_is_named_in_time() {
         }
     });
     let publisher = Publisher::connect_blocking(server.broker()).unwrap();
-    let room = publisher.room("log").remembering(History::new(10, Duration::from_secs(60)));
+    let room = publisher.room("log").with_history(History::new(10, Duration::from_secs(60)));
     assert!(room.broadcast("before").wait_for(Duration::from_secs(60)).unwrap().stored.is_some());
     server.kill();
     is_off.store(true, Ordering::Relaxed);

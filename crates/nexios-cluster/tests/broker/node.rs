@@ -59,7 +59,7 @@ async fn line(ws: WebSocket) -> nexios::Result {
     }
 }
 
-/// Joins a room that remembers from a position on, says whether what was missed came, and where it is.
+/// Joins a room with history from a position on, says whether what was missed came, and where it is.
 async fn resume(ws: WebSocket) -> nexios::Result {
     ws.set_client_id(ws.path_param::<String>("name")?);
     ws.accept().await?;
@@ -72,7 +72,7 @@ async fn resume(ws: WebSocket) -> nexios::Result {
     Ok(())
 }
 
-/// Is taken out of a room that remembers while it enters it; says whether it was on its way, in how many rooms it is
+/// Is taken out of a room with history while it enters it; says whether it was on its way, in how many rooms it is
 /// then, and after it has joined again.
 async fn taken_out(ws: WebSocket) -> nexios::Result {
     ws.accept().await?;
@@ -151,7 +151,7 @@ impl Node {
         Client::connect(self.running.addresses()[0], room, name)
     }
 
-    /// A client of a room that remembers; its first messages are what it missed.
+    /// A client of a room with history; its first messages are what it missed.
     pub(crate) fn resume(&self, room: &str, name: &str, since: Option<Position>) -> Client {
         let (websocket, socket) = self.open_resuming(room, name, since);
         Client::of(websocket, socket)

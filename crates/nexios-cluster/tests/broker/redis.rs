@@ -127,7 +127,7 @@ fn who_is_let_in_before_its_room_can_be_read_gets_what_comes_from_then_on() {
     let cluster = new_cluster();
     let (here, there) = (Node::start(cluster.broker()), Node::start(cluster.broker()));
     let history = || History::new(100, Duration::from_secs(60));
-    let (room, _same) = (here.room("x").remembering(history()), there.room("x").remembering(history()));
+    let (room, _same) = (here.room("x").with_history(history()), there.room("x").with_history(history()));
     let client = there.resume("x", "ann", None);
     client.joined();
     for n in 0..5 {
@@ -249,8 +249,8 @@ fn after_a_failover_nodes_are_at_the_new_master_and_miss_nothing_that_it_has() {
     ask_until(sentinel.port, "SENTINEL REPLICAS chat\r\n", &replica.port.to_string());
     let (here, there) = (Node::start(sentinel.broker()), Node::start(sentinel.broker()));
     let client = there.client("x", "ann");
-    let log = here.room("log").remembering(History::new(100, Duration::from_secs(60)));
-    let _same = there.room("log").remembering(History::new(100, Duration::from_secs(60)));
+    let log = here.room("log").with_history(History::new(100, Duration::from_secs(60)));
+    let _same = there.room("log").with_history(History::new(100, Duration::from_secs(60)));
     let member = there.resume("log", "bob", None);
     let (_, _, before) = member.joined();
     send(here.room("x").broadcast("here 0"));

@@ -20,7 +20,7 @@ pub(crate) trait Server: Send {
     fn kill(&mut self);
     /// Starts it again, in the same place.
     fn restart(&mut self);
-    /// Whether it has after that what rooms remembered before.
+    /// Whether it has after that what rooms storeed before.
     fn keeps_history(&self) -> bool {
         false
     }

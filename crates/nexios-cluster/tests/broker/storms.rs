@@ -30,7 +30,7 @@ fn outage(breaks: impl FnOnce(&FakeRedis), mends: impl FnOnce(&FakeRedis), says:
     let (log, _listening) = Log::listen();
     let (here, there) = (Node::start(redis.broker()), Node::start(redis.broker()));
     let history = History::new(100, HOUR);
-    let (room, _same) = (here.room("x").remembering(history), there.room("x").remembering(history));
+    let (room, _same) = (here.room("x").with_history(history), there.room("x").with_history(history));
     let (ann, bob) = (there.resume("x", "ann", None), there.client("plain", "bob"));
     ann.joined();
     assert!(send(room.broadcast("before")).stored.is_some());
@@ -105,7 +105,7 @@ fn a_server_that_wants_another_password_is_left_alone_until_it_does_not() {
 fn a_publisher_hears_in_time_that_no_server_writes() {
     let redis = FakeRedis::start();
     let publisher = Publisher::connect_blocking(redis.broker()).unwrap();
-    let (room, plain) = (publisher.room("x").remembering(History::new(100, HOUR)), publisher.room("y"));
+    let (room, plain) = (publisher.room("x").with_history(History::new(100, HOUR)), publisher.room("y"));
     redis.say("REPLICAOF 127.0.0.1 1\r\n");
     redis.cut();
     redis.wait_until_connected(1);

@@ -34,7 +34,7 @@ pub(super) struct Client {
     /// The node that it likes best.
     pub(super) at: usize,
     pub(super) random: fastrand::Rng,
-    /// Where it is in the room that remembers.
+    /// Where it is in the room with history.
     pub(super) position: Position,
     /// What it has seen of that room, and of the other since it was last connected.
     pub(super) of_log: usize,

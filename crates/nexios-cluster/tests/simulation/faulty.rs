@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use nexios_cluster::Position;
-use nexios_cluster::engine::Logs;
+use nexios_cluster::engine::MemoryLog;
 use nexios_cluster::engine::Sink;
-use nexios_cluster::engine::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
+use nexios_cluster::engine::{Answers, BrokerSession, Capabilities, Engine, Frame, LinkError, Step};
 use nexios_cluster::engine::{Append, Appended, Log, Page};
 use nexios_cluster::parts::Envelope;
 use nexios_cluster::parts::Span;
@@ -49,7 +49,7 @@ struct State {
     seed: u64,
     random: fastrand::Rng,
     faults: Faults,
-    logs: Logs,
+    logs: MemoryLog,
     sessions: BTreeMap<u64, Open>,
     begun: u64,
     /// What is on its way to sessions, by when it is there.
@@ -91,7 +91,7 @@ impl Faulty {
             seed,
             random: fastrand::Rng::with_seed(seed),
             faults: Faults::default(),
-            logs: Logs::default(),
+            logs: MemoryLog::default(),
             sessions: BTreeMap::new(),
             begun: 0,
             mail: BTreeMap::new(),
@@ -118,9 +118,9 @@ impl Faulty {
         cut.into_iter().for_each(|id| state.end(id, "cut"));
     }
 
-    /// Comes back without what rooms remember.
+    /// Comes back without what rooms store.
     pub(super) fn forget(&self) {
-        self.0.lock().logs = Logs::default();
+        self.0.lock().logs = MemoryLog::default();
     }
 
     /// Whether a message has ever come here.
@@ -235,7 +235,7 @@ struct Place {
 }
 
 impl Engine for Place {
-    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
+    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn BrokerSession>> {
         Box::pin(async move {
             self.broker.way(self.node).await;
             let id = {
@@ -254,7 +254,7 @@ impl Engine for Place {
                 id
             };
             self.broker.way(self.node).await;
-            let session: Box<dyn Session> = Box::new(At { broker: self.broker.clone(), node: self.node, id });
+            let session: Box<dyn BrokerSession> = Box::new(At { broker: self.broker.clone(), node: self.node, id });
             Ok(session)
         })
     }
@@ -309,7 +309,7 @@ impl At {
     }
 }
 
-impl Session for At {
+impl BrokerSession for At {
     /// Each frame has an answer of its own.
     fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
         Box::pin(self.ask(move |state| {

@@ -51,7 +51,7 @@ pub(super) struct Plan {
     pub(super) nodes_end: bool,
     pub(super) end: End,
     pub(super) events: usize,
-    /// How much the room remembers.
+    /// Limit of the room's history.
     pub(super) history: usize,
     pub(super) incoming_bytes_max: usize,
     pub(super) outgoing_messages_max: usize,

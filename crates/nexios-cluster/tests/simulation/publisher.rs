@@ -21,7 +21,7 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// In a room that remembers, sometimes several at a time.
+    /// In a room with history, sometimes several at a time.
     pub(super) async fn store(mut self) {
         let mut number = 0;
         while self.pause().await {

@@ -23,7 +23,7 @@ use nexios_cluster::engine::Driver;
 use nexios_cluster::parts::Node;
 use nexios_cluster::{Broker, History, Memory, Position};
 
-/// The room that remembers, and the one that does not.
+/// The room with history, and the one that does not.
 pub(super) const LOG: &str = "log";
 pub(super) const PLAIN: &str = "plain";
 /// Places of nodes.
@@ -201,7 +201,7 @@ impl World {
             .authorize_presence(yes)
             .authorize_publish(async |ws: WebSocket, room: Arc<str>| ws.rooms().contains(&room));
         let app = App::from(router);
-        let _room = app.handle().room(LOG).remembering(History::new(self.plan.history, Duration::from_secs(3600)));
+        let _room = app.handle().room(LOG).with_history(History::new(self.plan.history, Duration::from_secs(3600)));
         let built = app.build().expect("an app");
         let (client, turning) = TestClient::driven(&built).expect("a shard");
         let client = client.timeout(Duration::from_secs(3600));

@@ -30,7 +30,7 @@ impl WebSocket {
     /// Enters a room, given as a `Room` or by its name; says whether the connection is in it now. Raises
     /// `RuntimeError` before `accept()`.
     ///
-    /// With `since`, a position in a room that remembers, the client first gets what it missed, each message
+    /// With `since`, a position in a room with history, the client first gets what it missed, each message
     /// once and in order, and then what comes; the answer is a `Joined` then. `"start"` gives it all that the room
     /// remembers. `None`, and what cannot be recovered, is as if the client came for the first time.
     ///
@@ -122,7 +122,7 @@ pub(crate) enum Since {
     Given(From),
 }
 
-/// A position, or all that the room remembers.
+/// A position, or all of the history of the room.
 pub(crate) enum From {
     Start,
     Position(Option<Position>),

@@ -32,9 +32,9 @@ pub struct Outcome {
     pub dropped: usize,
     /// Whether it went on its way: without a broker to the clients here, with one also into the
     /// queue of what other nodes get. `false` where that is full, because the broker is away, and
-    /// where the broker of a room that remembers says no.
+    /// where the broker of a room with history says no.
     pub accepted: bool,
-    /// Where the room remembers it: the broker has stored it. `None` of what is not remembered,
+    /// The position in the room's history: the broker has stored it. `None` of a message that is not stored,
     /// and where the broker has not said so within five seconds; what was accepted is stored once it is back.
     pub stored: Option<Position>,
     /// How many other servers of the broker have it, as far as the broker says so.
@@ -98,7 +98,7 @@ impl Broadcasting {
         self
     }
 
-    /// A room that remembers stores only the first message of a key within five minutes, so that
+    /// A room with history stores only the first message of a key within five minutes, so that
     /// it does no harm to send one again of which nobody knows whether it was stored.
     /// [`Outcome::stored`] is then the position of the first, and [`Outcome::duplicate`] is `true`. Keys of clients
     /// that speak `nexios.v1` are others, whatever their text.

@@ -47,7 +47,7 @@ impl Room {
         Room { app, name: name.into(), declared: None }
     }
 
-    /// The room remembers its messages: so many, each for so long.
+    /// Gives the room a history: so many messages, each for so long.
     ///
     /// A broadcast to it is stored by the broker, without one in this process; all members get
     /// all messages in one order, whoever sends them, and clients that were away get what they
@@ -57,7 +57,7 @@ impl Room {
     /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
     /// use std::time::Duration;
     /// use nexios::broker::History;
-    /// let room = ws.app().room("lobby").remembering(History::new(1000, Duration::from_secs(3600)));
+    /// let room = ws.app().room("lobby").with_history(History::new(1000, Duration::from_secs(3600)));
     /// let outcome = room.broadcast("hello").await;
     /// assert!(outcome.stored.is_some());
     /// # Ok(()) }
@@ -68,12 +68,12 @@ impl Room {
     /// nobody holds those that were used least recently are forgotten); what is declared before
     /// the app runs is not forgotten.
     #[must_use = "the room that is returned remembers"]
-    pub fn remembering(mut self, history: History) -> Self {
+    pub fn with_history(mut self, history: History) -> Self {
         self.declared = Some(self.app.declare(&self.name, Declared::new(history)));
         self
     }
 
-    /// Reads what the room remembers.
+    /// Reads the history of the room.
     ///
     /// ```
     /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
@@ -122,7 +122,7 @@ impl Room {
         members(self.target()).await
     }
 
-    /// Sends a message to all of them. A room that [remembers](Self::remembering) stores it first:
+    /// Sends a message to all of them. A room that [with history](Self::with_history) stores it first:
     /// [`Outcome::stored`](crate::Outcome::stored).
     pub fn broadcast(&self, message: impl Into<Message>) -> Broadcasting {
         Broadcasting::new(self.target(), message.into())
@@ -136,7 +136,7 @@ impl Room {
         Ok(self.broadcast(serde_json::to_string(value)?))
     }
 
-    /// Sends a message to some of them. No room remembers it.
+    /// Sends a message to some of them. No room stores it.
     pub fn broadcast_to<I: IntoIterator<Item: Into<ClientRef>>>(
         &self,
         clients: I,

@@ -1,4 +1,4 @@
-//! Joining a room that remembers: first what was missed, then what comes, without a hole.
+//! Joining a room with history: first what was missed, then what comes, without a hole.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::routing::handler::LocalFuture;
 /// # async fn handler(ws: nexios::WebSocket) -> nexios::Result {
 /// use std::time::Duration;
 /// use nexios::broker::History;
-/// let room = ws.app().room("lobby").remembering(History::new(1000, Duration::from_secs(3600)));
+/// let room = ws.app().room("lobby").with_history(History::new(1000, Duration::from_secs(3600)));
 /// ws.accept().await?;
 /// let since = ws.query("since").and_then(|text| text.parse().ok());
 /// if let Some(joined) = ws.join_from(room.name(), since).await {
@@ -61,7 +61,7 @@ impl WebSocket {
         self.join_by(wish, room).await.then_some(here)
     }
 
-    /// Enters a room from its beginning: the client first gets all that the room remembers, each message once and in
+    /// Enters a room from its beginning: the client first gets all of the history of the room, each message once and in
     /// order, as fast as it reads, and then whatever comes. Otherwise as [`join_from`](Self::join_from).
     pub async fn join_from_start(&self, room: impl AsRef<str>) -> Option<Joined> {
         let room = room.as_ref();
@@ -91,7 +91,7 @@ impl WebSocket {
     }
 
     /// Where the room's messages come from, if it remembers.
-    pub(crate) fn node_that_remembers(&self, room: &str) -> Option<Arc<Node>> {
+    pub(crate) fn node_with_history(&self, room: &str) -> Option<Arc<Node>> {
         let switchboard = &self.route().switchboard;
         switchboard.history(room).and_then(|_| switchboard.history_node())
     }
@@ -99,7 +99,7 @@ impl WebSocket {
     /// The same, unless there is nothing to get there, which [`join`](Self::join) says.
     fn node_to_enter(&self, room: &str) -> Option<Arc<Node>> {
         let may_enter = !self.is_in_room(room) && (!self.connection().is_framed() || live::is_nameable(room));
-        self.node_that_remembers(room).filter(|_| may_enter)
+        self.node_with_history(room).filter(|_| may_enter)
     }
 
     /// Brings the connection to where the node is, and into the room. Boxed: a handler that waits
@@ -181,7 +181,7 @@ struct Way {
     room: Arc<str>,
     member: Member,
     since: Option<Since>,
-    /// All that the room remembers comes first.
+    /// All of the room's history comes first.
     from_start: bool,
 }
 
@@ -223,7 +223,7 @@ impl Way {
         }
     }
 
-    /// Takes the first step of one who wants all that the room remembers.
+    /// Takes the first step of one who wants all of the history of the room.
     async fn read_oldest(&mut self) -> Option<()> {
         let log = self.node.log(&self.room, self.ws.route().switchboard.history(&self.room).unwrap_or_default());
         match self.node.read(&log, Span::Oldest(PAGE_LEN)).await {

@@ -70,7 +70,7 @@ impl Memberships {
 impl WebSocket {
     /// Enters a room, given as a [`Room`](crate::Room) or by its name; returns whether the connection is in it
     /// now: only a connected one can be. Before `accept()` it is not, and a warning says so.
-    /// Of a room that remembers it gets what comes from now on; [`join_from`](Self::join_from)
+    /// Of a room with history it gets what comes from now on; [`join_from`](Self::join_from)
     /// begins earlier.
     ///
     /// A [`leave`](Self::leave) while this waits counts instead of it.
@@ -97,7 +97,7 @@ impl WebSocket {
         if self.is_in_room(room) {
             return self.connection_state() == ConnectionState::Connected;
         }
-        if let Some(node) = self.node_that_remembers(room) {
+        if let Some(node) = self.node_with_history(room) {
             let joined = self.resume(wish, node, room.into(), self.left_off(room)).await;
             return joined.is_some() || self.is_in_room(room);
         }
@@ -142,7 +142,7 @@ impl WebSocket {
         let wish = Wish::default();
         // A plain connection enters at once where there is neither a broker nor a history.
         let switchboard = &self.route().switchboard;
-        if self.connection().is_framed() || switchboard.node().is_some() || self.node_that_remembers(room).is_some() {
+        if self.connection().is_framed() || switchboard.node().is_some() || self.node_with_history(room).is_some() {
             self.memberships(|memberships| {
                 memberships.wishes.retain(|(_, other)| other.strong_count() > 0);
                 memberships.wishes.push((room.into(), Arc::downgrade(&wish.0)));

@@ -19,7 +19,7 @@ use crate::connection::membership::Memberships;
 use crate::connection::request::{self, Client, Cookies, Headers, PathParamError, PathParams, QueryParams};
 use crate::connection::state::State;
 use crate::error::{Error, IntoCloseCode, Result};
-use crate::live::Session;
+use crate::live::LiveSession;
 use crate::routing::handler::LocalFuture;
 use crate::routing::rate_limit::Limiter;
 use crate::routing::route::BuiltRoute;
@@ -66,7 +66,7 @@ struct Rare {
     params: Option<PathParams>,
     subprotocol: Option<String>,
     /// Of a client that speaks `nexios.v1`.
-    session: Option<Rc<Session>>,
+    session: Option<Rc<LiveSession>>,
     /// Runs next to the handler; taken out while it is polled.
     listeners: Option<LocalFuture<()>>,
 }
@@ -479,12 +479,12 @@ impl WebSocket {
     }
 
     /// The client has said `hello`.
-    pub(crate) fn begin_session(&self, session: Rc<Session>) {
+    pub(crate) fn begin_session(&self, session: Rc<LiveSession>) {
         self.rare(|rare| rare.session = Some(session));
         self.route().switchboard.framed_began();
     }
 
-    pub(crate) fn session(&self) -> Option<Rc<Session>> {
+    pub(crate) fn session(&self) -> Option<Rc<LiveSession>> {
         self.rare_if_any(|rare| rare.session.clone())
     }
 

@@ -12,7 +12,7 @@ use nexios_protocol::{CloseCode, escaped};
 use super::frame::{self, ClientFrame, HEADER_BYTES_MAX, Incoming, Malformed, ServerFrame};
 use super::request::RequestError;
 use super::room_queue;
-use super::session::{Place, Session, Step};
+use super::session::{LiveSession, Place, Step};
 use crate::broker::Position;
 use crate::connection::membership::Wish;
 use crate::connection::task::{log_fault, on_panic};
@@ -119,7 +119,7 @@ async fn begin(ws: &WebSocket, frame: ClientFrame, payload: Message) {
 
 /// Waits until fewer bytes are unanswered; meanwhile what comes fills the inbox, and then the client is not read any
 /// more. Returns false if it is gone.
-async fn has_room(ws: &WebSocket, session: &Session, bytes: usize) -> bool {
+async fn has_room(ws: &WebSocket, session: &LiveSession, bytes: usize) -> bool {
     let bytes_max = ws.connection().settings().inbox_bytes_max;
     poll_fn(|cx| match session.poll_room(cx, bytes, bytes_max) {
         Poll::Ready(()) => Poll::Ready(true),

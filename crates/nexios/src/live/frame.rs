@@ -122,7 +122,7 @@ pub(crate) enum ServerFrame<'a> {
         room: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         missed: Option<u64>,
-        /// Of the first of them, in rooms that remember.
+        /// Of the first of them, in rooms with history.
         #[serde(skip_serializing_if = "Option::is_none")]
         offset: Option<u64>,
     },

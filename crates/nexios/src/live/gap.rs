@@ -15,7 +15,7 @@ pub(crate) fn report_gap(switchboard: &Switchboard, gap: &Gap) {
         Some(Topic::Room(room)) => Some(&**room),
         _ => None,
     };
-    // A room that remembers says `reset` instead, where messages cannot be had any more.
+    // A room with history says `reset` instead, where messages cannot be had any more.
     if switchboard.framed() == 0 || room.is_some_and(|room| switchboard.history(room).is_some()) {
         return;
     }
@@ -68,7 +68,7 @@ fn tell_missed(connection: &Connection, messages: &mut Vec<Message>) {
     }
 }
 
-/// What waits of a room that remembers would come before the gap, and the client could not go back
+/// What waits of a room with history would come before the gap, and the client could not go back
 /// to what is missing before it.
 fn withdraw_later(connection: &Connection, room: &str) -> Vec<Message> {
     let prefix = frame::entry_prefix(room);

@@ -27,7 +27,7 @@ pub use request::{Argument, IntoReply, Json, RequestError};
 pub(crate) use room::{entry, forms, joined, joined_at, left, member_form, ready, reset};
 pub use rules::IntoPermission;
 pub(crate) use rules::{Rules, authorize, request_handler};
-pub(crate) use session::Session;
+pub(crate) use session::LiveSession;
 
 /// Its name among the subprotocols.
 pub(crate) const SUBPROTOCOL: &str = "nexios.v1";

@@ -11,7 +11,7 @@ use nexios_protocol::{ABNORMAL, CloseCode};
 use super::answer::{fail, tell};
 use super::closing::milliseconds;
 use super::frame::{self, ClientFrame, Incoming, LONG_HEADER_BYTES_MAX, Malformed, ServerFrame, WelcomeLimits};
-use super::session::{ROOMS_MAX, Session, UNANSWERED_MAX};
+use super::session::{LiveSession, ROOMS_MAX, UNANSWERED_MAX};
 use crate::connection::websocket::WebSocket;
 use crate::error::{Result, WebSocketDisconnect};
 
@@ -30,7 +30,7 @@ pub(crate) async fn await_hello(ws: WebSocket) -> Result {
     match frame::read(message.as_ref(), LONG_HEADER_BYTES_MAX) {
         Ok(Incoming::Frame(ClientFrame::Hello { rooms }, _)) => {
             ws.connection().discard_unheard();
-            ws.begin_session(Rc::new(Session::new(rooms)));
+            ws.begin_session(Rc::new(LiveSession::new(rooms)));
             tell(&ws, &welcome(&ws));
             ws.connection().enter();
             Ok(())

@@ -16,18 +16,18 @@ pub(crate) fn joined(ws: &WebSocket, room: &str) {
     tell(ws, &ServerFrame::Joined { room, position: None, recovered: None });
 }
 
-/// The same of a room that remembers.
+/// The same of a room with history.
 pub(crate) fn joined_at(room: &str, position: Position, recovered: bool) -> Message {
     ServerFrame::Joined { room, position: Some(position), recovered: Some(recovered) }.to_text().into()
 }
 
-/// A message of a room that remembers.
+/// A message of a room with history.
 pub(crate) fn entry(room: &str, position: Position, message: MessageRef<'_>) -> Message {
     let Position { offset, nonce, .. } = position;
     ServerFrame::Message { room, offset: Some(offset), nonce: Some(nonce) }.around(message)
 }
 
-/// Messages of a room that remembers are lost.
+/// Messages of a room with history are lost.
 pub(crate) fn reset(room: &str, position: Position) -> Message {
     ServerFrame::Reset { room, position: Some(position) }.to_text().into()
 }

@@ -13,16 +13,16 @@ use super::frame::{ClientFrame, KEY_BYTES_MAX};
 use super::presence::Watch;
 use super::request::RequestError;
 use super::rules::Authorize;
-use super::session::{Place, ROOMS_MAX, Session, Step};
+use super::session::{LiveSession, Place, ROOMS_MAX, Step};
 use crate::connection::membership::Wish;
 use crate::connection::websocket::WebSocket;
 use crate::error::Result;
 
-/// What stands for a position where a client wants all that the room remembers.
+/// What stands for a position where a client wants all of the history of the room.
 const START: &str = "start";
 
 /// Does what is in a room's line, until nothing is.
-pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
+pub(crate) async fn work(ws: WebSocket, session: Rc<LiveSession>, room: Arc<str>) {
     while let Some(Step { place, wish, frame, payload }) = session.next_step(&room) {
         if matches!(frame, ClientFrame::Join { .. } | ClientFrame::Publish { .. }) {
             hold(&ws, &session).await;
@@ -51,7 +51,7 @@ pub(crate) async fn work(ws: WebSocket, session: Rc<Session>, room: Arc<str>) {
 }
 
 /// Waits until the handler of a fresh connection has done what comes before its first receive, such as joining rooms.
-async fn hold(ws: &WebSocket, session: &Session) {
+async fn hold(ws: &WebSocket, session: &LiveSession) {
     let Some(until) = session.fresh_until.get() else { return };
     let shard = ws.connection().shard();
     if shard.now() >= until {
@@ -68,7 +68,7 @@ async fn hold(ws: &WebSocket, session: &Session) {
 
 async fn join(
     ws: &WebSocket,
-    session: &Session,
+    session: &LiveSession,
     wish: &Wish,
     room: &Arc<str>,
     position: Option<String>,

@@ -21,7 +21,7 @@ pub(crate) const ROOMS_MAX: usize = 1000;
 
 /// Kept from `hello` to the end of the connection. It does not hold the connection, which holds it.
 #[derive(Default)]
-pub(crate) struct Session {
+pub(crate) struct LiveSession {
     /// Where the client was in rooms that it has not come back to.
     positions: RefCell<HashMap<Arc<str>, Position>>,
     unanswered: Cell<usize>,
@@ -48,7 +48,7 @@ pub(crate) struct Step {
 
 /// The place of a frame among the unanswered; given back when it is dropped.
 pub(crate) struct Place {
-    session: Rc<Session>,
+    session: Rc<LiveSession>,
     pub(crate) id: Id,
     bytes: usize,
     /// Its share of what the process keeps of all clients.
@@ -57,7 +57,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Takes a place for a frame, if there is one.
-    pub(crate) fn take(session: &Rc<Session>, id: Id, bytes: usize) -> Option<Self> {
+    pub(crate) fn take(session: &Rc<LiveSession>, id: Id, bytes: usize) -> Option<Self> {
         let unanswered = session.unanswered.get();
         if unanswered >= UNANSWERED_MAX {
             return None;
@@ -84,9 +84,9 @@ impl Drop for Place {
     }
 }
 
-impl Session {
+impl LiveSession {
     pub(crate) fn new(rooms: HashMap<String, String>) -> Self {
-        let session = Session::default();
+        let session = LiveSession::default();
         for (room, position) in rooms.into_iter().take(ROOMS_MAX) {
             session.note_position(&room.into(), &position);
         }
@@ -152,14 +152,14 @@ mod tests {
     fn a_hello_names_rooms_within_its_limit_and_positions_only() {
         let position = format!("1-2-{:032}", 3);
         let rooms = (0..ROOMS_MAX + 5).map(|n| (n.to_string(), position.clone())).collect();
-        assert_eq!(Session::new(rooms).positions.borrow().len(), ROOMS_MAX);
-        let session = Session::new(HashMap::from([("a".into(), position), ("b".into(), "1-2-3".into())]));
+        assert_eq!(LiveSession::new(rooms).positions.borrow().len(), ROOMS_MAX);
+        let session = LiveSession::new(HashMap::from([("a".into(), position), ("b".into(), "1-2-3".into())]));
         assert_eq!(session.positions.borrow().keys().map(|room| &**room).collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]
     fn so_many_wait_for_answers_at_most() {
-        let session = Rc::new(Session::default());
+        let session = Rc::new(LiveSession::default());
         let take = |bytes| Place::take(&session, Id(1), bytes);
         let mut places: Vec<_> = (0..UNANSWERED_MAX).map(|_| take(0)).collect();
         assert!(places.iter().all(Option::is_some) && take(0).is_none());
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn so_many_bytes_wait_for_answers_at_most_and_one_payload_always_fits() {
-        let session = Rc::new(Session::default());
+        let session = Rc::new(LiveSession::default());
         let is_free = |bytes| session.poll_room(&Context::from_waker(Waker::noop()), bytes, 100).is_ready();
         assert!(is_free(1000));
         let large = Place::take(&session, Id(1), 1000);
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_was_never_done_does_not_outlive_the_connection() {
-        let session = Rc::new(Session::default());
+        let session = Rc::new(LiveSession::default());
         let place = Place::take(&session, Id(1), 5).unwrap();
         let room = Arc::<str>::from("x");
         session.enqueue(
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_line_is_begun_once_and_forgotten_at_its_end() {
-        let (session, room) = (Rc::new(Session::default()), Arc::<str>::from("x"));
+        let (session, room) = (Rc::new(LiveSession::default()), Arc::<str>::from("x"));
         let step = |id| Step {
             place: Place::take(&session, Id(id), 0).unwrap(),
             wish: Wish::default(),

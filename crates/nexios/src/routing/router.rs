@@ -61,7 +61,7 @@ pub struct RouterHandle(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     place: OnceLock<Place>,
-    /// Rooms that remember, until there is an app that knows of them.
+    /// Rooms with history, until there is an app that knows of them.
     declared: Mutex<Vec<(Arc<str>, Arc<Declared>)>>,
 }
 
@@ -131,7 +131,7 @@ impl RouterHandle {
         self.0.place.get().map(|place| place.switchboard.clone())
     }
 
-    /// A room remembers; where there is no app yet, it is told once there is one.
+    /// Declares a room with history; where there is no app yet, once there is one.
     pub(crate) fn declare(&self, room: &Arc<str>, declared: Arc<Declared>) -> Arc<Declared> {
         if let Some(switchboard) = self.switchboard() {
             return switchboard.declare(room, &declared);
@@ -206,7 +206,7 @@ impl RouterHandle {
         members(self.target()).await
     }
 
-    /// The counters of the app's broker; without one those of what keeps its rooms that remember;
+    /// The counters of the app's broker; without one those of what keeps its rooms with history;
     /// `None` where there is neither.
     pub fn broker_metrics(&self) -> Option<BrokerMetrics> {
         let switchboard = &self.0.place.get()?.switchboard;

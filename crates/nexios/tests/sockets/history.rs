@@ -1,4 +1,4 @@
-//! Rooms that remember, for clients that speak `nexios.v1`: they come back to where they were.
+//! Rooms with history, for clients that speak `nexios.v1`: they come back to where they were.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,13 +40,13 @@ struct Client {
 
 impl Node {
     fn start(app: App) -> Self {
-        Node::remembering(10, app)
+        Node::with_history(10, app)
     }
 
-    fn remembering(size: usize, app: App) -> Self {
+    fn with_history(size: usize, app: App) -> Self {
         let yes = async |_: WebSocket, _: std::sync::Arc<str>| true;
         let app = app.live(true).ws("/", member).authorize_join(yes).authorize_publish(yes);
-        let room = app.handle().room("x").remembering(History::new(size, Duration::from_secs(60)));
+        let room = app.handle().room("x").with_history(History::new(size, Duration::from_secs(60)));
         let running = app.start(Serve::tcp("127.0.0.1:0").shards(2)).unwrap();
         Node { running, room }
     }
@@ -144,7 +144,7 @@ fn a_client_that_is_taken_out_while_it_gets_what_it_missed_is_told_so() {
             nexios::Result::Ok(())
         }
     };
-    let node = Node::remembering(1000, App::new().hold_timeout(Duration::ZERO).ws("/kick", handler));
+    let node = Node::with_history(1000, App::new().hold_timeout(Duration::ZERO).ws("/kick", handler));
     let mut before = node.connect("/?join=1", "");
     before.joined();
     let position = before.position.clone();
@@ -409,7 +409,7 @@ fn both_kinds_of_members_get_the_brokers_order() {
 fn a_gap_comes_before_any_later_message_and_the_next_connection_has_what_is_missing() {
     let text = |n: u64| format!("{n} {}", "x".repeat(256 << 10));
     for policy in [SlowClient::DropNewest, SlowClient::DropOldest] {
-        let node = Node::remembering(100, App::new().slow_client(policy));
+        let node = Node::with_history(100, App::new().slow_client(policy));
         let mut slow = node.greet(Wire::dial_narrow(node.running.addresses()[0]), "/?join=1", "");
         assert!(!slow.joined());
         (1..=60).for_each(|n| drop(node.send(&text(n))));

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::answers;
 use super::wire::{self, Answer, Reply};
-use crate::engines::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
+use crate::engines::link::{Answers, BrokerSession, Capabilities, Engine, Frame, LinkError, Step};
 use crate::history::log::{Append, Appended, Log, Page, Span};
 use crate::node::incoming::Sink;
 
@@ -41,7 +41,7 @@ struct Waiting {
 }
 
 impl Engine for HubEngine {
-    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
+    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn BrokerSession>> {
         Box::pin(async move {
             let stream = UnixStream::connect(&self.0).await.map_err(answers::connecting)?;
             let (reader, mut writer) = stream.into_split();
@@ -55,7 +55,7 @@ impl Engine for HubEngine {
                 LinkError::Lost(reason) => LinkError::Lost(format!("{reason} at once: it may be of an older release")),
                 refused => refused,
             })?;
-            let session: Box<dyn Session> = Box::new(session);
+            let session: Box<dyn BrokerSession> = Box::new(session);
             Ok(session)
         })
     }
@@ -121,7 +121,7 @@ impl HubSession {
     }
 }
 
-impl Session for HubSession {
+impl BrokerSession for HubSession {
     fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
         // A hub takes each message that it can read.
         Box::pin(async move {

@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::outbox::{self, Outbox};
 use super::wire::{self, Malformed, Publication, Request};
-use crate::engines::memory_log::Logs;
+use crate::engines::memory_log::MemoryLog;
 use crate::history::log::{Append, Appended, Nonce, Position};
 
 const READ_BYTES: usize = 64 << 10;
@@ -30,12 +30,12 @@ struct State {
     next: u64,
     outboxes: HashMap<u64, Arc<Outbox>>,
     channels: HashMap<Arc<str>, Vec<u64>>,
-    logs: Logs,
+    logs: MemoryLog,
 }
 
 impl Nodes {
     pub(super) fn new(node_bytes_max: usize, history_bytes_max: usize) -> Self {
-        let logs = Logs::new(history_bytes_max);
+        let logs = MemoryLog::new(history_bytes_max);
         let state = State { next: 0, outboxes: HashMap::new(), channels: HashMap::new(), logs };
         Nodes { state: Arc::new(Mutex::new(state)), bytes_max: node_bytes_max }
     }

@@ -279,7 +279,7 @@ impl Reading<'_> {
 
     /// Returns the position of a room that has no entry, behind the entries of others up to this one.
     fn origin(&self, offset: u64) -> Position {
-        let nonce = self.stream.origins.nonce(&self.log.channel, offset);
+        let nonce = self.stream.start_positions.nonce(&self.log.channel, offset);
         Position { epoch: self.stream.epoch, offset, nonce }
     }
 

@@ -1,4 +1,4 @@
-//! Streams of JetStream that keep logs: one for all rooms that remember equally much.
+//! Streams of JetStream that keep logs: one for all rooms with equal limits of history.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 
 use crate::engines::link::LinkError;
 use crate::engines::memory_log;
-use crate::engines::start_positions::Origins;
+use crate::engines::start_positions::StartPositions;
 use crate::history::log::{AGAIN_LEN_MAX, Entry, KEY_KEPT, Log, PAGE_BYTES_MAX};
 
 /// Nodes that make the same stream at the same time: all but one look again.
@@ -32,7 +32,7 @@ pub(super) struct LogStream {
     stream: Stream<()>,
     pub(super) epoch: u64,
     /// The secret of the positions of rooms without an entry: from the stream's description.
-    pub(super) origins: Origins,
+    pub(super) start_positions: StartPositions,
     /// How many servers beside its leader have what it has acknowledged.
     pub(super) replicas: u32,
     /// What the server takes at most in one message.
@@ -125,9 +125,9 @@ impl LogStream {
         // What is acknowledged is on more than half of the servers.
         let replicas = u32::try_from(config.num_replicas / 2).unwrap_or_default();
         let secret = config.description.as_deref().and_then(|text| text.strip_prefix(DESCRIPTION));
-        let origins = secret.and_then(Origins::from_hex).unwrap_or_else(Origins::random);
+        let start_positions = secret.and_then(StartPositions::from_hex).unwrap_or_else(StartPositions::random);
         let stream = jetstream.get_stream_no_info(&name).await.map_err(LinkError::lost)?;
-        Ok(LogStream { stream, epoch, origins, replicas, payload_bytes_max: jetstream.client().max_payload() })
+        Ok(LogStream { stream, epoch, start_positions, replicas, payload_bytes_max: jetstream.client().max_payload() })
     }
 
     /// The newest entry of a subject. The stream's leader is asked, which has all that is acknowledged.
@@ -269,7 +269,7 @@ fn config(log: &Log, replicas: usize) -> Config {
     let subjects = format!("{prefix}.*");
     Config {
         name,
-        description: Some(format!("{DESCRIPTION}{}", Origins::random().to_hex())),
+        description: Some(format!("{DESCRIPTION}{}", StartPositions::random().to_hex())),
         subjects: vec![subjects.clone()],
         max_messages_per_subject: i64::try_from(history.size).unwrap_or(i64::MAX),
         // The time in which duplicates are found cannot be longer.

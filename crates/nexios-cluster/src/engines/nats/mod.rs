@@ -1,4 +1,4 @@
-//! NATS: core subjects, at most once; rooms that remember by JetStream.
+//! NATS: core subjects, at most once; rooms with history by JetStream.
 
 mod answers;
 mod denied;
@@ -23,7 +23,7 @@ use self::denied::{Denial, Denied};
 use self::log_store::LogStore;
 use self::order::Order;
 use crate::engines::address::{self, Address, Host, Tls};
-use crate::engines::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
+use crate::engines::link::{Answers, BrokerSession, Capabilities, Engine, Frame, LinkError, Step};
 use crate::history::log::{Append, Appended, Log, Page, Span};
 use crate::node::incoming::Sink;
 
@@ -43,7 +43,7 @@ pub(crate) struct NatsEngine {
     password: Option<String>,
     credentials: Option<String>,
     tls: Tls,
-    /// On how many of them what rooms remember is.
+    /// On how many of them what rooms store is.
     replicas: usize,
     /// JetStream has answered before: while its servers elect a leader it is not asked whether it is on.
     has_jetstream: AtomicBool,
@@ -112,7 +112,7 @@ fn server(scheme: &str, Host { name, port }: &Host) -> Result<ServerAddr, String
 }
 
 impl Engine for NatsEngine {
-    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
+    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn BrokerSession>> {
         Box::pin(async move {
             let (told, denied) = (sink.clone(), Denied::default());
             let denials = denied.clone();
@@ -133,7 +133,7 @@ impl Engine for NatsEngine {
             let session =
                 NatsSession { client, sink, next: AtomicU64::new(0), reading: Mutex::default(), logs, denied };
             session.arrived().await?;
-            let session: Box<dyn Session> = Box::new(session);
+            let session: Box<dyn BrokerSession> = Box::new(session);
             Ok(session)
         })
     }
@@ -229,7 +229,7 @@ async fn receive(mut messages: Subscriber, sink: Sink) {
     }
 }
 
-impl Session for NatsSession {
+impl BrokerSession for NatsSession {
     fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
         Box::pin(async move {
             let mut answers = Vec::with_capacity(batch.len());

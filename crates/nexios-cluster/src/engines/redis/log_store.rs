@@ -11,7 +11,7 @@ use super::keys::{self, Keys};
 use super::script::{Run, Script};
 use super::{Channels, Connection};
 use crate::engines::link::{Capabilities, LinkError};
-use crate::engines::start_positions::Origins;
+use crate::engines::start_positions::StartPositions;
 use crate::history::log::{
     AGAIN_LEN_MAX, Append, Appended, Entry, History, KEY_KEPT, Log, Nonce, PAGE_BYTES_MAX, Page, Position, Span,
 };
@@ -140,7 +140,7 @@ impl LogStore {
             run.arg(keys::of_key(log, key));
         }
         run.arg(&*self.channels.name(&log.channel)).arg(size).arg(ms(ttl)).arg(ms(ttl + HEAD_KEPT));
-        run.arg(Origins::random().to_hex()).arg(u8::from(group.again));
+        run.arg(StartPositions::random().to_hex()).arg(u8::from(group.again));
         let mut next_key = 4;
         for append in appends() {
             let key = append.key.as_ref().map_or(0, |_| next_key);
@@ -168,7 +168,7 @@ impl LogStore {
         };
         let mut run = self.read.run(&log.channel, 3);
         self.keys.add(&mut run, log);
-        run.arg(ms(log.history.ttl)).arg(Origins::random().to_hex());
+        run.arg(ms(log.history.ttl)).arg(StartPositions::random().to_hex());
         run.arg(&*self.channels.name(&log.channel)).arg(max).arg(PAGE_BYTES_MAX);
         if let Some(position) = position {
             run.arg(position);

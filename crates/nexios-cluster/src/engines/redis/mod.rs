@@ -24,7 +24,7 @@ use self::predecessor::Predecessor;
 use self::server::Server;
 use self::servers::Servers;
 use crate::engines::address::Tls;
-use crate::engines::link::{Answers, Capabilities, Engine, Frame, LinkError, Session, Step};
+use crate::engines::link::{Answers, BrokerSession, Capabilities, Engine, Frame, LinkError, Step};
 use crate::history::log::{Append, Appended, Log, Page, Span};
 use crate::node::incoming::Sink;
 
@@ -52,7 +52,7 @@ impl RedisEngine {
 }
 
 impl Engine for RedisEngine {
-    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn Session>> {
+    fn connect(&self, sink: Sink) -> Step<'_, Box<dyn BrokerSession>> {
         Box::pin(async move {
             let pushes = Pushes::new(sink);
             let connection = self.servers.connect(&pushes).await?;
@@ -60,7 +60,7 @@ impl Engine for RedisEngine {
             self.predecessor.replace(&connection).await?;
             let channels = Channels { db: self.servers.db };
             let logs = LogStore::open(&connection, channels, server.replicas, self.replicas).await?;
-            let session: Box<dyn Session> = Box::new(RedisSession { connection, pushes, channels, logs });
+            let session: Box<dyn BrokerSession> = Box::new(RedisSession { connection, pushes, channels, logs });
             Ok(session)
         })
     }
@@ -199,7 +199,7 @@ fn spublish(channels: Channels, frame: &Frame) -> (Arc<str>, Cmd) {
     (frame.channel.clone(), command)
 }
 
-impl Session for RedisSession {
+impl BrokerSession for RedisSession {
     fn publish<'a>(&'a self, batch: &'a [Frame]) -> Step<'a, Answers> {
         Box::pin(async move {
             if batch.is_empty() {
