@@ -263,7 +263,7 @@ pub(super) async fn all_agree_on_the_position_of_a_room_that_nobody_used(server:
 }
 
 pub(super) async fn a_key_counts_once(server: &impl Server) {
-    let (log, peer) = (log("key", 100, 1), Peer::connect(server).await);
+    let (log, peer) = (log("key", 100, 3), Peer::connect(server).await);
     peer.subscribe(&log).await;
     let with_key = |log, text, key: &str| Append { key: Some(key.into()), ..append(log, text) };
     let key = "what a client says: \r\n{}*.> ü";
@@ -274,12 +274,12 @@ pub(super) async fn a_key_counts_once(server: &impl Server) {
     assert_eq!(appended[0].position.nonce, batch[0].nonce);
     let once_more = Peer::connect(server).await.append(with_key(&log, "fourth", key)).await;
     assert_eq!((once_more.duplicate, once_more.position), (true, appended[0].position));
-    let elsewhere = super::peer::log("key2", 100, 1);
+    let elsewhere = super::peer::log("key2", 100, 3);
     assert!(!peer.append(with_key(&elsewhere, "elsewhere", key)).await.duplicate);
     assert_eq!(peer.newest(&log, 100).await, ["first", "second"]);
     assert_eq!(texts(&[peer.next().await, peer.next().await]), ["first", "second"]);
     // The key outlives the entry.
-    sleep(Duration::from_millis(1200)).await;
+    sleep(Duration::from_millis(3200)).await;
     assert!(peer.append(with_key(&log, "fifth", key)).await.duplicate);
     peer.append(append(&log, "last")).await;
     assert_eq!(texts(&[peer.next().await]), ["last"]);
