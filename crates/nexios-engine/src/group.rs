@@ -9,9 +9,9 @@ use bytes::Bytes;
 use nexios_protocol::{OpCode, write_frame};
 use parking_lot::Mutex;
 
-use crate::framing;
 use crate::id::ConnectionId;
 use crate::message::Message;
+use crate::variant::Variant;
 
 /// A set of connections over all shards of the process; a router or a room.
 ///
@@ -52,12 +52,8 @@ pub struct Broadcast {
     pub key: Option<Arc<str>>,
     /// `Some(false)` leaves this message uncompressed.
     pub compress: Option<bool>,
-    /// The message is a frame of a subprotocol: see [`Accept::framed`](crate::Accept::framed).
-    pub framed: bool,
-    /// The same for another audience, in another form: published in one step with this.
-    pub also: Option<Arc<Broadcast>>,
-    /// What framed connections get of a message that they would take for a frame.
-    escaped: OnceLock<Arc<Broadcast>>,
+    /// Another form of the message, and the variant whose connections get that one.
+    form: Option<(Variant, Box<Broadcast>)>,
     frame: OnceLock<Bytes>,
     /// One compressed frame for each (window bits, level) in use.
     deflated: Mutex<Vec<((u8, u8), Bytes)>>,
@@ -127,32 +123,36 @@ impl Broadcast {
             exclude: Vec::new(),
             key: None,
             compress: None,
-            framed: false,
-            also: None,
-            escaped: OnceLock::new(),
+            form: None,
             frame: OnceLock::new(),
             deflated: Mutex::new(Vec::new()),
         }
     }
 
-    /// Whether framed connections would take it for a frame that it is not.
-    pub(crate) fn is_mistakable(&self) -> bool {
-        !self.framed && framing::is_mistakable(self.message.as_ref())
+    /// Gives the connections of a variant another message in the place of this one, with the key and the word on
+    /// compression that it has by now.
+    pub fn set_form(&mut self, variant: Variant, message: Message) {
+        let mut form = Broadcast::new(self.audience.clone(), message);
+        (form.key, form.compress) = (self.key.clone(), self.compress);
+        self.form = Some((variant, Box::new(form)));
     }
 
-    /// The same behind an empty header.
-    pub(crate) fn escaped(&self) -> &Broadcast {
-        self.escaped.get_or_init(|| {
-            let message = framing::escape(self.message.as_ref());
-            let mut escaped = Broadcast::new(self.audience.clone(), message);
-            (escaped.key, escaped.compress, escaped.framed) = (self.key.clone(), self.compress, true);
-            Arc::new(escaped)
-        })
+    /// Returns true if connections of all variants get the same message.
+    pub(crate) fn has_one_form(&self) -> bool {
+        self.form.is_none()
     }
 
-    /// The bytes of all its forms.
+    /// Returns the broadcast as connections of a variant get it.
+    pub(crate) fn form_for(&self, variant: Variant) -> &Broadcast {
+        match &self.form {
+            Some((other, form)) if *other == variant => form,
+            _ => self,
+        }
+    }
+
+    /// Returns the bytes of all its forms.
     pub(crate) fn bytes(&self) -> usize {
-        self.message.len() + self.also.as_ref().map_or(0, |also| also.message.len())
+        self.message.len() + self.form.as_ref().map_or(0, |(_, form)| form.message.len())
     }
 
     /// The frame as it goes to clients without compression.

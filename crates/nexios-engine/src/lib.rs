@@ -8,7 +8,6 @@ mod accepting;
 mod connection;
 mod connections;
 mod fanout;
-mod framing;
 mod group;
 mod hosts;
 mod http;
@@ -48,12 +47,12 @@ mod sync;
 mod tasks;
 mod timer;
 mod tls;
+mod variant;
 
 pub use connection::{
     Accept, AcceptError, CloseInfo, Connection, ConnectionState, KeptBytes, ReceiveError, ReceiveTicket, Refusal,
     SendError,
 };
-pub use framing::FRAME_MARK;
 pub use group::{Audience, Broadcast, Dropped, Group};
 pub use http::{bad_request, not_found, upgrade_required};
 pub use id::{ConnectionId, InvalidConnectionId};
@@ -73,3 +72,4 @@ pub use settings::{Compression, InvalidSetting, ServerSettings, Settings, SlowCl
 pub use shard::Shard;
 pub use socket_file::{SocketFile, bind_private};
 pub use timer::Sleep;
+pub use variant::Variant;

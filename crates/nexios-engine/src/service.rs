@@ -13,8 +13,10 @@ use nexios_protocol::CloseCode;
 
 use crate::connection::Connection;
 use crate::group::Dropped;
+use crate::message::{Message, MessageRef};
 use crate::profile::Profile;
 use crate::request_body::RequestBody;
+use crate::variant::Variant;
 
 /// The body of a plain HTTP answer.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -104,9 +106,17 @@ pub trait Service: Any {
         None
     }
 
-    /// What a framed connection of this profile is told before the server's Close frame.
-    fn farewell(&self, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {
-        let _ = (profile, code, reason);
+    /// Returns the form that an application's message has for connections of a variant; `None`: it goes out as it is.
+    /// Not called for plain connections.
+    fn form(&self, variant: Variant, message: MessageRef<'_>) -> Option<Message> {
+        let _ = (variant, message);
+        None
+    }
+
+    /// Returns the message that a connection of this variant and profile receives before the server's Close frame. Not
+    /// called for plain connections.
+    fn farewell(&self, variant: Variant, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {
+        let _ = (variant, profile, code, reason);
         None
     }
 

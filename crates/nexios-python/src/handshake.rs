@@ -46,7 +46,7 @@ pub(crate) fn enter(core: &Core, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> 
 
 /// [`enter`], and then [`opened`]: all that follows where nobody listens for connects.
 pub(crate) fn enter_and_open(core: &Rc<Core>, py: Python<'_>) -> PyResult<Py<PyAny>> {
-    if core.ws.engine().is_framed() {
+    if !core.ws.engine().variant().is_plain() {
         let (core, host) = (core.clone(), core.host.clone());
         return Waiting::begin(py, &host, async move {
             let entered = match core.ws.entering() {

@@ -55,7 +55,7 @@ impl WebSocket {
     /// before [`opened`](Self::opened) where the client speaks `nexios.v1`, and is an error where
     /// that has not said `hello`.
     pub fn entering(&self) -> Option<LocalFuture<Result>> {
-        if self.connection().is_framed() {
+        if live::is_live(self.connection()) {
             return Some(Box::pin(hello_and_enter(self.clone())));
         }
         let entering = accept::enter(self)?;
@@ -68,7 +68,7 @@ impl WebSocket {
     /// `accept()` is over: from now on messages and the end are told to their listeners. A client
     /// that speaks `nexios.v1` and has not said `hello` was never there.
     pub fn opened(&self) {
-        if !self.connection().is_framed() || self.session().is_some() {
+        if !live::is_live(self.connection()) || self.session().is_some() {
             self.opens();
         }
     }

@@ -35,11 +35,12 @@ impl Inner {
         }
     }
 
-    /// What a framed connection is told before our Close frame, as a frame.
+    /// Returns the service's last message before our Close frame, as a frame.
     fn farewell(&self, state: &State, code: CloseCode, reason: &str) -> Vec<u8> {
         let mut frame = Vec::new();
-        let service = self.shard.service().filter(|_| state.write.is_framed());
-        let farewell = self.profile.get().and_then(|profile| service?.farewell(profile, code, reason));
+        let service = self.shard.service().filter(|_| state.write.is_formed());
+        let farewell =
+            self.profile.get().and_then(|profile| service?.farewell(self.variant.get(), profile, code, reason));
         if let Some(text) = farewell {
             write_frame(&mut frame, OpCode::Text, true, false, text.as_bytes(), None);
         }

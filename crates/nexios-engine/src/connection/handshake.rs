@@ -3,6 +3,7 @@
 use nexios_protocol::{is_header_value, is_token};
 
 use super::CloseInfo;
+use crate::variant::Variant;
 
 /// The answer 101 to an upgrade request.
 #[derive(Clone, Debug, Default)]
@@ -11,10 +12,9 @@ pub struct Accept {
     pub subprotocol: Option<String>,
     /// More header fields of the answer.
     pub headers: Vec<(String, String)>,
-    /// The subprotocol has frames: messages are looked at before they are received
-    /// ([`poll_unheard`](super::Connection::poll_unheard)), messages that would be taken for frames are escaped, and
-    /// broadcasts come from [`enter`](super::Connection::enter) on.
-    pub framed: bool,
+    /// The kind of the connection. One that is not plain receives broadcasts only from
+    /// [`enter`](super::Connection::enter) on, and its messages have the form that the service gives them.
+    pub variant: Variant,
 }
 
 /// An HTTP answer instead of 101.

@@ -17,6 +17,7 @@ use crate::http;
 use crate::metrics::Cause;
 use crate::service::Step;
 use crate::settings::{ServerSettings, Settings};
+use crate::variant::Variant;
 
 impl Connection {
     /// The subprotocols that the client offered, in its order of preference.
@@ -33,15 +34,12 @@ impl Connection {
     /// [`AcceptError`]: answered already, a header that cannot be sent, or the client left.
     pub fn accept(&self, accept: Accept) -> Result<(), AcceptError> {
         self.0.switch_protocols(accept.subprotocol.as_deref(), &accept.headers)?;
-        if !accept.framed {
+        if accept.variant.is_plain() {
             self.0.shard.fanout.members_mut().join_router(&self.0);
         }
         self.0.shard.shared.metrics.connected();
         let mut state = self.0.state.borrow_mut();
-        state.write.set_framed(accept.framed);
-        if accept.framed {
-            state.read.observe();
-        }
+        self.0.set_variant(&mut state, accept.variant);
         if !self.0.settings().keep_head {
             state.head = None;
         }
@@ -50,7 +48,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Makes a framed connection one of its router's; nothing happens where it is not connected.
+    /// Makes a connection of another variant than the plain one of its router's; nothing happens where it is not connected.
     pub fn enter(&self) {
         self.0.settle(&mut self.0.state.borrow_mut());
         if self.0.state.borrow().is_connected() {
@@ -59,14 +57,14 @@ impl Connection {
     }
 
     /// Completes the handshake with a Close frame as the first and only frame, so that the
-    /// client sees the code. Before it comes the announcement that the service has for framed connections. The connection never counts as connected.
+    /// client sees the code. Before it comes the service's farewell, if the variant is not the plain one. The connection never counts as connected.
     ///
     /// # Errors
     /// [`AcceptError`], as for [`accept`](Self::accept).
     pub fn accept_and_close(&self, accept: &Accept, code: CloseCode, reason: &str) -> Result<(), AcceptError> {
         self.0.switch_protocols(accept.subprotocol.as_deref(), &accept.headers)?;
         let mut state = self.0.state.borrow_mut();
-        state.write.set_framed(accept.framed);
+        self.0.set_variant(&mut state, accept.variant);
         self.0.start_close(&mut state, code, reason);
         Ok(())
     }
@@ -92,6 +90,11 @@ impl Connection {
 }
 
 impl Inner {
+    fn set_variant(&self, state: &mut State, variant: Variant) {
+        self.variant.set(variant);
+        state.write.set_formed(!variant.is_plain());
+    }
+
     /// Reads on until the head is complete.
     pub(super) fn read_head(self: &Rc<Self>) {
         let mut input = self.shard.buffers.input();

@@ -7,7 +7,6 @@ use nexios_protocol::{CloseCode, ContextDeflater, OpCode, write_frame};
 
 use super::waiters::add;
 use super::{Connection, Inner, Phase, SendError, State};
-use crate::framing;
 use crate::group::{Audience, Group};
 use crate::message::{Message, MessageRef};
 use crate::settings::SlowClient;
@@ -27,10 +26,7 @@ impl Connection {
     pub fn send(&self, message: MessageRef<'_>, compress: Option<bool>) -> Result<(), SendError> {
         let mut state = self.0.state.borrow_mut();
         let state = &mut *state;
-        state.check_open()?;
-        if state.outbox_len() > self.0.settings().outbox_bytes_max {
-            return Err(SendError::OutboxFull);
-        }
+        self.0.check_room(state)?;
         self.0.queue_message(state, message, compress);
         Ok(())
     }
@@ -68,6 +64,18 @@ impl Connection {
         compress: Option<bool>,
     ) -> Poll<Result<(), SendError>> {
         self.0.poll_queue(&mut self.0.state.borrow_mut(), cx, message, compress)
+    }
+
+    /// As [`send`](Self::send), for a message that has the form of the connection's variant already.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub fn send_formed(&self, message: MessageRef<'_>, compress: Option<bool>) -> Result<(), SendError> {
+        let mut state = self.0.state.borrow_mut();
+        let state = &mut *state;
+        self.0.check_room(state)?;
+        self.0.queue_formed(state, message, compress);
+        Ok(())
     }
 
     /// Queues what a handle was told that it would be sent: the limit was looked at there.
@@ -154,29 +162,6 @@ impl Connection {
     }
 }
 
-impl Connection {
-    /// Whether its peer takes a message that begins with [`FRAME_MARK`](crate::FRAME_MARK) for a frame:
-    /// [`Accept::framed`](crate::Accept::framed).
-    pub fn is_framed(&self) -> bool {
-        self.0.state.borrow().write.is_framed()
-    }
-
-    /// As [`send`](Self::send), for a message that is a frame already.
-    ///
-    /// # Errors
-    /// As for [`send`](Self::send).
-    pub fn send_frame(&self, frame: MessageRef<'_>, compress: Option<bool>) -> Result<(), SendError> {
-        let mut state = self.0.state.borrow_mut();
-        let state = &mut *state;
-        state.check_open()?;
-        if state.outbox_len() > self.0.settings().outbox_bytes_max {
-            return Err(SendError::OutboxFull);
-        }
-        self.0.queue_as_it_is(state, frame, compress);
-        Ok(())
-    }
-}
-
 impl State {
     pub(crate) fn check_open(&self) -> Result<(), SendError> {
         match &self.phase {
@@ -228,15 +213,27 @@ impl Inner {
         }
     }
 
-    /// Queues an application's message.
-    pub(crate) fn queue_message(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
-        if state.write.is_framed() && framing::is_mistakable(message) {
-            return self.queue_as_it_is(state, framing::escape(message).as_ref(), compress);
+    /// Returns an error if a message may not be queued, however long its sender has waited.
+    fn check_room(&self, state: &State) -> Result<(), SendError> {
+        state.check_open()?;
+        match state.outbox_len() > self.settings().outbox_bytes_max {
+            true => Err(SendError::OutboxFull),
+            false => Ok(()),
         }
-        self.queue_as_it_is(state, message, compress);
     }
 
-    pub(crate) fn queue_as_it_is(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
+    /// Queues an application's message, in the form of the connection's variant.
+    pub(crate) fn queue_message(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
+        if state.write.is_formed()
+            && let Some(form) = self.shard.service().and_then(|service| service.form(self.variant.get(), message))
+        {
+            return self.queue_formed(state, form.as_ref(), compress);
+        }
+        self.queue_formed(state, message, compress);
+    }
+
+    /// Queues a message that has the form of the connection's variant.
+    pub(crate) fn queue_formed(self: &Rc<Self>, state: &mut State, message: MessageRef<'_>, compress: Option<bool>) {
         let payload = message.as_bytes();
         let opcode = message.opcode();
         if self.wants_compression(state, payload.len(), compress) {

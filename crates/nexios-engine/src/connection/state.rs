@@ -27,6 +27,7 @@ use crate::profile::Profile;
 use crate::settings::Settings;
 use crate::shard::{Shard, ShardInner};
 use crate::stream::Stream;
+use crate::variant::Variant;
 
 /// A handle to one connection; cheap to clone, stays on its shard's thread.
 ///
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(super) profile: OnceCell<Arc<Profile>>,
     /// The front end's.
     marks: Cell<u8>,
+    pub(super) variant: Cell<Variant>,
     pub(crate) state: RefCell<State>,
     pub(crate) membership: Membership,
 }
@@ -138,6 +140,11 @@ impl Connection {
         self.0.state.borrow().extra.as_ref()?.extension.clone()
     }
 
+    /// Returns the variant that it was accepted with; the plain one before.
+    pub fn variant(&self) -> Variant {
+        self.0.variant.get()
+    }
+
     /// Keeps something for the front end, as long as there are handles to the connection.
     pub fn set_extension(&self, extension: Rc<dyn Any>) {
         let before = self.0.state.borrow_mut().extra().extension.replace(extension);
@@ -164,6 +171,7 @@ impl Inner {
             secret: Secret::random(),
             profile: OnceCell::new(),
             marks: Cell::new(0),
+            variant: Cell::default(),
             state: RefCell::new(State::new(stream, clock, counted)),
             membership: Membership::default(),
         }
@@ -181,6 +189,10 @@ impl Inner {
     /// Tells it from others that have had the same slot.
     pub(super) fn serial(&self) -> u32 {
         self.secret.serial()
+    }
+
+    pub(crate) fn variant(&self) -> Variant {
+        self.variant.get()
     }
 
     /// The group that it joins when it is accepted.

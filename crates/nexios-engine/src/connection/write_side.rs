@@ -30,8 +30,8 @@ const OVER_MARK: u8 = 1 << 3;
 const TASK_SENDS: u8 = 1 << 4;
 /// Outbound compression was switched on.
 const COMPRESSING: u8 = 1 << 5;
-/// A subprotocol with frames was agreed on.
-const FRAMED: u8 = 1 << 6;
+/// The connection is of another variant than the plain one: its messages have a form of their own.
+const FORMED: u8 = 1 << 6;
 
 impl WriteSide {
     /// Puts the connection among those with output. Returns true if it has to be put on the shard's list: it was not
@@ -101,16 +101,16 @@ impl WriteSide {
     /// sent next.
     #[inline]
     pub(super) fn is_corking(self) -> bool {
-        self.output.among(DIRTY | BLOCKED | COMPRESSING | FRAMED | OVER_MARK | TASK_SENDS) == DIRTY
+        self.output.among(DIRTY | BLOCKED | COMPRESSING | FORMED | OVER_MARK | TASK_SENDS) == DIRTY
     }
 
-    pub(super) fn set_framed(&mut self, framed: bool) {
-        self.output.set(FRAMED, framed);
+    pub(super) fn set_formed(&mut self, formed: bool) {
+        self.output.set(FORMED, formed);
     }
 
     #[inline]
-    pub(crate) fn is_framed(self) -> bool {
-        self.output.has(FRAMED)
+    pub(crate) fn is_formed(self) -> bool {
+        self.output.has(FORMED)
     }
 
     /// Notes what the handshake has agreed on.

@@ -90,6 +90,10 @@ impl Index {
         for (place, broadcast) in broadcasts.iter().enumerate().skip(self.indexed) {
             match &broadcast.audience {
                 Audience::One(id) => self.of_group.entry(*id).or_default().push(place as u32),
+                // A room has two groups: it is found as fast as one.
+                Audience::Range(range) if range.len() <= 2 => {
+                    range.clone().for_each(|id| self.of_group.entry(id).or_default().push(place as u32));
+                }
                 Audience::Range(_) => self.of_ranges.push(place as u32),
             }
         }

@@ -46,8 +46,7 @@ impl ShardInner {
     pub(crate) fn publish(&self, broadcast: Arc<Broadcast>) {
         let mut fanout = self.fanout.members_mut();
         fanout.pending_bytes += broadcast.bytes();
-        let also = broadcast.also.clone();
-        std::iter::once(broadcast).chain(also).for_each(|broadcast| fanout.pending.push(broadcast));
+        fanout.pending.push(broadcast);
         drop(fanout);
         self.fanout.set_pending();
         self.notifier.notify();

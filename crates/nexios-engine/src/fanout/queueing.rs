@@ -78,13 +78,7 @@ impl Inner {
 
     /// Queues a broadcast behind what waits; under backpressure the slow-client policy decides.
     pub(super) fn queue_broadcast(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
-        match broadcast.is_mistakable() && state.write.is_framed() {
-            true => self.queue_form(state, broadcast.escaped()),
-            false => self.queue_form(state, broadcast),
-        }
-    }
-
-    fn queue_form(self: &Rc<Self>, state: &mut State, broadcast: &Broadcast) {
+        let broadcast = broadcast.form_for(self.variant());
         let wanted = self.wants_compression(state, broadcast.message.len(), broadcast.compress);
         if wanted && self.compresses_in_context(state) {
             return self.queue_in_context(state, broadcast);
@@ -117,9 +111,9 @@ impl Inner {
         let over_mark = state.outbox_len() > settings.outbox_mark_bytes;
         match settings.slow_client {
             SlowClient::Close if state.outbox_len() > settings.outbox_bytes_max => self.close_slow_client(state),
-            SlowClient::Close => self.queue_as_it_is(state, broadcast.message.as_ref(), None),
+            SlowClient::Close => self.queue_formed(state, broadcast.message.as_ref(), None),
             _ if over_mark => self.tell_dropped(vec![broadcast.message.clone()]),
-            _ => self.queue_as_it_is(state, broadcast.message.as_ref(), None),
+            _ => self.queue_formed(state, broadcast.message.as_ref(), None),
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) type BatchKey = Option<((u8, u8), usize)>;
 
 impl<'a> Round<'a> {
     fn new(broadcasts: &'a [Arc<Broadcast>], first: u32, alone: bool) -> Self {
-        let is_for_all = |broadcast: &Arc<Broadcast>| broadcast.exclude.is_empty() && !broadcast.is_mistakable();
+        let is_for_all = |broadcast: &Arc<Broadcast>| broadcast.exclude.is_empty() && broadcast.has_one_form();
         let uniform = alone && broadcasts.iter().all(is_for_all);
         let bytes = broadcasts.iter().map(|broadcast| broadcast.message.len()).sum();
         Round { broadcasts, first, uniform, bytes, batches: Vec::new() }

@@ -271,8 +271,8 @@ pub(crate) async fn deliver_all(
 ) -> Vec<Delivered> {
     let audience = target.audience();
     let framed = live::member_form(target, message.as_ref());
-    let send = move |connection: &Connection| match framed.as_ref().filter(|_| connection.is_framed()) {
-        Some(frame) => connection.send_frame(frame.as_ref(), compress),
+    let send = move |connection: &Connection| match framed.as_ref().filter(|_| live::is_live(connection)) {
+        Some(frame) => connection.send_formed(frame.as_ref(), compress),
         None => connection.send(message.as_ref(), compress),
     };
     let deliver = move |shard: &Shard| deliver(shard, &audience, &clients, &send);

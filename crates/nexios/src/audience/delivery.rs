@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use nexios_engine::{Broadcast, ConnectionId};
 
 use crate::audience::broadcast::{deliver_all, find_all};
+use crate::audience::framing::Framing;
 use crate::audience::switchboard::{Switchboard, Target};
 use crate::broker::{ClientRef, Clients, Delivering, Entry, Envelope, Gap, History, Kind, Position, Topic};
 use crate::live;
@@ -67,7 +68,7 @@ async fn deliver_entry(switchboard: &Switchboard, room: &Arc<str>, entry: &Entry
     let exclude = excluded(switchboard, &Target::Room(room.clone(), switchboard.room(room)), envelope).await;
     let mut all = true;
     for (group, framing) in switchboard.groups(room) {
-        let mut form = framing.broadcast(&group, framing.message(room, entry, envelope));
+        let mut form = Framing::broadcast(&group, framing.message(room, entry, envelope));
         carry(&mut form, envelope, &exclude);
         all &= publish(switchboard, Arc::new(form)).await;
     }
@@ -78,7 +79,7 @@ async fn deliver_reset(switchboard: &Switchboard, room: &str, position: Position
     for (group, framing) in switchboard.groups(room) {
         if let Some(message) = framing.reset(room, position) {
             // Those that it does not reach see that by the numbers of what follows.
-            switchboard.shards.publish(&Arc::new(framing.broadcast(&group, message))).await;
+            switchboard.shards.publish(&Arc::new(Framing::broadcast(&group, message))).await;
         }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) enum Framing {
 impl Framing {
     /// Returns the form that a connection receives.
     pub(crate) fn of(connection: &Connection) -> Self {
-        if connection.is_framed() { Framing::Live } else { Framing::Plain }
+        if live::is_live(connection) { Framing::Live } else { Framing::Plain }
     }
 
     /// Returns an entry in this form.
@@ -45,10 +45,8 @@ impl Framing {
     }
 
     /// Returns a message of this form for a group.
-    pub(crate) fn broadcast(self, group: &Group, message: Message) -> Broadcast {
-        let mut broadcast = Broadcast::new(Audience::One(group.id()), message);
-        broadcast.framed = self == Framing::Live;
-        broadcast
+    pub(crate) fn broadcast(group: &Group, message: Message) -> Broadcast {
+        Broadcast::new(Audience::One(group.id()), message)
     }
 
     /// Sends a message of this form.
@@ -60,7 +58,7 @@ impl Framing {
     ) -> Result<(), SendError> {
         match self {
             Framing::Plain => connection.send(message, compress),
-            Framing::Live => connection.send_frame(message, compress),
+            Framing::Live => connection.send_formed(message, compress),
         }
     }
 }

@@ -71,7 +71,7 @@ impl<'a> Accepting<'a> {
 
     fn answer(&mut self, accept: Option<Box<Accept>>) -> Result {
         answer(self.ws, accept.map(|accept| *accept).unwrap_or_default())?;
-        match self.ws.connection().is_framed() {
+        match live::is_live(self.ws.connection()) {
             true => self.stage = Stage::Hello(Box::pin(live::await_hello(self.ws.clone()))),
             false => self.enter(),
         }
@@ -151,11 +151,11 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
         Some(name) => return Err(SubprotocolNotOffered(name).into()),
         None => auth::pick_subprotocol(&offered, &route.subprotocols, route.live),
     };
-    let framed = subprotocol.as_deref() == Some(live::SUBPROTOCOL);
     if !route.settings.keep_head && route.pattern.has_params() {
         ws.keep_params();
     }
-    let answer = nexios_engine::Accept { subprotocol: subprotocol.clone(), headers: accept.headers, framed };
+    let variant = live::variant_of(subprotocol.as_deref());
+    let answer = nexios_engine::Accept { subprotocol: subprotocol.clone(), headers: accept.headers, variant };
     ws.connection().accept(answer)?;
     if let Some(access) = ws.service().as_ref().and_then(|service| service.access()) {
         access.accepted(ws.id());
@@ -171,7 +171,7 @@ pub(crate) fn answer(ws: &WebSocket, accept: Accept) -> Result {
         }
         None => {}
     }
-    if framed || route.observes() {
+    if !variant.is_plain() || route.observes() {
         ws.observe();
     }
     if !route.listeners.dropped.is_empty() {

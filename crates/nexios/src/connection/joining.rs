@@ -98,7 +98,7 @@ impl WebSocket {
 
     /// The same, unless there is nothing to get there, which [`join`](Self::join) says.
     fn node_to_enter(&self, room: &str) -> Option<Arc<Node>> {
-        let may_enter = !self.is_in_room(room) && (!self.connection().is_framed() || live::is_nameable(room));
+        let may_enter = !self.is_in_room(room) && (!live::is_live(self.connection()) || live::is_nameable(room));
         self.node_with_history(room).filter(|_| may_enter)
     }
 

@@ -36,7 +36,7 @@ pub(crate) async fn run(ws: WebSocket, observing: bool) {
 async fn observe(ws: &WebSocket) {
     let shard = ws.connection().shard();
     let mut over = false;
-    let framed = ws.connection().is_framed();
+    let framed = live::is_live(ws.connection());
     if let Some(session) = ws.session() {
         session.fresh_until.set(Some(shard.now() + ws.route().hold_timeout));
     }

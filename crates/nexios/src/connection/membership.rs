@@ -86,7 +86,7 @@ impl WebSocket {
             tracing::warn!(connection = %self.id(), room = %escaped(room), "join() before accept(): the connection is in no room");
             return false;
         }
-        let framed = self.connection().is_framed();
+        let framed = live::is_live(self.connection());
         if framed {
             if !live::is_nameable(room) {
                 tracing::error!(connection = %self.id(), bytes = room.len(), room = %escaped(room), "the name of a room is too long for nexios.v1: the connection is not in it");
@@ -142,7 +142,7 @@ impl WebSocket {
         let wish = Wish::default();
         // A plain connection enters at once where there is neither a broker nor a history.
         let switchboard = &self.route().switchboard;
-        if self.connection().is_framed() || switchboard.node().is_some() || self.node_with_history(room).is_some() {
+        if live::is_live(self.connection()) || switchboard.node().is_some() || self.node_with_history(room).is_some() {
             self.memberships(|memberships| {
                 memberships.wishes.retain(|(_, other)| other.strong_count() > 0);
                 memberships.wishes.push((room.into(), Arc::downgrade(&wish.0)));
@@ -172,7 +172,7 @@ impl WebSocket {
             switchboard.presence().untrack(&membership.name, self.id());
         }
         let was_in = self.connection().leave(&membership.group);
-        if was_in && self.connection().is_framed() {
+        if was_in && live::is_live(self.connection()) {
             live::left(self, &membership.name);
         }
         switchboard.left_room(&membership.name);
@@ -196,7 +196,7 @@ impl WebSocket {
 
     /// Enters a room; the broker's side knows of it already.
     pub(crate) fn enter_room(&self, room: &str) -> bool {
-        let framed = self.connection().is_framed();
+        let framed = live::is_live(self.connection());
         let joined = self.route().switchboard.join_room(room, framed, |group| self.connection().join(group));
         let Some((name, group)) = joined else { return false };
         let membership = Membership { name, group, tracked: false, by_itself: false, watched: None };

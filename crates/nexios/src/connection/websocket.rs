@@ -404,8 +404,8 @@ impl WebSocket {
             false => {
                 let subprotocol =
                     auth::pick_for_close(&self.subprotocols(), &self.route().subprotocols, self.route().live);
-                let framed = subprotocol.as_deref() == Some(crate::live::SUBPROTOCOL);
-                let accept = nexios_engine::Accept { subprotocol, framed, ..Default::default() };
+                let variant = crate::live::variant_of(subprotocol.as_deref());
+                let accept = nexios_engine::Accept { subprotocol, variant, ..Default::default() };
                 self.connection().accept_and_close(&accept, code, reason)
             }
         };

@@ -202,7 +202,7 @@ pub(crate) fn tell(ws: &WebSocket, frame: &ServerFrame<'_>) {
 
 /// Sends a frame. No frame is lost to a full outbox: the client is too slow, and begins anew.
 fn send(ws: &WebSocket, frame: &Message) {
-    if let Err(SendError::OutboxFull) = ws.connection().send_frame(frame.as_ref(), None) {
+    if let Err(SendError::OutboxFull) = ws.connection().send_formed(frame.as_ref(), None) {
         ws.close_now(CloseCode::TRY_AGAIN_LATER, "too slow");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use nexios_engine::{FRAME_MARK, Message, MessageRef};
+use nexios_engine::{Message, MessageRef};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -23,6 +23,10 @@ pub(crate) const KEY_BYTES_MAX: usize = 128;
 pub(crate) const NUMBER_MAX: u64 = 1 << 53;
 
 const MARK: char = '\u{1E}';
+/// The first byte of a frame: RS, U+001E. UTF-8 has it as one byte.
+const FRAME_MARK: u8 = 0x1E;
+/// The empty header that stands before an application's message which itself begins with a mark.
+const EMPTY_HEADER: &str = "\u{1E}\n";
 
 /// What a message of a framed client is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -197,6 +201,14 @@ impl ClientFrame {
             | ClientFrame::Ping { id } => Some(*id),
         }
     }
+}
+
+/// Returns an application's message behind an empty header, if a client would take it for a frame.
+pub(crate) fn escape_mistakable(message: MessageRef<'_>) -> Option<Message> {
+    (message.as_bytes().first() == Some(&FRAME_MARK)).then(|| match message {
+        MessageRef::Text(text) => [EMPTY_HEADER, text].concat().into(),
+        MessageRef::Binary(bytes) => [EMPTY_HEADER.as_bytes(), bytes].concat().into(),
+    })
 }
 
 /// Takes a message apart; a header may have this many bytes.
@@ -545,6 +557,17 @@ mod tests {
         assert_eq!(payload(&frame.around(MessageRef::Binary(&[0xFF]))), Message::from(vec![0xFF]));
         let plain = Message::from("a\nb");
         assert_eq!((payload(&plain), place(&plain)), (plain.clone(), None));
+    }
+
+    #[test]
+    fn only_what_begins_with_the_mark_is_mistakable_and_its_kind_stays() {
+        for plain in ["", "a", "\n\u{1E}", "{}"] {
+            assert_eq!(escape_mistakable(MessageRef::Text(plain)), None, "{plain:?}");
+        }
+        let text = escape_mistakable(MessageRef::Text("\u{1E}x"));
+        assert_eq!(text, Some(Message::from("\u{1E}\n\u{1E}x")));
+        let binary = escape_mistakable(MessageRef::Binary(&[0x1E, 0xFF]));
+        assert_eq!(binary, Some(Message::from(vec![0x1E, 0x0A, 0x1E, 0xFF])));
     }
 
     proptest! {

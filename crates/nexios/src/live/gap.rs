@@ -23,9 +23,7 @@ pub(crate) fn report_gap(switchboard: &Switchboard, gap: &Gap) {
     let target = gap.topic.as_ref().map_or_else(|| Some(switchboard.everybody()), |topic| switchboard.find(topic));
     match target {
         Some(Target::Room(_, Some(groups))) => {
-            let mut broadcast = Broadcast::new(Audience::One(groups.framed.id()), frame);
-            broadcast.framed = true;
-            let broadcast = Arc::new(broadcast);
+            let broadcast = Arc::new(Broadcast::new(Audience::One(groups.framed.id()), frame));
             switchboard.shards.run_on_each(move |shard| shard.publish(&broadcast));
         }
         Some(target) => {
@@ -37,9 +35,9 @@ pub(crate) fn report_gap(switchboard: &Switchboard, gap: &Gap) {
 }
 
 fn tell_members(shard: &Shard, audience: &Audience, frame: MessageRef<'_>) {
-    for member in shard.members(audience).into_iter().filter(Connection::is_framed) {
+    for member in shard.members(audience).into_iter().filter(super::is_live) {
         // One whose outbox is full is about to be closed for it.
-        let _ = member.send_frame(frame, None);
+        let _ = member.send_formed(frame, None);
     }
 }
 
@@ -64,7 +62,7 @@ fn tell_missed(connection: &Connection, messages: &mut Vec<Message>) {
         messages.extend(later.into_iter().flatten());
         let frame = ServerFrame::Gap { room: room.as_deref(), missed: Some(missed), offset }.to_text();
         // One whose outbox is full is about to be closed for it.
-        let _ = connection.send_frame(MessageRef::Text(&frame), None);
+        let _ = connection.send_formed(MessageRef::Text(&frame), None);
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use nexios_engine::{Audience, Broadcast, Message, MessageRef};
 
+use super::VARIANT;
 pub(crate) use super::answer::ready;
 use super::answer::tell;
-use super::frame::ServerFrame;
+use super::frame::{ServerFrame, escape_mistakable};
 use crate::audience::switchboard::Target;
 use crate::broker::Position;
 use crate::connection::websocket::WebSocket;
@@ -45,25 +46,27 @@ pub(crate) fn member_form(target: &Target, message: MessageRef<'_>) -> Option<Me
     }
 }
 
-/// A message to a target, as the shards get it: in a room with both kinds of members it has two
-/// forms, which go out in one step, so that all members see one order.
+/// A message to a target, as the shards get it: where clients that speak `nexios.v1` are among the members, it has
+/// another form for them, so that all members see one order.
 pub(crate) fn forms(target: &Target, message: Message, finish: impl Fn(&mut Broadcast)) -> Arc<Broadcast> {
-    let (plain, framed) = match target {
-        Target::Room(_, Some(groups)) => (Audience::One(groups.plain.id()), Some(groups)),
-        Target::Room(_, None) | Target::Routers(_) => (target.audience(), None),
+    let (audience, message, form) = match target {
+        Target::Room(_, Some(groups)) => {
+            let form = member_form(target, message.as_ref()).filter(|_| groups.framed.members() > 0);
+            match (groups.plain.members() > 0, form) {
+                (true, Some(form)) => (target.audience(), message, Some(form)),
+                (false, Some(form)) => (Audience::One(groups.framed.id()), form, None),
+                (_, None) => (Audience::One(groups.plain.id()), message, None),
+            }
+        }
+        Target::Room(_, None) | Target::Routers(_) => {
+            let form = escape_mistakable(message.as_ref());
+            (target.audience(), message, form)
+        }
     };
-    let framed = framed.filter(|groups| groups.framed.members() > 0).and_then(|groups| {
-        let mut form = Broadcast::new(Audience::One(groups.framed.id()), member_form(target, message.as_ref())?);
-        form.framed = true;
-        finish(&mut form);
-        Some((form, groups.plain.members() > 0))
-    });
-    let also = match framed {
-        Some((form, false)) => return Arc::new(form),
-        framed => framed.map(|(form, _)| Arc::new(form)),
-    };
-    let mut form = Broadcast::new(plain, message);
-    finish(&mut form);
-    form.also = also;
-    Arc::new(form)
+    let mut broadcast = Broadcast::new(audience, message);
+    finish(&mut broadcast);
+    if let Some(form) = form {
+        broadcast.set_form(VARIANT, form);
+    }
+    Arc::new(broadcast)
 }

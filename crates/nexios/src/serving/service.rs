@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use nexios_engine::{
-    BoxedTask, Cause, Connection, ConnectionId, Dropped, HttpPeer, Places, Profile, Refusal, Report, RequestBody,
-    ResponseFuture, Service, Step, bad_request,
+    BoxedTask, Cause, Connection, ConnectionId, Dropped, HttpPeer, Message, MessageRef, Places, Profile, Refusal,
+    Report, RequestBody, ResponseFuture, Service, Step, Variant, bad_request,
 };
 use nexios_protocol::{CloseCode, escaped};
 
@@ -179,13 +179,18 @@ impl Service for ShardService {
         self.app.switchboard.presence().close();
     }
 
-    fn farewell(&self, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {
+    /// There is one variant: the clients that speak `nexios.v1`.
+    fn form(&self, _: Variant, message: MessageRef<'_>) -> Option<Message> {
+        live::escape_mistakable(message)
+    }
+
+    fn farewell(&self, _: Variant, profile: &Profile, code: CloseCode, reason: &str) -> Option<String> {
         let route = profile.front::<Arc<BuiltRoute>>()?;
         live::farewell(&self.app.switchboard, route, code, reason)
     }
 
     fn dropped(self: Rc<Self>, connection: &Connection, dropped: Dropped) {
-        let framed = connection.is_framed();
+        let framed = live::is_live(connection);
         let messages = if framed { live::tell_dropped(connection, dropped.messages) } else { dropped.messages };
         let Some(ws) = self.client_ids.borrow().watched(&connection.id()) else { return };
         let shard = connection.shard();
