@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nexios._groups import essence
+from nexios._exception_groups import essence
 from nexios._log import fault
 from nexios.exceptions import WebSocketDisconnect
 

@@ -40,7 +40,7 @@ fn classes(py: Python<'_>) -> PyResult<&Classes> {
             unconfirmed: class("PublishUnconfirmed")?,
             presence: class("PresenceError")?,
             request: class("RequestError")?,
-            essence: py.import("nexios._groups")?.getattr("essence")?.unbind(),
+            essence: py.import("nexios._exception_groups")?.getattr("essence")?.unbind(),
         })
     })
 }

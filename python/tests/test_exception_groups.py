@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from nexios import NexiosApp, WebSocketDisconnect, WebSocketException
-from nexios._groups import essence
+from nexios._exception_groups import essence
 from nexios.testing import TestClient
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="groups of exceptions are new in Python 3.11")
