@@ -107,7 +107,7 @@ class Chat:
         else:
             past = await talk.history(limit=PAGE_MESSAGES)
             people = [present.user for present in await news.presence()]
-            history = remembered(past)
+            history = entries_of(past)
             await ws.send_json({"type": "welcome", "you": name, "room": room, "people": people, "history": history})
             await ws.join(talk.name, since=past.position)
 
@@ -167,7 +167,7 @@ class Chat:
         return room.startswith("news/")
 
     async def history(self, ws: WebSocket, _: object) -> str:
-        return json.dumps(remembered(await self.talk(ws.state.room).history(limit=PAGE_MESSAGES)))
+        return json.dumps(entries_of(await self.talk(ws.state.room).history(limit=PAGE_MESSAGES)))
 
     async def direct(self, ws: WebSocket, to: str, text: str) -> None:
         """To every tab of the other, and to every tab of the sender."""
@@ -178,8 +178,8 @@ class Chat:
             await notice(ws, f"{to} is not here any more")
 
 
-def remembered(past: HistoryPage) -> list[dict[str, Any]]:
-    """What was said, each with its position in the room's history."""
+def entries_of(past: HistoryPage) -> list[dict[str, Any]]:
+    """Returns the messages of a page, each with its position."""
     return [{"offset": offset_of(stored.position), **json.loads(stored.message)} for stored in past.messages]
 
 

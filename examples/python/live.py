@@ -15,7 +15,7 @@ news = app.room("news", history=History(size=100, ttl=600))
 
 @app.ws("/")
 async def live(ws: WebSocket) -> None:
-    """Everybody is in `news`, which remembers; into other rooms clients ask to be let."""
+    """Joins each client to `news`, which has a history; clients join other rooms by themselves."""
     ws.client_id = ws.query_params.get("name", "")
     await ws.accept()
     await ws.join(news.name)

@@ -64,7 +64,7 @@ def check(router: WSRouter, route: Route | None = None) -> list[str]:
 
 
 class _Outer:
-    """What a router inherits."""
+    """The part of the routers above that a router inherits."""
 
     def __init__(self) -> None:
         self.prefix = ""

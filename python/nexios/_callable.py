@@ -1,4 +1,4 @@
-"""What may be registered: functions that are ``async def``, and what they are called with."""
+"""Functions that may be registered: ``async def``, with the parameters that they are called with."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def require_async(function: Any, what: str, takes: tuple[str, ...] = ("ws",)) ->
     """Refuses, at registration, what could not be called later.
 
     A plain ``def`` could only block the event loop. A parameter that nothing fills would keep its default, which
-    for a marker such as FastAPI's ``Depends`` means that nobody is asked.
+    for a marker such as FastAPI's ``Depends`` means that it is never filled.
     """
     if not callable(function):
         raise TypeError(f"{what} has to be an async function, not {function!r}")

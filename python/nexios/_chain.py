@@ -17,7 +17,7 @@ __all__ = ["Chain", "Next", "acceptor", "find", "guarded", "listener", "message_
 
 
 class Next:
-    """What is left of the middleware, and the handler behind it: the second parameter of a middleware.
+    """The rest of the middleware, and the handler behind it: the second parameter of a middleware.
 
     >>> @app.middleware
     ... async def members_only(ws: WebSocket, next: Next) -> None:

@@ -19,7 +19,7 @@ _pipe: tuple[int, int] | None = None
 class Child:
     """A process that ends when this one does, whatever ends this one.
 
-    It inherits the one end of a pipe whose other end nobody but this process has: when that is closed, it ends.
+    It inherits one end of a pipe whose other end only this process has: when that is closed, it ends.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -29,7 +29,7 @@ class Child:
     async def start(
         cls, command: Sequence[str], *, inherited: Sequence[int] = (), environment: Mapping[str, str] | None = None
     ) -> Child:
-        """Starts a process that has these descriptors, and this environment besides our own."""
+        """Starts a process that has these descriptors, and this environment in addition to our own."""
         parent = _parent_pipe()
         settings: dict[str, Any] = {
             "pass_fds": [*inherited, parent],

@@ -12,7 +12,7 @@ __all__ = ["Escaping", "escaped", "escaped_traceback"]
 
 #: Characters that a text takes in a line of a log at most.
 CHARACTERS_MAX = 256
-#: The same for the message of an exception, which may be the application's own.
+#: The limit for the message of an exception, which may be the application's own.
 FAULT_CHARACTERS_MAX = 2048
 #: The mark of a text that was cut. A backslash of the text itself is escaped, so this is never a part of it.
 CUT = r"\..."

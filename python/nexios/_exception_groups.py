@@ -1,4 +1,4 @@
-"""What a group of exceptions means for a connection: task groups raise what their tasks raised as one."""
+"""Exception groups and their meaning for a connection: task groups raise the exceptions of their tasks as one."""
 
 from __future__ import annotations
 

@@ -13,8 +13,10 @@ FORMAT = "%(asctime)s %(levelname)-7s [%(process)d] %(name)s: %(message)s"
 
 
 class Fallback(logging.Handler):
-    """Shows records on stderr as long as nobody else handles them: looks at each, so that it does not matter when the
-    application sets up its logging."""
+    """Shows records on stderr as long as no other handler takes them.
+
+    It looks at each record, so that it does not matter when the application sets up its logging.
+    """
 
     def __init__(self, logger: logging.Logger, *others: logging.Logger) -> None:
         super().__init__()

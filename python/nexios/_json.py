@@ -62,7 +62,7 @@ def json_encoder(cls: type) -> Callable[[_Encoder], _Encoder]:
 
 
 def _as_json(value: Any) -> Any:
-    """What a value that JSON does not know is sent as, where that is unambiguous."""
+    """Returns JSON's form of a value that JSON does not have, where that is unambiguous."""
     if (registered := _registered.dispatch(type(value))) is not _unknown:
         return registered(value)
     if (own := getattr(type(value), "__json__", None)) is not None:
@@ -138,7 +138,7 @@ _decode_large = json.JSONDecoder(parse_constant=_not_json, parse_float=_number, 
 
 
 def decode(message: str | bytes) -> Any:
-    """Returns the value of a message; what is not JSON closes 1007 where nobody catches it."""
+    """Returns the value of a message; other text closes 1007 unless the exception is caught."""
     try:
         text = message if isinstance(message, str) else message.decode()
         value = (_decode_large if _has_large_integer(text) else _decode)(text)

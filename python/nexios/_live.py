@@ -1,4 +1,4 @@
-"""What clients of ``nexios.v1`` may do by themselves, on its way to the engine."""
+"""Permissions and requests of ``nexios.v1`` clients, on their way to the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server tells people, through ``logging.getLogger("nexios")`` and ``"nexios.access"``."""
+"""Log lines of the server, through ``logging.getLogger("nexios")`` and ``"nexios.access"``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def settle_level() -> None:
 
 
 def fault(ws: WebSocket | None, error: BaseException, what: str = "the handler failed") -> None:
-    """Logs an exception that nobody took, with its traceback."""
+    """Logs an exception that no handler took, with its traceback."""
     if isinstance(error, asyncio.CancelledError):
         logger.info("%s: cancelled%s", what, place(ws), extra=fields(ws))
         return
@@ -47,20 +47,20 @@ def fault(ws: WebSocket | None, error: BaseException, what: str = "the handler f
 
 
 def place(ws: WebSocket | None) -> str:
-    """Which connection, on which route."""
+    """Names a connection and its route at the end of a log line."""
     return "" if ws is None else f" (route {ws.route.path}, connection {ws.id})"
 
 
 def fields(ws: WebSocket | None) -> dict[str, Any]:
-    """What a record tells of a connection besides its message."""
+    """Returns the fields of a record that name a connection."""
     if ws is None:
         return {"pid": os.getpid()}
-    told = {"connection": ws.id, "route": ws.route.path, "path": escaped(ws.path), "pid": os.getpid()}
+    known = {"connection": ws.id, "route": ws.route.path, "path": escaped(ws.path), "pid": os.getpid()}
     if (client := ws.client) is not None:
         # As the access log has it.
         host = f"[{client.host}]" if ":" in client.host else client.host
-        told["client"] = f"{host}:{client.port}"
-    return told
+        known["client"] = f"{host}:{client.port}"
+    return known
 
 
 def blocked(seconds: float, ws: WebSocket | None) -> None:
@@ -73,24 +73,24 @@ def blocked(seconds: float, ws: WebSocket | None) -> None:
     )
 
 
-def tell(level: int, target: str, message: str, told: Mapping[str, Any]) -> None:
-    """What the engine says."""
+def log_record(level: int, target: str, message: str, details: Mapping[str, Any]) -> None:
+    """Logs a record of the engine."""
     if target == "nexios::access":
-        _tell_access(told)
+        _log_access(details)
         return
-    details = ", ".join(f"{name}={value}" for name, value in told.items())
-    extra = {f"{name}_" if name in _RESERVED else name: value for name, value in told.items()}
-    logger.log(level, "%s", f"{message} ({details})" if details else message, extra={"pid": os.getpid(), **extra})
+    listed = ", ".join(f"{name}={value}" for name, value in details.items())
+    extra = {f"{name}_" if name in _RESERVED else name: value for name, value in details.items()}
+    logger.log(level, "%s", f"{message} ({listed})" if listed else message, extra={"pid": os.getpid(), **extra})
 
 
-def _tell_access(told: Mapping[str, Any]) -> None:
+def _log_access(details: Mapping[str, Any]) -> None:
     if not access.isEnabledFor(logging.INFO):
         return
-    request = (told.get("client", "-"), told["method"], told["path"])
-    where = f" (route {told['route']}, connection {told['connection']})" if "route" in told else ""
-    if "status" in told:
-        answered = (told["status"], told["duration"] * 1000)
-        access.info('%s "%s %s" %d in %.1f ms%s', *request, *answered, where, extra=dict(told))
+    request = (details.get("client", "-"), details["method"], details["path"])
+    where = f" (route {details['route']}, connection {details['connection']})" if "route" in details else ""
+    if "status" in details:
+        answered = (details["status"], details["duration"] * 1000)
+        access.info('%s "%s %s" %d in %.1f ms%s', *request, *answered, where, extra=dict(details))
         return
-    ended = (told["code"], told["reason"], told["duration"])
-    access.info('%s "%s %s" closed %d "%s" after %.3f s%s', *request, *ended, where, extra=dict(told))
+    ended = (details["code"], details["reason"], details["duration"])
+    access.info('%s "%s %s" closed %d "%s" after %.3f s%s', *request, *ended, where, extra=dict(details))

@@ -354,7 +354,7 @@ class Publisher:
         router: str | None,
         room: str | None,
         clients: str | Iterable[str] | None,
-        remembers: tuple[int, float] | None,
+        history: tuple[int, float] | None,
         message: Any,
         exclude: str | Iterable[str] | None,
         key: str | None,

@@ -1,4 +1,4 @@
-"""Where the package does not run: said at import, with the reason."""
+"""Platforms on which the package does not run: an error at import, with the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def require_support() -> None:
 
 
 def refusal(*, platform: str, free_threaded: bool, subinterpreter: bool) -> str | None:
-    """Why the package does not run here; ``None`` where it does."""
+    """Returns the reason why the package does not run here, or ``None``."""
     if platform == "win32":
         return "nexios does not run on Windows: its engine waits with epoll or kqueue"
     if free_threaded:
@@ -38,7 +38,7 @@ def refusal(*, platform: str, free_threaded: bool, subinterpreter: bool) -> str 
 
 
 def in_subinterpreter() -> bool:
-    """Whether this is another interpreter than the process's first."""
+    """Returns true in any other interpreter than the process's first."""
     for name in ("_interpreters", "_xxsubinterpreters"):
         try:
             interpreters = importlib.import_module(name)

@@ -90,7 +90,7 @@ async def _changed_by_polling(directories: Sequence[Path], stopping: asyncio.Eve
 
 
 def _is_excluded(folder: str, name: str) -> bool:
-    """Whether a folder holds code of others: packages, caches, what begins with a dot."""
+    """Returns true for folders with code of others: packages, caches, names that begin with a dot."""
     if name.startswith(".") or name in EXCLUDED:
         return True
     # A virtual environment, whatever its name.

@@ -47,7 +47,7 @@ def load(target: str) -> WSRouter:
 
 
 def source_directories(target: str) -> list[Path]:
-    """Where the module's files are; nothing of it is imported."""
+    """Returns the folders of the module's files; nothing of it is imported."""
     top = split(target)[0].partition(".")[0]
     _look_here()
     spec = importlib.util.find_spec(top)
@@ -87,7 +87,7 @@ def _no_module(name: str) -> str:
 
 
 def _servable(module: ModuleType) -> str:
-    """What could have been meant."""
+    """Returns names that could have been meant."""
     names = sorted(name for name, value in vars(module).items() if isinstance(value, WSRouter))
     kinds = [f"{name} ({type(getattr(module, name)).__name__})" for name in names]
     return f"it has {_listed(kinds)}" if kinds else "it has no NexiosApp and no WSRouter"

@@ -149,12 +149,12 @@ class NexiosApp(WSRouter):
 
 
 def _texts(value: str | Iterable[str]) -> list[str]:
-    """A text is an iterable of its letters, which nobody means."""
+    """Returns a list of texts; a single one is not taken for an iterable of its letters."""
     return [value] if isinstance(value, str) else list(value)
 
 
 def _split(settings: AppSettings) -> tuple[ServerSettings, RouterSettings]:
-    """What the server needs, and what its routes do."""
+    """Separates the settings of the server from those of its routes."""
     server: dict[str, Any] = {}
     routes: dict[str, Any] = {}
     for name, value in settings.items():

@@ -23,10 +23,10 @@ __all__ = ["Connections", "Outcome", "Room"]
 
 
 class Outcome(int):
-    """How many clients a message goes to, on this node, when it was sent.
+    """The number of clients that a message goes to, on this node, when it was sent.
 
     ``dropped`` counts those left out because they are too slow. After ``broadcast_to``,
-    ``unknown`` has the ids that nobody has, or with a broker ``forwarded`` does.
+    ``unknown`` has the ids without a connection, or with a broker ``forwarded`` does.
 
     >>> outcome = await app.broadcast_to([ws.id, "nobody"], "hello")
     >>> outcome == 1, outcome.dropped, outcome.unknown
@@ -41,7 +41,7 @@ class Outcome(int):
     #: The position at which the broker has stored it. ``None`` without a history, and if the broker has not answered
     #: within five seconds; an accepted message is stored once it is back.
     stored: str | None
-    #: How many other servers of the broker have it, as far as the broker reports it.
+    #: The number of other servers of the broker that have it, as far as the broker reports it.
     replicated: int
     #: True if a message with the same ``idempotency_key`` was stored before. Then this one is not stored, and
     #: ``stored`` is the position of the first. Keys of ``nexios.v1`` clients never equal those of the application.
@@ -145,7 +145,7 @@ class Connections:
         return f"<Connections {len(self)}>"
 
 
-async def _nobody(unknown: list[str]) -> Outcome:
+async def _to_no_client(unknown: list[str]) -> Outcome:
     return Outcome(unknown=unknown)
 
 
@@ -182,7 +182,7 @@ class Audience:
         """
         target = self._target()
         if target is None:
-            return _nobody([])
+            return _to_no_client([])
         return target.broadcast(self._serving.engine, Outcome, message, exclude, key, idempotency_key, compress)
 
     def broadcast_to(
@@ -201,7 +201,7 @@ class Audience:
         target = self._target()
         if target is None:
             several = [clients] if isinstance(clients, str) or not isinstance(clients, Iterable) else clients
-            return _nobody([client for client in several if isinstance(client, str)])
+            return _to_no_client([client for client in several if isinstance(client, str)])
         return target.broadcast_to(self._serving.engine, Outcome, clients, message, compress)
 
 

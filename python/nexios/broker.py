@@ -30,7 +30,7 @@ class Gap:
     router: str | None = None
     #: The room that they were for. Without both they may be any.
     room: str | None = None
-    #: How many are missing, where that can be known.
+    #: The number of missing messages, if it is known.
     missed: int | None = None
     #: ``reconnect``, ``late``, ``hole``, ``overflow``, or ``reset``: the history of a room has started over.
     cause: str = "hole"
@@ -38,7 +38,7 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True)
 class BrokerMetrics:
-    """What an app's broker has done, at one moment: ``app.broker_metrics()``.
+    """Counters of an app's broker at one moment: ``app.broker_metrics()``.
 
     >>> app = NexiosApp(broker=MemoryBroker())
     >>> with TestClient(app):
@@ -47,9 +47,9 @@ class BrokerMetrics:
     (True, 0, 0)
     """
 
-    #: Whether the broker is connected now.
+    #: True if the broker is connected now.
     connected: bool = False
-    #: How often a lost connection came back.
+    #: The number of times that a lost connection came back.
     reconnects: int = 0
     #: Messages that the broker has taken.
     published: int = 0
@@ -59,7 +59,7 @@ class BrokerMetrics:
     received: int = 0
     #: Messages that came twice and were left out.
     duplicates: int = 0
-    #: What came and is no message.
+    #: Payloads that are not messages.
     unreadable: int = 0
     #: Messages that are known to be missing.
     missed: int = 0
@@ -67,9 +67,9 @@ class BrokerMetrics:
     stored: int = 0
     #: Messages that were read from what it has stored.
     read: int = 0
-    #: How often a room with history was brought up to date after a loss.
+    #: The number of times that a room with history was brought up to date after a loss.
     resyncs: int = 0
-    #: How often that could not be done, and the room's clients miss messages.
+    #: The number of times that this was not possible, so that clients of the room miss messages.
     resets: int = 0
     #: Gaps by cause.
     gaps: Mapping[str, int] = dataclasses.field(default_factory=lambda: MappingProxyType({}))

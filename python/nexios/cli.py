@@ -29,7 +29,7 @@ from nexios.router import WSRouter
 
 __all__ = ["main"]
 
-#: What the directories of the workers' own hubs begin with.
+#: The prefix of the directories of the workers' own hubs.
 HUB_PREFIX = "nexios-hub-"
 
 
@@ -59,7 +59,7 @@ def _is_raised_here(error: OSError) -> bool:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command understands."""
+    """Returns the parser of the command line."""
     whole = argparse.ArgumentParser(prog="nexios", description="Serves WebSockets.", allow_abbrev=False)
     commands = whole.add_subparsers(title="commands", required=True, metavar="command")
     _add_run(commands.add_parser("run", help="serve an app or a router", allow_abbrev=False))
@@ -256,7 +256,7 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
     if options.reload and options.workers > 1:
         options.parser.error("--reload and --workers exclude each other")
     if options.reload and options.hub is not None:
-        options.parser.error("--reload and --hub exclude each other: run `nexios hub PATH` beside it")
+        options.parser.error("--reload and --hub exclude each other: run `nexios hub PATH` in addition")
     if not options.host:
         options.parser.error("--host is empty: 0.0.0.0 is all interfaces, :: those of IPv6 too")
     if options.ssl_keyfile and not options.ssl_certfile:
@@ -289,7 +289,7 @@ def _hub(root: WSRouter, options: argparse.Namespace) -> Iterator[dict[str, str]
 
 
 def _remove_stale_hubs() -> None:
-    """Removes the directories of hubs that nobody listens at any more: what had them was killed."""
+    """Removes directories of hubs that no process listens on any more: their processes were killed."""
     for directory in Path(tempfile.gettempdir()).glob(f"{HUB_PREFIX}*"):
         with contextlib.suppress(OSError):
             path = directory / "hub.sock"
@@ -376,7 +376,7 @@ def _run_and_reload(options: argparse.Namespace) -> int:
 
 
 def _arguments(options: argparse.Namespace) -> list[str]:
-    """What a process that serves for this one is started with, but for where it listens."""
+    """Returns the arguments for a process that serves for this one, without its address."""
     arguments = ["run", options.target, "--loop", options.loop]
     for name in ("log_level", "log_config", "ssl_certfile", "ssl_keyfile"):
         if getattr(options, name) is not None:

@@ -1,4 +1,4 @@
-"""What handlers raise, and what is raised in them."""
+"""Exceptions that handlers raise, and that are raised in them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class WebSocketDisconnect(Exception):
 
 
 class OutboxFull(RuntimeError):
-    """What a ``Handle`` raises: the client reads too slowly, and what waits for it has reached the limit.
+    """Raised by a ``Handle`` if the client reads too slowly, and its waiting messages have reached the limit.
 
     >>> client.stop_reading()
     >>> try:

@@ -1,4 +1,4 @@
-"""Rooms that remember: how much, and what they say to those who come back."""
+"""Rooms with history: its size, what is stored, and what a connection missed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["History", "HistoryPage", "Joined", "StoredMessage"]
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """How much a room remembers: its newest ``size`` messages (1,000,000 at most), each for ``ttl`` seconds (1 at
+    """The size of a room's history: its newest ``size`` messages (1,000,000 at most), each for ``ttl`` seconds (1 at
     least).
 
     >>> lobby = app.room("lobby", history=History(size=1000, ttl=3600))
@@ -31,7 +31,7 @@ class History:
 
 
 class StoredMessage(NamedTuple):
-    """A message that a room remembers.
+    """A message in a room's history.
 
     >>> StoredMessage("hello", "1f-7-000102030405060708090a0b0c0d0e0f", 1735689600.0).message
     'hello'
@@ -39,7 +39,7 @@ class StoredMessage(NamedTuple):
 
     #: The message.
     message: str | bytes
-    #: Behind it; for ``ws.join(room, since=)`` and ``room.history(since=)``.
+    #: The position of the message, for ``ws.join(room, since=)`` and ``room.history(since=)``.
     position: str
     #: When the broker stored it, in seconds since 1970 by the broker's clock.
     time: float
@@ -47,7 +47,7 @@ class StoredMessage(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class HistoryPage:
-    """Messages that a room remembers, oldest first: ``await room.history()``.
+    """Messages of a room's history, oldest first: ``await room.history()``.
 
     >>> lobby = app.room("lobby", history=History(size=1000, ttl=3600))
     >>> outcomes = [await lobby.broadcast(text) for text in ("one", "two", "three")]
@@ -57,16 +57,16 @@ class HistoryPage:
     """
 
     messages: list[StoredMessage]
-    #: Behind the last of them, for the next page; where there is none, behind the newest that there was.
+    #: The position of the last message, for the next page; of the newest in the history if the page is empty.
     position: str
-    #: Whether nothing is missing between the position asked for and the first message. Where it is ``False``,
-    #: these are the newest messages instead.
+    #: True if the page continues from the given position without a hole. If false, it has the newest messages
+    #: instead.
     recovered: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Joined:
-    """Where a connection was when it joined a room: ``await ws.join(room, since=position)``. Joined is true.
+    """The position of a connection that has joined a room: ``await ws.join(room, since=position)``. Joined is true.
 
     >>> room = app.room("lobby", history=History(size=1000, ttl=3600))
     >>> joined = await ws.join("lobby", since=None)
@@ -74,12 +74,12 @@ class Joined:
     (True, False)
     """
 
-    #: Whether it is in the room: only a connected one can be.
+    #: True if the connection is in the room. False if it was closed meanwhile.
     joined: bool
-    #: Whether all that was missed was sent. ``False`` where the broker does not have it, has begun anew, or is away.
+    #: True if all missed messages were sent. False if the broker does not have them, has started over, or is away.
     recovered: bool
-    #: Behind the last message that was sent; live messages follow. It says nothing (all zeros) where the broker is
-    #: away, and of a room that does not remember.
+    #: The position of the last message that was sent; new messages follow. All zeros if the broker is away or the
+    #: room has no history.
     position: str
 
     def __bool__(self) -> bool:

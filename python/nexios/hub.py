@@ -26,7 +26,7 @@ class Hub:
     Published(stored=None, replicated=0, duplicate=False)
     """
 
-    #: What apps and publishers name as their broker.
+    #: The URL that apps and publishers have as their broker.
     url: str
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

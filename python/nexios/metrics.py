@@ -24,7 +24,7 @@ class MetricsSnapshot:
     connected_total: int = 0
     #: Broadcasts left out for slow clients since the start.
     dropped_total: int = 0
-    #: How often each cause ended or refused something, by its name: ``handshake``, ``handler``, ``slow_head``,
-    #: ``slow_accept``, ``connection_limit``, ``host_limit``, ``accept_rate``, ``descriptors``, ``protocol``,
-    #: ``control_flood``, ``stalled_message``, ``silence``, ``slow_client``, ``slow_http``, ``panic``.
+    #: The number of times that each cause ended or refused something, by its name: ``handshake``, ``handler``,
+    #: ``slow_head``, ``slow_accept``, ``connection_limit``, ``host_limit``, ``accept_rate``, ``descriptors``,
+    #: ``protocol``, ``control_flood``, ``stalled_message``, ``silence``, ``slow_client``, ``slow_http``, ``panic``.
     causes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))

@@ -32,9 +32,9 @@ class Present:
 
     #: The client id, or the connection's id where there is none.
     user: str
-    #: What the newest of the connections has brought along.
+    #: The data of the newest of the connections.
     data: Any
-    #: How many connections.
+    #: The number of connections.
     connections: int
 
 
@@ -61,42 +61,42 @@ class PresenceEvent:
     room: str
     #: The client id, or the connection's id where there is none.
     user: str
-    #: What the user has brought along; at a leave the last.
+    #: The data of the user; at a leave the last.
     data: Any
-    #: Whether it was a client of this node who came or left.
+    #: True if the client is on this node.
     here: bool
     #: Which of the two.
     kind: Literal["join", "leave"] = dataclasses.field(default="join", compare=False)
 
 
 def present(user: str, data: str, connections: int) -> Present:
-    """As the engine says it."""
+    """Makes one of what the engine lists."""
     return Present(user, decode(data), connections)
 
 
 class Announcer:
-    """Tells a router's listeners, one event after another, in a task; their errors are logged."""
+    """Calls a router's presence listeners, one event after another, in a task; their errors are logged."""
 
     def __init__(self, listeners: Mapping[str, Sequence[Callable[[PresenceEvent], Coroutine[Any, Any, Any]]]]) -> None:
         self._listeners = listeners
-        self._untold: deque[tuple[str, PresenceEvent]] = deque()
+        self._waiting: deque[tuple[str, PresenceEvent]] = deque()
         self._task: asyncio.Task[None] | None = None
         # The server's: the caller may be a handler, whose variables are not those of the listeners.
         self._context = contextvars.copy_context()
 
     def announce(self, kind: Literal["join", "leave"], room: str, user: str, data: str, here: bool) -> None:
         """Queues an event; where listeners are too slow the oldest is left out."""
-        if len(self._untold) >= EVENTS_MAX:
+        if len(self._waiting) >= EVENTS_MAX:
             logger.warning("presence listeners are too slow: an event was left out")
-            self._untold.popleft()
-        self._untold.append((kind, PresenceEvent(room, user, decode(data), here, kind)))
+            self._waiting.popleft()
+        self._waiting.append((kind, PresenceEvent(room, user, decode(data), here, kind)))
         if self._task is None:
             self._task = self._context.copy().run(asyncio.get_running_loop().create_task, self._run())
 
     async def _run(self) -> None:
         try:
-            while self._untold:
-                kind, event = self._untold.popleft()
+            while self._waiting:
+                kind, event = self._waiting.popleft()
                 for listener in self._listeners[kind]:
                     try:
                         await listener(event)

@@ -19,7 +19,7 @@ Names = str | Iterable[str]
 
 
 class Published(NamedTuple):
-    """What a message earned that a publisher has sent: the broker has it.
+    """The result of a broadcast by a publisher: the broker has the message.
 
     >>> with Publisher(MemoryBroker()) as publisher:
     ...     first = publisher.room("lobby", history=History()).broadcast("hello", idempotency_key="k1")
@@ -28,17 +28,17 @@ class Published(NamedTuple):
     (True, True, False, True)
     """
 
-    #: Where the room remembers it; ``None`` of what is not remembered.
+    #: The position at which the broker has stored it; ``None`` without a history.
     stored: str | None
-    #: How many other servers of the broker have it, as far as the broker says so.
+    #: The number of other servers of the broker that have it, as far as the broker reports it.
     replicated: int
-    #: Whether a message with the same ``idempotency_key`` was stored before; then this one is not, and ``stored`` is
-    #: the position of the first.
+    #: True if a message with the same ``idempotency_key`` was stored before. Then this one is not stored, and
+    #: ``stored`` is the position of the first.
     duplicate: bool = False
 
 
 class _Target:
-    """Whom a message is for."""
+    """The audience of a message."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class _Target:
         self._router = router
         self._room = room
         self._clients = clients
-        self._remembers = None if history is None else (history.size, history.ttl)
+        self._history = None if history is None else (history.size, history.ttl)
 
     def _publish(
         self, message: Any, exclude: Names | None, key: str | None, idempotency_key: str | None, compress: bool | None
     ) -> _nexios.Publishing:
-        where = self._router, self._room, self._clients, self._remembers
+        where = self._router, self._room, self._clients, self._history
         return self._publisher.publish(*where, message, exclude, key, idempotency_key, compress)
 
     def __repr__(self) -> str:
@@ -79,8 +79,8 @@ class Audience(_Target):
     ) -> Published:
         """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON.
 
-        A room that remembers stores it, and of messages with one ``idempotency_key`` only the first within five
-        minutes. Where the broker is away it waits until that is back, or for ``timeout`` seconds: then it raises a
+        A room with history stores it, and of messages with one ``idempotency_key`` only the first within five
+        minutes. If the broker is away, it waits until that is back, or for ``timeout`` seconds: then it raises a
         ``TimeoutError``, and the message may still be sent.
         """
         return Published(*self._publish(message, exclude, key, idempotency_key, compress).wait(timeout))
@@ -101,8 +101,8 @@ class AsyncAudience(_Target):
     ) -> Published:
         """Sends a message, and returns when the broker has it: ``str`` as text, bytes as binary, else JSON.
 
-        A room that remembers stores it, and of messages with one ``idempotency_key`` only the first within five
-        minutes. Where the broker is away it waits until that is back, or for ``timeout`` seconds: then it raises a
+        A room with history stores it, and of messages with one ``idempotency_key`` only the first within five
+        minutes. If the broker is away, it waits until that is back, or for ``timeout`` seconds: then it raises a
         ``TimeoutError``, and the message may still be sent.
         """
         publishing = self._publish(message, exclude, key, idempotency_key, compress)
@@ -148,7 +148,7 @@ class Publisher:
 
     @property
     def app(self) -> Audience:
-        """All clients of the app.
+        """Returns all clients of the app.
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.app.broadcast("hello")
@@ -166,7 +166,7 @@ class Publisher:
         return Audience(self._connect(), router=name)
 
     def room(self, name: str, *, history: History | None = None) -> Audience:
-        """The members of a room; with a ``History``, the same as the app's nodes say, it remembers what it is sent.
+        """Returns the members of a room; with a ``History``, equal to that of the app's nodes, its messages are stored.
 
         >>> with Publisher(MemoryBroker()) as publisher:
         ...     publisher.room("lobby").broadcast("hello")
@@ -210,7 +210,7 @@ class Publisher:
 
 
 class AsyncPublisher:
-    """What ``async with Publisher(…)`` gives.
+    """The result of ``async with Publisher(…)``.
 
     >>> async with Publisher(MemoryBroker()) as publisher:
     ...     await publisher.room("lobby").broadcast({"doors": "open"})
@@ -222,7 +222,7 @@ class AsyncPublisher:
 
     @property
     def app(self) -> AsyncAudience:
-        """All clients of the app.
+        """Returns all clients of the app.
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.app.broadcast("hello")
@@ -240,7 +240,7 @@ class AsyncPublisher:
         return AsyncAudience(self._connected, router=name)
 
     def room(self, name: str, *, history: History | None = None) -> AsyncAudience:
-        """The members of a room; with a ``History``, the same as the app's nodes say, it remembers what it is sent.
+        """Returns the members of a room; with a ``History``, equal to that of the app's nodes, its messages are stored.
 
         >>> async with Publisher(MemoryBroker()) as publisher:
         ...     await publisher.room("lobby").broadcast("hello")

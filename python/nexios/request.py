@@ -48,7 +48,7 @@ class Parameters(Mapping[str, str]):
         raise KeyError(name)
 
     def get_all(self, name: str) -> list[str]:
-        """All the values of this name, in their order.
+        """Returns all values of this name, in their order.
 
         >>> Headers([("X-Tag", "1"), ("x-tag", "2")]).get_all("X-TAG")
         ['1', '2']
@@ -57,7 +57,7 @@ class Parameters(Mapping[str, str]):
         return [value for other, value in self._pairs if self._key(other) == key]
 
     def multi_items(self) -> list[tuple[str, str]]:
-        """All names and values, in their order.
+        """Returns all names and values, in their order.
 
         >>> ws.query_params.multi_items()
         [('name', 'ann')]
@@ -97,7 +97,7 @@ def path_params(route: str, pairs: list[tuple[str, str]]) -> dict[str, str | int
 
 
 async def iterate(receive: Callable[[], Awaitable[T]]) -> AsyncGenerator[T, None]:
-    """What ``receive`` gives, until the connection is over."""
+    """Yields what ``receive`` returns, until the connection is over."""
     try:
         while True:
             yield await receive()

@@ -53,7 +53,7 @@ LISTENERS_TAKE = {
 class Route:
     """A WebSocket route: ``ws.route`` of its connections.
 
-    It has ``path``, ``name``, ``handler``, ``router`` and ``app``.
+    Its attributes are ``path``, ``name``, ``handler``, ``router`` and ``app``.
 
     >>> ws.route.path, ws.route.name
     ('/chat/{room}', 'chat')
@@ -125,7 +125,7 @@ class WSRouter(Audience):
         self._exceptions: ExceptionHandlers = {}
         self._rules = _live.Rules()
         self._settings = settings
-        #: Those of an app, or of the command line.
+        #: The allowed hosts of an app, or of the command line.
         self._allowed_hosts: list[str] | None = None
         _nexios.WsRouter(prefix, name, settings)
         for function in middleware:
@@ -143,8 +143,8 @@ class WSRouter(Audience):
     ) -> Callable[[HandlerT], HandlerT]:
         """Serves a path: parameters are ``{name}``, ``{name:int}`` and ``{name:path}``.
 
-        ``settings`` are those of ``nexios.settings.RouteSettings``. Raises ``ValueError`` at once where the path is
-        taken or makes no sense, ``TypeError`` where the handler is no ``async def``.
+        ``settings`` are those of ``nexios.settings.RouteSettings``. Raises ``ValueError`` at once if the path is
+        taken or invalid, ``TypeError`` if the handler is not an ``async def``.
 
         >>> @app.ws("/users/{id:int}")
         ... async def user(ws):
@@ -185,9 +185,9 @@ class WSRouter(Audience):
         router, of one around it or below it, or of a room may have missed messages of other nodes.
 
         Those of a join or leave get a :class:`~nexios.PresenceEvent`: a user whom ``room.track()`` shows has come into
-        a room of the app with the first connection anywhere, or is gone with the last. They run on every node that has
-        tracked somebody in the room, or looked at it within a minute, once on each; ``event.here`` says on which the
-        client is. A node that begins to look is told of those who are there already, too.
+        a room of the app with the first connection on any node, or has left it with the last. They run once on each
+        node that has tracked a user in the room or read its presence within a minute; ``event.here`` is true on the
+        client's node. On a node that begins to do so they also run for the users who are in the room already.
 
         >>> @app.on("disconnect")
         ... async def gone(ws):
@@ -254,10 +254,10 @@ class WSRouter(Audience):
         return register
 
     def authorize_join(self, function: AuthorizationT) -> AuthorizationT:
-        """Says whether a client of ``nexios.v1`` may enter a room that it asks for; without it none may.
+        """Decides if a ``nexios.v1`` client may enter a room by itself; without it no client may.
 
-        The nearest router's function is asked, and returns a ``bool``. The client is told of a
-        :class:`~nexios.WebSocketException` or :class:`~nexios.RequestError`; what else is raised is logged.
+        The nearest router's function is called, and returns a ``bool``. A :class:`~nexios.WebSocketException` or
+        :class:`~nexios.RequestError` is reported to the client; other exceptions are logged.
 
         >>> @app.authorize_join
         ... async def may_enter(ws, room):
@@ -269,9 +269,9 @@ class WSRouter(Audience):
         return function
 
     def authorize_publish(self, function: AuthorizationT) -> AuthorizationT:
-        """Says whether a client of ``nexios.v1`` may send to a room by itself; without it none may.
+        """Decides if a ``nexios.v1`` client may publish into a room; without it no client may.
 
-        It need not be in the room. What is raised is told as ``authorize_join`` says.
+        It need not be in the room. Exceptions are reported as those of ``authorize_join``.
 
         >>> @app.authorize_publish
         ... async def may_publish(ws, room):
@@ -283,11 +283,10 @@ class WSRouter(Audience):
         return function
 
     def authorize_history(self, function: AuthorizationT) -> AuthorizationT:
-        """Says whether a client of ``nexios.v1`` may read what a room remembers from before it joined.
+        """Decides if a ``nexios.v1`` client may read a room's history from before it joined.
 
-        Without it none may.
-
-        ``room.join(since="start")`` of the client asks for it, after ``authorize_join`` has said yes.
+        Without it no client may. It is called for ``room.join(since="start")`` of the client, after ``authorize_join``
+        has returned true.
 
         >>> @app.authorize_history
         ... async def may_read_all(ws, room):
@@ -299,9 +298,9 @@ class WSRouter(Audience):
         return function
 
     def authorize_presence(self, function: AuthorizationT) -> AuthorizationT:
-        """Says whether a client of ``nexios.v1`` may see who is in a room that it is in; without it none may.
+        """Decides if a ``nexios.v1`` client may see the presence of a room that it is in; without it no client may.
 
-        It is told of each change from then on. What is raised is told as ``authorize_join`` says.
+        The client receives each change from then on. Exceptions are reported as those of ``authorize_join``.
 
         >>> @app.authorize_presence
         ... async def may_see(ws, room):
@@ -313,10 +312,10 @@ class WSRouter(Audience):
         return function
 
     def authorize_leave(self, function: AuthorizationT) -> AuthorizationT:
-        """Says whether a client of ``nexios.v1`` may leave a room of ``ws.join``; without it none may.
+        """Decides if a ``nexios.v1`` client may leave a room of ``ws.join``; without it no client may.
 
-        A room that the client has entered by itself it may always leave. What is raised is told as
-        ``authorize_join`` says.
+        A client may always leave a room that it has entered by itself. Exceptions are reported as those of
+        ``authorize_join``.
 
         >>> @app.authorize_leave
         ... async def may_leave(ws, room):
@@ -328,11 +327,11 @@ class WSRouter(Audience):
         return function
 
     def on_request(self, method: str, *, json: bool = False) -> Callable[[RequestHandlerT], RequestHandlerT]:
-        """Answers the requests of this method that clients make in ``nexios.v1``, beside the handler.
+        """Answers the requests of this method that ``nexios.v1`` clients make, concurrently with the handler.
 
-        The argument is a ``str`` or ``bytes``. What is returned is sent as ``ws.send`` does it, ``None`` as
-        nothing. With ``json=True`` the argument is a value that came as JSON, and what is returned goes as
-        JSON. The nearest router's function counts. What is raised is told as ``authorize_join`` says.
+        The argument is a ``str`` or ``bytes``. The result is sent as ``ws.send`` sends it, ``None`` as an empty answer.
+        With ``json=True`` the argument is parsed from JSON, and the result is sent as JSON. The nearest router's
+        function counts. Exceptions are reported as those of ``authorize_join``.
 
         >>> @app.on_request("sum", json=True)
         ... async def total(ws, numbers):
@@ -379,7 +378,7 @@ class WSRouter(Audience):
 
     @property
     def connections(self) -> Connections:
-        """The connected clients of this router and of those below it, at each look.
+        """The clients of this router and of those below it that are connected when it is looked at.
 
         >>> len(app.connections), ws in app.connections, [other.id for other in app.connections] == [ws.id]
         (1, True, True)
@@ -387,13 +386,13 @@ class WSRouter(Audience):
         return Connections(self._serving)
 
     def room(self, name: str, *, history: History | None = None) -> Room:
-        """A room; the app's, whichever router it is asked of.
+        """Returns a room of the app; routers have none of their own.
 
-        With ``history`` it remembers its messages. A broadcast to it is stored by the broker, without one in this
-        process; all members get all messages in one order, whoever sends them, and clients that were away get what
-        they missed by ``ws.join(name, since=position)``. Every node has to say the same. The app knows it, by name,
-        for as long as there is a ``Room`` that was made with it, or a member, and then for ``ttl`` seconds more;
-        what is said before the app is served is not forgotten.
+        With ``history`` its messages are stored by the broker, without a broker in this process. All members get all
+        messages in one order, and clients that were away get what they missed by ``ws.join(name, since=position)``.
+        Every node has to give the room one history. The app knows it, by name, for as long as there is a ``Room`` that
+        was made with it, or a member, and then for ``ttl`` seconds more; a history from before the app is served counts
+        once it is.
 
         >>> await ws.join("general")
         True
@@ -403,7 +402,7 @@ class WSRouter(Audience):
         return Room(self._serving, name, history)
 
     def metrics(self) -> MetricsSnapshot:
-        """The server's counters at this moment, on any thread; all zero unless it is served.
+        """Returns the counters of the server at this moment, on any thread; all zero unless the app is served.
 
         >>> ws.app.metrics().connected_total
         1
@@ -415,7 +414,7 @@ class WSRouter(Audience):
         return MetricsSnapshot(causes=MappingProxyType(counters.pop("causes")), **counters)
 
     def broker_metrics(self) -> BrokerMetrics | None:
-        """The counters of the app's broker, on any thread; ``None`` without one.
+        """Returns the counters of the app's broker, on any thread; ``None`` without one.
 
         >>> app.broker_metrics() is None
         True
@@ -502,7 +501,7 @@ class WSRouter(Audience):
 
     @property
     def routes(self) -> list[Route]:
-        """All routes, those of routers below included, with their whole paths.
+        """All routes with their whole paths, including those of routers below.
 
         >>> app.routes
         [<Route /chat/{room} 'chat'>]

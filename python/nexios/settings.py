@@ -1,4 +1,4 @@
-"""What the keyword arguments of routes, routers and apps may be; times are in seconds, sizes in bytes.
+"""Keyword arguments of routes, routers and apps; times are in seconds, sizes in bytes.
 
 A setting of a route wins over that of its router, and this over that of the router around it.
 ``docs/python.md`` has the table of defaults.
@@ -22,7 +22,7 @@ SlowClient = Literal["close", "drop_newest", "drop_oldest", "conflate"]
 
 
 class CompressionSettings(TypedDict, total=False):
-    """How messages are compressed where the client can read it.
+    """Settings of compression, for clients that can read it.
 
     >>> app = NexiosApp(compression={"context_takeover": True, "window_bits": 12, "level": 6})
     """

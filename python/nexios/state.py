@@ -13,7 +13,7 @@ __all__ = ["State", "WebSocketState"]
 
 
 class WebSocketState(enum.Enum):
-    """Where a connection is in its life.
+    """The state of a connection.
 
     >>> ws.connection_state
     <WebSocketState.CONNECTED: 'connected'>

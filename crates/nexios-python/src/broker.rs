@@ -128,7 +128,7 @@ impl MemoryBroker {
         self.0.stop();
     }
 
-    /// Forgets what rooms store, as a broker does that comes back without its data.
+    /// Drops the histories of all rooms, like a broker that comes back without its data.
     ///
     /// >>> broker = MemoryBroker()
     /// >>> broker.forget()
@@ -181,7 +181,7 @@ impl Drop for Hub {
 }
 
 /// Calls a gap listener; what it starts runs later.
-pub(crate) fn tell(listener: &Py<PyAny>, gap: &Gap) {
+pub(crate) fn report(listener: &Py<PyAny>, gap: &Gap) {
     let (router, room) = match &gap.topic {
         Some(Topic::Router(name)) => (Some(&**name), None),
         Some(Topic::Room(name)) => (None, Some(&**name)),

@@ -1,4 +1,4 @@
-//! What is done at the call; awaiting it costs nothing.
+//! Awaitables that are done at the call; awaiting them costs nothing.
 
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;

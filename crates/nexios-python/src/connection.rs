@@ -1,4 +1,4 @@
-//! What a connection has beside its face in Python: the engine's side, and who waits for a message.
+//! The part of a connection behind its face in Python: the engine's side, and the waits for messages.
 //!
 //! Idle connections hold it, so nothing is in it that one can do without.
 
@@ -18,7 +18,7 @@ use crate::local::visit_cell;
 use crate::route::PyRoute;
 use crate::waiter::Waiter;
 
-/// What Python's object and the engine's task share.
+/// State that Python's object and the engine's task share.
 pub(crate) struct Core {
     pub(crate) ws: nexios::WebSocket,
     pub(crate) host: Rc<Host>,
@@ -88,7 +88,7 @@ impl Core {
         Ok(())
     }
 
-    /// The same before `accept()`, for what is logged of a handshake that is refused; `accept()` has the last word.
+    /// Keeps the context before `accept()`, for log lines of a handshake that is refused; `accept()` replaces it.
     pub(crate) fn keep_early_context(&self, py: Python<'_>) -> PyResult<()> {
         match self.ws.connection_state() {
             ConnectionState::Connecting => self.keep_context(py),

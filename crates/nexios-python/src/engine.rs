@@ -181,7 +181,7 @@ impl Engine {
         Ok(self.host()?.shard().map_or(0, |shard| shard.connection_count()))
     }
 
-    /// Whether nothing lives here any more.
+    /// Returns true if no connection and no task lives here any more.
     #[getter]
     fn is_idle(&self) -> PyResult<bool> {
         let host = self.host()?;

@@ -21,7 +21,7 @@ struct Classes {
     unconfirmed: Py<PyType>,
     presence: Py<PyType>,
     request: Py<PyType>,
-    /// What a group of exceptions is about.
+    /// Returns the exception that a group of exceptions is about.
     essence: Py<PyAny>,
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-/// What a Python exception means for its connection; `None`: it is a fault, to be logged.
+/// Returns the meaning of a Python exception for its connection; `None` if it is a fault, to be logged.
 pub(crate) fn to_rust(py: Python<'_>, error: &PyErr) -> PyResult<Option<Error>> {
     let classes = classes(py)?;
     let value = classes.essence.bind(py).call1((error.value(py),))?;

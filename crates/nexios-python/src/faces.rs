@@ -1,4 +1,4 @@
-//! What the connection shows by classes of the package: its state, its request.
+//! Parts of a connection that are classes of the package: its state, its request.
 
 use nexios::ConnectionState;
 use pyo3::prelude::*;
@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 
 use crate::websocket::WebSocket;
 
-/// What `nexios.state` and `nexios.request` make of what is here.
+/// Classes of `nexios.state` and `nexios.request`.
 struct Faces {
     state: Py<PyAny>,
     states: [Py<PyAny>; 4],

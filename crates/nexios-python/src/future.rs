@@ -60,7 +60,7 @@ impl Waiting {
         }
     }
 
-    /// One that does nothing before it is awaited.
+    /// Returns one that does nothing before it is awaited.
     pub(crate) fn lazy(
         py: Python<'_>,
         host: &Rc<Host>,
@@ -69,7 +69,7 @@ impl Waiting {
         Ok(Py::new(py, Waiting::new(Awaited::Future(Pending::new(host, future)), host))?.into_any())
     }
 
-    /// One that begins when tasks that were started just before have run.
+    /// Returns one that begins when tasks that were started just before have run.
     pub(crate) fn behind_others(
         py: Python<'_>,
         host: &Rc<Host>,

@@ -31,7 +31,7 @@ impl Handle {
     }
 
     fn sent(&self, py: Python<'_>, result: Result<(), SendError>) -> PyResult<()> {
-        // On the loop's own thread nobody else would look.
+        // On the loop's own thread nothing else would look.
         self.signal.ring();
         result.map_err(|error| errors::send_error(py, error))
     }
@@ -58,7 +58,7 @@ impl Handle {
         self.handle.client_id()
     }
 
-    /// Whether messages can be sent.
+    /// Returns true if messages can be sent.
     ///
     /// >>> ws.handle().is_connected()
     /// True

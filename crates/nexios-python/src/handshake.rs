@@ -1,4 +1,4 @@
-//! How a handshake is answered: with a 101, or with another status.
+//! Answers to handshakes: a 101 or another status.
 
 use std::rc::Rc;
 

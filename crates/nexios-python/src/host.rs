@@ -25,7 +25,7 @@ use crate::websocket::WebSocket;
 
 /// Rounds of resumed handlers before the sockets are written.
 const ROUNDS_PER_TURN: usize = 16;
-/// How early a loop's timer may be.
+/// The time by which a loop's timer may be early.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
 /// A handler that holds its thread for longer is named in a warning.
 const BLOCKING: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ pub(crate) struct Host {
     /// The loop will call `turn` in this tick.
     scheduled: Cell<bool>,
     timer: RefCell<Option<(Instant, Py<PyAny>)>>,
-    /// How far a test has moved the engine's clock.
+    /// The time by which a test has moved the engine's clock.
     ahead: Cell<Duration>,
     signal: Arc<Signal>,
     alarm: Alarm,
@@ -58,7 +58,7 @@ pub(crate) struct Host {
     runtime: Option<tokio::runtime::Runtime>,
 }
 
-/// What is called on the event loop.
+/// Objects of Python that are called on the event loop.
 struct Python_ {
     event_loop: Py<PyAny>,
     call_soon: Py<PyAny>,
@@ -100,7 +100,7 @@ impl Host {
                 turn: RefCell::new(None),
                 ring: RefCell::new(None),
                 warn_blocked: py.import("nexios._log")?.getattr("blocked")?.unbind(),
-                log: py.import("nexios._log")?.getattr("tell")?.unbind(),
+                log: py.import("nexios._log")?.getattr("log_record")?.unbind(),
             },
             turning: Cell::new(false),
             scheduled: Cell::new(false),
@@ -165,7 +165,7 @@ impl Host {
         self.signal.clone()
     }
 
-    /// Where other threads ring.
+    /// Returns the descriptor that other threads ring.
     pub(crate) fn alarm_fd(&self) -> i32 {
         self.alarm.fd()
     }
@@ -257,7 +257,7 @@ impl Host {
 
     /// After whatever may have made a turn due: has the loop call it in this tick.
     pub(crate) fn settle(&self, py: Python<'_>) {
-        self.tell_log(py);
+        self.write_log(py);
         if self.turning.get() || !self.signal.is_due() || self.scheduled.replace(true) {
             return;
         }
@@ -329,7 +329,7 @@ impl Host {
             self.settle(py);
         }
         self.arm_timer(py, &shard)?;
-        self.tell_log(py);
+        self.write_log(py);
         self.departed.end_turn();
         result
     }
@@ -356,7 +356,7 @@ impl Host {
             || self.signal.has_woken()
     }
 
-    /// What has to be done in Python; the first error of all.
+    /// Does what has to be done in Python; returns the first error.
     fn work(self: &Rc<Self>, py: Python<'_>) -> PyResult<()> {
         let mut result = Ok(());
         for start in self.starts.take() {
@@ -400,7 +400,7 @@ impl Host {
         self.call_in_context(py, context.as_ref(), call)
     }
 
-    /// What `logging` is told by.
+    /// Returns the function that hands records to `logging`.
     pub(crate) fn log_function(&self) -> &Py<PyAny> {
         &self.python.log
     }
@@ -434,7 +434,7 @@ impl Host {
         if let Some(shard) = shard {
             self.entered(|| shard.cancel_all());
         }
-        self.tell_log(py);
+        self.write_log(py);
         if let Some((_, timer)) = self.timer.take() {
             timer.call_method0(py, intern!(py, "cancel"))?;
         }

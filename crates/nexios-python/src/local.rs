@@ -1,4 +1,4 @@
-//! What belongs to the thread of an event loop, inside Python objects that any thread may hold.
+//! Values of one event loop's thread, inside Python objects that any thread may hold.
 //!
 //! Python hands objects from thread to thread, and its garbage collector runs on whichever
 //! thread allocates. There a [`Local`] gives a `RuntimeError` instead of its value, shows the
@@ -50,7 +50,7 @@ impl<T> Local<T> {
         Local { value: Some(SendWrapper::new(value)), signal: host.signal() }
     }
 
-    /// The value, on its own thread.
+    /// Returns the value, on its own thread.
     pub(crate) fn get(&self) -> Option<&T> {
         match &self.value {
             Some(value) if self.signal.home().is_here() => Some(value),
@@ -58,7 +58,7 @@ impl<T> Local<T> {
         }
     }
 
-    /// The value; a `RuntimeError` on any other thread.
+    /// Returns the value; raises `RuntimeError` on any other thread.
     pub(crate) fn here(&self) -> PyResult<&T> {
         self.get().ok_or_else(elsewhere)
     }
@@ -85,7 +85,7 @@ pub(crate) fn visit_cell<T>(cell: &Cell<Option<Py<T>>>, visit: &PyVisit<'_>) -> 
 }
 
 impl Home {
-    /// That of this thread.
+    /// Returns that of this thread.
     pub(crate) fn here() -> Arc<Self> {
         HOME.with(Arc::clone)
     }

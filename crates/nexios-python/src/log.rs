@@ -1,4 +1,4 @@
-//! What the framework says, handed on to Python's `logging`.
+//! Records of the framework, handed to Python's `logging`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -65,7 +65,7 @@ thread_local! {
 }
 
 impl Log {
-    /// That of this thread.
+    /// Returns that of this thread.
     pub(crate) fn here() -> Rc<Self> {
         LOG.with_borrow_mut(|log| {
             if let Some(log) = log.upgrade() {
@@ -86,30 +86,30 @@ impl Log {
 }
 
 impl Host {
-    /// Hands on what has been logged, each record in a copy of the context of the connection that it names.
-    pub(crate) fn tell_log(&self, py: Python<'_>) {
+    /// Hands the records of the engine to `logging`, each in a copy of the context of the connection that it names.
+    pub(crate) fn write_log(&self, py: Python<'_>) {
         let Some(Records { list, lost }) = self.log.take() else { return };
         for record in list {
             let id = record.connection();
             let context = id.and_then(|id| self.context_of(py, &id));
-            self.tell_record(py, context.as_ref(), &record);
+            self.log_record(py, context.as_ref(), &record);
             if let Some(id) = id.filter(|_| record.is_last()) {
                 self.departed.forget(&id);
             }
         }
         if lost > 0 {
             let message = format!("{lost} further messages in one turn were not logged");
-            self.tell_record(py, None, &Record { level: 30, target: "nexios", message, fields: Vec::new() });
+            self.log_record(py, None, &Record { level: 30, target: "nexios", message, fields: Vec::new() });
             self.departed.clear();
         }
     }
 
-    fn tell_record(&self, py: Python<'_>, context: Option<&Py<PyAny>>, record: &Record) {
-        let told = record.fields(py).and_then(|fields| {
+    fn log_record(&self, py: Python<'_>, context: Option<&Py<PyAny>>, record: &Record) {
+        let logged = record.fields(py).and_then(|fields| {
             let call = (self.log_function(), record.level, record.target, &record.message, fields);
             self.call_in_context(py, context, call.into_pyobject(py)?)
         });
-        if let Err(error) = told {
+        if let Err(error) = logged {
             error.write_unraisable(py, None);
         }
     }
@@ -130,7 +130,7 @@ impl Departed {
         drop(before);
     }
 
-    /// All that is to be logged has been: forgets those who wait for no line of the access log.
+    /// Forgets the connections that need no line of the access log, when all records are logged.
     pub(crate) fn end_turn(&self) {
         if self.0.borrow().is_empty() {
             return;

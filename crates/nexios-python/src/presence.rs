@@ -1,4 +1,4 @@
-//! Who is in a room, and who comes and goes.
+//! Presence: the users in a room, and events when they join and leave.
 
 use std::rc::Rc;
 
@@ -27,7 +27,7 @@ pub(crate) fn show(
     ws.track_json(room, data.to_str()?).map_err(|error| errors::presence(py, &error))
 }
 
-/// A list of what `present(user, data, connections)` makes of each, data as JSON.
+/// Lists the users of a room, each made by `present(user, data, connections)`, data as JSON.
 pub(crate) fn list(py: Python<'_>, host: &Rc<Host>, room: Room, present: Py<PyAny>) -> PyResult<Py<PyAny>> {
     Waiting::begin(py, host, async move {
         let all = room.presence().await;
@@ -49,10 +49,10 @@ pub(crate) fn count(py: Python<'_>, host: &Rc<Host>, room: Room) -> PyResult<Py<
 }
 
 /// Calls a listener; what it starts runs later.
-pub(crate) fn tell(listener: &Py<PyAny>, kind: &str, event: &PresenceEvent) {
+pub(crate) fn announce(listener: &Py<PyAny>, kind: &str, event: &PresenceEvent) {
     Python::attach(|py| {
-        let told = listener.call1(py, (kind, &*event.room, &*event.user, event.data.as_str(), event.here));
-        if let Err(error) = told {
+        let called = listener.call1(py, (kind, &*event.room, &*event.user, event.data.as_str(), event.here));
+        if let Err(error) = called {
             error.write_unraisable(py, None);
         }
     });

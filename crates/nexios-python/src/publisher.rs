@@ -16,7 +16,7 @@ use crate::broadcast::client_refs;
 use crate::broker::Broker;
 use crate::convert::with_message;
 use crate::errors;
-use crate::room_handle::history;
+use crate::room_handle;
 
 /// A signal is handled within this time.
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
@@ -43,8 +43,8 @@ impl Publisher {
         Ok(Publisher { broker, connected })
     }
 
-    /// Queues a message for a router, a room, one that remembers so many messages for so many seconds, or all.
-    #[pyo3(signature = (router, room, clients, remembers, message, exclude, key, idempotency_key, compress))]
+    /// Queues a message for a router, a room or all; `history` is that of the room, in messages and seconds.
+    #[pyo3(signature = (router, room, clients, history, message, exclude, key, idempotency_key, compress))]
     #[allow(clippy::too_many_arguments, reason = "keyword arguments in Python")]
     fn publish(
         &self,
@@ -52,7 +52,7 @@ impl Publisher {
         router: Option<&str>,
         room: Option<&str>,
         clients: Option<&Bound<'_, PyAny>>,
-        remembers: Option<(usize, f64)>,
+        history: Option<(usize, f64)>,
         message: &Bound<'_, PyAny>,
         exclude: Option<&Bound<'_, PyAny>>,
         key: Option<String>,
@@ -72,8 +72,8 @@ impl Publisher {
         if let Some(exclude) = exclude {
             audience = audience.exclude(client_refs(exclude)?);
         }
-        if let Some(remembers) = remembers {
-            audience = audience.with_history(history(remembers)?);
+        if let Some(size_and_ttl) = history {
+            audience = audience.with_history(room_handle::history(size_and_ttl)?);
         }
         if let Some(key) = key {
             audience = audience.key(key);

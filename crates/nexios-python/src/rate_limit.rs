@@ -33,7 +33,7 @@ impl RateLimit {
         Ok(RateLimit(if by_host { limit.by_host() } else { limit }))
     }
 
-    /// How many messages and handshakes were thrown away.
+    /// Returns the number of messages and handshakes that were dropped.
     ///
     /// >>> limit = RateLimit(messages=10, on_excess="drop")
     /// >>> limit.dropped
@@ -49,7 +49,7 @@ impl RateLimit {
         Ok(())
     }
 
-    /// Whether a handshake may go on; where not, the client has its answer.
+    /// Returns true if a handshake may continue; otherwise the client has its answer.
     fn _admits(&self, py: Python<'_>, ws: &WebSocket, key: Option<String>) -> PyResult<Py<PyAny>> {
         let (limit, socket) = (self.0.clone(), ws.ws()?.clone());
         Waiting::begin(py, &ws.core()?.host, async move {

@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::waiter::{Waiter, Withdraw};
 use crate::waiting::{Awaited, Waiting};
 
-/// What a receive makes of a message.
+/// The kind of message that a receive takes, and what it returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Any,
@@ -37,7 +37,7 @@ pub(crate) struct Receiving {
 struct Slot {
     core: Rc<Core>,
     ticket: RefCell<ReceiveTicket>,
-    /// Where it is parked, when it is not the connection's own task that is woken.
+    /// Its parked wait, unless the connection's own task is woken.
     parked: Cell<Option<usize>>,
 }
 
@@ -83,7 +83,7 @@ impl Receiving {
         result
     }
 
-    /// What there is; and whether the connection's own task is woken where there is nothing.
+    /// Returns a message if there is one, and true if the connection's own task is woken otherwise.
     fn poll(&self) -> (Poll<Result<Message, nexios_engine::ReceiveError>>, bool) {
         let slot = &self.slot;
         let mut ticket = slot.ticket.borrow_mut();

@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 
 use crate::run::{Call, Run};
 
-/// What a connection needs of its route in Python.
+/// The part of a route that its connections need in Python.
 pub(crate) struct PyRoute {
     /// Makes the coroutine that serves a connection, middleware included.
     pub(crate) start: Py<PyAny>,

@@ -142,7 +142,7 @@ impl WsRouter {
     /// Calls `listener(router, room, missed, cause)` on the thread of the event loop.
     fn on_gap(&self, listener: Py<PyAny>) -> PyResult<()> {
         let call = move |gap| {
-            broker::tell(&listener, &gap);
+            broker::report(&listener, &gap);
             std::future::ready(())
         };
         self.change(|router| router.on_gap(call))
@@ -151,16 +151,16 @@ impl WsRouter {
     /// Calls `listener("join", room, user, data, here)` on the thread of the event loop, data as JSON.
     fn on_join(&self, listener: Py<PyAny>) -> PyResult<()> {
         let call = move |event| {
-            presence::tell(&listener, "join", &event);
+            presence::announce(&listener, "join", &event);
             std::future::ready(())
         };
         self.change(|router| router.on_join(call))
     }
 
-    /// The same with `"leave"`.
+    /// Calls `listener("leave", room, user, data, here)` on the thread of the event loop, data as JSON.
     fn on_leave(&self, listener: Py<PyAny>) -> PyResult<()> {
         let call = move |event| {
-            presence::tell(&listener, "leave", &event);
+            presence::announce(&listener, "leave", &event);
             std::future::ready(())
         };
         self.change(|router| router.on_leave(call))

@@ -21,7 +21,7 @@ use crate::local::{Local, visit_cell};
 use crate::route::PyRoute;
 use crate::websocket::WebSocket;
 
-/// What a connection's task, or a listener, has Python run.
+/// A call of Python by a connection's task or a listener.
 pub(crate) enum Call {
     /// Middleware and handler of a route.
     Handler(Arc<PyRoute>),
@@ -37,7 +37,7 @@ pub(crate) enum Call {
     Request(Arc<Py<PyAny>>, Message),
 }
 
-/// What a call has returned, where that is of interest.
+/// The result of a call, if it is needed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Returned {
     Nothing,
@@ -45,7 +45,7 @@ pub(crate) enum Returned {
     Reply(Message),
 }
 
-/// What becomes of what a call returns and raises.
+/// The use of a call's result and exception.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Wanted {
     Nothing,
@@ -59,18 +59,18 @@ pub(crate) enum Run {
     Running(Rc<Host>, Rc<Progress>),
 }
 
-/// What both sides know of a run.
+/// State of a run that both sides know.
 pub(crate) struct Progress {
     result: Cell<Option<Result<Returned>>>,
     task: Cell<Option<Py<PyAny>>>,
     runner: Runner,
 }
 
-/// What a run is a part of.
+/// The larger whole of a run.
 enum Runner {
     /// The task of the connection whose handler this is: it needs no waker.
     Task(Rc<Core>),
-    /// What runs beside a handler.
+    /// A run next to a handler.
     Companion(Waker, Wanted),
 }
 
@@ -297,7 +297,7 @@ impl Wanted {
     }
 }
 
-/// What a client is told of a Python exception; a fault is logged here, whole.
+/// Returns the report of a Python exception to the client; a fault is logged here with its traceback.
 fn failure(py: Python<'_>, socket: Option<&Py<WebSocket>>, error: &PyErr) -> nexios::Error {
     match errors::to_rust(py, error) {
         Ok(Some(known)) => return known,
@@ -324,7 +324,7 @@ fn try_to_log_fault(py: Python<'_>, socket: Option<&Py<WebSocket>>, error: &PyEr
     core.host.call_in_context(py, core.context(py).as_ref(), call)
 }
 
-/// What a Python exception that nobody took is to the framework; a fault is logged here, whole,
+/// Returns the meaning of a Python exception that no handler took; a fault is logged here with its traceback,
 /// and ends the connection: 1011 without a reason, before accept HTTP 500.
 fn outcome(py: Python<'_>, ws: &nexios::WebSocket, socket: Option<&Py<WebSocket>>, error: &PyErr) -> Result {
     match errors::to_rust(py, error) {

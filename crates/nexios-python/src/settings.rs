@@ -10,7 +10,7 @@ use pyo3::types::{PyBool, PyDict};
 /// A change to the settings of the levels around.
 pub(crate) type Change = Box<dyn Fn(&mut Settings) + Send + Sync>;
 
-/// What one level sets; the rest is left to the level around it.
+/// The settings of one level; the others are left to the level around it.
 #[derive(Default)]
 pub(crate) struct Level {
     pub(crate) changes: Vec<Change>,

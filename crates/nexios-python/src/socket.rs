@@ -112,7 +112,7 @@ impl Socket {
         })
     }
 
-    /// What needs no waiting.
+    /// Awaits what needs no waiting.
     pub(crate) fn at_once(&self, py: Python<'_>, future: impl Future<Output = bool> + 'static) -> PyResult<Py<PyAny>> {
         let mut future = Box::pin(future);
         let host = &self.core.host;
@@ -125,7 +125,7 @@ impl Socket {
     }
 }
 
-/// Whether nobody but its owner has the object.
+/// Returns true if only its owner has the object.
 fn is_unshared<T>(object: &Py<T>, _py: Python<'_>) -> bool {
     // SAFETY: the object is alive, and the token says that no other thread changes its count.
     #[allow(unsafe_code, reason = "PyO3 offers the count in no other way")]

@@ -1,4 +1,4 @@
-//! What a task is given to wait for: as much of a future as `asyncio.Task` asks for.
+//! The object that a task waits for: as much of a future as `asyncio.Task` needs.
 //!
 //! A waiter is used again and again by one awaitable; one that was cancelled never is, so that
 //! a task's `CancelledError` cannot reach the next wait.
@@ -15,7 +15,7 @@ use crate::connection::Core;
 use crate::host::Host;
 use crate::local::Local;
 
-/// What happens to a wait that is cancelled: it stops counting as pending.
+/// The owner of a wait: a cancelled wait stops counting as pending.
 pub(crate) trait Withdraw {
     fn withdraw(&self);
 
@@ -30,9 +30,9 @@ pub(crate) trait Withdraw {
 
 enum Stage {
     Idle,
-    /// Handed to a task, which leaves word how to wake it.
+    /// Handed to a task, which leaves a callback that wakes it.
     Armed(Option<Callback>),
-    /// The task is to be told, or was.
+    /// The task is to be resumed, or was.
     Fired,
     /// With the message that came along.
     Cancelled(Option<Py<PyAny>>),
@@ -69,7 +69,7 @@ impl Waiter {
         self.0.get()?.owner.core()
     }
 
-    /// The task goes on: from a turn, where no task is current, and nowhere else.
+    /// Resumes the task: from a turn, where no task is current, and nowhere else.
     pub(crate) fn fire(slf: &Bound<'_, Self>) -> PyResult<()> {
         let Some(Callback { function, context }) = slf.get().0.here()?.fire() else { return Ok(()) };
         let py = slf.py();

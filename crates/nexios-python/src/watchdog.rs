@@ -134,7 +134,7 @@ pub(crate) fn watch_parent(fd: i32) -> PyResult<()> {
     std::thread::Builder::new().name("nexios-parent".into()).spawn(move || {
         // The parent never writes to the pipe.
         while matches!(rustix::io::read(&pipe, &mut [0; 1]), Ok(1..) | Err(rustix::io::Errno::INTR)) {}
-        say("the process that has started it is gone: ending");
+        write_line("the process that has started it is gone: ending");
         let _ = kill_process(getpid(), Signal::TERM);
         std::thread::sleep(LAST_MOMENT);
         end_by_force("the process that has started it is gone");
@@ -144,7 +144,7 @@ pub(crate) fn watch_parent(fd: i32) -> PyResult<()> {
 
 /// Ends the process by SIGABRT, at which `faulthandler` writes the stacks. A core would be as large as the process.
 fn end_by_force(why: &str) {
-    say(&format!("{why}, and it does not end: ended by force. This is where its threads are:"));
+    write_line(&format!("{why}, and it does not end: ended by force. This is where its threads are:"));
     let maximum = getrlimit(Resource::Core).maximum;
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
     let _ = kill_process(getpid(), Signal::ABORT);
@@ -152,7 +152,7 @@ fn end_by_force(why: &str) {
     let _ = kill_process(getpid(), Signal::KILL);
 }
 
-fn say(text: &str) {
+fn write_line(text: &str) {
     // Without a standard error there is no place for the text.
     let _ = writeln!(io::stderr(), "nexios: process {}: {text}", getpid().as_raw_nonzero());
 }

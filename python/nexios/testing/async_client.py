@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncTestClient"]
 
-#: How long a test waits for the server, in seconds.
+#: The time for which a test waits for the server, in seconds.
 TIMEOUT = 5.0
 _UNSET: Any = object()
 
@@ -128,7 +128,7 @@ class AsyncTestClient:
     async def handshake(
         self, url: str, subprotocols: Sequence[str] | None = None, **options: Unpack[ConnectOptions]
     ) -> Accepted | Refused:
-        """How the server answers a handshake; one that it accepts is closed at once."""
+        """Returns the answer to a handshake; an accepted connection is closed at once."""
         answer = await self._connect(url, subprotocols, **options)
         if isinstance(answer, Refused):
             return answer
@@ -254,7 +254,7 @@ class AsyncTestClient:
 
     @property
     def errors(self) -> list[BaseException]:
-        """All exceptions that nobody took, in their order."""
+        """All exceptions that no handler took, in their order."""
         return self._ended.faults.all
 
     async def settle(self) -> None:

@@ -73,7 +73,7 @@ class AsyncTestSocket:
 
     @property
     def id(self) -> str:
-        """What the server calls this connection: ``ws.id`` there."""
+        """The server's id of this connection: ``ws.id`` there."""
         assert self._connection.id is not None, "the server has answered, and so it has a name for it"
         return self._connection.id
 
@@ -89,7 +89,7 @@ class AsyncTestSocket:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether compression was agreed on."""
+        """True if compression was agreed on."""
         return self._connection.is_compressed
 
     @property

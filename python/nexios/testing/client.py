@@ -198,7 +198,7 @@ class TestClient:
     def handshake(
         self, url: str, subprotocols: Sequence[str] | None = None, **options: Unpack[ConnectOptions]
     ) -> Accepted | Refused:
-        """How the server answers a handshake; one that it accepts is closed at once.
+        """Returns the answer to a handshake; an accepted connection is closed at once.
 
         >>> from nexios import NexiosApp
         >>> from nexios.testing import TestClient
@@ -267,7 +267,7 @@ class TestClient:
 
     @property
     def timeout(self) -> float | None:
-        """How long a call waits for the server, in seconds; `None` is without limit."""
+        """The time for which a call waits for the server, in seconds; `None` is without limit."""
         return self._client.timeout
 
     @timeout.setter
@@ -286,7 +286,7 @@ class TestClient:
 
     @property
     def errors(self) -> list[BaseException]:
-        """All exceptions that nobody took, in their order."""
+        """All exceptions that no handler took, in their order."""
         return self._client.errors
 
     def settle(self) -> None:

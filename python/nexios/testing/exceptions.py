@@ -1,4 +1,4 @@
-"""What a test sees when something does not go well."""
+"""Exceptions of the test clients."""
 
 from __future__ import annotations
 

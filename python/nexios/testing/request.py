@@ -20,7 +20,7 @@ RECEIVE_BUFFER = 256 << 10
 
 
 class ConnectOptions(TypedDict, total=False):
-    """What `websocket_connect` and `handshake` take."""
+    """Options of `websocket_connect` and `handshake`."""
 
     headers: Pairs
     cookies: Mapping[str, str]
@@ -33,7 +33,7 @@ class ConnectOptions(TypedDict, total=False):
 
 
 class RequestOptions(TypedDict, total=False):
-    """What plain requests take."""
+    """Options of plain requests."""
 
     headers: Pairs
     cookies: Mapping[str, str]
@@ -47,7 +47,7 @@ class RequestOptions(TypedDict, total=False):
 
 @dataclass
 class Session:
-    """What all requests of a client have in common; cookies that the server sets are stored."""
+    """State that all requests of a client share; cookies that the server sets are stored."""
 
     host: str = "testserver"
     headers: list[tuple[str, str]] = field(default_factory=list)

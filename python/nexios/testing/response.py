@@ -83,7 +83,7 @@ class Refused(TestResponse):
 
 
 class _Received:
-    """What `http.client` reads instead of a socket."""
+    """Bytes that `http.client` reads instead of a socket."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

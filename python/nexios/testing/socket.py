@@ -57,7 +57,7 @@ class TestSocket:
 
     @property
     def timeout(self) -> float | None:
-        """How long it waits for the server, in seconds; `None` is without limit."""
+        """The time for which it waits for the server, in seconds; `None` is without limit."""
         return self._socket.timeout
 
     @timeout.setter
@@ -66,7 +66,7 @@ class TestSocket:
 
     @property
     def id(self) -> str:
-        """What the server calls this connection: ``ws.id`` there."""
+        """The server's id of this connection: ``ws.id`` there."""
         return self._socket.id
 
     @property
@@ -81,7 +81,7 @@ class TestSocket:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether compression was agreed on."""
+        """True if compression was agreed on."""
         return self._socket.is_compressed
 
     @property

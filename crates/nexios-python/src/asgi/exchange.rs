@@ -17,7 +17,7 @@ use super::response::{Head, Streamed};
 /// Bytes of a response that may wait for the client before `send()` does.
 const QUEUED_BYTES_MAX: usize = 64 << 10;
 
-/// What both sides know. Python may drop its side on any thread.
+/// State that both sides know. Python may drop its side on any thread.
 pub(crate) struct Exchange(Mutex<State>);
 
 struct State {
@@ -42,15 +42,15 @@ struct State {
 /// Names the waker of one wait.
 pub(crate) type Key = u64;
 
-/// What is left of the request's body.
+/// The rest of the request's body.
 enum Input {
     Body(RequestBody),
-    /// There is none, and nobody was told.
+    /// There is none, and `receive()` has not reported it.
     Empty,
     Over,
 }
 
-/// How far the application is with its response.
+/// The progress of the application with its response.
 enum Stage {
     Awaited,
     /// A head, held back until the first part of the body.
@@ -72,7 +72,7 @@ pub(crate) enum SendError {
     TooShort,
 }
 
-/// What an application left undone.
+/// The part of a response that an application left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Undone {
     /// The client got 500.
@@ -114,7 +114,7 @@ impl Exchange {
         self.0.lock().is_over()
     }
 
-    /// What `receive()` gives; the waker of a wait is kept under its key.
+    /// Polls for the next event of `receive()`; the waker of a wait is stored under its key.
     pub(crate) fn poll_receive(self: &Arc<Self>, key: &mut Option<Key>, cx: &mut Context<'_>) -> Poll<Event> {
         let mut state = self.0.lock();
         if state.is_over() {
@@ -135,7 +135,7 @@ impl Exchange {
                 let is_news = matches!(std::mem::replace(input, Input::Over), Input::Empty);
                 return is_news.then_some(Event::Body { part: Bytes::new(), more: false });
             };
-            // One waker for all who wait, as a body remembers only one.
+            // One waker for all waits, as a body stores only one.
             let waker = Waker::from(self.clone());
             let polled = std::pin::Pin::new(&mut *body).poll_frame(&mut Context::from_waker(&waker));
             match polled {
@@ -195,7 +195,7 @@ impl Exchange {
             }
         }
         let room = state.has_room();
-        self.tell(state);
+        self.notify(state);
         Ok(room)
     }
 
@@ -253,7 +253,7 @@ impl Exchange {
             }
         };
         let undone = undone.filter(|_| !state.is_client_gone);
-        self.tell(state);
+        self.notify(state);
         undone
     }
 
@@ -275,7 +275,7 @@ impl Exchange {
             let had_room = state.has_room();
             state.queued_bytes -= part.len();
             if !had_room && state.has_room() {
-                self.tell(state);
+                self.notify(state);
             }
             return Poll::Ready(Some(Ok(part)));
         }
@@ -289,7 +289,7 @@ impl Exchange {
         }
     }
 
-    /// Whether all of a streamed body was taken.
+    /// Returns true if all of a streamed body was taken.
     pub(super) fn is_sent(&self) -> bool {
         let state = self.0.lock();
         state.queue.is_empty() && matches!(state.stage, Stage::Complete)
@@ -301,7 +301,7 @@ impl Exchange {
         state.is_client_gone = true;
         state.queue.clear();
         state.queued_bytes = 0;
-        self.tell(state);
+        self.notify(state);
     }
 
     /// The engine does not wait for the answer any longer: it has taken it, or never will.
@@ -316,8 +316,8 @@ impl Exchange {
         }
     }
 
-    /// Wakes whoever may have something new; nobody is woken, nothing dropped under the lock.
-    fn tell(&self, mut state: parking_lot::MutexGuard<'_, State>) {
+    /// Wakes all tasks that may have something new. Neither a wake-up nor a drop happens under the lock.
+    fn notify(&self, mut state: parking_lot::MutexGuard<'_, State>) {
         let input = state.is_over().then(|| std::mem::replace(&mut state.input, Input::Over));
         let engine = state.engine.take();
         let waiting = std::mem::take(&mut state.waiting);
@@ -361,7 +361,7 @@ impl State {
         Poll::Pending
     }
 
-    /// What is still promised after this part.
+    /// Returns the length that is still promised after this part.
     fn check_length(&self, promised: Option<u64>, part: usize, more: bool) -> Result<Option<u64>, SendError> {
         let Some(promised) = promised else { return Ok(None) };
         match promised.checked_sub(part as u64) {

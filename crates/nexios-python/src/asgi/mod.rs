@@ -32,11 +32,11 @@ pub(crate) struct Asgi {
     app: Py<PyAny>,
     /// `respond(app, request, scope)`: the coroutine of a request's task.
     respond: Py<PyAny>,
-    /// What its lifespan has left for the requests, if it has one.
+    /// The state that its lifespan has left for the requests, if it has one.
     state: Option<Py<PyDict>>,
 }
 
-/// A request that Python has yet to hear of.
+/// A request that Python has yet to receive.
 pub(crate) struct Start {
     asgi: Arc<Asgi>,
     head: Parts,

@@ -1,4 +1,4 @@
-//! What `receive()` and `send()` wait for.
+//! Futures of `receive()` and `send()`.
 
 use std::future::Future;
 use std::pin::Pin;

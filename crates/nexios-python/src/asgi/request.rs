@@ -1,4 +1,4 @@
-//! What an application's task holds of its request: `receive` and `send`.
+//! An application's side of a request: `receive` and `send`.
 
 use std::rc::{Rc, Weak};
 use std::sync::Arc;

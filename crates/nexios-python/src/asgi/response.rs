@@ -30,7 +30,7 @@ pub(crate) enum Message {
 pub(crate) struct Head {
     status: StatusCode,
     headers: HeaderMap,
-    /// What the application says of the length.
+    /// The length that the application names.
     pub(crate) content_length: Option<u64>,
 }
 
@@ -86,7 +86,7 @@ impl Head {
         let name = parsed.map_err(|_| PyRuntimeError::new_err(format!("{name:?} cannot be the name of a header")))?;
         let parsed = with_bytes(value, |value| HeaderValue::from_bytes(value.trim_ascii()))?;
         let value = parsed.map_err(|_| PyRuntimeError::new_err(format!("{value:?} cannot be the value of {name}")))?;
-        // How the body is framed is the server's affair: so says the ASGI specification.
+        // The server frames the body, by the ASGI specification.
         if name == header::TRANSFER_ENCODING {
             return Ok(());
         }

@@ -31,7 +31,7 @@ pub(super) struct Client {
     close: Option<Close>,
     /// The server has closed, or there is no stream any more.
     over: bool,
-    /// What the server did that breaks the protocol.
+    /// The fault of a server that breaks the protocol.
     fault: Option<String>,
     receive_buffer: usize,
     reads: bool,
@@ -143,7 +143,7 @@ impl Client {
         self.pipe.cut();
     }
 
-    /// Whether it would not notice that the server closes.
+    /// Returns true if it would not notice that the server closes.
     pub(super) fn is_deaf(&self) -> bool {
         !self.over && (self.cut || !self.reads || !self.answers || !self.has_room())
     }
@@ -162,7 +162,7 @@ impl Client {
 
     // --- what has come; `None` as long as nothing has
 
-    /// Whether the handshake has an answer.
+    /// Returns true if the handshake has an answer.
     pub(super) fn poll_answer(&mut self) -> Option<bool> {
         match &self.phase {
             Phase::Open(_) => Some(true),
@@ -353,7 +353,7 @@ impl Close {
     }
 }
 
-/// What the protocol has lent, kept.
+/// An event with its own copy of the data that the protocol lends.
 enum Incoming {
     Message(Message),
     Ping(Vec<u8>),

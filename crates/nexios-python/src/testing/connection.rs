@@ -36,7 +36,7 @@ struct End {
     client: Rc<RefCell<Client>>,
 }
 
-/// What can be waited for.
+/// Events that a test can wait for.
 #[derive(Clone, Copy)]
 enum Awaited {
     Answer,
@@ -177,7 +177,7 @@ impl TestConnection {
         Ok(())
     }
 
-    /// Whether the handshake was accepted; raises `TimeoutError`, as do the others.
+    /// Returns true if the handshake was accepted; raises `TimeoutError`, as do the others.
     fn answer(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         self.wait(py, Awaited::Answer, timeout)
     }
@@ -205,7 +205,7 @@ impl TestConnection {
         self.wait(py, Awaited::End, timeout)
     }
 
-    /// What the server calls this connection.
+    /// The server's id of this connection.
     #[getter]
     fn id(&self) -> PyResult<Option<String>> {
         let end = self.end()?;
@@ -225,7 +225,7 @@ impl TestConnection {
         Ok(end.client.borrow().response().map_or_else(Vec::new, |response| response.headers.clone()))
     }
 
-    /// Whether compression was agreed on.
+    /// True if compression was agreed on.
     #[getter]
     fn is_compressed(&self) -> PyResult<bool> {
         let end = self.end()?;
@@ -244,21 +244,21 @@ impl TestConnection {
         Ok(end.client.borrow().close().map(|close| close.reason.clone()))
     }
 
-    /// Whether the server has closed.
+    /// True if the server has closed.
     #[getter]
     fn is_over(&self) -> PyResult<bool> {
         let end = self.end()?;
         Ok(end.client.borrow().is_over())
     }
 
-    /// Whether it would not notice that the server closes.
+    /// True if it would not notice that the server closes.
     #[getter]
     fn is_deaf(&self) -> PyResult<bool> {
         let end = self.end()?;
         Ok(end.client.borrow().is_deaf())
     }
 
-    /// Whether the server still has a handler for this connection, or listeners.
+    /// True if the server still has a handler for this connection, or listeners.
     #[getter]
     fn is_served(&self) -> PyResult<bool> {
         let end = self.end()?;

@@ -1,4 +1,4 @@
-//! What `nexios.testing` is made of: a client in memory, at the other end of the engine's pipe.
+//! The parts of `nexios.testing`: a client in memory, at the other end of the engine's pipe.
 
 mod client;
 mod connection;

@@ -13,7 +13,7 @@ impl WebSocket {
     /// Completes the handshake, then runs the connect listeners.
     ///
     /// Without `subprotocol` it is the client's first that the route has. `headers` go into the answer.
-    /// What a listener raises is raised here. Raises `ValueError` for a subprotocol that the client has
+    /// An exception of a listener is raised here. Raises `ValueError` for a subprotocol that the client has
     /// not offered, for a header that HTTP cannot carry, and for one that the handshake writes itself
     /// (`Connection`, `Upgrade`, `Content-Length`, `Transfer-Encoding`, `Sec-WebSocket-*`); `RuntimeError`
     /// where the handshake is over already.
@@ -60,7 +60,7 @@ impl WebSocket {
         self.core()?.keep_early_context(py)
     }
 
-    /// What is logged of a handshake that fails here sees the caller's context variables.
+    /// Keeps the caller's context variables for the log lines of a handshake that fails here.
     fn _keep_context(&self, py: Python<'_>) -> PyResult<()> {
         self.core()?.keep_early_context(py)
     }
@@ -111,8 +111,8 @@ impl WebSocket {
         Completed::nothing(py)
     }
 
-    /// Waits until the connection is gone; never raises. Messages go to their listeners and,
-    /// where nobody receives, are then thrown away.
+    /// Waits until the connection is gone; never raises. Messages go to their listeners and
+    /// are dropped afterwards, unless a task receives them.
     ///
     /// >>> @app.ws("/listening")
     /// ... async def listening(ws):
@@ -130,7 +130,7 @@ impl WebSocket {
         })
     }
 
-    /// Compresses messages of 1 KiB and more from now on; says whether the client can read that.
+    /// Compresses messages of 1 KiB and more from now on; returns true if the client can read them.
     ///
     /// >>> ws.enable_compression()
     /// True

@@ -27,12 +27,12 @@ impl WebSocket {
 
 #[pymethods]
 impl WebSocket {
-    /// Enters a room, given as a `Room` or by its name; says whether the connection is in it now. Raises
+    /// Enters a room, given as a `Room` or by its name; returns true if the connection is in it now. Raises
     /// `RuntimeError` before `accept()`.
     ///
-    /// With `since`, a position in a room with history, the client first gets what it missed, each message
-    /// once and in order, and then what comes; the answer is a `Joined` then. `"start"` gives it all that the room
-    /// remembers. `None`, and what cannot be recovered, is as if the client came for the first time.
+    /// With `since`, a position in a room with history, the client first gets the messages that it missed, each
+    /// once and in order, and then new ones; the result is a `Joined` then. `"start"` gives it the whole history.
+    /// `None`, or a position from which nothing can be recovered, joins as if for the first time.
     ///
     /// >>> await ws.join("general")
     /// True
@@ -66,8 +66,8 @@ impl WebSocket {
         })
     }
 
-    /// Leaves a room, given as a `Room` or by its name; says whether the connection was in it. Joins that
-    /// wait, also those that a client of `nexios.v1` has asked for, come to nothing.
+    /// Leaves a room, given as a `Room` or by its name; returns true if the connection was in it. Joins that
+    /// wait are given up, also those of a `nexios.v1` client.
     ///
     /// >>> await ws.leave("general")
     /// False
@@ -88,7 +88,7 @@ impl WebSocket {
         Completed::nothing(py)
     }
 
-    /// Ends what ``track()`` began; says whether there was something to end.
+    /// Ends what ``track()`` began; returns true if the connection was tracked.
     ///
     /// >>> await ws.untrack("general")
     /// False
@@ -116,13 +116,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for RoomName {
     }
 }
 
-/// Where a client was in a room: it may be left out, which is not the same as not to know.
+/// A client's position in a room. Left out, it differs from `None`, an unknown position.
 pub(crate) enum Since {
     NotGiven,
     Given(From),
 }
 
-/// A position, or all of the history of the room.
+/// A position, or the whole history of the room.
 pub(crate) enum From {
     Start,
     Position(Option<Position>),

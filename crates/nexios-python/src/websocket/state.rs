@@ -1,4 +1,4 @@
-//! What a connection is and where it is in its life: ids, state, close code, rooms.
+//! Identity and state of a connection: ids, state, close code, rooms.
 
 use pyo3::prelude::*;
 
@@ -47,7 +47,7 @@ impl WebSocket {
         faces::state(slf, slf.get().values(slf.py()))
     }
 
-    /// Where the connection is in its life.
+    /// The state of the connection.
     ///
     /// >>> ws.connection_state
     /// <WebSocketState.CONNECTED: 'connected'>
