@@ -1,4 +1,4 @@
-// What a whole process sees of a client.
+// Clients in a process of their own.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";

@@ -15,7 +15,7 @@ export function framed(header, payload = "") {
   return typeof payload === "string" ? head + payload : Buffer.concat([Buffer.from(head), payload]);
 }
 
-/** What a client sent: a header with its payload, or an application's message. */
+/** Parses a message of a client: a header with its payload, or an application's message. */
 export function unframed(message) {
   const bytes = Buffer.from(message);
   const payload = (start) => (typeof message === "string" ? bytes.subarray(start).toString() : bytes.subarray(start));
@@ -86,7 +86,7 @@ class Connection {
   }
 }
 
-/** What a client connects to by `new server.WebSocket(…)`. */
+/** A simulated server. Clients connect to it by `new server.WebSocket(…)`. */
 export class Server {
   connections = [];
 

@@ -24,8 +24,8 @@ use crate::position::Position;
 ///
 /// A room is a `Stream` of [`RoomEvent`]s. Each handle that is read gets all events from its first read on; the first
 /// gets those from before as well. Handlers, by [`on`](Self::on), and subscriptions get them too. An event is handled
-/// when the next one is asked for, by all who read the room: then its position is kept. A handle that was read and is
-/// read no more holds the room up once 1,000 events or 16 MiB wait; drop it.
+/// when all readers of the room have requested the next one; then its position is stored. A handle that was read once and
+/// is not read any more blocks the room when 1,000 events or 16 MiB wait; drop it.
 ///
 /// ```no_run
 /// # async fn example(client: nexios_client::Client) -> Result<(), nexios_client::Error> {
