@@ -733,6 +733,10 @@ var Wish = class {
   get isWanted() {
     return this.#isExplicit || this.#isSubscribed || this.#joins.some(({ isReplaced }) => !isReplaced);
   }
+  /** The position of the last join that waits, if it has one. */
+  get since() {
+    return this.#joins.filter(({ isReplaced, since }) => !isReplaced && since !== void 0).at(-1)?.since;
+  }
   /** True while events of the room are not wanted, or belong to a stay that ends. */
   get isMuted() {
     return this.#isLeaving || this.#flight?.type === "leave";
@@ -827,14 +831,18 @@ var Wish = class {
   #joinFailed(error) {
     this.isIn = false;
     for (const { isReplaced, reject } of this.#take(this.#joins)) reject(isReplaced ? wasLeft() : error);
-    if (!this.isWanted) return this.#settleOut();
-    if (PASSING.includes(error.code)) {
+    const isPassing = PASSING.includes(error.code);
+    if (!this.isWanted) {
+      if (!this.#isLeaving && !isPassing) this.#owner.refused(error, false);
+      return this.#settleOut();
+    }
+    if (isPassing) {
       this.#timer = setTimeout(() => this.connected(), 1e3 + 4e3 * Math.random());
       return;
     }
     this.#isExplicit = false;
     this.#isRefused = true;
-    this.#owner.refused(error);
+    this.#owner.refused(error, true);
   }
   #leaveFailed(error) {
     this.#take(this.#leaves).forEach(({ reject }) => reject(error));
@@ -902,8 +910,6 @@ var Room = class extends Emitter {
   #line;
   #isKnown = false;
   // the application has received `joined`, and no `left` since
-  #since;
-  // the position of the application, until the client is in
   #isWatching = false;
   #muted = [];
   // events that arrive while the room is being left
@@ -924,12 +930,10 @@ var Room = class extends Emitter {
   join({ since, signal, timeout } = {}) {
     return quiet(new Promise((resolve, reject) => {
       if (since !== void 0) checkSince(since);
-      if (!this.joined) this.#since = since ?? this.#since;
-      this.#wish.join({ resolve, reject, signal, timeout });
+      this.#wish.join({ resolve, reject, signal, timeout, since });
     }));
   }
   leave({ signal, timeout } = {}) {
-    this.#since = void 0;
     return quiet(new Promise((resolve, reject) => this.#wish.leave({ resolve, reject, signal, timeout })));
   }
   publish(data, options) {
@@ -1015,7 +1019,6 @@ var Room = class extends Emitter {
   }
   #entered(at, how) {
     this.#isKnown = true;
-    this.#since = void 0;
     this._at = at;
     this.#client._announce(this, how);
     this.#push({ event: "joined", values: [how], position: at?.text ?? "" });
@@ -1053,7 +1056,7 @@ var Room = class extends Emitter {
   }
   #wishOwner() {
     const calls = () => this.#client._calls;
-    const position = () => this._at?.text ?? this.#since ?? this.#client._positions.get(this.name);
+    const position = () => this._at?.text ?? this.#wish.since ?? this.#client._positions.get(this.name);
     const members = { join: () => ({ room: this.name, position: position() }), leave: () => ({ room: this.name }) };
     return {
       ask: ({ type }, done, failed) => ({ call: calls().add({ type, members: members[type], room: this, done, failed }) }),
@@ -1063,7 +1066,7 @@ var Room = class extends Emitter {
       isClosed: () => this.#client.state === "closed",
       out: () => this.#out(),
       stays: () => this.#muted.splice(0).forEach((again) => again()),
-      refused: ({ code, message }) => this.#out({ code, message }, true)
+      refused: ({ code, message }, isReported) => this.#out({ code, message }, isReported || this.#isKnown)
     };
   }
   /** Handles an event, and then stores its position. */

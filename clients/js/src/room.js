@@ -23,7 +23,6 @@ export class Room extends Emitter {
   #wish;
   #line;
   #isKnown = false; // the application has received `joined`, and no `left` since
-  #since; // the position of the application, until the client is in
   #isWatching = false;
   #muted = []; // events that arrive while the room is being left
   #stay = 0;
@@ -47,13 +46,11 @@ export class Room extends Emitter {
   join({ since, signal, timeout } = {}) {
     return quiet(new Promise((resolve, reject) => {
       if (since !== undefined) checkSince(since);
-      if (!this.joined) this.#since = since ?? this.#since;
-      this.#wish.join({ resolve, reject, signal, timeout });
+      this.#wish.join({ resolve, reject, signal, timeout, since });
     }));
   }
 
   leave({ signal, timeout } = {}) {
-    this.#since = undefined;
     return quiet(new Promise((resolve, reject) => this.#wish.leave({ resolve, reject, signal, timeout })));
   }
 
@@ -162,7 +159,6 @@ export class Room extends Emitter {
 
   #entered(at, how) {
     this.#isKnown = true;
-    this.#since = undefined;
     this._at = at;
     this.#client._announce(this, how);
     this.#push({ event: "joined", values: [how], position: at?.text ?? "" });
@@ -205,7 +201,7 @@ export class Room extends Emitter {
 
   #wishOwner() {
     const calls = () => this.#client._calls;
-    const position = () => this._at?.text ?? this.#since ?? this.#client._positions.get(this.name);
+    const position = () => this._at?.text ?? this.#wish.since ?? this.#client._positions.get(this.name);
     const members = { join: () => ({ room: this.name, position: position() }), leave: () => ({ room: this.name }) };
     return {
       ask: ({ type }, done, failed) => ({ call: calls().add({ type, members: members[type], room: this, done, failed }) }),
@@ -215,7 +211,7 @@ export class Room extends Emitter {
       isClosed: () => this.#client.state === "closed",
       out: () => this.#out(),
       stays: () => this.#muted.splice(0).forEach((again) => again()),
-      refused: ({ code, message }) => this.#out({ code, message }, true),
+      refused: ({ code, message }, isReported) => this.#out({ code, message }, isReported || this.#isKnown),
     };
   }
 

@@ -28,6 +28,11 @@ export class Wish {
     return this.#isExplicit || this.#isSubscribed || this.#joins.some(({ isReplaced }) => !isReplaced);
   }
 
+  /** The position of the last join that waits, if it has one. */
+  get since() {
+    return this.#joins.filter(({ isReplaced, since }) => !isReplaced && since !== undefined).at(-1)?.since;
+  }
+
   /** True while events of the room are not wanted, or belong to a stay that ends. */
   get isMuted() {
     return this.#isLeaving || this.#flight?.type === "leave";
@@ -138,14 +143,18 @@ export class Wish {
   #joinFailed(error) {
     this.isIn = false;
     for (const { isReplaced, reject } of this.#take(this.#joins)) reject(isReplaced ? wasLeft() : error);
-    if (!this.isWanted) return this.#settleOut();
-    if (PASSING.includes(error.code)) {
+    const isPassing = PASSING.includes(error.code);
+    if (!this.isWanted) {
+      if (!this.#isLeaving && !isPassing) this.#owner.refused(error, false);
+      return this.#settleOut();
+    }
+    if (isPassing) {
       this.#timer = setTimeout(() => this.connected(), 1000 + 4000 * Math.random());
       return;
     }
     this.#isExplicit = false;
     this.#isRefused = true;
-    this.#owner.refused(error);
+    this.#owner.refused(error, true);
   }
 
   #leaveFailed(error) {

@@ -44,7 +44,6 @@ class Room:
         self._handlers = Handlers(session.failed)
         self._inbox = Inbox(session.failed, self._emptied)
         self._at: Position | None = None  # the received position, in rooms with history
-        self._since: str | None = None  # the position of the application, until the client is in
         self._is_behind = False
         self._is_known = False  # the application has received `joined`, and no `left` since
         self._is_watched = False
@@ -123,10 +122,7 @@ class Room:
 
         >>> await room.join()
         """
-        if since is not None:
-            position = _checked(since)
-            self._since = self._since if self.joined else position
-        await self._wish.join(timeout)
+        await self._wish.join(timeout, None if since is None else _checked(since))
 
     async def leave(self) -> None:
         """Takes the wish of :meth:`join` back, and forgets the position; returns when the client is out.
@@ -176,7 +172,7 @@ class Room:
             return
         at = Position.parse(position) if joined.remembers else None
         self._joined = self._is_known = True
-        self._at, self._since = at, None
+        self._at = at
 
         async def handle() -> bool:
             return all([await told(), await self._handlers.call("joined", joined)])
@@ -296,7 +292,7 @@ class Room:
         self._session.is_caught_up.set()
 
     def _join_members(self) -> dict[str, Any]:
-        since = None if self._at else self._since
+        since = None if self._at else self._wish.since
         return {"room": self._name, "position": since or self._session.position_of(self)}
 
     def _is_idle(self) -> bool:

@@ -26,6 +26,7 @@ class _Waiting:
 
     type: Literal["join", "leave"]
     future: asyncio.Future[None]
+    since: str | None = None  # the position to begin at
     is_replaced: bool = False  # a later `leave` took its wish back
 
 
@@ -65,9 +66,15 @@ class Wish:
         """True from the `leave` frame on until its answer."""
         return self._asked is not None and self._asked.type == "leave"
 
-    async def join(self, timeout: float | None) -> None:
+    @property
+    def since(self) -> str | None:
+        """The position of the last `join` that waits, if it has one."""
+        joins = [each for each in self._waiting if not each.is_replaced and not each.future.done()]
+        return next((each.since for each in reversed(joins) if each.since is not None), None)
+
+    async def join(self, timeout: float | None, since: str | None) -> None:
         self._is_joined, self._is_leaving = True, False
-        await self._settled("join", timeout)
+        await self._settled("join", timeout, since)
 
     async def leave(self) -> None:
         if self._room._session.state == "closed":
@@ -123,10 +130,12 @@ class Wish:
 
     # --- one frame at a time
 
-    async def _settled(self, type: Literal["join", "leave"], timeout: float | None = None) -> None:
+    async def _settled(
+        self, type: Literal["join", "leave"], timeout: float | None = None, since: str | None = None
+    ) -> None:
         if type == "join" and self._room._session.state == "closed":
             raise NexiosError("closed", "the client is closed")
-        waiting = _Waiting(type, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(type, asyncio.get_running_loop().create_future(), since)
         self._waiting.append(waiting)
         try:
             self._pursue()
@@ -161,7 +170,6 @@ class Wish:
         # A client that is out already sends no `leave`.
         self._is_leaving = self._is_inside or self._asked is not None
         self._was_inside = False
-        self._room._since = None
         self._stop_timer()
 
     def _pursue(self) -> None:
@@ -214,21 +222,18 @@ class Wish:
 
     def _refused(self, error: NexiosError) -> None:
         is_passing = error.code in _PASSING
-        if self._was_inside and is_passing:
-            self._try_later()
-            return
         for waiting in self._waiting:
             self._end(waiting, error if waiting.type == "join" else None)
-        is_told = self._was_inside or bool(self._subscriptions)
-        self._is_joined = self._has_returned = False
-        if is_passing and self._subscriptions:
+        is_reported = self._was_inside or bool(self._subscriptions)
+        self._is_joined = self._has_returned = self._has_returned and is_passing
+        if self.is_in and is_passing:
             self._try_later()
             return
         self._subscriptions.clear()
         self._was_inside = False
-        if is_told and not self._is_inside:
+        if is_reported and not self._is_inside:
             self._room._leave(Left(error.code, error.message))
-        elif not self._is_inside:
+        elif not self._is_inside and not is_passing:
             self._room._forget()
 
     def _left(self, answer: Answer | NexiosError) -> None:

@@ -52,7 +52,6 @@ pub(crate) struct RoomState {
     /// The server has refused to let the client in: the wish is out until it is made again.
     is_refused: bool,
     waiters: Vec<Waiter>,
-    pub(crate) since: Option<Since>,
     /// The frame that is on its way.
     pub(crate) asked: Option<Asked>,
     /// The client is in the room, by the last frame of the server.
@@ -81,6 +80,8 @@ struct Waiter {
     is_join: bool,
     /// No `leave()` came since.
     counts: bool,
+    /// The place to begin.
+    since: Option<Since>,
     reply: oneshot::Sender<Result<(), Error>>,
 }
 
@@ -96,7 +97,6 @@ impl RoomState {
             subscriptions: 0,
             is_refused: false,
             waiters: Vec::new(),
-            since: None,
             asked: None,
             is_inside: false,
             is_known: false,
@@ -145,24 +145,25 @@ impl RoomState {
     /// Notes a `join()`.
     pub(crate) fn wish_in(&mut self, ticket: u64, since: Option<Since>) -> Settled {
         self.is_refused = false;
-        if since.is_some() {
-            self.since = since;
-        }
-        self.wait(ticket, true)
+        self.wait(ticket, true, since)
     }
 
     /// Notes a `leave()`. Subscriptions may still hold the client in the room.
     pub(crate) fn wish_out(&mut self, ticket: u64) -> Settled {
         self.is_held = false;
-        self.since = None;
         self.waiters.iter_mut().for_each(|waiter| waiter.counts = false);
-        self.wait(ticket, false)
+        self.wait(ticket, false, None)
     }
 
-    fn wait(&mut self, ticket: u64, is_join: bool) -> Settled {
+    fn wait(&mut self, ticket: u64, is_join: bool, since: Option<Since>) -> Settled {
         let (reply, settled) = oneshot::channel();
-        self.waiters.push(Waiter { ticket, is_join, counts: is_join, reply });
+        self.waiters.push(Waiter { ticket, is_join, counts: is_join, since, reply });
         settled
+    }
+
+    /// Returns the place to begin of the last `join()` that waits, if it has one.
+    pub(crate) fn since(&self) -> Option<&Since> {
+        self.waiters.iter().rev().filter(|waiter| waiter.counts).find_map(|waiter| waiter.since.as_ref())
     }
 
     pub(crate) fn subscribed(&mut self) {
@@ -189,10 +190,17 @@ impl RoomState {
     pub(crate) fn refused(&mut self, error: &Error) {
         self.is_held = false;
         self.is_refused = true;
-        self.since = None;
         for waiter in self.waiters.drain(..) {
             // The caller may have given up.
             let _ = waiter.reply.send(if waiter.is_join { Err(error.clone()) } else { Ok(()) });
+        }
+    }
+
+    /// Rejects the joins that wait: the server refused their frame.
+    pub(crate) fn reject_joins(&mut self, error: &Error) {
+        for waiter in self.waiters.extract_if(.., |waiter| waiter.is_join) {
+            // The caller may have given up.
+            let _ = waiter.reply.send(Err(if waiter.counts { error.clone() } else { Error::left() }));
         }
     }
 

@@ -63,7 +63,6 @@ impl Core {
     pub(crate) fn join(&mut self, name: &str, since: Option<Since>) -> Result<(u64, Settled), Error> {
         self.check_open()?;
         let ticket = self.next_ticket();
-        let since = since.filter(|_| !self.is_joined(name));
         let settled = self.known_room(name)?.wish_in(ticket, since);
         self.drive(name, Lane::Ordinary);
         self.flush();
@@ -169,7 +168,7 @@ impl Core {
     fn position_of(&self, name: &str) -> Option<String> {
         let room = self.rooms.get(name)?;
         let received = room.at.as_ref().map(ToString::to_string);
-        let since = || room.since.as_ref().map(ToString::to_string);
+        let since = || room.since().map(ToString::to_string);
         received.or_else(since).or_else(|| self.positions.get(name).map(ToString::to_string))
     }
 
@@ -222,7 +221,7 @@ impl Core {
         if room.is_leaving() {
             return;
         }
-        (room.is_known, room.since, room.retry_at) = (true, None, None);
+        (room.is_known, room.retry_at) = (true, None);
         room.at.clone_from(&at);
         let (is_watching, is_settled) = (room.is_watching, room.asked.is_none() && room.wish());
         self.tell(Event::Joined { room: name.to_owned() });
@@ -290,16 +289,18 @@ impl Core {
 
     fn join_refused(&mut self, now: Instant, name: &str, error: &Error) {
         let chance = self.chance();
-        let Some(room) = self.rooms.get(name) else { return };
-        if !room.has_joins() && room.wish() && PASSING.contains(&error.code()) {
-            let at = now + Duration::from_millis(RETRY_MIN_MS + (RETRY_SPREAD_MS * chance) as u64);
-            if let Some(room) = self.rooms.get_mut(name) {
-                room.retry_at = Some(at);
-            }
-            self.retries.insert((at, name.to_owned()));
-            return;
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        if !room.wish() || !PASSING.contains(&error.code()) {
+            return self.join_denied(name, error);
         }
-        self.join_denied(name, error);
+        room.reject_joins(error);
+        if room.wish() {
+            let at = now + Duration::from_millis(RETRY_MIN_MS + (RETRY_SPREAD_MS * chance) as u64);
+            room.retry_at = Some(at);
+            self.retries.insert((at, name.to_owned()));
+        } else if room.is_known {
+            self.exit(name, Some(error));
+        }
     }
 
     /// Ends the wish to be in a room, for good.
