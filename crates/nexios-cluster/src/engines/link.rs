@@ -166,6 +166,20 @@ impl LinkError {
     }
 }
 
+#[cfg(test)]
+impl LinkError {
+    /// Returns the kind of error, for the tables of the engines' answers.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            LinkError::Lost(_) => "lost",
+            LinkError::Later(_) => "later",
+            LinkError::Unable(_) => "unable",
+            LinkError::Elsewhere(_) => "elsewhere",
+            LinkError::Refused(_) => "refused",
+        }
+    }
+}
+
 impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -41,8 +41,9 @@ impl Memory {
         Memory::default()
     }
 
-    /// Goes away, as a broker does whose machine fails; [`start`](Self::start) brings it back with
+    /// Goes away, for tests, as a broker does whose machine fails; [`start`](Self::start) brings it back with
     /// all that it kept.
+    #[doc(hidden)]
     pub fn stop(&self) {
         let sessions = {
             let mut state = self.0.state.lock();
@@ -55,11 +56,13 @@ impl Memory {
 
     /// Forgets what rooms store, as a broker does that comes back without its data: each begins
     /// another epoch.
+    #[doc(hidden)]
     pub fn forget(&self) {
         self.0.state.lock().logs = MemoryLog::default();
     }
 
     /// Comes back: nodes connect again by themselves, and say that there is a gap.
+    #[doc(hidden)]
     pub fn start(&self) {
         self.0.state.lock().down = false;
     }

@@ -71,16 +71,6 @@ fn answered(code: ErrorCode, reason: String) -> LinkError {
 mod tests {
     use super::*;
 
-    fn kind(error: &LinkError) -> &'static str {
-        match error {
-            LinkError::Lost(_) => "lost",
-            LinkError::Later(_) => "later",
-            LinkError::Unable(_) => "unable",
-            LinkError::Elsewhere(_) => "elsewhere",
-            LinkError::Refused(_) => "refused",
-        }
-    }
-
     #[test]
     fn each_answer_of_jetstream_says_what_is_done_next() {
         for (code, expected) in [
@@ -98,7 +88,7 @@ mod tests {
             (ErrorCode(19999), "refused"),
         ] {
             let error = of_kind(PublishErrorKind::Other, Some(code), "no".to_owned());
-            assert_eq!(kind(&error), expected, "{code:?}");
+            assert_eq!(error.kind(), expected, "{code:?}");
         }
     }
 
@@ -112,7 +102,7 @@ mod tests {
             (PublishErrorKind::MaxAckPending, "later"),
             (PublishErrorKind::MaxPayloadExceeded, "refused"),
         ] {
-            assert_eq!(kind(&of_kind(of, None, "no".to_owned())), expected, "{of}");
+            assert_eq!(of_kind(of, None, "no".to_owned()).kind(), expected, "{of}");
         }
     }
 }

@@ -58,19 +58,13 @@ fn answered(code: &str, reason: String) -> LinkError {
 mod tests {
     use super::*;
 
-    /// What a line of a server is taken for.
+    /// Returns the kind of error that a server's line becomes.
     fn kind(line: &str) -> &'static str {
         let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
         let error = LinkError::from(value.extract_error().unwrap_err());
         let detail = line.split_once(' ').unwrap().1;
         assert!(error.to_string().contains(detail), "{error} says {detail:?}");
-        match error {
-            LinkError::Lost(_) => "lost",
-            LinkError::Later(_) => "later",
-            LinkError::Unable(_) => "unable",
-            LinkError::Elsewhere(_) => "elsewhere",
-            LinkError::Refused(_) => "refused",
-        }
+        error.kind()
     }
 
     #[test]
