@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import dataclasses
 import faulthandler
 import os
@@ -109,7 +110,7 @@ class Server:
     async def connect(self) -> None:
         """Waits until the broker is reached, if there is one."""
         if self.engine.has_broker:
-            await asyncio.to_thread(self.engine.connect)
+            await _in_own_thread(self.engine.connect)
 
     def listen(self, where: Listen) -> None:
         """Listens on a Unix socket, on a descriptor, or on a host and port."""
@@ -153,7 +154,16 @@ class Server:
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_MOMENT / 2)
         if self.engine.has_broker:
-            await asyncio.to_thread(self.engine.disconnect)
+            await _in_own_thread(self.engine.disconnect)
+
+
+async def _in_own_thread(function: Callable[[], Any]) -> None:
+    """Calls a function in a new thread: the app may have filled the pool of ``asyncio.to_thread()``."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="nexios")
+    try:
+        await asyncio.get_running_loop().run_in_executor(pool, contextvars.copy_context().run, function)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _app(root: WSRouter, built: _nexios.WsRouter, access_log: bool) -> _nexios.App:

@@ -139,6 +139,30 @@ release.set()
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_threads_that_fill_the_pool_do_not_keep_an_app_with_a_broker_from_ending(here, loop):
+    port = free_port()
+    script = f"""
+import asyncio, main, nexios, threading
+release = threading.Event()
+app = nexios.NexiosApp(broker=nexios.MemoryBroker())
+
+@app.on_startup
+async def fills_the_pool():
+    for _ in range(64):
+        asyncio.get_running_loop().run_in_executor(None, release.wait)
+
+app.run(port={port}, loop="{loop}")
+print("run() has returned", flush=True)
+release.set()
+"""
+    with started(here, script=script) as process:
+        until(lambda: is_open(port), process.log.read_text)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0, process.log.read_text()
+        assert "run() has returned" in process.log.read_text()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_thread_that_needs_the_event_loop_to_end_is_waited_for(here, loop):
     port = free_port()
     script = f"""
