@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nexios_engine::{Audience, Connection, ConnectionId, Message, Shard};
 
 use crate::audience::client_ids;
-use crate::audience::switchboard::{Switchboard, Target};
+use crate::audience::switchboard::{Plan, Switchboard, Target};
 use crate::broker::{ClientRef, History, Kind, LinkError, Options, Position, key_of_application, key_of_client};
 use crate::connection::websocket::WebSocket;
 use crate::live;
@@ -121,40 +121,31 @@ impl Broadcasting {
 
     async fn run(mut self) -> Outcome {
         let Some((switchboard, target)) = self.to.take() else { return Outcome::default() };
-        if let Target::Room(room, _) = &target
-            && let Some(history) = switchboard.history(room)
-        {
-            return self.store(&switchboard, &target, room, history).await;
+        let plan = switchboard.plan(&target);
+        if let (Target::Room(room, _), Some(history)) = (&target, plan.history) {
+            return self.store(&switchboard, &plan, room, history).await;
         }
-        let audience = target.audience();
-        let named = switchboard.node().map_or_else(Vec::new, |_| self.exclude.clone());
-        let exclude = find_all(&switchboard, &audience, self.exclude).await;
+        let named = plan.elsewhere.as_ref().map_or_else(Vec::new, |_| self.exclude.clone());
+        let exclude = find_all(&switchboard, &plan.audience, self.exclude).await;
         let named = elsewhere(&named, |client| exclude.iter().any(|found| Some(found.id) == client.id()));
-        let (members, dropped) = switchboard.count(&target);
         let excluded = exclude.iter().filter(|found| found.member).count();
-        let dropped = dropped.saturating_sub(exclude.iter().filter(|found| found.left_out).count());
+        let dropped = plan.left_out.saturating_sub(exclude.iter().filter(|found| found.left_out).count());
         let exclude: Vec<ConnectionId> = exclude.into_iter().map(|found| found.id).collect();
         let broadcast = live::forms(&target, self.message.clone(), |form| {
             (form.exclude, form.key, form.compress) = (exclude.clone(), self.key.clone(), self.compress);
         });
         let missed = switchboard.shards.publish(&broadcast).await;
         let options = Options { key: self.key.as_deref(), compress: self.compress, clients: named };
-        let accepted = publish_elsewhere(&switchboard, &target, Kind::Broadcast, &self.message, &options);
+        let accepted = publish_elsewhere(&plan, Kind::Broadcast, &self.message, &options);
         switchboard.shards.room_to_broadcast().await;
-        let dropped = dropped + switchboard.shards.share_of(members, missed);
-        Outcome { count: members.saturating_sub(excluded + dropped), dropped, accepted, ..Outcome::default() }
+        let dropped = dropped + switchboard.shards.share_of(plan.members, missed);
+        Outcome { count: plan.members.saturating_sub(excluded + dropped), dropped, accepted, ..Outcome::default() }
     }
 }
 
 impl Broadcasting {
     /// Members of all nodes, of this one too, get it from the broker: in one order.
-    async fn store(
-        self,
-        switchboard: &Arc<Switchboard>,
-        target: &Target,
-        room: &Arc<str>,
-        history: History,
-    ) -> Outcome {
+    async fn store(self, switchboard: &Arc<Switchboard>, plan: &Plan, room: &Arc<str>, history: History) -> Outcome {
         let Some(node) = switchboard.history_node() else { return Outcome::default() };
         let clients = self.exclude.iter().map(ToString::to_string).collect();
         let options = Options { key: self.key.as_deref(), compress: self.compress, clients };
@@ -162,8 +153,8 @@ impl Broadcasting {
             return Outcome::default();
         };
         let excluded =
-            find_all(switchboard, &target.audience(), self.exclude).await.iter().filter(|found| found.member).count();
-        let count = switchboard.count(target).0.saturating_sub(excluded);
+            find_all(switchboard, &plan.audience, self.exclude).await.iter().filter(|found| found.member).count();
+        let count = plan.members.saturating_sub(excluded);
         let stored = stored.done().await;
         // It has been sent to the shards: what this client is sent next comes behind it.
         switchboard.shards.take_mail();
@@ -209,9 +200,10 @@ impl BroadcastingTo {
             let mut found = known.iter();
             let clients = elsewhere(&clients, |_| found.next().is_some_and(|found| *found));
             outcome.accepted = true;
-            if switchboard.node().is_some() && !clients.is_empty() {
+            let plan = switchboard.plan(&target);
+            if plan.elsewhere.is_some() && !clients.is_empty() {
                 let options = Options { key: None, compress: self.compress, clients };
-                outcome.accepted = publish_elsewhere(&switchboard, &target, Kind::ToClients, &self.message, &options);
+                outcome.accepted = publish_elsewhere(&plan, Kind::ToClients, &self.message, &options);
                 is_forwarded = outcome.accepted;
             }
             switchboard.shards.room_to_broadcast().await;
@@ -244,15 +236,9 @@ impl IntoFuture for BroadcastingTo {
 }
 
 /// Hands a message to the other nodes, if there are any.
-fn publish_elsewhere(
-    switchboard: &Switchboard,
-    target: &Target,
-    kind: Kind,
-    message: &Message,
-    options: &Options<'_>,
-) -> bool {
-    let Some(node) = switchboard.node() else { return true };
-    switchboard.topic(target).is_none_or(|topic| node.publish(kind, &topic, message, options, None))
+fn publish_elsewhere(plan: &Plan, kind: Kind, message: &Message, options: &Options<'_>) -> bool {
+    let elsewhere = plan.elsewhere.as_ref();
+    elsewhere.is_none_or(|(node, topic)| node.publish(kind, topic, message, options, None))
 }
 
 /// What other nodes have to know of these clients: a client id may be there as well as here.

@@ -88,6 +88,19 @@ pub(crate) enum Target {
     Room(Arc<str>, Option<RoomGroups>),
 }
 
+/// Everything that a broadcast needs to know of its target, at one moment.
+pub(crate) struct Plan {
+    pub(crate) audience: Audience,
+    /// How many connections of this node it reaches,
+    pub(crate) members: usize,
+    /// and how many of them it would leave out now.
+    pub(crate) left_out: usize,
+    /// The limits of the history that stores it, if the target is a room with history.
+    pub(crate) history: Option<History>,
+    /// The way to other nodes, if the app has a broker, and the topic that they know the target by.
+    pub(crate) elsewhere: Option<(Arc<Node>, Topic)>,
+}
+
 /// Keeps a room's group for a connection that will enter it.
 pub(crate) struct Expected {
     switchboard: Arc<Switchboard>,
@@ -224,7 +237,7 @@ impl Switchboard {
     }
 
     /// Returns the topic of a target on other nodes.
-    pub(crate) fn topic(&self, target: &Target) -> Option<Topic> {
+    fn topic(&self, target: &Target) -> Option<Topic> {
         match target {
             Target::Routers(ids) => self.routers.get(ids.start as usize)?.topics.first().cloned(),
             Target::Room(name, _) => Some(Topic::Room(name.clone())),
@@ -279,6 +292,17 @@ impl Switchboard {
             }),
             Target::Room(_, groups) => (groups.as_ref().map_or(0, RoomGroups::members), 0),
         }
+    }
+
+    /// Returns the plan of a broadcast to a target.
+    pub(crate) fn plan(&self, target: &Target) -> Plan {
+        let (members, left_out) = self.count(target);
+        let history = match target {
+            Target::Room(room, _) => self.history(room),
+            Target::Routers(_) => None,
+        };
+        let elsewhere = self.node().and_then(|node| Some((node.clone(), self.topic(target)?)));
+        Plan { audience: target.audience(), members, left_out, history, elsewhere }
     }
 
     /// Returns the target of all connections.
@@ -392,6 +416,9 @@ mod tests {
         assert_eq!(switchboard.count(&Target::Routers(5..9)), (0, 0));
         assert_eq!(switchboard.count(&Target::Room("x".into(), Some(RoomGroups::new(7)))), (0, 0));
         assert_eq!(switchboard.count(&Target::Room("x".into(), None)), (0, 0));
+        let plan = switchboard.plan(&Target::Room("x".into(), None));
+        assert_eq!((plan.audience, plan.members, plan.left_out), (Audience::Range(0..0), 0, 0));
+        assert!(plan.history.is_none() && plan.elsewhere.is_none());
         assert!(!switchboard.shards.has_remote());
     }
 }
