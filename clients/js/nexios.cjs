@@ -1421,7 +1421,7 @@ var Client = class extends Emitter {
       const at = position === void 0 ? void 0 : positionOf(position);
       const room = this.#rooms.get(name) ?? this.#addRoom(roomName(name));
       if (!room) return this._failed(new RangeError(`over ${ROOMS_MAX3} rooms: no place for ${name}`));
-      room._enter(at, { recovered: recovered === true, remembers: at !== void 0 });
+      room._enter(at, { recovered: recovered === true, hasHistory: at !== void 0 });
     },
     left: ({ room }) => this.#rooms.get(room)?._left(),
     message: (header, payload) => this.#rooms.get(header.room)?._message(header, payload),

@@ -86,7 +86,7 @@ export interface ClientEvents {
   /** The connection is open, for the first time or again. */
   open: [opened: { id: string }];
   /** The connection has ended, or an attempt has failed; with `retry` there is another attempt. */
-  close: [reason: CloseReason];
+  close: [reason: Closed];
   /** There is no attempt until `reconnect()`. It follows `close`. */
   parked: [why: { code: number; reason: string; kind: CloseKind }];
   /** The server refuses the token, and there is no other. `parked` follows. */
@@ -121,7 +121,7 @@ export interface RoomEvents {
 export interface Joined {
   recovered: boolean;
   /** True if the room has history. */
-  remembers: boolean;
+  hasHistory: boolean;
 }
 
 export interface Gap {
@@ -138,7 +138,7 @@ export type PresenceChange =
   | { event: "state"; users: Member[] };
 
 /** The end of a connection. */
-export interface CloseReason {
+export interface Closed {
   code: number;
   reason: string;
   /** True if there is another attempt. */

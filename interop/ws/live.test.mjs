@@ -31,7 +31,7 @@ afterEach(() => clients.splice(0).forEach((client) => client.close()));
 test("a room with history goes on where the client was", async () => {
   const [ann, bob] = [start("ann"), start("bob")];
   const [next, bobNext] = [told(ann.room("news"), "joined", "message"), told(bob.room("news"), "joined")];
-  assert.deepEqual(await next(), ["joined", { recovered: false, remembers: true }]);
+  assert.deepEqual(await next(), ["joined", { recovered: false, hasHistory: true }]);
   await bobNext();
   const { position } = await bob.room("news").publish("first");
   assert.match(position, /^[0-9a-f]+-\d+-[0-9a-f]{32}$/);
@@ -39,7 +39,7 @@ test("a room with history goes on where the client was", async () => {
   ann.drop({ away: true });
   for (const text of ["one", "two", "three"]) await bob.room("news").publish(text);
   ann.reconnect();
-  assert.deepEqual(await next(), ["joined", { recovered: true, remembers: true }]);
+  assert.deepEqual(await next(), ["joined", { recovered: true, hasHistory: true }]);
   await bob.room("news").publish("last");
   const messages = [await next(), await next(), await next(), await next()];
   assert.deepEqual(messages.map(([, text]) => text), ["one", "two", "three", "last"]);
@@ -64,7 +64,7 @@ test("rooms are asked for, published to, left and refused", async () => {
   const room = ann.room("chat-1");
   const next = told(room, "joined", "message", "left");
   await room.join();
-  assert.deepEqual(await next(), ["joined", { recovered: false, remembers: false }]);
+  assert.deepEqual(await next(), ["joined", { recovered: false, hasHistory: false }]);
   await room.publish({ text: "hello" });
   assert.deepEqual(await next(), ["message", { text: "hello" }, { offset: undefined }]);
   await room.leave();
@@ -80,7 +80,7 @@ test("a room that was asked for is asked for again", async () => {
   const next = told(room, "joined");
   ann.drop({ away: true });
   ann.reconnect();
-  assert.deepEqual(await next(), ["joined", { recovered: false, remembers: false }]);
+  assert.deepEqual(await next(), ["joined", { recovered: false, hasHistory: false }]);
 });
 
 test("requests are answered, or refused with the application's code", async () => {

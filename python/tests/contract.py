@@ -117,7 +117,7 @@ def event_values(name, values):
         case "joined", (room, joined):
             return {"name": room.name} | event_values(name, (joined,))
         case "joined", (joined,):
-            return {"recovered": joined.recovered, "history": joined.remembers}
+            return {"recovered": joined.recovered, "has_history": joined.has_history}
         case "reconnecting", (event,):
             return {"attempt": event.attempt, "delay_ms": round(event.delay * 1000, 6)}
         case "error", (error,):

@@ -90,7 +90,7 @@ class LiveServer:
 
 
 class RoomServer(LiveServer):
-    """A server with one room, `log`, that remembers everything; each connection is in it."""
+    """A server with one room with history, `log`; each connection is in it."""
 
     def __init__(self):
         super().__init__()

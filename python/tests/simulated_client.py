@@ -47,5 +47,5 @@ async def in_room(**options):
         room = client.room("r")
         told = recorded(room, "joined", "left", "message", "reset", "gap")
         await connection.joined("r", 5)
-        assert await take(told) == ("joined", Joined(recovered=False, remembers=True))
+        assert await take(told) == ("joined", Joined(recovered=False, has_history=True))
         yield server, client, connection, room, told

@@ -59,7 +59,7 @@ async def test_rooms_are_joined_left_and_refused(serve):
     async with serve(make_app()) as server, client_of(server) as client:
         news, chat = client.room("news"), client.room("chat-1")
         joined, left = told_by(news, "joined"), told_by(news, "left")
-        assert await joined() == (Joined(recovered=False, remembers=False),)
+        assert await joined() == (Joined(recovered=False, has_history=False),)
         await chat.join()
         assert chat.joined
         with pytest.raises(NexiosError, match="forbidden"):
@@ -169,7 +169,7 @@ async def test_a_room_that_remembers_goes_on_where_the_client_was(serve):
     async with serve(app) as server, client_of(server) as client:
         room = client.room("news")
         joined, received = told_by(room, "joined"), told_by(room, "message")
-        assert await joined() == (Joined(recovered=False, remembers=True),)
+        assert await joined() == (Joined(recovered=False, has_history=True),)
         published = await room.publish("first", key="k1")
         assert await room.publish("first", key="k1") == published
         assert (await received())[0].data == "first"
@@ -177,7 +177,7 @@ async def test_a_room_that_remembers_goes_on_where_the_client_was(serve):
         for text in ("one", "two", "three"):
             await news.broadcast(f'"{text}"')
         client.reconnect()
-        assert await joined() == (Joined(recovered=True, remembers=True),)
+        assert await joined() == (Joined(recovered=True, has_history=True),)
         await room.publish("last")
         offset = int(published.position.split("-")[1])
         expected = [Message(text, offset + n) for n, text in enumerate(("one", "two", "three", "last"), 1)]

@@ -350,7 +350,7 @@ export class Client extends Emitter {
       const at = position === undefined ? undefined : positionOf(position);
       const room = this.#rooms.get(name) ?? this.#addRoom(roomName(name));
       if (!room) return this._failed(new RangeError(`over ${ROOMS_MAX} rooms: no place for ${name}`));
-      room._enter(at, { recovered: recovered === true, remembers: at !== undefined });
+      room._enter(at, { recovered: recovered === true, hasHistory: at !== undefined });
     },
     left: ({ room }) => this.#rooms.get(room)?._left(),
     message: (header, payload) => this.#rooms.get(header.room)?._message(header, payload),

@@ -345,7 +345,7 @@ test("an address that is none is an error at the call; one of a function is told
   assert.deepEqual(server.connections.map(({ url }) => url), ["ws://a/live", "ws://c/live"]);
 });
 
-test("a gap in a room that remembers is made good by the next connection", async (t) => {
+test("a gap in a room with history is made good by the next connection", async (t) => {
   const { server, client, connection, tick } = opened(t);
   const told = recorded(client.room("r"), "joined", "message", "gap", "reset");
   connection.joined("r", 0);

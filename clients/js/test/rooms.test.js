@@ -29,7 +29,7 @@ test("a room that the server joins is announced before its messages", async (t) 
   });
   connection.joined("r", 5);
   connection.message("r", 6);
-  assert.deepEqual(told, [["r", { recovered: false, remembers: true }], ["m6", { offset: 6 }]]);
+  assert.deepEqual(told, [["r", { recovered: false, hasHistory: true }], ["m6", { offset: 6 }]]);
   assert.equal(client.room("r").joined, true);
 });
 
@@ -40,7 +40,7 @@ test("rooms that do not remember have no offsets", (t) => {
   connection.say({ type: "message", room: "r" }, "hello");
   connection.say({ type: "message", room: "r" }, Buffer.from([1]));
   assert.deepEqual(told, [
-    ["joined", { recovered: false, remembers: false }],
+    ["joined", { recovered: false, hasHistory: false }],
     ["message", "hello", { offset: undefined }],
     ["message", new Uint8Array([1]).buffer, { offset: undefined }],
   ]);
@@ -164,8 +164,8 @@ test("recovered or not is told, and the newest position counts", (t) => {
   tick(30_000);
   assert.deepEqual(server.newest.welcome().rooms, { r: position(3, "b2") });
   assert.deepEqual(told, [
-    ["joined", { recovered: true, remembers: true }],
-    ["joined", { recovered: false, remembers: true }],
+    ["joined", { recovered: true, hasHistory: true }],
+    ["joined", { recovered: false, hasHistory: true }],
     ["message", "m3", { offset: 3 }],
   ]);
 });

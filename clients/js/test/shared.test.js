@@ -52,7 +52,7 @@ function browser(t) {
 }
 
 const joined = (recovered) => ["joined", { recovered, [HISTORY]: true }];
-const HISTORY = "remembers";
+const HISTORY = "hasHistory";
 
 test("tabs of one name have one connection, each with its own rooms and answers", async (t) => {
   const { server, tab, time } = browser(t);

@@ -7,7 +7,7 @@ import ws, { WebSocketServer } from "ws";
 import { connect } from "../nexios.js";
 import { NONCE, framed, position, unframed } from "./server.js";
 
-/** A server with one room that remembers everything, into which it joins each connection. */
+/** A server with one room with history, into which it joins each connection. */
 class RoomServer {
   log = [];
   keys = new Map();

@@ -1,6 +1,6 @@
 // What the types let pass, and what not: `tsc` judges, nothing runs.
 import { shared } from "nexios-client/shared";
-import { type Client, type CloseReason, type Member, NexiosError, connect } from "nexios-client";
+import { type Client, type Closed, type Member, NexiosError, connect } from "nexios-client";
 
 const client: Client = connect("wss://example.org/live", {
   protocols: async () => ["bearer", "token"],
@@ -8,7 +8,7 @@ const client: Client = connect("wss://example.org/live", {
   WebSocket,
   json: true,
 });
-const off: () => void = client.on("close", ({ code, retry, kind }: CloseReason) => {
+const off: () => void = client.on("close", ({ code, retry, kind }: Closed) => {
   if (kind === "policy") console.log(code.toFixed(), retry);
   // @ts-expect-error: there is no such kind
   if (kind === "polite") return;

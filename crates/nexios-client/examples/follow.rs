@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 fn print(event: RoomEvent) {
     match event {
-        RoomEvent::Joined { recovered: false, history: true, .. } => println!("* joined; there may be a hole"),
+        RoomEvent::Joined { recovered: false, has_history: true, .. } => println!("* joined; there may be a hole"),
         RoomEvent::Message { message, .. } => println!("{}", message.as_text().unwrap_or("* bytes")),
         other => println!("* {other:?}"),
     }

@@ -6,11 +6,11 @@ use std::time::Duration;
 /// The sort of end of a connection, in the words that all clients share.
 ///
 /// ```
-/// assert_eq!(nexios_client::Kind::TryAgainLater.as_str(), "try-again-later");
+/// assert_eq!(nexios_client::CloseKind::TryAgainLater.as_str(), "try-again-later");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum CloseKind {
     /// 1000.
     Normal,
     /// 1001.
@@ -41,47 +41,47 @@ pub enum Kind {
     Unknown,
 }
 
-impl Kind {
-    pub(crate) fn of(code: u16) -> Kind {
+impl CloseKind {
+    pub(crate) fn of(code: u16) -> CloseKind {
         match code {
-            1000 => Kind::Normal,
-            1001 => Kind::GoingAway,
-            1002 => Kind::Protocol,
-            1003 | 1007 => Kind::InvalidData,
-            0 | 1005 | 1006 => Kind::Lost,
-            1008 => Kind::Policy,
-            1009 => Kind::TooBig,
-            1011 => Kind::ServerError,
-            1012 => Kind::Restart,
-            1013 => Kind::TryAgainLater,
-            1014 => Kind::BadGateway,
-            3000..=4999 => Kind::Application,
-            _ => Kind::Unknown,
+            1000 => CloseKind::Normal,
+            1001 => CloseKind::GoingAway,
+            1002 => CloseKind::Protocol,
+            1003 | 1007 => CloseKind::InvalidData,
+            0 | 1005 | 1006 => CloseKind::Lost,
+            1008 => CloseKind::Policy,
+            1009 => CloseKind::TooBig,
+            1011 => CloseKind::ServerError,
+            1012 => CloseKind::Restart,
+            1013 => CloseKind::TryAgainLater,
+            1014 => CloseKind::BadGateway,
+            3000..=4999 => CloseKind::Application,
+            _ => CloseKind::Unknown,
         }
     }
 
     /// Returns the word that all clients use.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Normal => "normal",
-            Kind::GoingAway => "going-away",
-            Kind::Protocol => "protocol",
-            Kind::InvalidData => "invalid-data",
-            Kind::Lost => "lost",
-            Kind::Policy => "policy",
-            Kind::TooBig => "too-big",
-            Kind::ServerError => "server-error",
-            Kind::Restart => "restart",
-            Kind::TryAgainLater => "try-again-later",
-            Kind::BadGateway => "bad-gateway",
-            Kind::Refused => "refused",
-            Kind::Application => "application",
-            Kind::Unknown => "unknown",
+            CloseKind::Normal => "normal",
+            CloseKind::GoingAway => "going-away",
+            CloseKind::Protocol => "protocol",
+            CloseKind::InvalidData => "invalid-data",
+            CloseKind::Lost => "lost",
+            CloseKind::Policy => "policy",
+            CloseKind::TooBig => "too-big",
+            CloseKind::ServerError => "server-error",
+            CloseKind::Restart => "restart",
+            CloseKind::TryAgainLater => "try-again-later",
+            CloseKind::BadGateway => "bad-gateway",
+            CloseKind::Refused => "refused",
+            CloseKind::Application => "application",
+            CloseKind::Unknown => "unknown",
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for CloseKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -138,10 +138,10 @@ impl End {
         End { code: 1002, reason: reason.into(), cause: Cause::Malformed }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> CloseKind {
         match self.cause {
-            Cause::Refused { .. } => Kind::Refused,
-            _ => Kind::of(self.code),
+            Cause::Refused { .. } => CloseKind::Refused,
+            _ => CloseKind::of(self.code),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::end::Kind;
+use crate::end::CloseKind;
 
 /// The reason a call failed. `code` is the server's, or one of the client's own:
 ///
@@ -124,7 +124,7 @@ pub struct Closed {
     /// The reason that the server gave, or a description of the failure.
     pub reason: String,
     /// The sort of end.
-    pub kind: Kind,
+    pub kind: CloseKind,
     /// True if the client makes another attempt.
     pub retry: bool,
 }

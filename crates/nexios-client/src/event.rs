@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::end::Kind;
+use crate::end::CloseKind;
 use crate::error::{Closed, Error};
 use crate::message::Message;
 use crate::position::Position;
@@ -69,7 +69,7 @@ pub enum Event {
         /// As in [`Closed`].
         reason: String,
         /// As in [`Closed`].
-        kind: Kind,
+        kind: CloseKind,
     },
     /// The server refuses the token, and a function had no better one. [`Event::Parked`] follows.
     Unauthorized {
@@ -103,7 +103,7 @@ pub enum RoomEvent {
         /// True if everything behind the client's position follows; otherwise there may be a hole.
         recovered: bool,
         /// True if the room has history.
-        history: bool,
+        has_history: bool,
         /// The client's position, in rooms with history.
         position: Option<Position>,
     },
@@ -132,13 +132,13 @@ pub enum RoomEvent {
         message: Option<String>,
     },
     /// The users of the room have changed; after [`Room::presence`](crate::Room::presence).
-    Presence(Presence),
+    Presence(PresenceChange),
 }
 
 /// A change of a room's users.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
-pub enum Presence {
+pub enum PresenceChange {
     /// A user has joined, or has other data.
     Join(Member),
     /// A user has left.

@@ -103,11 +103,11 @@ class Joined:
     """The connection is in a room.
 
     ``recovered``: what was missed follows. Otherwise there may be a hole: load the state of the room again.
-    ``remembers``: the room has history.
+    ``has_history``: the room has history.
     """
 
     recovered: bool
-    remembers: bool
+    has_history: bool
 
 
 @dataclass(frozen=True)

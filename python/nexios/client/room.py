@@ -170,7 +170,7 @@ class Room:
     def _enter(self, position: object, joined: Joined, told: Callable[[], Awaitable[bool]]) -> None:
         if self._wish.is_leaving:
             return
-        at = Position.parse(position) if joined.remembers else None
+        at = Position.parse(position) if joined.has_history else None
         self._joined = self._is_known = True
         self._at = at
 

@@ -24,7 +24,7 @@ const CLIENT_EVENTS = {
   error: ({ message }) => ({ message }),
 };
 const ROOM_EVENTS = {
-  joined: ({ recovered, remembers: history }) => ({ recovered, history }),
+  joined: ({ recovered, hasHistory: has_history }) => ({ recovered, has_history }),
   message: (data, { offset }) => ({ data: asBytes(data), offset }),
   reset: () => ({}),
   gap: (gap) => gap,

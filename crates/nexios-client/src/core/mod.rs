@@ -230,7 +230,7 @@ impl Core {
         if self.is_closed() {
             return;
         }
-        let normal = Closed { code: 1000, reason: String::new(), kind: crate::Kind::Normal, retry: false };
+        let normal = Closed { code: 1000, reason: String::new(), kind: crate::CloseKind::Normal, retry: false };
         self.steps.push_back(match self.link {
             Link::Greeting { .. } | Link::Open { .. } => Step::Close { code: normal.code, reason: String::new() },
             _ => Step::Cut,

@@ -10,7 +10,7 @@ use super::{Closing, Core, Link, Step};
 use crate::backoff::Window;
 use crate::end::{Cause, End};
 use crate::error::Error;
-use crate::event::{Event, Member, Presence, Published, RoomEvent};
+use crate::event::{Event, Member, PresenceChange, Published, RoomEvent};
 use crate::feed::Mark;
 use crate::frame::{FromServer, HEADER_BYTES_MAX, Incoming, PresenceEvent, ToServer};
 use crate::message::Message;
@@ -160,8 +160,8 @@ impl Core {
             FromServer::Gap { room: None, missed, .. } => self.gap_anywhere(now, missed),
             FromServer::Presence { room, event, user, data } => {
                 let change = match event {
-                    PresenceEvent::Join => Presence::Join,
-                    PresenceEvent::Leave => Presence::Leave,
+                    PresenceEvent::Join => PresenceChange::Join,
+                    PresenceEvent::Leave => PresenceChange::Leave,
                     PresenceEvent::Unknown => return Ok(()),
                 };
                 self.tell_presence(now, &room, change(Member { user, data }));
@@ -203,7 +203,7 @@ impl Core {
                 drop(reply.send(members(&answer.payload)));
             }
             Purpose::PresenceState { room } => match members(&answer.payload) {
-                Ok(members) => self.tell_presence(now, &room, Presence::State(members)),
+                Ok(members) => self.tell_presence(now, &room, PresenceChange::State(members)),
                 Err(error) => self.tell(Event::Error(error)),
             },
         }

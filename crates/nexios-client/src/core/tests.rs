@@ -68,7 +68,7 @@ fn a_room_that_nobody_reads_keeps_the_connection_and_says_that_there_is_a_hole()
     }
     assert!(core.next_step().is_none() && core.is_joined("r"));
     let mut events = Consumer::new(core.room("r").unwrap());
-    assert!(matches!(take(&mut events), Some(RoomEvent::Joined { recovered: false, history: true, .. })));
+    assert!(matches!(take(&mut events), Some(RoomEvent::Joined { recovered: false, has_history: true, .. })));
     let rest: Vec<_> = std::iter::from_fn(|| take(&mut events)).collect();
     assert!(matches!(rest.last(), Some(RoomEvent::Message { offset: Some(2500), .. })), "{}", rest.len());
 }

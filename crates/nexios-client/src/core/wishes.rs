@@ -10,7 +10,7 @@ use super::room::{Asked, RoomState, Settled, Since};
 use super::{Core, Link};
 use crate::end::End;
 use crate::error::Error;
-use crate::event::{Event, Presence, RoomEvent};
+use crate::event::{Event, PresenceChange, RoomEvent};
 use crate::feed::{Feed, Full, Mark, Progress, UNASKED_BYTES_MAX};
 use crate::frame::{HEADER_BYTES_MAX, ToServer};
 use crate::message::Message;
@@ -226,7 +226,7 @@ impl Core {
         let (is_watching, is_settled) = (room.is_watching, room.asked.is_none() && room.wish());
         self.tell(Event::Joined { room: name.to_owned() });
         let mark = at.clone().map_or(Mark::Forget, Mark::At);
-        self.put(now, name, RoomEvent::Joined { recovered, history: at.is_some(), position: at }, mark);
+        self.put(now, name, RoomEvent::Joined { recovered, has_history: at.is_some(), position: at }, mark);
         if is_watching {
             self.ask_presence(name);
         }
@@ -360,7 +360,7 @@ impl Core {
         false
     }
 
-    pub(super) fn tell_presence(&mut self, now: Instant, name: &str, change: Presence) {
+    pub(super) fn tell_presence(&mut self, now: Instant, name: &str, change: PresenceChange) {
         if self.is_joined(name) {
             self.put(now, name, RoomEvent::Presence(change), Mark::Nothing);
         }
@@ -415,7 +415,7 @@ impl RoomState {
         let (event, mark) = match self.at.clone() {
             Some(at) => {
                 let mark = Mark::At(at.clone());
-                (RoomEvent::Joined { recovered: false, history: true, position: Some(at) }, mark)
+                (RoomEvent::Joined { recovered: false, has_history: true, position: Some(at) }, mark)
             }
             None => (RoomEvent::Gap { missed: None }, Mark::Nothing),
         };

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use nexios_client::{Client, Error, Event, Member, Message, Presence, RoomEvent};
+use nexios_client::{Client, Error, Event, Member, Message, PresenceChange, RoomEvent};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -155,8 +155,8 @@ impl Reports {
 
     async fn room_event(&self, source: Source, event: RoomEvent) -> Result<(), String> {
         let (name, members) = match event {
-            RoomEvent::Joined { recovered, history, .. } => {
-                ("joined", json!({"recovered": recovered, "history": history}))
+            RoomEvent::Joined { recovered, has_history, .. } => {
+                ("joined", json!({"recovered": recovered, "has_history": has_history}))
             }
             RoomEvent::Message { message, offset } => {
                 ("message", json!({"data": self.decoded(&message)?, "offset": offset}))
@@ -188,11 +188,13 @@ impl Reports {
     }
 }
 
-fn presence(change: Presence) -> Value {
+fn presence(change: PresenceChange) -> Value {
     match change {
-        Presence::Join(member) => with(json!({"change": "join"}), member),
-        Presence::Leave(member) => with(json!({"change": "leave"}), member),
-        Presence::State(members) => json!({"change": "state", "users": members.iter().map(user).collect::<Vec<_>>()}),
+        PresenceChange::Join(member) => with(json!({"change": "join"}), member),
+        PresenceChange::Leave(member) => with(json!({"change": "leave"}), member),
+        PresenceChange::State(members) => {
+            json!({"change": "state", "users": members.iter().map(user).collect::<Vec<_>>()})
+        }
         other => panic!("{other:?}"),
     }
 }

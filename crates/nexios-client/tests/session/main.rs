@@ -8,7 +8,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use futures_core::Stream;
-use nexios_client::{Client, ConnectError, Connector, Error, Event, FileStorage, Kind, Message, Presence, Room};
+use nexios_client::{
+    Client, CloseKind, ConnectError, Connector, Error, Event, FileStorage, Message, PresenceChange, Room,
+};
 use nexios_client::{RoomEvent, Since, State};
 use script::{NONCE, Peer, Server, at};
 use serde_json::json;
@@ -190,7 +192,8 @@ async fn the_users_of_a_room_are_a_list_and_changes_follow() {
     let members = asking.await.unwrap().unwrap();
     assert_eq!((&*members[0].user, &members[0].data), ("ann", &json!({"tab": 1})));
     peer.send(json!({"type": "presence", "room": "x", "event": "leave", "user": "ann", "data": null}), "");
-    let left = |event| matches!(event, Some(RoomEvent::Presence(Presence::Leave(member))) if member.user == "ann");
+    let left =
+        |event| matches!(event, Some(RoomEvent::Presence(PresenceChange::Leave(member))) if member.user == "ann");
     assert!(left(room.next().await));
 }
 
@@ -201,7 +204,7 @@ async fn an_end_that_is_meant_parks_the_client_until_it_reconnects() {
     peer.close(4000);
     match client.next().await {
         Some(Event::Close(closed)) => {
-            assert_eq!((closed.code, &*closed.reason, closed.kind), (4000, "so it is", Kind::Application));
+            assert_eq!((closed.code, &*closed.reason, closed.kind), (4000, "so it is", CloseKind::Application));
             assert!(!closed.retry);
         }
         other => panic!("{other:?}"),
@@ -249,7 +252,9 @@ async fn a_first_attempt_that_fails_says_why_where_that_is_wanted() {
     let server = Server::plain();
     let connecting = tokio::spawn(Connector::new(server.url()).connect());
     drop(server.accept());
-    assert!(matches!(connecting.await.unwrap(), Err(ConnectError::Ended(closed)) if closed.kind == Kind::Protocol));
+    assert!(
+        matches!(connecting.await.unwrap(), Err(ConnectError::Ended(closed)) if closed.kind == CloseKind::Protocol)
+    );
     let wrong = Connector::new(server.url()).or("nonsense").connect().await;
     assert!(matches!(wrong, Err(ConnectError::Url(url)) if url == "nonsense"));
 }
@@ -295,7 +300,7 @@ async fn a_subscription_is_a_stream_that_holds_the_room() {
     peer.send(json!({"type": "ack", "id": join["id"]}), "");
     peer.entry(2, "two");
     let first = poll_fn(|context| Pin::new(&mut news).poll_next(context)).await;
-    assert!(matches!(first, Some(RoomEvent::Joined { history: true, .. })));
+    assert!(matches!(first, Some(RoomEvent::Joined { has_history: true, .. })));
     assert!(matches!(news.next().await, Some(RoomEvent::Message { message, .. }) if message == "two".into()));
     drop(another);
     assert!(news.room().is_joined());
