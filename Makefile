@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: build-tests test-all test-python-all demo-cluster brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
+.PHONY: build-tests test-runtimes test-all test-python-all demo-cluster brokers test-brokers test-clients test-chaos chaos help demo demo-python test test-python test-types lint test-docs test-rust test-conformance test-interop \
 	test-bench conformance soak bench bench-all bench-cluster bench-report bench-instructions bench-instructions-renew deny docs clean examples package checked
 
 CARGO ?= cargo
@@ -101,6 +101,9 @@ test-types: | has-cargo has-python ## Python: ruff, mypy on the package and on a
 test-clients: ## The client for browsers and Node.js: behaviours, types, size; seconds
 	@clients/js/run-tests
 
+test-runtimes: ## The packed client for browsers under jest (node and jsdom) and Deno, which are installed where they are missing
+	@clients/js/run-runtimes
+
 conformance: checked ## All 535 Autobahn cases on both, plain and TLS; writes docs/conformance.md
 	$(PYTHON) conformance/run.py --full
 
@@ -136,7 +139,7 @@ docs: | has-cargo ## Build the documentation: target/doc/nexios/index.html
 	$(CARGO) doc --workspace --no-deps
 
 clean: ## Remove everything that was built or installed here
-	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules clients/js/node_modules python/.venv* python/nexios/*.so
+	rm -rf target .cache .mypy_cache .ruff_cache artefacts interop/.venv interop/ws/node_modules clients/js/node_modules clients/js/runtimes/node_modules python/.venv* python/nexios/*.so
 	rm -rf bench/target bench/.cache bench/.venv
 
 .PHONY: has-cargo has-python has-valgrind
