@@ -1361,7 +1361,7 @@ var Client = class extends Emitter {
   /** Returns true if each address has failed once, where the application wants no more of that. */
   #isFirstRoundOver({ away }) {
     const isFirst = !this._options.retryFirst && this.id === void 0 && !away && !this.#isFrozen;
-    return isFirst && this.#backoff.attempt + 1 >= this.#urls.length;
+    return isFirst && this.#backoff.attempt + 1 - Number(this.#isAsked) >= this.#urls.length;
   }
   #follow(ending, consequence) {
     const { code, reason } = ending;

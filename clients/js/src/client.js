@@ -280,7 +280,7 @@ export class Client extends Emitter {
   /** Returns true if each address has failed once, where the application wants no more of that. */
   #isFirstRoundOver({ away }) {
     const isFirst = !this._options.retryFirst && this.id === undefined && !away && !this.#isFrozen;
-    return isFirst && this.#backoff.attempt + 1 >= this.#urls.length;
+    return isFirst && this.#backoff.attempt + 1 - Number(this.#isAsked) >= this.#urls.length; // another token is no other address
   }
 
   #follow(ending, consequence) {

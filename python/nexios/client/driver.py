@@ -175,7 +175,8 @@ class Driver:
         """Returns True if each address has failed once, where the application wants no more of that."""
         if self._retry_first or self._has_been_open or self._is_away or ending.consequence == "authorize":
             return False
-        return self.backoff.attempt + 1 >= self._addresses.count
+        # An attempt with another token is one at the same address.
+        return self.backoff.attempt + 1 - self._has_asked_again >= self._addresses.count
 
     def _park(self, ending: Ending) -> None:
         if ending.consequence == "authorize":

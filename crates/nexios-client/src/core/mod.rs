@@ -473,7 +473,8 @@ impl Core {
     /// Returns true if each address has failed once, where the application wants no more of that.
     fn is_first_round_over(&self) -> bool {
         let is_first = !self.settings.retry_first && self.id.is_none();
-        is_first && self.backoff.attempt() as usize + 1 >= self.settings.addresses
+        // An attempt with another token is one at the same address.
+        is_first && self.backoff.attempt() as usize + 1 - usize::from(self.is_renewed) >= self.settings.addresses
     }
 
     /// Fails `connect()` if there is no further attempt.
