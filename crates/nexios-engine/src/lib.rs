@@ -6,6 +6,7 @@
 
 mod accepting;
 mod connection;
+mod connection_limit;
 mod connections;
 mod fanout;
 mod group;
@@ -27,12 +28,11 @@ mod outbox;
 mod pace;
 mod patience;
 mod payload;
-mod places;
-mod profile;
 mod readiness;
 mod remote;
 mod remote_shared;
 mod request_body;
+mod route_profile;
 mod run_queue;
 mod runner;
 mod server;
@@ -53,6 +53,7 @@ pub use connection::{
     Accept, AcceptError, CloseInfo, Connection, ConnectionState, KeptBytes, ReceiveError, ReceiveTicket, Refusal,
     SendError,
 };
+pub use connection_limit::{Place, Places};
 pub use group::{Audience, Broadcast, Dropped, Group};
 pub use http::{bad_request, not_found, upgrade_required};
 pub use id::{ConnectionId, InvalidConnectionId};
@@ -62,10 +63,9 @@ pub use memory::MemoryClient;
 pub use message::{Binary, Message, MessageRef, Text};
 pub use metrics::{Cause, MetricsSnapshot};
 pub use nexios_protocol as protocol;
-pub use places::{Place, Places};
-pub use profile::Profile;
 pub use remote::RemoteConnection;
 pub use request_body::RequestBody;
+pub use route_profile::Profile;
 pub use server::Server;
 pub use service::{BoxedTask, HttpPeer, Report, ResponseBody, ResponseFuture, Service, Step, Task};
 pub use settings::{Compression, InvalidSetting, ServerSettings, Settings, SlowClient};

@@ -14,8 +14,8 @@ use nexios_protocol::CloseCode;
 use crate::connection::Connection;
 use crate::group::Dropped;
 use crate::message::{Message, MessageRef};
-use crate::profile::Profile;
 use crate::request_body::RequestBody;
+use crate::route_profile::Profile;
 use crate::variant::Variant;
 
 /// The body of a plain HTTP answer.

@@ -1,7 +1,7 @@
 //! A connection: one enum of phases on one shard, from the first byte to the last.
 //!
 //! The parts own what is so with a connection: `read_side`, `write_side`, `task_slot`, `clock`, `keepalive`, `peer`,
-//! `ending`, and `extra` for what exists only while it is busy. The rest makes them work together: `opening` takes a
+//! `ending`, and `busy` for what exists only while it is busy. The rest makes them work together: `opening` takes a
 //! connection from the request head to accept or refusal (`own_fields` keeps the application from framing the answer),
 //! `reading` turns bytes into messages as far as `allowance` goes, `receiving` hands them to the application, `sending`
 //! and `flushing` go the other way, `pings` matches pongs, `holding` counts what messages hold, `closing` ends it,
@@ -9,6 +9,7 @@
 
 mod allowance;
 mod bits;
+mod busy;
 mod clock;
 mod closing;
 mod control_queue;
@@ -16,7 +17,6 @@ mod counting;
 mod deadlines;
 mod ending;
 mod error;
-mod extra;
 mod flushing;
 mod handshake;
 mod holding;
@@ -38,10 +38,10 @@ mod waiters;
 mod write_side;
 
 pub(crate) use allowance::Allowance;
+pub(crate) use busy::{Extra, Pool};
 pub(crate) use clock::Clock;
 pub use ending::CloseInfo;
 pub use error::{ReceiveError, SendError};
-pub(crate) use extra::{Extra, Pool};
 pub use handshake::{Accept, AcceptError, Refusal};
 pub use holding::KeptBytes;
 pub(crate) use peer::Addresses;

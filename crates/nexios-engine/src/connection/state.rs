@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use nexios_protocol::RequestHead;
 
+use super::busy::{Extra, Rare};
 use super::clock::Clock;
 use super::ending::{CloseInfo, Ending};
-use super::extra::{Extra, Rare};
 use super::keepalive::Keepalive;
 use super::peer::Peer;
 use super::phase::Phase;
@@ -23,7 +23,7 @@ use crate::id::{ConnectionId, Secret};
 use crate::inbox::Inbox;
 use crate::membership::Membership;
 use crate::outbox::Outbox;
-use crate::profile::Profile;
+use crate::route_profile::Profile;
 use crate::settings::Settings;
 use crate::shard::{Shard, ShardInner};
 use crate::stream::Stream;
