@@ -1,4 +1,4 @@
-//! What an idle connection does without: it exists only while there is some of it.
+//! State allocated only while a connection is busy, and the pool that such boxes come from.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -20,9 +20,9 @@ use crate::timer::Tick;
 /// Boxes of one kind kept for reuse.
 const POOL_MAX: usize = 128;
 
-/// Messages and bytes under way, and what some connections keep.
+/// The messages and bytes under way of a connection, and what only some connections keep.
 #[derive(Default)]
-pub(crate) struct Extra {
+pub(crate) struct Busy {
     pub(super) inbox: Option<Box<Inbox>>,
     pub(super) outbox: Option<Box<Outbox>>,
     /// Since when the socket has taken nothing.
@@ -73,7 +73,7 @@ impl Rare {
     }
 }
 
-impl Extra {
+impl Busy {
     fn is_empty(&self) -> bool {
         self.outbox.is_none() && self.is_empty_but_for_outbox()
     }
@@ -95,57 +95,57 @@ impl Extra {
 #[derive(Default)]
 #[allow(clippy::vec_box, reason = "the boxes move between connections and the pool")]
 pub(crate) struct Pool {
-    extras: Vec<Box<Extra>>,
+    busy: Vec<Box<Busy>>,
     /// With an outbox that is empty: what most connections need next.
-    extras_with_outbox: Vec<Box<Extra>>,
+    busy_with_outbox: Vec<Box<Busy>>,
     inboxes: Vec<Box<Inbox>>,
     outboxes: Vec<Box<Outbox>>,
 }
 
 impl Pool {
-    fn extra_for_outbox(&mut self) -> Box<Extra> {
-        self.extras_with_outbox.pop().or_else(|| self.extras.pop()).unwrap_or_default()
+    fn busy_for_outbox(&mut self) -> Box<Busy> {
+        self.busy_with_outbox.pop().or_else(|| self.busy.pop()).unwrap_or_default()
     }
 
     /// Returns the connection's inbox, from the pool where it has none.
-    pub(crate) fn inbox_of<'a>(&mut self, extra: &'a mut Option<Box<Extra>>) -> &'a mut Inbox {
-        let extra = extra.get_or_insert_with(|| self.extras.pop().unwrap_or_default());
-        extra.inbox.get_or_insert_with(|| self.inboxes.pop().unwrap_or_default())
+    pub(crate) fn inbox_of<'a>(&mut self, busy: &'a mut Option<Box<Busy>>) -> &'a mut Inbox {
+        let busy = busy.get_or_insert_with(|| self.busy.pop().unwrap_or_default());
+        busy.inbox.get_or_insert_with(|| self.inboxes.pop().unwrap_or_default())
     }
 
     /// Returns the connection's outbox, from the pool where it has none.
     #[inline]
-    pub(crate) fn outbox_of<'a>(pool: &RefCell<Self>, extra: &'a mut Option<Box<Extra>>) -> &'a mut Outbox {
-        let extra = extra.get_or_insert_with(|| pool.borrow_mut().extra_for_outbox());
-        extra.outbox.get_or_insert_with(|| pool.borrow_mut().outboxes.pop().unwrap_or_default())
+    pub(crate) fn outbox_of<'a>(pool: &RefCell<Self>, busy: &'a mut Option<Box<Busy>>) -> &'a mut Outbox {
+        let busy = busy.get_or_insert_with(|| pool.borrow_mut().busy_for_outbox());
+        busy.outbox.get_or_insert_with(|| pool.borrow_mut().outboxes.pop().unwrap_or_default())
     }
 
     /// Takes back an empty inbox.
-    pub(super) fn give_back_inbox(&mut self, slot: &mut Option<Box<Extra>>) {
-        let Some(extra) = slot else { return };
-        if let Some(inbox) = extra.inbox.take_if(|inbox| inbox.is_empty()) {
+    pub(super) fn give_back_inbox(&mut self, slot: &mut Option<Box<Busy>>) {
+        let Some(busy) = slot else { return };
+        if let Some(inbox) = busy.inbox.take_if(|inbox| inbox.is_empty()) {
             put(&mut self.inboxes, inbox);
-            self.give_back_extra(slot);
+            self.give_back_busy(slot);
         }
     }
 
     /// Takes back the outbox, and with it what is left in it.
-    pub(super) fn give_back_outbox(&mut self, slot: &mut Option<Box<Extra>>) {
-        let Some(extra) = slot else { return };
-        let Some(outbox) = &mut extra.outbox else { return };
+    pub(super) fn give_back_outbox(&mut self, slot: &mut Option<Box<Busy>>) {
+        let Some(busy) = slot else { return };
+        let Some(outbox) = &mut busy.outbox else { return };
         outbox.recycle();
-        extra.blocked = Tick::NEVER;
-        if let Some(extra) = slot.take_if(|extra| extra.is_empty_but_for_outbox()) {
-            put(&mut self.extras_with_outbox, extra);
-        } else if let Some(outbox) = slot.as_mut().and_then(|extra| extra.outbox.take()) {
+        busy.blocked = Tick::NEVER;
+        if let Some(busy) = slot.take_if(|busy| busy.is_empty_but_for_outbox()) {
+            put(&mut self.busy_with_outbox, busy);
+        } else if let Some(outbox) = slot.as_mut().and_then(|busy| busy.outbox.take()) {
             put(&mut self.outboxes, outbox);
         }
     }
 
     /// Takes back what has nothing left in it.
-    pub(super) fn give_back_extra(&mut self, slot: &mut Option<Box<Extra>>) {
-        if let Some(extra) = slot.take_if(|extra| extra.is_empty()) {
-            put(&mut self.extras, extra);
+    pub(super) fn give_back_busy(&mut self, slot: &mut Option<Box<Busy>>) {
+        if let Some(busy) = slot.take_if(|busy| busy.is_empty()) {
+            put(&mut self.busy, busy);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::timer::Tick;
 
 /// Points in time that matter to an idle connection, too; what matters only while messages or output are under way is
-/// among its extras.
+/// in [`Busy`](super::Busy).
 #[derive(Default)]
 pub(crate) struct Clock {
     /// The timer entry that counts.

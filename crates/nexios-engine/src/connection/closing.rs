@@ -25,7 +25,7 @@ impl Inner {
             inbox.clear();
         }
         self.note_held(state);
-        self.shard.buffers.outbox_of(&mut state.extra).tail().extend_from_slice(&frame);
+        self.shard.buffers.outbox_of(&mut state.busy).tail().extend_from_slice(&frame);
         self.output_grew(state);
         let timeout = self.settings().close_timeout;
         self.arm_deadline(state, timeout);
@@ -51,7 +51,7 @@ impl Inner {
     pub(super) fn on_close_frame(self: &Rc<Self>, state: &mut State, info: CloseInfo, answer: &[u8]) {
         self.settle(state);
         if !answer.is_empty() {
-            self.shard.buffers.outbox_of(&mut state.extra).tail().extend_from_slice(answer);
+            self.shard.buffers.outbox_of(&mut state.busy).tail().extend_from_slice(answer);
         }
         self.finish_with_last_word(state, info);
         self.output_grew(state);
@@ -125,7 +125,7 @@ impl Inner {
     }
 
     fn drop_output(self: &Rc<Self>, state: &mut State) {
-        self.shard.buffers.pool().give_back_outbox(&mut state.extra);
+        self.shard.buffers.pool().give_back_outbox(&mut state.busy);
         self.mark_changed(state);
     }
 
@@ -154,6 +154,6 @@ impl State {
 
     /// How it ends; the first word counts.
     fn set_close_info(&mut self, info: CloseInfo) {
-        self.extra().close.get_or_insert_with(|| Box::new(info));
+        self.busy().close.get_or_insert_with(|| Box::new(info));
     }
 }

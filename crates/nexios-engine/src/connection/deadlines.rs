@@ -38,9 +38,9 @@ impl Inner {
     pub(super) fn watch_fragments(self: &Rc<Self>, state: &mut State) {
         if state.is_mid_message() {
             let (now, has_begun) = (self.shard.tick(), state.has_begun_message());
-            let extra = state.extra();
-            extra.heard = now;
-            extra.began = if !has_begun || extra.began.is_set() { extra.began } else { now };
+            let busy = state.busy();
+            busy.heard = now;
+            busy.began = if !has_begun || busy.began.is_set() { busy.began } else { now };
             self.note_held(state);
             self.arm(state);
         } else {
@@ -51,20 +51,20 @@ impl Inner {
 
     /// Reading was paused: that time is not the peer's.
     pub(super) fn begin_message_again(&self, state: &mut State) {
-        if let Some(extra) = &mut state.extra
-            && extra.began.is_set()
+        if let Some(busy) = &mut state.busy
+            && busy.began.is_set()
         {
-            extra.began = self.shard.tick();
+            busy.began = self.shard.tick();
         }
     }
 
     fn forget_fragments(&self, state: &mut State) {
-        if let Some(extra) = &mut state.extra
-            && extra.heard.is_set()
+        if let Some(busy) = &mut state.busy
+            && busy.heard.is_set()
         {
-            extra.heard = Tick::NEVER;
-            extra.began = Tick::NEVER;
-            self.shard.buffers.pool().give_back_extra(&mut state.extra);
+            busy.heard = Tick::NEVER;
+            busy.began = Tick::NEVER;
+            self.shard.buffers.pool().give_back_busy(&mut state.busy);
         }
     }
 
@@ -86,7 +86,7 @@ impl Inner {
     }
 
     fn drain_deadline(&self, state: &State) -> Tick {
-        let blocked = state.extra.as_ref().map_or(Tick::NEVER, |extra| extra.blocked);
+        let blocked = state.busy.as_ref().map_or(Tick::NEVER, |busy| busy.blocked);
         match (blocked.is_set(), self.settings().slow_client) {
             (true, SlowClient::Close) => blocked.after(self.settings().drain_timeout),
             _ => Tick::NEVER,
@@ -190,11 +190,11 @@ impl Inner {
 
 impl State {
     fn heard(&self) -> Tick {
-        self.extra.as_ref().map_or(Tick::NEVER, |extra| extra.heard)
+        self.busy.as_ref().map_or(Tick::NEVER, |busy| busy.heard)
     }
 
     fn began(&self) -> Tick {
-        self.extra.as_ref().map_or(Tick::NEVER, |extra| extra.began)
+        self.busy.as_ref().map_or(Tick::NEVER, |busy| busy.began)
     }
 
     /// Returns true if the head of a data frame is there, and not all of its message.

@@ -49,13 +49,13 @@ impl Inner {
     }
 
     fn write_out(self: &Rc<Self>, state: &mut State) {
-        let State { extra, stream, .. } = state;
-        let Some(outbox) = extra.as_mut().and_then(|extra| extra.outbox.as_mut()) else {
+        let State { busy, stream, .. } = state;
+        let Some(outbox) = busy.as_mut().and_then(|busy| busy.outbox.as_mut()) else {
             return self.after_flush(state);
         };
         match outbox.flush(stream, self.settings().step_bytes_max()) {
             Ok(Flushed::All) => {
-                self.shard.buffers.pool().give_back_outbox(&mut state.extra);
+                self.shard.buffers.pool().give_back_outbox(&mut state.busy);
                 self.after_flush(state);
             }
             Ok(Flushed::Blocked { progress }) => self.block(state, progress),
@@ -70,8 +70,8 @@ impl Inner {
     /// The socket is full: the drain deadline runs from the last byte that went out.
     pub(crate) fn block(self: &Rc<Self>, state: &mut State, progress: bool) {
         state.write.block();
-        if progress || !state.extra().blocked.is_set() {
-            state.extra().blocked = self.shard.tick();
+        if progress || !state.busy().blocked.is_set() {
+            state.busy().blocked = self.shard.tick();
             self.arm(state);
         }
     }
@@ -92,7 +92,7 @@ impl Inner {
         let header = FrameHeader { fin: true, rsv1: false, opcode, payload_len: payload.len() as u64, mask: None };
         let (header, header_len) = header.encode();
         self.write_own(state, |tail| tail.extend_from_slice(&header[..header_len]));
-        let outbox = self.shard.buffers.outbox_of(&mut state.extra);
+        let outbox = self.shard.buffers.outbox_of(&mut state.busy);
         if state.write.is_blocked() || outbox.has_backlog() || state.stream.is_tls() {
             outbox.tail().extend_from_slice(payload);
         } else {

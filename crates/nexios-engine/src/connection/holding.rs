@@ -44,25 +44,25 @@ impl Drop for KeptBytes {
 impl Inner {
     fn update_kept(&self, update: impl FnOnce(usize) -> usize) {
         let mut state = self.state.borrow_mut();
-        let kept = &mut state.extra().kept;
+        let kept = &mut state.busy().kept;
         *kept = update(*kept);
         self.note_held(&mut state);
-        self.shard.buffers.pool().give_back_extra(&mut state.extra);
+        self.shard.buffers.pool().give_back_busy(&mut state.busy);
     }
 
     /// Brings the shard's sum up to date with what this connection holds now.
     pub(super) fn note_held(&self, state: &mut State) {
         let bytes = state.bytes_held();
-        let Some(extra) = &mut state.extra else { return };
-        let before = std::mem::replace(&mut extra.held, bytes);
+        let Some(busy) = &mut state.busy else { return };
+        let before = std::mem::replace(&mut busy.held, bytes);
         self.shard.buffers.holds(bytes, before);
     }
 
     /// Takes the connection out of the shard's sum: its place is given back.
     pub(crate) fn forget_held(&self) {
         let mut state = self.state.borrow_mut();
-        let Some(extra) = &mut state.extra else { return };
-        let before = std::mem::take(&mut extra.held);
+        let Some(busy) = &mut state.busy else { return };
+        let before = std::mem::take(&mut busy.held);
         self.shard.buffers.holds(0, before);
     }
 
@@ -78,19 +78,19 @@ impl Inner {
         self.start_close(state, CloseCode::TRY_AGAIN_LATER, REASON);
         state.drop_held();
         self.note_held(state);
-        self.shard.buffers.pool().give_back_inbox(&mut state.extra);
+        self.shard.buffers.pool().give_back_inbox(&mut state.busy);
     }
 }
 
 impl State {
     fn bytes_held(&self) -> usize {
-        let Some(extra) = &self.extra else { return 0 };
-        let waiting = extra.inbox.as_deref().map_or(0, Inbox::bytes);
-        let unread = extra.rare.as_deref().map_or(0, |rare| rare.unread.len());
+        let Some(busy) = &self.busy else { return 0 };
+        let waiting = busy.inbox.as_deref().map_or(0, Inbox::bytes);
+        let unread = busy.rare.as_deref().map_or(0, |rare| rare.unread.len());
         // Behind our Close frame it is thrown away in the next turn.
         let unread = if self.is_connected() || self.ending.has_hung_up() { unread } else { 0 };
         // Behind it nothing is answered, and what was kept for that is dropped.
-        let kept = if self.is_connected() { extra.kept } else { 0 };
+        let kept = if self.is_connected() { busy.kept } else { 0 };
         waiting + unread + kept + self.bytes_in_phase()
     }
 
@@ -133,7 +133,7 @@ impl ShardInner {
 
     #[inline(never)]
     fn end_largest(self: &Rc<Self>, goal: usize) {
-        let held = |inner: &Rc<Inner>| inner.state.borrow().extra.as_ref().map_or(0, |extra| extra.held);
+        let held = |inner: &Rc<Inner>| inner.state.borrow().busy.as_ref().map_or(0, |busy| busy.held);
         let mut holders: Vec<(usize, Rc<Inner>)> = self
             .connections
             .borrow()

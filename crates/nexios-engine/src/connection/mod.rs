@@ -38,7 +38,7 @@ mod waiters;
 mod write_side;
 
 pub(crate) use allowance::Allowance;
-pub(crate) use busy::{Extra, Pool};
+pub(crate) use busy::{Busy, Pool};
 pub(crate) use clock::Clock;
 pub use ending::CloseInfo;
 pub use error::{ReceiveError, SendError};

@@ -161,7 +161,7 @@ impl Inner {
             }
             state.head = Some(head.clone());
             if !upgrade.early.is_empty() {
-                state.extra();
+                state.busy();
             }
             state.phase = Phase::Connecting(Box::new(upgrade));
             self.note_held(&mut state);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use nexios_protocol::{self as protocol, CloseCode, Codec, Limits, Received, escaped};
 
-use super::{Allowance, CloseInfo, Extra, Inner, Phase, State};
+use super::{Allowance, Busy, CloseInfo, Inner, Phase, State};
 use crate::input::Input;
 use crate::message::Message;
 use crate::metrics::Cause;
@@ -257,13 +257,13 @@ impl Inner {
                 end = Parsed::InboxFull;
                 break;
             }
-            let State { phase: Phase::Open(protocol), extra, .. } = &mut *state else {
+            let State { phase: Phase::Open(protocol), busy, .. } = &mut *state else {
                 end = Parsed::Over;
                 break;
             };
             if let Some(message) = take_whole(protocol, &mut input, &limits) {
                 self.shard.buffers.set_allowance(allowance.after(message.len()));
-                self.shard.buffers.inbox_of(extra).push(message);
+                self.shard.buffers.inbox_of(busy).push(message);
                 continue;
             }
             match self.parse_one(&mut state, settings, &limits, input.left(), &mut codec, &mut control) {
@@ -291,7 +291,7 @@ impl Inner {
         codec: &mut Codec,
         control: &mut Vec<u8>,
     ) -> Option<usize> {
-        let State { phase, extra, .. } = state;
+        let State { phase, busy, .. } = state;
         let Phase::Open(protocol) = phase else { return None };
         control.clear();
         match protocol.receive(input, control, limits, codec) {
@@ -301,14 +301,14 @@ impl Inner {
             }
             Ok((used, Some(Received::Text(text)))) => {
                 self.shard.buffers.set_allowance(self.shard.buffers.allowance().after(text.len()));
-                end_message(extra);
-                self.shard.buffers.inbox_of(extra).push(Message::Text(text.into()));
+                end_message(busy);
+                self.shard.buffers.inbox_of(busy).push(Message::Text(text.into()));
                 Some(used)
             }
             Ok((used, Some(Received::Binary(bytes)))) => {
                 self.shard.buffers.set_allowance(self.shard.buffers.allowance().after(bytes.len()));
-                end_message(extra);
-                self.shard.buffers.inbox_of(extra).push(Message::Binary(bytes.into()));
+                end_message(busy);
+                self.shard.buffers.inbox_of(busy).push(Message::Binary(bytes.into()));
                 Some(used)
             }
             Ok((used, Some(Received::Ping(payload)))) => {
@@ -389,9 +389,9 @@ impl Inner {
 }
 
 /// The message under way is complete: the time of the next one is its own.
-fn end_message(extra: &mut Option<Box<Extra>>) {
-    if let Some(extra) = extra {
-        extra.began = Tick::NEVER;
+fn end_message(busy: &mut Option<Box<Busy>>) {
+    if let Some(busy) = busy {
+        busy.began = Tick::NEVER;
     }
 }
 

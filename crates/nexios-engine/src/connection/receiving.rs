@@ -204,7 +204,7 @@ impl Connection {
             self.0.note_held(state);
             self.0.go_on_reading(state);
         }
-        self.0.shard.buffers.pool().give_back_inbox(&mut state.extra);
+        self.0.shard.buffers.pool().give_back_inbox(&mut state.busy);
     }
 
     /// From now on messages are thrown away once listeners, if any, have seen them.
@@ -330,7 +330,7 @@ impl Inner {
         let message = state.inbox_mut()?.pop(observed)?;
         self.note_held(state);
         self.go_on_reading(state);
-        self.shard.buffers.pool().give_back_inbox(&mut state.extra);
+        self.shard.buffers.pool().give_back_inbox(&mut state.busy);
         Some(message)
     }
 

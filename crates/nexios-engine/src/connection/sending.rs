@@ -274,7 +274,7 @@ impl Inner {
         if self.shard.fanout.is_pending() {
             self.settle(state);
         }
-        let outbox = self.shard.buffers.outbox_of(&mut state.extra);
+        let outbox = self.shard.buffers.outbox_of(&mut state.busy);
         write(&mut outbox.tail());
         self.output_grew(state);
     }
@@ -296,7 +296,7 @@ impl Inner {
     /// The answer to a ping, made by the protocol.
     pub(super) fn send_pong_frame(self: &Rc<Self>, state: &mut State, frame: &[u8]) {
         if !frame.is_empty() {
-            self.shard.buffers.outbox_of(&mut state.extra).push_pong(frame);
+            self.shard.buffers.outbox_of(&mut state.busy).push_pong(frame);
             self.output_grew(state);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nexios_protocol::RequestHead;
 
-use super::busy::{Extra, Rare};
+use super::busy::{Busy, Rare};
 use super::clock::Clock;
 use super::ending::{CloseInfo, Ending};
 use super::keepalive::Keepalive;
@@ -68,7 +68,7 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) clock: Clock,
     pub(super) head: Option<Rc<RequestHead>>,
-    pub(crate) extra: Option<Box<Extra>>,
+    pub(crate) busy: Option<Box<Busy>>,
     pub(super) task: TaskSlot,
     pub(crate) task_marks: TaskMarks,
     pub(crate) read: ReadSide,
@@ -137,7 +137,7 @@ impl Connection {
 
     /// What the front end keeps for this connection.
     pub fn extension(&self) -> Option<Rc<dyn Any>> {
-        self.0.state.borrow().extra.as_ref()?.extension.clone()
+        self.0.state.borrow().busy.as_ref()?.extension.clone()
     }
 
     /// Returns the variant that it was accepted with; the plain one before.
@@ -147,7 +147,7 @@ impl Connection {
 
     /// Keeps something for the front end, as long as there are handles to the connection.
     pub fn set_extension(&self, extension: Rc<dyn Any>) {
-        let before = self.0.state.borrow_mut().extra().extension.replace(extension);
+        let before = self.0.state.borrow_mut().busy().extension.replace(extension);
         drop(before);
     }
 
@@ -206,38 +206,38 @@ impl Inner {
 }
 
 impl State {
-    pub(super) fn extra(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
+    pub(super) fn busy(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
     }
 
     pub(crate) fn rare(&mut self) -> &mut Rare {
-        self.extra().rare.get_or_insert_default()
+        self.busy().rare.get_or_insert_default()
     }
 
     pub(super) fn has_rare(&self) -> bool {
-        self.extra.as_ref().is_some_and(|extra| extra.rare.is_some())
+        self.busy.as_ref().is_some_and(|busy| busy.rare.is_some())
     }
 
     pub(super) fn rare_if_any(&mut self) -> Option<&mut Rare> {
-        self.extra.as_mut()?.rare.as_deref_mut()
+        self.busy.as_mut()?.rare.as_deref_mut()
     }
 
     /// Messages wait in it; without any there is none.
     pub(super) fn inbox(&self) -> Option<&Inbox> {
-        self.extra.as_ref()?.inbox.as_deref()
+        self.busy.as_ref()?.inbox.as_deref()
     }
 
     pub(super) fn inbox_mut(&mut self) -> Option<&mut Inbox> {
-        self.extra.as_mut()?.inbox.as_deref_mut()
+        self.busy.as_mut()?.inbox.as_deref_mut()
     }
 
     /// Output waits in it; without any there is none.
     pub(crate) fn outbox(&self) -> Option<&Outbox> {
-        self.extra.as_ref()?.outbox.as_deref()
+        self.busy.as_ref()?.outbox.as_deref()
     }
 
     pub(super) fn outbox_mut(&mut self) -> Option<&mut Outbox> {
-        self.extra.as_mut()?.outbox.as_deref_mut()
+        self.busy.as_mut()?.outbox.as_deref_mut()
     }
 
     pub(crate) fn outbox_len(&self) -> usize {
@@ -245,7 +245,7 @@ impl State {
     }
 
     pub(super) fn close_info(&self) -> Option<&CloseInfo> {
-        self.extra.as_ref()?.close.as_deref()
+        self.busy.as_ref()?.close.as_deref()
     }
 }
 
@@ -256,7 +256,7 @@ impl State {
             phase: Phase::Head(Box::default()),
             clock,
             head: None,
-            extra: None,
+            busy: None,
             task: TaskSlot::default(),
             task_marks: TaskMarks::default(),
             read: ReadSide::default(),

@@ -72,7 +72,7 @@ impl Inner {
         let mut state = self.state.borrow_mut();
         let State { task: slot, task_marks, .. } = &mut *state;
         let task = slot.take(task_marks)?;
-        Some((task, state.extra.as_mut().and_then(|extra| extra.waker.take())))
+        Some((task, state.busy.as_mut().and_then(|busy| busy.waker.take())))
     }
 
     fn put_back_task(self: &Rc<Self>, task: BoxedTask, kept: Option<KeptWaker>) {
@@ -83,7 +83,7 @@ impl Inner {
             return self.bury(cancelled);
         }
         if kept.is_some() {
-            state.extra().waker = kept;
+            state.busy().waker = kept;
         }
     }
 

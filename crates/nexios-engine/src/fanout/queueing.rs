@@ -70,7 +70,7 @@ impl Inner {
             }
         };
         if written < bytes.len() {
-            self.shard.buffers.outbox_of(&mut state.extra).push_rest(&bytes[written..]);
+            self.shard.buffers.outbox_of(&mut state.busy).push_rest(&bytes[written..]);
             self.block(state, true);
             self.mark_changed(state);
         }
@@ -85,7 +85,7 @@ impl Inner {
         }
         let frame = self.shared_frame(state, broadcast);
         let blocked = state.write.is_blocked();
-        let outbox = self.shard.buffers.outbox_of(&mut state.extra);
+        let outbox = self.shard.buffers.outbox_of(&mut state.busy);
         // What is corked goes out whatever comes after it: only as much as one step takes may do so.
         let corked = outbox.corked_bytes() + frame.len();
         let queued = if blocked || outbox.has_backlog() || corked > self.settings().step_bytes_max() {

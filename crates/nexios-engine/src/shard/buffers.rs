@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell, RefMut};
 
 use nexios_protocol::Codec;
 
-use crate::connection::{Allowance, Extra, Pool};
+use crate::connection::{Allowance, Busy, Pool};
 use crate::inbox::Inbox;
 use crate::input::Input;
 use crate::outbox::Outbox;
@@ -90,14 +90,14 @@ impl Buffers {
 
     /// Returns the connection's inbox, from the pool where it has none.
     #[inline]
-    pub(crate) fn inbox_of<'a>(&self, extra: &'a mut Option<Box<Extra>>) -> &'a mut Inbox {
-        self.pool.borrow_mut().inbox_of(extra)
+    pub(crate) fn inbox_of<'a>(&self, busy: &'a mut Option<Box<Busy>>) -> &'a mut Inbox {
+        self.pool.borrow_mut().inbox_of(busy)
     }
 
     /// Returns the connection's outbox, from the pool where it has none.
     #[inline]
-    pub(crate) fn outbox_of<'a>(&self, extra: &'a mut Option<Box<Extra>>) -> &'a mut Outbox {
-        Pool::outbox_of(&self.pool, extra)
+    pub(crate) fn outbox_of<'a>(&self, busy: &'a mut Option<Box<Busy>>) -> &'a mut Outbox {
+        Pool::outbox_of(&self.pool, busy)
     }
 
     /// Returns the pool of boxes.
