@@ -32,7 +32,7 @@ async fn chat(ws: WebSocket) -> nexios::Result {
     }
 }
 
-/// A handle may go to any thread: here to one that is none of the server's.
+/// A handle may go to any thread: here to one that does not belong to the server.
 async fn announce(app: RouterHandle, chat_group: RouterHandle) {
     loop {
         tokio::time::sleep(Duration::from_secs(10)).await;

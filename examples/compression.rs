@@ -20,7 +20,7 @@ async fn compressed_endpoint(ws: WebSocket) -> nexios::Result {
     ws.send_text(format!("compression: {compressed}")).await?; // too short to be compressed
     ws.send_text("all work and no play ".repeat(500)).await?;
 
-    // A secret beside text of somebody else's choice is guessed from the length (CRIME).
+    // A secret next to text that somebody else chose is guessed from the length (CRIME).
     let secret = "0123456789abcdef".repeat(100);
     ws.send_text(secret).compress(false).await?;
     ws.wait_closed().await;

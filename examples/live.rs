@@ -17,7 +17,7 @@ struct Args {
     listen: String,
 }
 
-/// Everybody is in `news`, which remembers; into other rooms clients ask to be let.
+/// Everybody is in `news`, which has a history; clients ask to enter other rooms.
 async fn live(ws: WebSocket) -> nexios::Result {
     ws.set_client_id(ws.query("name").unwrap_or_default());
     ws.accept().await?;

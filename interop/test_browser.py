@@ -183,7 +183,7 @@ def test_a_server_that_goes_and_comes_back_is_reconnected_to(open_window, server
         person.expect_status("connected", seconds=20)
     for person in [ann, bob]:
         person.expect_people("Ann", "Bob")
-        person.expect_notice("loaded anew")  # the other server remembers nothing
+        person.expect_notice("loaded again")  # the other server has no history
     ann.say("back again")
     expect(bob.bodies()).to_have_text("back again")
 
@@ -235,7 +235,7 @@ def test_what_cannot_be_caught_up_with_is_told_and_loaded_anew(open_window, serv
     bob.say("after")
     ann.page.click("#retry")
     ann.expect_status("connected")
-    ann.expect_notice("loaded anew")
+    ann.expect_notice("loaded again")
     expect(ann.bodies()).to_have_text(["after"])
 
 

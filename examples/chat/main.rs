@@ -21,7 +21,7 @@ use nexios::{
     StaticFiles, WebSocket, WebSocketException, WsRouter, presence::PresenceEvent,
 };
 
-use wire::{FromClient, Remembered, Said, Say, ToClient};
+use wire::{FromClient, Said, Say, Stored, ToClient};
 
 const NAME_CHARS_MAX: usize = 24;
 const TEXT_CHARS_MAX: usize = 2000;
@@ -104,7 +104,7 @@ async fn come_in(ws: WebSocket) -> nexios::Result {
         ws.join(talk.name()).await;
     } else {
         let (people, past) = (rooms::people(&news).await, rooms::past(&talk).await?);
-        let history = rooms::remembered(&past);
+        let history = rooms::stored(&past);
         ws.send_json(&ToClient::Welcome { you: name, room, people, history }).await?;
         ws.join_from(talk.name(), Some(past.position)).await;
     }
@@ -169,9 +169,9 @@ async fn say_once(ws: WebSocket, Json(what): Json<Say>) -> nexios::Result {
     }
 }
 
-async fn history(ws: WebSocket, (): ()) -> nexios::Result<Json<Vec<Remembered>>> {
+async fn history(ws: WebSocket, (): ()) -> nexios::Result<Json<Vec<Stored>>> {
     let talk = rooms::talk(&ws.app(), &visitor(&ws)?.room);
-    Ok(Json(rooms::remembered(&rooms::past(&talk).await?)))
+    Ok(Json(rooms::stored(&rooms::past(&talk).await?)))
 }
 
 /// To every tab of the other, and to every tab of the sender.

@@ -1,11 +1,11 @@
-//! Rooms: one where people talk, which remembers, and beside it one for what is so now.
+//! Rooms: one with history, where people talk, and one for the present state.
 
 use std::time::Duration;
 
 use nexios::broker::{History, HistoryPage};
 use nexios::{AppHandle, Room};
 
-use crate::wire::Remembered;
+use crate::wire::Stored;
 
 /// What was said remains for an hour, the last thousand messages.
 const HISTORY: (usize, Duration) = (1000, Duration::from_secs(3600));
@@ -35,10 +35,10 @@ pub(crate) async fn past(talk: &Room) -> nexios::Result<HistoryPage> {
 }
 
 /// The same as the page reads it.
-pub(crate) fn remembered(page: &HistoryPage) -> Vec<Remembered> {
+pub(crate) fn stored(page: &HistoryPage) -> Vec<Stored> {
     let one = |stored: &nexios::broker::StoredMessage| {
         let said = serde_json::from_slice(stored.message.as_bytes()).ok()?;
-        Some(Remembered { offset: stored.position.offset, said })
+        Some(Stored { offset: stored.position.offset, said })
     };
     page.messages.iter().filter_map(one).collect()
 }

@@ -1,7 +1,7 @@
 //! What travels between clients and the server, as JSON.
 //!
 //! The page speaks `nexios.v1`: it is in the rooms `talk/…` and `news/…`, asks `history` and
-//! `say`, and is told who is there. A plain WebSocket client gets all in one stream, and begins
+//! `say`, and receives who is there. A plain WebSocket client gets all in one stream, and begins
 //! with `welcome`.
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub(crate) struct Say {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum ToClient<'a> {
-    Welcome { you: &'a str, room: &'a str, people: Vec<String>, history: Vec<Remembered> },
+    Welcome { you: &'a str, room: &'a str, people: Vec<String>, history: Vec<Stored> },
     Joined { name: &'a str },
     Left { name: &'a str },
     Said(&'a Said),
@@ -45,7 +45,7 @@ pub(crate) struct Said {
 
 /// The same, with its position in the room's history.
 #[derive(Serialize)]
-pub(crate) struct Remembered {
+pub(crate) struct Stored {
     pub(crate) offset: u64,
     #[serde(flatten)]
     pub(crate) said: Said,

@@ -16,8 +16,8 @@
 //! assert_eq!((report.published, report.delivered), (1, 1));
 //! ```
 
+mod history;
 mod plain;
-mod remembered;
 mod report;
 
 pub use report::{Report, Violation};
@@ -54,7 +54,7 @@ pub enum Fate {
         /// The number in it.
         offset: u64,
     },
-    /// It is on its way; who does not get it is told.
+    /// It is on its way; a client that does not receive it receives a gap.
     Accepted,
     /// It was refused.
     Refused,
@@ -70,7 +70,7 @@ pub struct Client {
     /// Which room.
     pub room: String,
     /// True for a room with history.
-    pub remembers: bool,
+    pub has_history: bool,
     /// In order.
     pub seen: Vec<Seen>,
 }
@@ -78,7 +78,7 @@ pub struct Client {
 /// Something that a client saw.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Seen {
-    /// It is in the room; in one that remembers it stands at this place.
+    /// It is in the room; in one with history it has this position.
     Joined {
         /// The count of the broker; 0: it is not known yet where it stands.
         epoch: u64,
@@ -112,7 +112,7 @@ pub enum Seen {
         /// The number in it.
         offset: u64,
     },
-    /// Messages of a room that does not remember are lost; so many, where that is known.
+    /// Messages of a room without history are lost; so many, where that is known.
     Gap {
         /// How many.
         missed: Option<u64>,
@@ -123,8 +123,8 @@ pub enum Seen {
 
 impl Record {
     /// A new client of a room.
-    pub fn client(&mut self, name: &str, room: &str, remembers: bool) -> &mut Client {
-        self.clients.push(Client { name: name.into(), room: room.into(), remembers, seen: Vec::new() });
+    pub fn client(&mut self, name: &str, room: &str, has_history: bool) -> &mut Client {
+        self.clients.push(Client { name: name.into(), room: room.into(), has_history, seen: Vec::new() });
         let last = self.clients.len() - 1;
         &mut self.clients[last]
     }
@@ -133,7 +133,7 @@ impl Record {
 /// Looks for broken promises. The run has come to rest: what was stored has had time to arrive.
 ///
 /// In rooms with history: an offset has one message; each client sees offsets rise, each message
-/// once until it is told to begin anew,
+/// once until a reset,
 /// and between the places where it stands all that is known to be stored; a `recovered` is true.
 /// In others: each publisher's messages in order, each once, and what was accepted and a client
 /// did not get while it was there has been declared, message for message. Everywhere: nothing
@@ -141,7 +141,7 @@ impl Record {
 /// forgotten the keys of publishers, so once is once in an epoch.
 pub fn check(record: &Record) -> Report {
     let mut report = Report { published: record.published.len() as u64, ..Report::default() };
-    remembered::check(record, &mut report);
+    history::check(record, &mut report);
     plain::check(record, &mut report);
     report
 }

@@ -1,4 +1,4 @@
-//! Rooms that do not remember: at most once, in order for each publisher, loss declared.
+//! Rooms without history: at most once, in order for each publisher, loss declared.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -7,7 +7,7 @@ use crate::report::{Report, Violation};
 use crate::{Client, Fate, Record, Seen};
 
 pub(crate) fn check(record: &Record, report: &mut Report) {
-    for client in record.clients.iter().filter(|client| !client.remembers) {
+    for client in record.clients.iter().filter(|client| !client.has_history) {
         let fates: HashMap<_, _> = record
             .published
             .iter()

@@ -9,7 +9,7 @@ pub struct Report {
     pub published: u64,
     /// Messages that clients saw, each client's counted.
     pub delivered: u64,
-    /// Messages that clients were told they missed in rooms that do not remember.
+    /// Messages that were declared missing to clients in rooms without history.
     pub declared: u64,
     /// Times that a client came back to a room with history and missed nothing.
     pub recovered: u64,

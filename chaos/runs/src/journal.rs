@@ -23,7 +23,7 @@ struct Pages {
     /// For each client.
     places: Vec<Place>,
     heard: Instant,
-    /// What went wrong beside what the checker looks for.
+    /// What went wrong in addition to what the checker looks for.
     complaints: Vec<String>,
 }
 
@@ -88,9 +88,9 @@ impl Journal {
     }
 
     /// A new client; its number in the journal.
-    pub(crate) fn client(&self, name: &str, room: &str, remembers: bool) -> usize {
+    pub(crate) fn client(&self, name: &str, room: &str, has_history: bool) -> usize {
         let mut pages = self.0.borrow_mut();
-        pages.record.client(name, room, remembers);
+        pages.record.client(name, room, has_history);
         pages.places.push(Place::default());
         pages.places.len() - 1
     }
@@ -101,13 +101,13 @@ impl Journal {
         pages.heard = Instant::now();
     }
 
-    /// A client is in its room. In one that does not remember it was away, if it was there before.
+    /// A client is in its room. In one without history it was away, if it was there before.
     pub(crate) fn joined(&self, client: usize) {
         let mut pages = self.0.borrow_mut();
         let was_there = std::mem::replace(&mut pages.places[client].was_in, true);
         let Record { clients, .. } = &mut pages.record;
         let client = &mut clients[client];
-        if was_there && !client.remembers && client.seen.last() != Some(&Seen::Away) {
+        if was_there && !client.has_history && client.seen.last() != Some(&Seen::Away) {
             client.seen.push(Seen::Away);
         }
         pages.heard = Instant::now();

@@ -8,14 +8,14 @@ use nexios::{App, ConnectionState, RequestError, Serve, WebSocket};
 
 use crate::Result;
 
-/// The method by which a message is sent to a room that does not remember: a request is made once,
+/// The method by which a message is sent to a room without history: a request is made once,
 /// where a publish that was not answered is made again.
 pub(crate) const BROADCAST: &str = "broadcast";
 /// The method that asks how often the broker was lost and came back.
 pub(crate) const RECONNECTS: &str = "reconnects";
 
 /// True for a room with history.
-pub(crate) fn remembers(room: &str) -> bool {
+pub(crate) fn has_history(room: &str) -> bool {
     room.starts_with("log")
 }
 
@@ -57,7 +57,7 @@ async fn publish(ws: WebSocket) -> nexios::Result {
 fn declare(ws: &WebSocket) -> nexios::Result<nexios::Room> {
     let name: String = ws.path_param("room")?;
     let room = ws.app().room(&name);
-    Ok(match remembers(&name) {
+    Ok(match has_history(&name) {
         true => room.with_history(History::new(20_000, Duration::from_secs(3600))),
         false => room,
     })

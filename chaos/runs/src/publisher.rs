@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::journal::Journal;
-use crate::node::{BROADCAST, remembers};
+use crate::node::{BROADCAST, has_history};
 
 /// How often a message is sent again of which the server does not know whether it is stored.
 const ATTEMPTS: usize = 20;
@@ -37,7 +37,7 @@ impl Publisher {
             }
             let text = format!("{} {number} {}", self.id, "x".repeat(rng.usize(..400)));
             let message = self.journal.sent(&self.room, self.id, number, self.node);
-            if remembers(&self.room) {
+            if has_history(&self.room) {
                 let (room, journal, key) = (room.clone(), self.journal.clone(), format!("{} {number}", self.id));
                 spawn_local(async move { journal.told(message, store(&room, key, text, &journal).await) });
             } else {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::journal::Journal;
-use crate::node::remembers;
+use crate::node::has_history;
 
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// Longer than any run.
@@ -48,7 +48,7 @@ impl Subscriber {
         rng: fastrand::Rng,
     ) -> Self {
         let name = format!("{habit:?} in {room} at node {node}");
-        let number = journal.client(&name, room, remembers(room));
+        let number = journal.client(&name, room, has_history(room));
         Subscriber { name, room: room.to_owned(), address, habit, journal, number, epoch: 0, busy, rng }
     }
 
@@ -158,7 +158,7 @@ impl Subscriber {
         };
         match offset {
             Some(offset) => self.saw(Seen::Entry { epoch: self.epoch, offset, publisher, number }),
-            None if remembers(&self.room) => self.journal.complain(format!("{}: no offset", self.name)),
+            None if has_history(&self.room) => self.journal.complain(format!("{}: no offset", self.name)),
             None => self.saw(Seen::Message { publisher, number }),
         }
     }

@@ -54,7 +54,7 @@ function open() {
     }
   };
   on(mine, { message: onMessage, close: onClose, reconnecting: ({ delay }) => countDown(delay) });
-  on(mine.room(`talk/${state.room}`), { joined: onJoined, reset: loadAnew, message: onSaid });
+  on(mine.room(`talk/${state.room}`), { joined: onJoined, reset: reload, message: onSaid });
   on(mine.room(`news/${state.room}`), { message: onNews, presence: onPresence });
 }
 
@@ -119,18 +119,18 @@ async function onJoined({ recovered }) {
   try {
     const people = isBack ? null : await mine.room(`news/${state.room}`).presence();
     if (people && mine === client) state.people = new Set(people.map(({ user }) => user));
-    if (!recovered || !isBack) await loadAnew();
+    if (!recovered || !isBack) await reload();
   } catch {
     return; // the connection is lost once more: there is another `joined` to come
   }
   if (mine !== client) return;
   if (isBack && recovered) add(state.said, { event: "You were away. Nothing is missing:" }, roomKey(state.room));
   showRoom();
-  if (isBack && !recovered) showNotice("The room does not remember where you were: it was loaded anew.");
+  if (isBack && !recovered) showNotice("The room no longer has what you missed: it was loaded again.");
 }
 
 /** The room's history, in place of what is here. */
-async function loadAnew() {
+async function reload() {
   const mine = client;
   const said = await mine.request("history");
   if (mine !== client) return;

@@ -45,7 +45,7 @@ fn whatever_fails_all_promises_of_delivery_are_kept() {
         let record = record(seed);
         let report = checker::check(&record);
         assert!(report.violations.is_empty(), "{report}");
-        let away = record.clients.iter().find(|client| client.remembers && !is_in(client));
+        let away = record.clients.iter().find(|client| client.has_history && !is_in(client));
         assert!(away.is_none(), "{} has not come back", away.map_or("", |client| &client.name));
         if std::env::var_os("NEXIOS_SEED").is_some() {
             eprintln!("{report}");

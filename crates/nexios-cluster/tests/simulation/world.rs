@@ -321,7 +321,7 @@ impl World {
             }
             spawn_local(client.live());
         }
-        while !self.record.borrow().clients.iter().filter(|client| client.remembers).all(is_in) {
+        while !self.record.borrow().clients.iter().filter(|client| client.has_history).all(is_in) {
             sleep(Duration::from_millis(10)).await;
         }
     }

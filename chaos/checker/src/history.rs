@@ -15,7 +15,7 @@ pub(crate) fn check(record: &Record, report: &mut Report) {
     let published: HashSet<_> =
         record.published.iter().map(|message| (&*message.room, message.publisher, message.number)).collect();
     let none = BTreeMap::new();
-    for client in record.clients.iter().filter(|client| client.remembers) {
+    for client in record.clients.iter().filter(|client| client.has_history) {
         let log = logs.get(&*client.room).unwrap_or(&none);
         Reader { client, log, at: None, was_at: None, seen: HashSet::new(), report }.read();
         for (publisher, number) in entries(client) {
@@ -74,7 +74,7 @@ struct Reader<'a> {
     at: Option<(u64, u64)>,
     /// Where it stood when it was last there.
     was_at: Option<(u64, u64)>,
-    /// Since it was last told to begin anew.
+    /// Since the last reset.
     seen: HashSet<(u64, u64)>,
     report: &'a mut Report,
 }
@@ -215,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn who_begins_anew_may_see_again_what_it_has_seen() {
+    fn after_a_reset_a_client_may_see_again_what_it_has_seen() {
         let again = Seen::Entry { epoch: 8, offset: 1, publisher: 1, number: 0 };
         let reset = Seen::Reset { epoch: 8, offset: 0 };
         assert_eq!(check(&[joined(0, false), entry(1), reset, again]).violations, []);
         let nowhere = Seen::Joined { epoch: 0, offset: 0, recovered: false };
-        for anew in [joined(0, false), nowhere] {
-            assert_eq!(check(&[joined(0, false), entry(1), Seen::Away, anew, entry(1), entry(2)]).violations, []);
+        for reset in [joined(0, false), nowhere] {
+            assert_eq!(check(&[joined(0, false), entry(1), Seen::Away, reset, entry(1), entry(2)]).violations, []);
         }
     }
 
