@@ -1370,7 +1370,7 @@ var Client = class extends Emitter {
     if (consequence !== "ask") this.#turn++;
     const state = this.state = retry ? "reconnecting" : consequence === "close" ? "closed" : "parked";
     this.#endCalls(ending);
-    if (retry) this.#report(ending);
+    if (state !== "closed") this.#report(ending, retry);
     this._emit("close", { code, reason, retry, kind });
     const isCurrent = () => this.state === state && !this.#connection;
     if (consequence === "unauthorized" && isCurrent()) this._emit("unauthorized", { code, reason });
@@ -1389,10 +1389,10 @@ var Client = class extends Emitter {
     for (const room of this.#rooms.values()) room._disconnected(), room._closed();
   }
   /** Logs once that there is no connection, if no listener reports it. */
-  #report({ code, reason }) {
+  #report({ code, reason }, retry) {
     if (this.id !== void 0 || this.#isReported || this._listeners.close?.size) return;
     this.#isReported = true;
-    console.warn(`nexios: no connection to ${this.#urls}: ${reason || "it failed"} (${code}); it is tried again`);
+    console.warn(`nexios: no connection to ${this.#urls}: ${reason || "it failed"} (${code}); ${retry ? "it is tried again" : "reconnect() tries again"}`);
   }
   #wait(ending, consequence) {
     if (this.#isAway || this.#isFrozen) return;

@@ -290,7 +290,7 @@ export class Client extends Emitter {
     if (consequence !== "ask") this.#turn++; // else the address that refused the token is tried with another one
     const state = (this.state = retry ? "reconnecting" : consequence === "close" ? "closed" : "parked");
     this.#endCalls(ending);
-    if (retry) this.#report(ending);
+    if (state !== "closed") this.#report(ending, retry);
     this._emit("close", { code, reason, retry, kind });
     const isCurrent = () => this.state === state && !this.#connection; // a listener may have changed it
     if (consequence === "unauthorized" && isCurrent()) this._emit("unauthorized", { code, reason });
@@ -312,10 +312,10 @@ export class Client extends Emitter {
   }
 
   /** Logs once that there is no connection, if no listener reports it. */
-  #report({ code, reason }) {
+  #report({ code, reason }, retry) {
     if (this.id !== undefined || this.#isReported || this._listeners.close?.size) return;
     this.#isReported = true;
-    console.warn(`nexios: no connection to ${this.#urls}: ${reason || "it failed"} (${code}); it is tried again`);
+    console.warn(`nexios: no connection to ${this.#urls}: ${reason || "it failed"} (${code}); ${retry ? "it is tried again" : "reconnect() tries again"}`);
   }
 
   #wait(ending, consequence) {

@@ -38,6 +38,14 @@ test("the first failure is logged where nobody listens, and only the first", (t)
   assert.match(warned.mock.calls[0].arguments[0], /ws:\/\/test\/live.*ECONNREFUSED/);
 });
 
+test("the first failure is logged where it parks the client, too", (t) => {
+  const warned = t.mock.method(console, "warn", () => {});
+  const { server } = start(t, { retryFirst: false });
+  server.newest.cut();
+  assert.equal(warned.mock.callCount(), 1);
+  assert.match(warned.mock.calls[0].arguments[0], /ws:\/\/test\/live.*reconnect\(\) tries again/);
+});
+
 test("a failure with a listener for close is not logged", (t) => {
   const warned = t.mock.method(console, "warn", () => {});
   const { client, server } = start(t);
