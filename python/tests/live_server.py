@@ -37,7 +37,7 @@ class Connection:
         self.socket = socket
 
     async def take(self):
-        return unframed(await asyncio.wait_for(self.socket.recv(), 5))
+        return unframed(await asyncio.wait_for(self.socket.recv(), 30))
 
     async def say(self, header, payload=""):
         await self.socket.send(framed(header, payload))
@@ -75,7 +75,7 @@ class LiveServer:
         await socket.wait_closed()
 
     async def next(self):
-        return await asyncio.wait_for(self.arrived.get(), 5)
+        return await asyncio.wait_for(self.arrived.get(), 30)
 
     async def __aenter__(self):
         self.server = await serve(self._handle, "127.0.0.1", 0, **self.options)

@@ -32,7 +32,7 @@ def recorded(emitter, *events):
 
 
 async def take(queue):
-    return await asyncio.wait_for(queue.get(), 5)
+    return await asyncio.wait_for(queue.get(), 30)
 
 
 async def come_back(server, **members):
