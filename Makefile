@@ -41,7 +41,8 @@ test: | has-cargo has-python ## All that CI runs: format, lints, docs, Rust test
 test-all: | has-cargo has-python ## The whole: also every case of Autobahn, every Python version, the soak, licences, all of chaos; about three hours
 	@$(PYTHON) scripts/test all
 
-lint: | has-cargo ## Format and clippy
+lint: | has-cargo has-python ## Format, clippy, and the functions that ARCHITECTURE.md names
+	$(PYTHON) scripts/check-architecture
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --test broker -- -D warnings
 	cd bench && $(CARGO) fmt --all --check
