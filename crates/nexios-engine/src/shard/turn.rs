@@ -133,6 +133,9 @@ impl ShardInner {
     /// Goes on with those that had more than their turn takes. All of them together may hold the others up for
     /// [`READY_TIME_MAX`]; the rest comes first in the next turn.
     fn read_ready(self: &Rc<Self>, ready: Vec<Rc<Inner>>) {
+        if ready.is_empty() {
+            return;
+        }
         let began = coarse_now();
         let mut ready = ready.into_iter();
         for inner in ready.by_ref() {
@@ -177,8 +180,13 @@ impl ShardInner {
     }
 
     fn take_mail(self: &Rc<Self>) {
+        let taken = self.mailbox.queue.take();
+        // Nothing overflows that is empty.
+        if taken.is_empty() && self.mail.borrow().is_empty() {
+            return;
+        }
         // In order, also where a command takes mail itself.
-        self.mail.borrow_mut().extend(self.mailbox.queue.take());
+        self.mail.borrow_mut().extend(taken);
         while let Some(command) = self.next_mail() {
             self.obey(command);
         }
