@@ -2,6 +2,7 @@
 //!
 //! Bytes count as they come out of the protocol: a frame of a kilobyte may inflate to a megabyte.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::timer::coarse_now;
@@ -16,50 +17,59 @@ const TIME_MAX: Duration = Duration::from_millis(8);
 const LOOK_EVERY: u32 = 8;
 const FIRST_LOOK: u32 = (MESSAGES_MAX - 2) % LOOK_EVERY;
 
-/// What is left for the connection whose input is being taken.
-#[derive(Clone, Copy)]
+/// The rest of a turn's allowance, for the connection whose input is being taken.
 pub(crate) struct Allowance {
-    messages: u32,
-    bytes: usize,
-    began: Option<Duration>,
+    messages: Cell<u32>,
+    bytes: Cell<usize>,
+    began: Cell<Option<Duration>>,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Allowance { messages: Cell::new(MESSAGES_MAX), bytes: Cell::new(BYTES_MAX), began: Cell::new(None) }
+    }
 }
 
 impl Allowance {
-    /// For a connection whose turn begins.
-    pub(crate) const FULL: Self = Allowance { messages: MESSAGES_MAX, bytes: BYTES_MAX, began: None };
+    /// Begins a connection's turn.
+    pub(crate) fn refill(&self) {
+        self.messages.set(MESSAGES_MAX);
+        self.bytes.set(BYTES_MAX);
+        self.began.set(None);
+    }
 
     /// Returns true if the rest has to wait for the next turn.
     #[inline]
-    pub(crate) fn is_spent(self) -> bool {
-        self.messages == 0 || self.bytes == 0
+    pub(crate) fn is_spent(&self) -> bool {
+        self.messages.get() == 0 || self.bytes.get() == 0
     }
 
-    /// Accounts for a message.
+    /// Counts a message.
     #[inline]
-    #[must_use]
-    pub(crate) fn after(mut self, message_bytes: usize) -> Self {
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(message_bytes);
-        if self.messages % LOOK_EVERY == FIRST_LOOK { self.after_a_look() } else { self }
-    }
-
-    /// Accounts for bytes that have ended no message.
-    #[must_use]
-    pub(crate) fn after_bytes(mut self, bytes: usize) -> Self {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self
-    }
-
-    /// Accounts for the time that has passed.
-    #[inline(never)]
-    #[must_use]
-    pub(crate) fn after_a_look(mut self) -> Self {
-        let now = coarse_now();
-        let began = *self.began.get_or_insert(now);
-        if now.saturating_sub(began) > TIME_MAX {
-            self.messages = 0;
+    pub(crate) fn count(&self, message_bytes: usize) {
+        let messages = self.messages.get().saturating_sub(1);
+        self.messages.set(messages);
+        self.count_bytes(message_bytes);
+        if messages % LOOK_EVERY == FIRST_LOOK {
+            self.look_at_clock();
         }
-        self
+    }
+
+    /// Counts bytes that have ended no message.
+    #[inline]
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+    }
+
+    /// Counts the time that has passed.
+    #[inline(never)]
+    pub(crate) fn look_at_clock(&self) {
+        let now = coarse_now();
+        let began = self.began.get().unwrap_or(now);
+        self.began.set(Some(began));
+        if now.saturating_sub(began) > TIME_MAX {
+            self.messages.set(0);
+        }
     }
 }
 
@@ -69,13 +79,17 @@ mod tests {
 
     #[test]
     fn it_is_spent_by_messages_or_by_bytes_and_one_message_always_fits() {
-        let mut allowance = Allowance::FULL;
+        let allowance = Allowance::default();
         for _ in 0..MESSAGES_MAX {
             assert!(!allowance.is_spent());
-            allowance = allowance.after(1);
+            allowance.count(1);
         }
         assert!(allowance.is_spent());
-        assert!(Allowance::FULL.after(64 << 20).is_spent());
-        assert!(!Allowance::FULL.after(BYTES_MAX - 1).is_spent());
+        allowance.refill();
+        allowance.count(64 << 20);
+        assert!(allowance.is_spent());
+        allowance.refill();
+        allowance.count(BYTES_MAX - 1);
+        assert!(!allowance.is_spent());
     }
 }

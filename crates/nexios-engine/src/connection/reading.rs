@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use nexios_protocol::{self as protocol, CloseCode, Codec, Limits, Received, escaped};
 
-use super::{Allowance, Busy, CloseInfo, Inner, Phase, State};
+use super::{Busy, CloseInfo, Inner, Phase, State};
 use crate::input::Input;
 use crate::message::Message;
 use crate::metrics::Cause;
@@ -95,7 +95,7 @@ impl Inner {
     /// Parses what was read earlier and then reads on. What came behind the upgrade request waits
     /// like that until the next turn, and the socket may have news before.
     fn read_on(self: &Rc<Self>, to_the_end: bool) {
-        self.shard.buffers.set_allowance(Allowance::FULL);
+        self.shard.buffers.allowance().refill();
         let unread = self.state.borrow_mut().rare_if_any().map(|rare| std::mem::take(&mut rare.unread));
         if let Some(unread) = unread.filter(|unread| !unread.is_empty()) {
             self.shard.buffers.input().put(&unread);
@@ -185,7 +185,7 @@ impl Inner {
             return None;
         }
         let message = take_whole(protocol, &mut self.shard.buffers.input(), &self.settings().limits())?;
-        self.shard.buffers.set_allowance(allowance.after(message.len()));
+        allowance.count(message.len());
         Some(message)
     }
 
@@ -195,7 +195,7 @@ impl Inner {
             match self.parse() {
                 Parsed::InboxFull => {
                     self.shard.run_between();
-                    self.shard.buffers.set_allowance(self.shard.buffers.allowance().after_a_look());
+                    self.shard.buffers.allowance().look_at_clock();
                     if self.inbox_is_full() {
                         self.pause();
                         return Parsed::InboxFull;
@@ -262,7 +262,7 @@ impl Inner {
                 break;
             };
             if let Some(message) = take_whole(protocol, &mut input, &limits) {
-                self.shard.buffers.set_allowance(allowance.after(message.len()));
+                allowance.count(message.len());
                 self.shard.buffers.inbox_of(busy).push(message);
                 continue;
             }
@@ -296,17 +296,17 @@ impl Inner {
         control.clear();
         match protocol.receive(input, control, limits, codec) {
             Ok((used, None)) => {
-                self.shard.buffers.set_allowance(self.shard.buffers.allowance().after_bytes(used));
+                self.shard.buffers.allowance().count_bytes(used);
                 Some(used)
             }
             Ok((used, Some(Received::Text(text)))) => {
-                self.shard.buffers.set_allowance(self.shard.buffers.allowance().after(text.len()));
+                self.shard.buffers.allowance().count(text.len());
                 end_message(busy);
                 self.shard.buffers.inbox_of(busy).push(Message::Text(text.into()));
                 Some(used)
             }
             Ok((used, Some(Received::Binary(bytes)))) => {
-                self.shard.buffers.set_allowance(self.shard.buffers.allowance().after(bytes.len()));
+                self.shard.buffers.allowance().count(bytes.len());
                 end_message(busy);
                 self.shard.buffers.inbox_of(busy).push(Message::Binary(bytes.into()));
                 Some(used)

@@ -19,7 +19,7 @@ pub(crate) struct Buffers {
     packed: RefCell<Vec<u8>>,
     pool: RefCell<Pool>,
     /// What this turn still takes of the connection whose input is being read.
-    allowance: Cell<Allowance>,
+    allowance: Allowance,
     /// Bytes that incomplete and waiting messages hold, of all connections.
     held: Cell<usize>,
 }
@@ -32,7 +32,7 @@ impl Buffers {
             control_out: RefCell::default(),
             packed: RefCell::default(),
             pool: RefCell::default(),
-            allowance: Cell::new(Allowance::FULL),
+            allowance: Allowance::default(),
             held: Cell::new(0),
         }
     }
@@ -67,13 +67,8 @@ impl Buffers {
     }
 
     #[inline]
-    pub(crate) fn allowance(&self) -> Allowance {
-        self.allowance.get()
-    }
-
-    #[inline]
-    pub(crate) fn set_allowance(&self, allowance: Allowance) {
-        self.allowance.set(allowance);
+    pub(crate) fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     /// Returns the bytes that incomplete and waiting messages hold, of all connections.
