@@ -77,7 +77,7 @@ checked: | has-cargo has-python
 	$(CARGO) build --profile checked -p nexios --features redis --example echo --example chat --example live
 	@PYTHON=$(PYTHON) PROFILE=checked python/build --quiet
 
-test-chaos: brokers examples ## Three nodes and Redis, each fault once under traffic: nothing is lost unsaid; seventy-five seconds
+test-chaos: brokers examples ## Three nodes and Redis, each fault once under traffic: nothing is lost without a gap; seventy-five seconds
 	$${CARGO_TARGET_DIR:-target}/debug/chaos run --quick --broker redis
 
 chaos: brokers | has-cargo ## Three nodes and each broker in turn, ROUNDS=20 of all faults: under an hour; and SEEDS=2000 of the simulation
