@@ -104,8 +104,16 @@ class Tab:
         """Waits until an expression is true."""
         deadline = time.monotonic() + SECONDS
         while not self.evaluate(expression):
-            assert time.monotonic() < deadline, f"not true in {SECONDS} s: {expression}"
+            assert time.monotonic() < deadline, f"not true in {SECONDS} s: {expression}; {self._account()}"
             time.sleep(0.05)
+
+    def _account(self):
+        """Returns what a page of a client has seen, for the one who looks for why."""
+        return self.evaluate(
+            "JSON.stringify({ state: window.client?.state, events: window.events, sent: window.sent?.slice(-3), "
+            "sockets: window.sockets?.map(({ readyState }) => readyState), visible: document.visibilityState, "
+            "onLine: navigator.onLine })"
+        )
 
     def until_loaded(self, url):
         self.until(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")

@@ -437,6 +437,9 @@ var Liveness = class {
   #beat;
   #probe;
   // the ping that has to be answered soon
+  #probedAt;
+  #again = false;
+  // its answer will say nothing of what has happened behind it
   #deadline;
   #ping;
   #lost;
@@ -459,13 +462,20 @@ var Liveness = class {
     clearTimeout(this.#beat);
     clearTimeout(this.#deadline);
     this.#every = this.#probe = void 0;
+    this.#again = false;
   }
   heard() {
     this.#heard = true;
   }
-  /** Sends a ping at once, and waits two seconds for the answer. */
+  /** Sends a ping at once, and waits two seconds for the answer; later than another probe, once that is answered. */
   probe() {
-    if (!this.#every || this.isProbing) return;
+    if (!this.#every) return;
+    if (this.isProbing) {
+      this.#again ||= Date.now() > this.#probedAt;
+      return;
+    }
+    this.#again = false;
+    this.#probedAt = Date.now();
     this.#probe = this.#ping();
     this.#deadline = setTimeout(() => this.#lost("the network is gone"), PROBE_MS);
   }
@@ -473,6 +483,7 @@ var Liveness = class {
     if (id === void 0 || id !== this.#probe) return;
     clearTimeout(this.#deadline);
     this.#probe = void 0;
+    if (this.#again) this.probe();
   }
   #listen(isAsked) {
     this.#beat = setTimeout(() => {

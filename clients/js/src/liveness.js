@@ -7,6 +7,8 @@ export class Liveness {
   #heard = false;
   #beat;
   #probe; // the ping that has to be answered soon
+  #probedAt;
+  #again = false; // its answer will say nothing of what has happened behind it
   #deadline;
   #ping;
   #lost;
@@ -33,15 +35,22 @@ export class Liveness {
     clearTimeout(this.#beat);
     clearTimeout(this.#deadline);
     this.#every = this.#probe = undefined;
+    this.#again = false;
   }
 
   heard() {
     this.#heard = true;
   }
 
-  /** Sends a ping at once, and waits two seconds for the answer. */
+  /** Sends a ping at once, and waits two seconds for the answer; later than another probe, once that is answered. */
   probe() {
-    if (!this.#every || this.isProbing) return;
+    if (!this.#every) return;
+    if (this.isProbing) {
+      this.#again ||= Date.now() > this.#probedAt;
+      return;
+    }
+    this.#again = false;
+    this.#probedAt = Date.now();
     this.#probe = this.#ping();
     this.#deadline = setTimeout(() => this.#lost("the network is gone"), PROBE_MS);
   }
@@ -50,6 +59,7 @@ export class Liveness {
     if (id === undefined || id !== this.#probe) return;
     clearTimeout(this.#deadline);
     this.#probe = undefined;
+    if (this.#again) this.probe();
   }
 
   #listen(isAsked) {
