@@ -20,7 +20,7 @@ const MESSAGE_BYTES_MAX: usize = LONG_HEADER_BYTES_MAX - 1024;
 /// The longest `key` of a `publish`.
 pub(crate) const KEY_BYTES_MAX: usize = 128;
 /// The highest number that every JSON library keeps exactly.
-pub(crate) const NUMBER_MAX: u64 = 1 << 53;
+pub(crate) const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 const MARK: char = '\u{1E}';
 /// The first byte of a frame: RS, U+001E. UTF-8 has it as one byte.
@@ -331,7 +331,7 @@ impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u64::deserialize(deserializer)?;
         if number > NUMBER_MAX {
-            return Err(D::Error::custom("a number over 2^53"));
+            return Err(D::Error::custom(format_args!("the number {number} is out of range (0 to 2^53 - 1)")));
         }
         Ok(Id(number))
     }
