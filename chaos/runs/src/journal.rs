@@ -23,7 +23,7 @@ struct Pages {
     /// For each client.
     places: Vec<Place>,
     heard: Instant,
-    /// What went wrong in addition to what the checker looks for.
+    /// Faults that the checker does not look for.
     complaints: Vec<String>,
 }
 

@@ -39,7 +39,7 @@ pub struct Broker {
     tls: Tls,
 }
 
-/// What a broker has to be able to say of a message of a room with history.
+/// The delivery guarantee that a room with history requires of the broker.
 ///
 /// ```
 /// use nexios::broker::{Broker, Durability};

@@ -1,4 +1,4 @@
-//! What carries messages between the nodes of one [nexios](https://docs.rs/nexios) app: brokers, history, presence.
+//! The carriers of messages between the nodes of one [nexios](https://docs.rs/nexios) app: brokers, history, presence.
 //!
 //! A node is one served app: a process, or one of several apps in it. This crate has the node's side of a broker
 //! (a thread that subscribes, numbers, reconnects and sees what is missing), the engines that reach one (the hub of a
@@ -51,7 +51,7 @@ pub use presence::{PresenceData, PresenceError, PresenceEvent, PresenceKind, Pre
 pub use publisher::{Audience, Published, Publisher, Publishing};
 pub use topic::Topic;
 
-/// What `nexios` makes a node of. It follows that crate and nobody else.
+/// The parts of which `nexios` makes a node. It follows that crate and nobody else.
 #[doc(hidden)]
 pub mod parts {
     pub use crate::engines::link::LinkError;
@@ -67,7 +67,7 @@ pub mod parts {
     };
 }
 
-/// What an engine is made of, for the simulation. It follows the tests and nobody else.
+/// The parts of an engine, for the simulation. It follows the tests and nobody else.
 #[doc(hidden)]
 pub mod engine {
     pub use crate::engines::link::{

@@ -1,4 +1,4 @@
-//! What an append costs: `cargo test --release -p nexios-cluster --features nats,redis --lib contract::speed -- --ignored
+//! The cost of an append: `cargo test --release -p nexios-cluster --features nats,redis --lib contract::speed -- --ignored
 //! --nocapture --test-threads 1`.
 
 use std::time::{Duration, Instant};

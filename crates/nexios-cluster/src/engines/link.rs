@@ -78,7 +78,7 @@ pub struct Frame {
     pub channel: Arc<str>,
     /// The envelope.
     pub bytes: Bytes,
-    /// How far it has come.
+    /// The progress of its sending.
     pub sent: Sent,
     /// Told how it went, where somebody waits for that.
     pub receipt: Option<Receipt>,

@@ -1,4 +1,4 @@
-//! Where a node is in one room with history, and what it still has of the way there.
+//! A node's position in one room with history, and the recent entries before it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -22,9 +22,9 @@ use crate::topic::Topic;
 
 /// Rooms that are being read at the same time.
 const READING_MAX: usize = 32;
-/// What a client that joins has missed at most, so that it is sent in one step.
+/// The most bytes of missed entries that a joining client is sent in one step.
 const MISSED_BYTES_MAX: usize = 64 << 10;
-/// How long a client that joins waits for the broker: one that has missed something, and one that has not.
+/// The longest waits of a joining client for the broker: with a position, and without one.
 const RESUME_MAX: Duration = Duration::from_secs(5);
 const JOIN_MAX: Duration = Duration::from_secs(1);
 /// From one attempt to read to the next.
@@ -203,7 +203,7 @@ impl Following {
         self.recent_bytes = others + follow.recent_bytes();
     }
 
-    /// What is missing cannot be had: the members are told, and go on from the newest.
+    /// Resets a room whose missing entries are not available: its members receive the newest position and continue there.
     async fn reset(&mut self, clients: &dyn Clients, room: &RoomName, top: Position) {
         let Some(follow) = self.rooms.get_mut(room) else { return };
         self.recent_bytes = self.recent_bytes.saturating_sub(follow.recent_bytes());
@@ -333,7 +333,7 @@ async fn read_until_answered(node: Arc<Node>, log: Log, span: Span, room: RoomNa
     node.incoming.tell(Event::Read(ReadDone { room, generation, page })).await;
 }
 
-/// Whether the log has entries behind those of the page.
+/// Returns true if the log has entries behind those of the page.
 fn has_more(page: &Page) -> bool {
     let last = page.entries.last();
     page.recovered && last.is_some_and(|last| last.epoch == page.top.epoch && last.offset < page.top.offset)

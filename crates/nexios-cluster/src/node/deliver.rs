@@ -133,7 +133,7 @@ impl Receiver {
     }
 }
 
-/// Whether clients here miss what is not passed on: the history of a room is read.
+/// Returns true if clients of this node miss a message that is not passed on. The history of a room is read instead.
 fn is_owed(clients: &dyn Clients, topic: &Topic) -> bool {
     let remembers = matches!(topic, Topic::Room(room) if clients.history(room).is_some());
     !topic.is_presence() && !remembers && clients.has_clients(topic)

@@ -36,7 +36,7 @@ const NODE_BYTES_MAX: usize = 64 << 20;
 /// that does not read is cut as soon as 64 MiB wait for it, and says so: a
 /// [`Gap`](crate::Gap).
 ///
-/// What rooms store is in the memory of the hub, 256 MiB at most, and ends with it: a hub that is
+/// The histories of rooms are in the memory of the hub, 256 MiB at most, and end with it: a hub that is
 /// started anew begins a new epoch. A room that nobody uses for as long as it remembers (or five
 /// minutes, where that is longer) is forgotten; where there is no room for more, the one that
 /// was used least recently.
@@ -75,7 +75,7 @@ impl Hub {
         self
     }
 
-    /// How many bytes of what rooms store are kept: 256 MiB if not set. Where there would be
+    /// Limits the bytes of all histories: 256 MiB by default. Where there would be
     /// more, the room that was used least recently is forgotten and begins a new epoch.
     pub fn history_bytes_max(mut self, bytes: usize) -> Self {
         self.history_bytes_max = bytes;
